@@ -1,0 +1,153 @@
+// Package payment owns the way to the shop's payment gateway: it charges, voids and refunds checkouts
+// through the [Sandbox] or an [HTTPGateway]. The Checkout Manager is its only caller.
+package payment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Status is what is known of a payment.
+type Status string
+
+// The three ends of a payment. Voided is final: such a payment can never be charged, now or later.
+const (
+	Approved Status = "approved"
+	Declined Status = "declined"
+	Voided   Status = "voided"
+)
+
+// Result is a gateway's answer. Reason says why a payment was declined; it is printable text of at most
+// 300 characters and may be empty.
+type Result struct {
+	Status Status
+	Reason string
+}
+
+// Item is one line of what was bought.
+type Item struct {
+	ProductID string `json:"productID"`
+	Quantity  int64  `json:"quantity"`
+}
+
+// Order is what a charge is for. The gateway remembers it by CheckoutID, which must not be used for
+// another order.
+type Order struct {
+	CheckoutID string
+	ClientID   string
+	Items      []Item
+}
+
+// ErrNotSent means that no byte of the call reached the gateway: the payment is as it was before.
+var ErrNotSent = errors.New("payment request was not sent")
+
+// ErrUnavailable means that the gateway has been failing and is left alone for a moment.
+var ErrUnavailable = errors.New("payment gateway is unavailable")
+
+// Gateway is what both gateways can do. Every method may be called by any number of goroutines.
+//
+// Charge, Void and Refund block until the gateway has answered, ctx ends, or the gateway's timeout has
+// passed. Each may be repeated: a repeat answers what the first did, or what has become of it since.
+// An error means that the outcome is unknown, unless it is [ErrNotSent].
+type Gateway interface {
+	// Charge takes the money for an order: Approved, Declined, or Voided when the checkout was voided
+	// or refunded before.
+	Charge(ctx context.Context, order Order) (Result, error)
+	// Void sees to it that a checkout is never charged, now or by a charge that arrives later. It answers
+	// Voided when that is so, and Approved when the checkout is charged already and stays so.
+	Void(ctx context.Context, checkoutID string) (Result, error)
+	// Refund gives the money of an approved checkout back.
+	Refund(ctx context.Context, checkoutID string) error
+	// Available says whether a charge is worth beginning: nil, or [ErrUnavailable]. It does not block.
+	Available() error
+	// String is the gateway's URL as a person may see it, without a password.
+	String() string
+	// Close drops idle connections. Calls under way are not disturbed. A repeat is harmless.
+	Close()
+}
+
+var (
+	_ Gateway = (*Sandbox)(nil)
+	_ Gateway = (*HTTPGateway)(nil)
+)
+
+const (
+	defaultTimeout     = 10 * time.Second
+	defaultMaxInFlight = 4096
+)
+
+// Options are what every gateway is opened with. The zero value is usable.
+type Options struct {
+	// Timeout is the most that one Charge, Void or Refund takes over HTTP, its repeats included; 10 s
+	// when zero. A caller's nearer deadline wins.
+	Timeout time.Duration
+	// Secret signs the requests of the HTTP gateway; empty means unsigned.
+	Secret string
+	// MaxInFlight bounds the HTTP gateway's connections, and so its calls at once; 4096 when zero.
+	// A call beyond it waits for a connection within its time.
+	MaxInFlight int
+	// Log gets the circuit breaker's changes and, at debug level, each repeat. Nil discards them.
+	Log *slog.Logger
+	// Observe is told what happens; for metrics.
+	Observe Observer
+}
+
+// Observer is a set of hooks, each of which may be nil. They must be quick and must not call the gateway.
+type Observer struct {
+	// Called is told of every finished call: "charge", "void" or "refund"; how it ended: "approved",
+	// "declined", "voided", "refunded", "not_sent", "cancelled" (by its caller) or "unknown"; and how long it took.
+	Called func(call, outcome string, took time.Duration)
+	// Retried is told of every further attempt of a call.
+	Retried func(call string)
+	// BreakerChanged is told the circuit breaker's new state: "closed", "half-open" or "open".
+	BreakerChanged func(state string)
+}
+
+// Open returns the gateway that rawURL names: a [Sandbox] for sandbox:, an [HTTPGateway] for http:// and
+// https://. It connects to nothing. Its errors say which part of the URL or of the options is wrong and
+// what was expected; they contain no password.
+func Open(rawURL string, options Options) (Gateway, error) {
+	switch {
+	case options.Timeout < 0:
+		return nil, fmt.Errorf("payment timeout is %v: expected more than 0, such as 10s", options.Timeout)
+	case options.MaxInFlight < 0:
+		return nil, fmt.Errorf("payments in flight is %d: expected 1 or more", options.MaxInFlight)
+	}
+	if options.Timeout == 0 {
+		options.Timeout = defaultTimeout
+	}
+	if options.MaxInFlight == 0 {
+		options.MaxInFlight = defaultMaxInFlight
+	}
+	if options.Log == nil {
+		options.Log = slog.New(slog.DiscardHandler)
+	}
+
+	parsed, err := url.Parse(rawURL)
+	if err != nil {
+		// The error of url.Parse quotes the whole URL, and with it a password.
+		if parseError, ok := errors.AsType[*url.Error](err); ok {
+			err = parseError.Err
+		}
+		return nil, fmt.Errorf("payment URL cannot be read (%w): %s", err, expectedURL)
+	}
+	switch strings.ToLower(parsed.Scheme) {
+	case "sandbox":
+		return openSandbox(parsed, options)
+	case "http", "https":
+		base, err := parseBase(parsed)
+		if err != nil {
+			return nil, err
+		}
+		return newHTTPGateway(base, options, defaultTuning()), nil
+	default:
+		return nil, fmt.Errorf("payment URL %q: %s", parsed.Redacted(), expectedURL)
+	}
+}
+
+const expectedURL = "expected sandbox:, sandbox:?latency=2s&decline=0.1, or http://host/base of a payment service"

@@ -1,0 +1,491 @@
+package reference
+
+import (
+	"bufio"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+// serveFile, when set, makes this test binary a payment service that a test may kill.
+const serveFile = "REFERENCE_TEST_FILE"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(serveFile); path != "" {
+		service, err := Open(path, Options{})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println(httptest.NewServer(service).URL)
+		select {}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func open(t *testing.T, path string, options Options) *Service {
+	t.Helper()
+	service, err := Open(path, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = service.Close() })
+	return service
+}
+
+func setup(t *testing.T) (*Service, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "payments.log")
+	return open(t, path, Options{}), path
+}
+
+// ask sends one request to a handler and returns "code body".
+func ask(handler http.Handler, method, target, body string, header ...string) string {
+	request := httptest.NewRequest(method, target, strings.NewReader(body))
+	for i := 0; i+1 < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, request)
+	return fmt.Sprint(recorder.Code, " ", strings.TrimSpace(recorder.Body.String()))
+}
+
+const (
+	annsOrder      = `{"clientID":"ann","items":[{"productID":"tea","quantity":2}]}`
+	declinedsOrder = `{"clientID":"decline-cy","items":[{"productID":"tea","quantity":2}]}`
+)
+
+func TestEveryRowOfTheProtocolIsAnswered(t *testing.T) {
+	t.Parallel()
+	service, path := setup(t)
+	const (
+		approved = `200 {"status":"approved"}`
+		declined = `200 {"status":"declined","reason":"this service declines every client whose ID begins with decline-"}`
+		voided   = `200 {"status":"voided"}`
+		refunded = `200 {"status":"refunded"}`
+		refused  = `409 {"error":"this payment was not charged"}`
+		tooLate  = `409 {"status":"voided"}`
+		charged  = `409 {"status":"approved"}`
+	)
+	steps := []struct{ method, target, body, want string }{
+		{"PUT", "/payments/charged", annsOrder, approved},
+		{"PUT", "/payments/charged", annsOrder, approved},
+		{"PUT", "/payments/charged", declinedsOrder, `422 {"error":"this checkout's ID was used for another order"}`},
+		{"DELETE", "/payments/charged", "", charged},
+		{"DELETE", "/payments/charged", "", charged},
+		{"PUT", "/payments/charged", annsOrder, approved},
+
+		{"PUT", "/payments/declined", declinedsOrder, declined},
+		{"PUT", "/payments/declined", declinedsOrder, declined},
+		{"POST", "/payments/declined/refund", "", refused},
+
+		{"PUT", "/payments/declined-voided", declinedsOrder, declined},
+		{"DELETE", "/payments/declined-voided", "", voided},
+		{"PUT", "/payments/declined-voided", declinedsOrder, tooLate},
+
+		{"DELETE", "/payments/a%2Fb", "", voided},
+		{"DELETE", "/payments/a%2Fb", "", voided},
+		{"PUT", "/payments/a%2Fb", annsOrder, tooLate},
+		{"POST", "/payments/a%2Fb/refund", "", refused},
+
+		{"PUT", "/payments/refunded", annsOrder, approved},
+		{"POST", "/payments/refunded/refund", "", refunded},
+		{"POST", "/payments/refunded/refund", "", refunded},
+		{"DELETE", "/payments/refunded", "", voided},
+		{"PUT", "/payments/refunded", annsOrder, tooLate},
+		{"POST", "/payments/refunded/refund", "", refunded},
+
+		{"POST", "/payments/never/refund", "", refused},
+	}
+	for _, step := range steps {
+		if got := ask(service, step.method, step.target, step.body); got != step.want {
+			t.Errorf("%s %s = %s, want %s", step.method, step.target, got, step.want)
+		}
+	}
+	items := []Item{{"tea", 2}}
+	want := map[string]Payment{
+		"charged":         {CheckoutID: "charged", ClientID: "ann", Items: items, Status: Charged, Captures: 1},
+		"declined":        {CheckoutID: "declined", ClientID: "decline-cy", Items: items, Status: Declined, Reason: "this service declines every client whose ID begins with decline-"},
+		"declined-voided": {CheckoutID: "declined-voided", ClientID: "decline-cy", Items: items, Status: Voided},
+		"a/b":             {CheckoutID: "a/b", Status: Voided},
+		"refunded":        {CheckoutID: "refunded", ClientID: "ann", Items: items, Status: Refunded, Captures: 1, Refunds: 1},
+	}
+	wantTotals := Totals{Charged: 1, Declined: 1, Voided: 2, Refunded: 1, Captures: 2}
+	check := func(when string, service *Service) {
+		t.Helper()
+		if diff := cmp.Diff(want, service.Payments()); diff != "" {
+			t.Errorf("payments %s (-want +got):\n%s", when, diff)
+		}
+		if diff := cmp.Diff(wantTotals, service.Totals()); diff != "" {
+			t.Errorf("totals %s (-want +got):\n%s", when, diff)
+		}
+	}
+	check("in memory", service)
+	if err := service.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reopened := open(t, path, Options{})
+	check("reopened", reopened)
+	if got := ask(reopened, "PUT", "/payments/a%2Fb", annsOrder); got != tooLate {
+		t.Errorf("a charge after a void and a restart = %s, want %s", got, tooLate)
+	}
+}
+
+func TestWhatIsNoCallOfTheProtocolChangesNothing(t *testing.T) {
+	t.Parallel()
+	service, _ := setup(t)
+	tests := []struct {
+		method, target, body string
+		want                 int
+	}{
+		{"PUT", "/payments/1", "", 400},
+		{"PUT", "/payments/1", `{}`, 400},
+		{"PUT", "/payments/1", `null`, 400},
+		{"PUT", "/payments/1", `{"clientID":"","items":[{"productID":"tea","quantity":2}]}`, 400},
+		{"PUT", "/payments/1", `{"clientID":"ann","items":[]}`, 400},
+		{"PUT", "/payments/1", `{"clientID":"ann","items":[{"productID":"","quantity":2}]}`, 400},
+		{"PUT", "/payments/1", `{"clientID":"ann","items":[{"productID":"tea","quantity":0}]}`, 400},
+		{"PUT", "/payments/1", `{"clientID":"ann","items":[{"productID":"tea","quantity":1.5}]}`, 400},
+		{"PUT", "/payments/1", annsOrder + "!", 400},
+		{"PUT", "/payments/1", strings.Replace(annsOrder, "{", `{"amount":1,`, 1), 400},
+		{"PUT", "/payments/1?x=1", annsOrder, 400},
+		{"PUT", "/payments/" + strings.Repeat("x", maxIDBytes+1), annsOrder, 400},
+		{"PUT", "/payments/%FF", annsOrder, 400},
+		{"PUT", "/payments/1", strings.Repeat(" ", maxBodyBytes+1), 413},
+		{"GET", "/payments/1", "", 405},
+		{"POST", "/payments/1", annsOrder, 405},
+		{"PUT", "/payments/1/refund", annsOrder, 405},
+		{"PUT", "/payments/", annsOrder, 404},
+		{"DELETE", "/payment/1", "", 404},
+	}
+	for _, test := range tests {
+		if got := ask(service, test.method, test.target, test.body); !strings.HasPrefix(got, fmt.Sprint(test.want, " ")) {
+			t.Errorf("%s %.40s %.60s = %s, want %d", test.method, test.target, test.body, got, test.want)
+		}
+	}
+	if got := service.Payments(); len(got) != 0 {
+		t.Errorf("payments: %v", got)
+	}
+}
+
+func signed(secret, t, method, path, body string) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	_, _ = io.WriteString(mac, strings.Join([]string{t, method, path, body}, "."))
+	return "t=" + t + ",v1=" + hex.EncodeToString(mac.Sum(nil))
+}
+
+func TestOnlySignedRequestsPassWhereThereIsASecret(t *testing.T) {
+	t.Parallel()
+	service := open(t, filepath.Join(t.TempDir(), "payments.log"), Options{
+		Secret: "sesame",
+		Now:    func() time.Time { return time.Unix(1_700_000_000, 0) },
+	})
+	handler := http.StripPrefix("/base", service)
+	const path = "/base/payments/a%2Fb"
+	good := signed("sesame", "1700000000", "PUT", path, annsOrder)
+	tests := map[string]string{
+		"none":                     "",
+		"garbage":                  "garbage",
+		"no version":               "t=1700000000",
+		"no time":                  strings.TrimPrefix(good, "t=1700000000,"),
+		"time no number":           signed("sesame", "now", "PUT", path, annsOrder),
+		"not hex":                  "t=1700000000,v1=zz",
+		"empty signature":          "t=1700000000,v1=",
+		"half a signature":         good[:len(good)-32],
+		"another secret":           signed("simsala", "1700000000", "PUT", path, annsOrder),
+		"another method":           signed("sesame", "1700000000", "DELETE", path, annsOrder),
+		"path without base":        signed("sesame", "1700000000", "PUT", "/payments/a%2Fb", annsOrder),
+		"path unescaped":           signed("sesame", "1700000000", "PUT", "/base/payments/a/b", annsOrder),
+		"another body":             signed("sesame", "1700000000", "PUT", path, declinedsOrder),
+		"too old":                  signed("sesame", "1699999699", "PUT", path, annsOrder),
+		"too new":                  signed("sesame", "1700000301", "PUT", path, annsOrder),
+		"another time than signed": strings.Replace(good, "t=1700000000", "t=1700000001", 1),
+	}
+	for name, header := range tests {
+		if got := ask(handler, "PUT", path, annsOrder, signatureHeader, header); !strings.HasPrefix(got, "401 ") {
+			t.Errorf("%s: %s, want 401", name, got)
+		}
+	}
+	if got := service.Payments(); len(got) != 0 {
+		t.Errorf("payments: %v", got)
+	}
+	for _, second := range []string{"1699999700", "1700000000", "1700000300"} {
+		header := signed("sesame", second, "PUT", path, annsOrder)
+		if got := ask(handler, "PUT", path, annsOrder, signatureHeader, header); got != `200 {"status":"approved"}` {
+			t.Errorf("signed at %s: %s", second, got)
+		}
+	}
+}
+
+func TestATornLastLineIsDroppedWhereverItIsCut(t *testing.T) {
+	t.Parallel()
+	service, path := setup(t)
+	ask(service, "PUT", "/payments/1", annsOrder)
+	ask(service, "PUT", "/payments/2", annsOrder)
+	if err := service.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := strings.Index(string(whole), "\n") + 1
+	for cut := first; cut < len(whole); cut += 7 {
+		torn := filepath.Join(t.TempDir(), "torn.log")
+		if err := os.WriteFile(torn, whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		service := open(t, torn, Options{})
+		if got := service.Totals(); got != (Totals{Charged: 1, Captures: 1}) {
+			t.Errorf("cut at %d: %+v", cut, got)
+		}
+		if got := ask(service, "DELETE", "/payments/2", ""); got != `200 {"status":"voided"}` {
+			t.Errorf("cut at %d: %s", cut, got)
+		}
+		if err := service.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := open(t, torn, Options{}).Totals(); got != (Totals{Charged: 1, Voided: 1, Captures: 1}) {
+			t.Errorf("cut at %d and reopened: %+v", cut, got)
+		}
+	}
+}
+
+func TestADamagedFileIsNotOpened(t *testing.T) {
+	t.Parallel()
+	const (
+		approved = `{"checkoutID":"1","event":"approved","clientID":"ann","at":"2026-01-01T00:00:00Z"}` + "\n"
+		voided   = `{"checkoutID":"1","event":"voided","at":"2026-01-01T00:00:00Z"}` + "\n"
+		refunded = `{"checkoutID":"1","event":"refunded","at":"2026-01-01T00:00:00Z"}` + "\n"
+	)
+	for name, content := range map[string]string{
+		"no JSON":               approved + "garbage\n" + refunded,
+		"empty line":            "\n" + approved,
+		"unknown field":         `{"id":"1"}` + "\n",
+		"unknown event":         strings.Replace(approved, `"approved"`, `"paid"`, 1),
+		"charged twice":         approved + approved,
+		"charged after a void":  voided + approved,
+		"voided though charged": approved + voided,
+		"refund of a void":      voided + refunded,
+		"refunded twice":        approved + refunded + refunded,
+	} {
+		path := filepath.Join(t.TempDir(), "payments.log")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if service, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "line ") {
+			t.Errorf("%s: Open = %v, want an error that names the line", name, err)
+			if service != nil {
+				_ = service.Close()
+			}
+		}
+		// The failed attempt lets go of the file.
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		open(t, path, Options{})
+	}
+}
+
+func TestOneProcessHasTheFileAtATime(t *testing.T) {
+	t.Parallel()
+	service, path := setup(t)
+	if _, err := Open(path, Options{}); err == nil {
+		t.Error("it was opened twice")
+	}
+	if err := service.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := service.Close(); err != nil {
+		t.Errorf("the second Close: %v", err)
+	}
+	if got := ask(service, "PUT", "/payments/1", annsOrder); !strings.HasPrefix(got, "500 ") {
+		t.Errorf("after Close: %s, want 500", got)
+	}
+	if got := open(t, path, Options{}).Payments(); len(got) != 0 {
+		t.Errorf("what was answered 500 is there: %v", got)
+	}
+}
+
+func TestWhatCannotBeWrittenIsNotAnswered(t *testing.T) {
+	t.Parallel()
+	service, _ := setup(t)
+	ask(service, "PUT", "/payments/1", annsOrder)
+	if err := service.ledger.file.Close(); err != nil { // as a disk that goes away
+		t.Fatal(err)
+	}
+	for range 2 { // a repeat must not be told what is in memory only
+		if got := ask(service, "PUT", "/payments/2", annsOrder); !strings.HasPrefix(got, "500 ") {
+			t.Errorf("PUT = %s, want 500", got)
+		}
+	}
+	if got := ask(service, "DELETE", "/payments/1", ""); got != `409 {"status":"approved"}` {
+		t.Errorf("what is on disk is answered %s", got)
+	}
+}
+
+func TestAnswersWaitForTheirFlushAndShareIt(t *testing.T) {
+	t.Parallel()
+	service, _ := setup(t)
+	begun, finish := make(chan struct{}, 10), make(chan struct{})
+	flush := service.ledger.flush
+	service.ledger.flush = func() error { // the first request's kick makes this visible to the writer
+		begun <- struct{}{}
+		<-finish
+		return flush()
+	}
+	var answered atomic.Int64
+	var group sync.WaitGroup
+	charge := func(id int) {
+		group.Go(func() {
+			ask(service, "PUT", fmt.Sprintf("/payments/%d", id), annsOrder)
+			answered.Add(1)
+		})
+	}
+	charge(0)
+	<-begun
+	charge(0) // a repeat waits too
+	for id := 1; id < 50; id++ {
+		charge(id)
+	}
+	for len(service.Payments()) < 50 {
+		runtime.Gosched()
+	}
+	if got := answered.Load(); got != 0 {
+		t.Errorf("%d were answered before the flush", got)
+	}
+	finish <- struct{}{}
+	<-begun
+	finish <- struct{}{}
+	group.Wait()
+	if got := len(begun); got != 0 {
+		t.Errorf("50 charges took %d flushes, want 2", 2+got)
+	}
+}
+
+func TestARaceOfChargesAndVoidsHasOneEnd(t *testing.T) {
+	t.Parallel()
+	service, _ := setup(t)
+	for round := range 50 {
+		target := fmt.Sprintf("/payments/%d", round)
+		var captured, voided atomic.Int64
+		var group sync.WaitGroup
+		for i := range 20 {
+			group.Go(func() {
+				method, body := "PUT", annsOrder
+				if i%2 == 0 {
+					method, body = "DELETE", ""
+				}
+				switch got := ask(service, method, target, body); got {
+				case `200 {"status":"approved"}`, `409 {"status":"approved"}`:
+					captured.Add(1)
+				case `200 {"status":"voided"}`, `409 {"status":"voided"}`:
+					voided.Add(1)
+				default:
+					t.Errorf("%s = %s", method, got)
+				}
+			})
+		}
+		group.Wait()
+		if captured.Load() != 20 && voided.Load() != 20 {
+			t.Fatalf("%d were told approved and %d voided", captured.Load(), voided.Load())
+		}
+	}
+}
+
+func TestAKilledServiceRemembersWhatItHadAnswered(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "payments.log")
+	answered := make(map[string]string)
+	next := 0
+	for life := range 3 {
+		ctx, cancel := context.WithCancel(t.Context())
+		command := exec.CommandContext(ctx, os.Args[0])
+		command.Env = append(os.Environ(), serveFile+"="+path)
+		command.Stderr = os.Stderr
+		output, err := command.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		line, err := bufio.NewReader(output).ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		url := strings.TrimSpace(line)
+
+		client := &http.Client{Transport: &http.Transport{}}
+		var mu sync.Mutex
+		var group sync.WaitGroup
+		for range 16 {
+			group.Go(func() {
+				for {
+					mu.Lock()
+					next++
+					id := fmt.Sprint(next)
+					method, body := "PUT", annsOrder
+					if next%3 == 0 {
+						method, body = "DELETE", ""
+					}
+					if len(answered) >= 200*(life+1) {
+						cancel() // kills it while the others are being answered
+					}
+					mu.Unlock()
+					request, err := http.NewRequestWithContext(t.Context(), method, url+"/payments/"+id, strings.NewReader(body))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					response, err := client.Do(request)
+					if err != nil {
+						return // killed
+					}
+					content, err := io.ReadAll(response.Body)
+					_ = response.Body.Close()
+					if err != nil {
+						return
+					}
+					mu.Lock()
+					answered[id] = strings.TrimSpace(string(content))
+					mu.Unlock()
+				}
+			})
+		}
+		group.Wait()
+		cancel()
+		_ = command.Wait()
+		client.CloseIdleConnections()
+	}
+	payments := open(t, path, Options{}).Payments()
+	for id, answer := range answered {
+		want := Charged
+		if answer == `{"status":"voided"}` {
+			want = Voided
+		}
+		if got := payments[id].Status; got != want {
+			t.Errorf("%s was answered %s and is %q", id, answer, got)
+		}
+	}
+	if len(answered) < 600 {
+		t.Errorf("only %d payments were answered", len(answered))
+	}
+}

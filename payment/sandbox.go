@@ -1,0 +1,248 @@
+package payment
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// declinedPrefix begins the IDs of clients that the sandbox always declines, so that anyone can see a
+	// decline without settings.
+	declinedPrefix = "decline-"
+
+	reasonClient = "the sandbox declines every client whose ID begins with " + declinedPrefix
+	reasonShare  = "the sandbox declines a share of all checkouts"
+
+	// sandboxMemory is how many payments the sandbox remembers, the oldest forgotten first: about 12 MB,
+	// and some ten seconds of the busiest server. A forgotten payment is one never seen.
+	sandboxMemory = 1 << 18
+)
+
+// errNotCharged is a refund of what was declined or voided: a fault of the caller.
+var errNotCharged = errors.New("the payment was not approved")
+
+// Sandbox is a gateway without money. It approves at once, or after a latency, and declines clients whose
+// ID begins with decline- and the share of checkouts that it was told to, chosen by the checkout's ID.
+// It keeps the protocol's promises as the real thing does, for the last 262,144 payments, in memory only.
+//
+// A charge decides when its latency is over. One whose ctx ends before that answers an unknown outcome, as
+// a real gateway would, and has charged nothing: a void then makes that final, and a further charge
+// decides anew. Void and Refund have no latency.
+type Sandbox struct {
+	latency time.Duration
+	decline float64
+	name    string
+	observe Observer
+	memory  int
+
+	mu       sync.Mutex
+	payments map[paymentKey]sandboxState // at most memory entries; guarded by mu
+	order    []paymentKey                // the keys of payments, a ring once it is full; guarded by mu
+	oldest   int                         // index into order once it is full; guarded by mu
+}
+
+// paymentKey is half of a checkout ID's SHA-256: it holds no pointer, which keeps a quarter of a million
+// of them out of the garbage collector's way.
+type paymentKey [16]byte
+
+type sandboxState uint8
+
+const (
+	sandboxUnseen sandboxState = iota
+	sandboxCharged
+	sandboxDeclinedClient
+	sandboxDeclinedShare
+	sandboxVoided
+	sandboxRefunded
+)
+
+func openSandbox(parsed *url.URL, options Options) (*Sandbox, error) {
+	const expected = "expected sandbox: or sandbox:?latency=2s&decline=0.1"
+	if parsed.Opaque != "" || parsed.Host != "" || parsed.User != nil || parsed.Path != "" || parsed.Fragment != "" {
+		return nil, fmt.Errorf("payment URL %q: %s", parsed.Redacted(), expected)
+	}
+	query, err := url.ParseQuery(parsed.RawQuery)
+	if err != nil {
+		return nil, fmt.Errorf("payment URL %q (%w): %s", parsed, err, expected)
+	}
+	sandbox := &Sandbox{
+		name:     strings.TrimSuffix(parsed.String(), "?"),
+		observe:  options.Observe,
+		memory:   sandboxMemory,
+		payments: make(map[paymentKey]sandboxState),
+	}
+	for parameter, values := range query {
+		if len(values) > 1 {
+			return nil, fmt.Errorf("payment URL %q: parameter %q is given %d times, expected once", parsed, parameter, len(values))
+		}
+		value := values[0]
+		switch parameter {
+		case "latency":
+			sandbox.latency, err = time.ParseDuration(value)
+			if err != nil || sandbox.latency < 0 {
+				return nil, fmt.Errorf("payment URL %q: latency is %q, expected a duration of 0 or more such as 250ms or 2s", parsed, value)
+			}
+		case "decline":
+			sandbox.decline, err = strconv.ParseFloat(value, 64)
+			if err != nil || !(sandbox.decline >= 0 && sandbox.decline <= 1) { // written so that NaN fails
+				return nil, fmt.Errorf("payment URL %q: decline is %q, expected a share from 0 to 1 such as 0.1", parsed, value)
+			}
+		default:
+			return nil, fmt.Errorf("payment URL %q: unknown parameter %q, expected latency or decline", parsed, parameter)
+		}
+	}
+	return sandbox, nil
+}
+
+// Charge implements [Gateway]. A charge whose ctx has ended before it begins is [ErrNotSent].
+func (s *Sandbox) Charge(ctx context.Context, order Order) (Result, error) {
+	started := s.begin()
+	result, err := s.charge(ctx, order)
+	s.called("charge", string(result.Status), err, started)
+	return result, err
+}
+
+func (s *Sandbox) charge(ctx context.Context, order Order) (Result, error) {
+	if err := ctx.Err(); err != nil {
+		return Result{}, fmt.Errorf("sandbox: charge %s: %w: %w", order.CheckoutID, ErrNotSent, err)
+	}
+	if s.latency > 0 {
+		timer := time.NewTimer(s.latency)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return Result{}, fmt.Errorf("sandbox: charge %s: outcome unknown: %w", order.CheckoutID, ctx.Err())
+		}
+	}
+	key, share := fingerprint(order.CheckoutID)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.payments[key]
+	if state == sandboxUnseen {
+		switch {
+		case strings.HasPrefix(order.ClientID, declinedPrefix):
+			state = sandboxDeclinedClient
+		case share < s.decline:
+			state = sandboxDeclinedShare
+		default:
+			state = sandboxCharged
+		}
+		s.remember(key, state)
+	}
+	switch state {
+	case sandboxCharged:
+		return Result{Status: Approved}, nil
+	case sandboxDeclinedClient:
+		return Result{Status: Declined, Reason: reasonClient}, nil
+	case sandboxDeclinedShare:
+		return Result{Status: Declined, Reason: reasonShare}, nil
+	default:
+		return Result{Status: Voided}, nil
+	}
+}
+
+// Void implements [Gateway]. It does not block, and ignores ctx.
+func (s *Sandbox) Void(_ context.Context, checkoutID string) (Result, error) {
+	started := s.begin()
+	result := s.void(checkoutID)
+	s.called("void", string(result.Status), nil, started)
+	return result, nil
+}
+
+func (s *Sandbox) void(checkoutID string) Result {
+	key, _ := fingerprint(checkoutID)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.payments[key] {
+	case sandboxCharged:
+		return Result{Status: Approved}
+	case sandboxRefunded:
+	default:
+		s.remember(key, sandboxVoided)
+	}
+	return Result{Status: Voided}
+}
+
+// Refund implements [Gateway]. It does not block, and ignores ctx. What the sandbox does not know it takes
+// for a payment that it has forgotten, and refunds: a refund must be able to end after a restart.
+func (s *Sandbox) Refund(_ context.Context, checkoutID string) error {
+	started := s.begin()
+	err := s.refund(checkoutID)
+	s.called("refund", "refunded", err, started)
+	return err
+}
+
+func (s *Sandbox) refund(checkoutID string) error {
+	key, _ := fingerprint(checkoutID)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.payments[key] {
+	case sandboxUnseen, sandboxCharged, sandboxRefunded:
+		s.remember(key, sandboxRefunded)
+		return nil
+	default:
+		return fmt.Errorf("sandbox: refund %s: %w", checkoutID, errNotCharged)
+	}
+}
+
+// Available implements [Gateway]. The sandbox always is.
+func (s *Sandbox) Available() error { return nil }
+
+// String implements [Gateway].
+func (s *Sandbox) String() string { return s.name }
+
+// Close implements [Gateway]. There is nothing to close.
+func (s *Sandbox) Close() {}
+
+// remember sets what is known of a payment and forgets the oldest when there is no room. s.mu is held.
+func (s *Sandbox) remember(key paymentKey, state sandboxState) {
+	if _, known := s.payments[key]; !known {
+		if len(s.order) < s.memory {
+			s.order = append(s.order, key)
+		} else {
+			delete(s.payments, s.order[s.oldest])
+			s.order[s.oldest] = key
+			s.oldest = (s.oldest + 1) % s.memory
+		}
+	}
+	s.payments[key] = state
+}
+
+func (s *Sandbox) begin() time.Time {
+	if s.observe.Called == nil {
+		return time.Time{}
+	}
+	return time.Now()
+}
+
+func (s *Sandbox) called(call, outcome string, err error, started time.Time) {
+	if s.observe.Called == nil {
+		return
+	}
+	if err != nil {
+		outcome = failedOutcome(err)
+	}
+	s.observe.Called(call, outcome, time.Since(started))
+}
+
+// fingerprint returns the key of a checkout, and a number from 0 up to but not including 1 that is the same for
+// it every time and evenly spread over all checkouts.
+func fingerprint(checkoutID string) (paymentKey, float64) {
+	const uuidLength = 36
+	var text [uuidLength]byte // on the stack: a conversion from string would be an allocation
+	sum := sha256.Sum256(append(text[:0], checkoutID...))
+	share := float64(binary.BigEndian.Uint64(sum[16:])>>11) / (1 << 53)
+	return paymentKey(sum[:16]), share
+}

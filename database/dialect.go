@@ -1,0 +1,163 @@
+package database
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// ChunkRows is the most rows, or values of an IN list, that one statement names: lists of 1,000 and more become
+// joins on MariaDB, which lock in another order than the one they were given in.
+const ChunkRows = 256
+
+// Dialect writes what the engines' SQL has different words for.
+type Dialect struct {
+	name string
+	now  string // the engine's clock, UTC
+	// nowPlus turns a duration into the engine's clock that much later.
+	nowPlus func(time.Duration) string
+	// lockRows is what follows a SELECT that locks its rows; lockFree the same, leaving out the rows that are taken.
+	lockRows, lockFree string
+	// onConflict begins an upsert's second half; %s is the key.
+	onConflict string
+	// incoming is the value that an upsert would have inserted; %s is the column.
+	incoming string
+	// byKey is what follows a table whose rows are to be found by primary key, whatever the statistics say.
+	byKey string
+	// deleteKeys and subtract write the statements that Dialect.DeleteKeys and Dialect.Subtract describe.
+	deleteKeys func(table string, key []string, n int) string
+	subtract   func(table, key, column string, n int) string
+	// beginSnapshot starts a transaction that sees one moment of the whole database.
+	beginSnapshot []string
+	// parallel is how many transactions can make progress at once.
+	parallel int
+}
+
+var mysqlDialect = Dialect{
+	name: "mysql",
+	now:  "UTC_TIMESTAMP(6)",
+	nowPlus: func(d time.Duration) string {
+		return fmt.Sprintf("UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND", d.Microseconds())
+	},
+	lockRows:   " FOR UPDATE",
+	lockFree:   " FOR UPDATE SKIP LOCKED",
+	onConflict: " ON DUPLICATE KEY UPDATE ",
+	incoming:   "VALUES(%s)",
+	byKey:      " FORCE INDEX (PRIMARY)",
+	deleteKeys: mysqlDeleteKeys,
+	subtract:   mysqlSubtract,
+	beginSnapshot: []string{
+		"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+		"START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+	},
+	parallel: 2,
+}
+
+var sqliteDialect = Dialect{
+	name: "sqlite",
+	now:  "strftime('%Y-%m-%d %H:%M:%f', 'now')",
+	nowPlus: func(d time.Duration) string {
+		return fmt.Sprintf("strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '%+.3f seconds')", d.Seconds())
+	},
+	onConflict: " ON CONFLICT (%s) DO UPDATE SET ",
+	incoming:   "excluded.%s",
+	deleteKeys: sqliteDeleteKeys,
+	subtract:   sqliteSubtract,
+	// The first SELECT takes the snapshot.
+	beginSnapshot: []string{"BEGIN DEFERRED"},
+	parallel:      1,
+}
+
+// Name is the dialect's folder below migrations: "mysql" or "sqlite".
+func (d Dialect) Name() string { return d.name }
+
+// Now is the expression for the database's clock, in UTC.
+func (d Dialect) Now() string { return d.now }
+
+// NowPlus is the expression for the database's clock that much later.
+func (d Dialect) NowPlus(after time.Duration) string { return d.nowPlus(after) }
+
+// OnConflict begins the second half of an upsert on the table's primary key, given as "a, b".
+func (d Dialect) OnConflict(key string) string {
+	if strings.Contains(d.onConflict, "%s") {
+		return fmt.Sprintf(d.onConflict, key)
+	}
+	return d.onConflict
+}
+
+// Incoming is the value that an upsert would have inserted in the column.
+func (d Dialect) Incoming(column string) string { return fmt.Sprintf(d.incoming, column) }
+
+// ByKey names a table in a SELECT or UPDATE whose WHERE lists primary keys: other rows are neither read nor locked.
+func (d Dialect) ByKey(table string) string { return table + d.byKey }
+
+// DeleteKeys deletes the rows with n primary keys, whose columns are key; the arguments are the n keys in order,
+// which is the order in which their rows are locked.
+func (d Dialect) DeleteKeys(table string, n int, key ...string) string {
+	return d.deleteKeys(table, key, n)
+}
+
+// Subtract lowers a column in n rows, in those that have enough; the arguments are n times the row's key and by how
+// much, in the order in which the rows are to be locked. Each key may be there once; Exec returns how many rows had
+// enough.
+func (d Dialect) Subtract(table, key, column string, n int) string {
+	return d.subtract(table, key, column, n)
+}
+
+// Parallel is how many writing transactions the engine lets run at once to some use.
+func (d Dialect) Parallel() int { return d.parallel }
+
+// Values returns n groups of that many placeholders: Values(2, 3) is "(?,?,?),(?,?,?)".
+func Values(n, columns int) string {
+	group := "(" + strings.TrimSuffix(strings.Repeat("?,", columns), ",") + "),"
+	return strings.TrimSuffix(strings.Repeat(group, n), ",")
+}
+
+// In returns a list of n placeholders in parentheses.
+func In(n int) string { return Values(1, n) }
+
+// AnyOf returns n times the condition, joined by OR. `(a, b) IN ((?, ?))` with one tuple scans the table;
+// an OR of ANDs does not.
+func AnyOf(n int, condition string) string {
+	return "(" + strings.TrimSuffix(strings.Repeat("("+condition+") OR ", n), " OR ") + ")"
+}
+
+// mysqlDeleteKeys joins the rows to the list of keys. MariaDB scans, and locks, the whole table for a DELETE whose
+// WHERE lists keys when its statistics say that the table is small, and heeds no index hint there; a join in a fixed
+// order leaves it nothing to choose.
+func mysqlDeleteKeys(table string, key []string, n int) string {
+	return "DELETE t FROM " + mysqlList(n, len(key)) + " k STRAIGHT_JOIN " + table + " t FORCE INDEX (PRIMARY) ON " +
+		equalColumns(key)
+}
+
+func mysqlSubtract(table, key, column string, n int) string {
+	return fmt.Sprintf("UPDATE %s k STRAIGHT_JOIN %s t FORCE INDEX (PRIMARY) ON t.%s = k.c0"+
+		" SET t.%[4]s = t.%[4]s - k.c1 WHERE t.%[4]s >= k.c1", mysqlList(n, 2), table, key, column)
+}
+
+// mysqlList is a table of n rows whose columns are c0, c1, … .
+func mysqlList(n, columns int) string {
+	var first, other []string
+	for i := range columns {
+		first = append(first, fmt.Sprintf("? AS c%d", i))
+		other = append(other, "?")
+	}
+	return "(SELECT " + strings.Join(first, ",") + strings.Repeat(" UNION ALL SELECT "+strings.Join(other, ","), n-1) + ")"
+}
+
+func equalColumns(key []string) string {
+	equal := make([]string, len(key))
+	for i, column := range key {
+		equal[i] = fmt.Sprintf("t.%s = k.c%d", column, i)
+	}
+	return strings.Join(equal, " AND ")
+}
+
+func sqliteDeleteKeys(table string, key []string, n int) string {
+	return "DELETE FROM " + table + " WHERE (" + strings.Join(key, ",") + ") IN (VALUES " + Values(n, len(key)) + ")"
+}
+
+func sqliteSubtract(table, key, column string, n int) string {
+	return fmt.Sprintf("UPDATE %[1]s SET %[3]s = %[1]s.%[3]s - k.column2 FROM (VALUES %[4]s) k"+
+		" WHERE %[1]s.%[2]s = k.column1 AND %[1]s.%[3]s >= k.column2", table, key, column, Values(n, 2))
+}

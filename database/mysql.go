@@ -1,0 +1,309 @@
+package database
+
+import (
+	"context"
+	"crypto/tls"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/go-sql-driver/mysql"
+	"github.com/jmoiron/sqlx"
+)
+
+const (
+	// These are how many connections one instance opens at most: a batch at a time for each queue's worker, few
+	// readers, an audit or two, and migrations.
+	writeConnections    = 16
+	readConnections     = 8
+	snapshotConnections = 2
+	setupConnections    = 2
+	// lockWait is how long a statement waits for a row, or a table, that someone else has locked.
+	lockWait = 2 * time.Second
+	// ioTimeout bounds one read from or write to the server. It must exceed lockWait.
+	ioTimeout = 5 * time.Second
+	// snapshotSilence is ioTimeout for the statements of a snapshot, which may read whole tables.
+	snapshotSilence = time.Minute
+	// dialTimeout bounds the connection's start.
+	dialTimeout = 3 * time.Second
+	// connectionLifetime is below what proxies and servers cut at (five minutes is usual), so that we are first.
+	connectionLifetime = 4 * time.Minute
+	// serverWait is after how long without a statement the server gives a session up. A session whose client
+	// vanished in the middle of a transaction keeps its row locks until then.
+	serverWait = 30 * time.Second
+	// connectionIdle must be below serverWait: we close first.
+	connectionIdle = 20 * time.Second
+)
+
+// openMySQL opens a MySQL-protocol server: MySQL 8, MariaDB 10.6 and later.
+func openMySQL(ctx context.Context, cfg Config) (*DB, error) {
+	settings, err := parse(cfg.MySQLDSN)
+	if err != nil {
+		return nil, err
+	}
+	if err := pin(settings, cfg.Log); err != nil {
+		return nil, err
+	}
+	if err := awaitMySQL(ctx, cfg, settings); err != nil {
+		return nil, err
+	}
+	// Writers leave autocommit off: the first statement begins the transaction, which saves a round trip.
+	writes, err := pool(settings, writeConnections, "", "autocommit = 0")
+	if err != nil {
+		return nil, err
+	}
+	reads, err := pool(settings, readConnections, ", READ ONLY")
+	if err != nil {
+		return nil, err
+	}
+	// An audit adds up whole tables.
+	patient := settings.Clone()
+	patient.ReadTimeout = snapshotSilence
+	snapshots, err := pool(patient, snapshotConnections, ", READ ONLY")
+	if err != nil {
+		return nil, err
+	}
+	// An ALTER of a large adopted table takes as long as it takes.
+	patient.ReadTimeout = 0
+	setup, err := pool(patient, setupConnections, "", "lock_wait_timeout = 60", "wait_timeout = 3600")
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{
+		dialect:   mysqlDialect,
+		engine:    "mysql://" + place(settings) + "/" + settings.DBName,
+		log:       cfg.Log,
+		limits:    defaultLimits,
+		writer:    &pooled{db: writes},
+		writes:    writes,
+		reads:     reads,
+		snapshots: snapshots,
+		setup:     setup.DB,
+		closers:   []func() error{writes.Close, reads.Close, snapshots.Close, setup.Close},
+	}
+	db.warnIfNotDurable(ctx)
+	return db, nil
+}
+
+// expectedDSN is the form that errors ask for. What was given instead is not repeated: it may hold a password.
+const expectedDSN = "user:password@tcp(host:3306)/shop or user:password@unix(/path/to/socket)/shop"
+
+func parse(dsn string) (*mysql.Config, error) {
+	settings, err := mysql.ParseDSN(dsn)
+	switch {
+	case err != nil && strings.Contains(err.Error(), "network"): // it names what it takes for one: without an @, the password
+		return nil, errors.New("the MySQL DSN is not of the form " + expectedDSN)
+	case err != nil:
+		return nil, fmt.Errorf("the MySQL DSN is not of the form %s: %w", expectedDSN, err)
+	case settings.Net != "tcp" && settings.Net != "unix":
+		return nil, errors.New("the MySQL DSN names neither tcp nor unix as the way to the server; expected " + expectedDSN)
+	case settings.DBName == "":
+		return nil, errors.New("the MySQL DSN names no database; expected " + expectedDSN)
+	}
+	return settings, nil
+}
+
+// place says where the server is, for people.
+func place(c *mysql.Config) string {
+	if c.Net == "unix" {
+		return "unix(" + c.Addr + ")"
+	}
+	return c.Addr
+}
+
+// pin sets what our SQL relies on, whatever the DSN says.
+func pin(c *mysql.Config, log *slog.Logger) error {
+	c.InterpolateParams = true // one round trip a statement
+	c.ParseTime = true
+	c.Loc = time.UTC
+	c.ClientFoundRows = true // RowsAffected counts rows found: it decides whether a state was what we hold
+	c.MultiStatements = false
+	c.AllowAllFiles = false
+	c.ColumnsWithAlias = false // sqlx finds fields by the columns' bare names
+	c.RejectReadOnly = false   // we read 1290 ourselves, after a COMMIT too
+	c.Timeout = dialTimeout
+	c.ReadTimeout = ioTimeout
+	c.WriteTimeout = ioTimeout
+	c.CheckConnLiveness = true
+	c.Logger = driverLog{log}
+	for name := range c.Params {
+		// MySQL and MariaDB name the isolation level's variable differently, and each refuses the other's name. A
+		// character set of its own would keep IDs from being compared as they are.
+		for _, ours := range []string{"tx_isolation", "transaction_isolation", "character_set", "collation"} {
+			if strings.Contains(strings.ToLower(name), ours) {
+				delete(c.Params, name)
+			}
+		}
+	}
+	if err := c.Apply(mysql.Charset("utf8mb4", "utf8mb4_bin")); err != nil {
+		return fmt.Errorf("set the connection's character set: %w", err)
+	}
+	return nil
+}
+
+// sessionSettings are set on each connection after the DSN's own, so that these hold, however those are spelled.
+func sessionSettings() []string {
+	return []string{
+		"sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'",
+		"time_zone = '+00:00'",
+		"autocommit = 1",
+		"completion_type = 0", // COMMIT neither begins the next transaction nor ends the session
+		"sql_select_limit = DEFAULT",
+		fmt.Sprintf("innodb_lock_wait_timeout = %d", int(lockWait.Seconds())),
+		// Of tables that an ALTER or a backup has locked. The default is a day, and the server's session waits on
+		// when its client has long given up.
+		fmt.Sprintf("lock_wait_timeout = %d", int(lockWait.Seconds())),
+		fmt.Sprintf("wait_timeout = %d", int(serverWait.Seconds())),
+	}
+}
+
+// pool opens a pool of READ COMMITTED connections with sessionSettings, which other settings may follow. access is
+// empty or ", READ ONLY".
+func pool(settings *mysql.Config, connections int, access string, other ...string) (*sqlx.DB, error) {
+	inner, err := mysql.NewConnector(settings)
+	if err != nil {
+		return nil, fmt.Errorf("the MySQL DSN: %w", err)
+	}
+	db := sql.OpenDB(&connector{Connector: inner, statements: []string{
+		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access,
+		"SET " + strings.Join(append(sessionSettings(), other...), ", "),
+	}})
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections) // fewer would open and close connections under load
+	db.SetConnMaxLifetime(connectionLifetime)
+	db.SetConnMaxIdleTime(connectionIdle)
+	return sqlx.NewDb(db, "mysql"), nil
+}
+
+// driverLog takes what the driver says beside the errors that it returns.
+type driverLog struct{ log *slog.Logger }
+
+// Print implements mysql.Logger.
+func (l driverLog) Print(v ...any) {
+	l.log.Debug("mysql driver: " + strings.TrimSpace(fmt.Sprint(v...)))
+}
+
+// A connector runs statements on each new connection.
+type connector struct {
+	driver.Connector
+	statements []string
+}
+
+func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, statement := range c.statements {
+		if _, err := conn.(driver.ExecerContext).ExecContext(ctx, statement, nil); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", statement, err), conn.Close())
+		}
+	}
+	return conn, nil
+}
+
+// awaitMySQL waits for a server that is starting, and creates the database when it is not there.
+func awaitMySQL(ctx context.Context, cfg Config, settings *mysql.Config) error {
+	waiting := backoff.NewExponentialBackOff()
+	waiting.InitialInterval = 100 * time.Millisecond
+	waiting.MaxInterval = 2 * time.Second
+	try := func() (struct{}, error) {
+		err := connectOnce(ctx, settings)
+		var my *mysql.MySQLError
+		if errors.As(err, &my) && my.Number == 1049 { // ER_BAD_DB_ERROR
+			if err = createDatabase(ctx, settings); err == nil {
+				cfg.Log.Info("created the database", "database", settings.DBName)
+			}
+		}
+		if err != nil && !mayPass(err) {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}
+	var last error
+	_, err := backoff.Retry(ctx, try,
+		backoff.WithBackOff(waiting),
+		backoff.WithMaxElapsedTime(cfg.StartTimeout),
+		backoff.WithNotify(func(err error, next time.Duration) {
+			last = err
+			cfg.Log.Warn("waiting for the database", "address", place(settings), "again_in", next.Round(time.Millisecond), "error", err)
+		}))
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil && last != nil:
+		err = fmt.Errorf("%w while waiting: %w", err, last)
+	}
+	return fmt.Errorf("%w: %s at %s: %w", ErrUnavailable, settings.DBName, place(settings), err)
+}
+
+// mayPass reports whether waiting could help: the server is not there yet, or is busy.
+func mayPass(err error) bool {
+	var my *mysql.MySQLError
+	if errors.As(err, &my) {
+		f := faultOf(err)
+		return f == faultLost || f == faultRefused
+	}
+	for _, ours := range []error{
+		mysql.ErrNoTLS, mysql.ErrCleartextPassword, mysql.ErrNativePassword, mysql.ErrOldPassword,
+		mysql.ErrUnknownPlugin, mysql.ErrOldProtocol,
+	} {
+		if errors.Is(err, ours) {
+			return false
+		}
+	}
+	var certificate *tls.CertificateVerificationError
+	return !errors.As(err, &certificate) // all else is the network's, where a container's name may come later, too
+}
+
+func connectOnce(ctx context.Context, settings *mysql.Config) error {
+	return onConnection(ctx, settings, "DO 1")
+}
+
+func createDatabase(ctx context.Context, settings *mysql.Config) error {
+	server := settings.Clone()
+	server.DBName = ""
+	name := "`" + strings.ReplaceAll(settings.DBName, "`", "``") + "`"
+	return onConnection(ctx, server, "CREATE DATABASE IF NOT EXISTS "+name+" CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+}
+
+func onConnection(ctx context.Context, settings *mysql.Config, statement string) (err error) {
+	c, err := mysql.NewConnector(settings)
+	if err != nil {
+		return err
+	}
+	db := sql.OpenDB(c)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	_, err = db.ExecContext(ctx, statement)
+	return err
+}
+
+// warnIfNotDurable warns when the server may forget a commit that it answered.
+func (db *DB) warnIfNotDurable(ctx context.Context) {
+	var flush int
+	if err := db.reads.GetContext(ctx, &flush, "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit"); err != nil {
+		db.log.Warn("could not read innodb_flush_log_at_trx_commit", "error", err)
+		return
+	}
+	if flush != 1 {
+		db.log.Warn("innodb_flush_log_at_trx_commit is not 1: this server can lose orders that it confirmed, in a power cut or a crash", "value", flush)
+	}
+}
+
+// pooled hands out connections of a pool.
+type pooled struct{ db *sqlx.DB }
+
+func (p *pooled) acquire(ctx context.Context) (*session, error) {
+	conn, err := p.db.Connx(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &session{conn: conn}, nil
+}
+
+func (p *pooled) release(s *session, broken bool) { s.close(broken) }

@@ -1,0 +1,128 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/jmoiron/sqlx"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+const (
+	// fileName and lockName are the embedded engine's files in the data directory.
+	fileName = "cartwheel.db"
+	lockName = "cartwheel.lock"
+	// busyTimeout is how long a transaction waits for another process that writes beside the server.
+	busyTimeout = 5 * time.Second
+	// readers is how many readers there are beside the one writer.
+	readers = 4
+)
+
+// openSQLite opens the embedded engine: modernc.org/sqlite with a write-ahead log, flushed at every commit.
+func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
+	if err := os.MkdirAll(cfg.DataDir, 0o750); err != nil {
+		return nil, fmt.Errorf("create the data directory: %w", err)
+	}
+	path := filepath.Join(cfg.DataDir, fileName)
+	db := &DB{dialect: sqliteDialect, engine: "embedded://" + path, log: cfg.Log, limits: defaultLimits}
+	if cfg.Serve {
+		db.lock = flock.New(filepath.Join(cfg.DataDir, lockName))
+		switch taken, err := db.lock.TryLock(); {
+		case err != nil:
+			return nil, fmt.Errorf("lock the data directory: %w", err)
+		case !taken:
+			return nil, fmt.Errorf("%w: %s (stop that server, or choose another --data-dir)", ErrLocked, cfg.DataDir)
+		}
+	}
+	writes := sqliteDB(path, 1, "_txlock=immediate")
+	db.reads = sqliteDB(path, readers, "_pragma=query_only(1)")
+	db.snapshots = db.reads
+	setup := sqliteDB(path, 1, "_txlock=immediate")
+	db.setup = setup.DB
+	db.writes = writes
+	kept := &single{db: writes, turn: make(chan struct{}, 1)}
+	db.writer = kept
+	db.closers = []func() error{db.reads.Close, setup.Close, kept.close, writes.Close}
+	// The first connection creates the file and turns its log on; what cannot be written shows here.
+	if err := tryWriting(ctx, writes); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s cannot be written: %w (is its folder writable, and the disk not full?)", path, err), db.Close())
+	}
+	return db, nil
+}
+
+// tryWriting begins to write and takes it back: a file that may only be read would open just as well.
+func tryWriting(ctx context.Context, db *sqlx.DB) error {
+	tx, err := db.BeginTxx(ctx, nil) // immediate
+	var lite *sqlite.Error
+	switch {
+	case errors.As(err, &lite) && lite.Code()&0xff == sqlite3.SQLITE_BUSY:
+		return nil // another process is writing, so that one can
+	case err != nil:
+		return err
+	}
+	return tx.Rollback()
+}
+
+func sqliteDB(path string, connections int, settings string) *sqlx.DB {
+	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
+	// Times that are arguments are written as strftime writes them, an offset of zero behind.
+	name.RawQuery = fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"+
+		"&_time_format=sqlite&_timezone=UTC&%s", busyTimeout.Milliseconds(), settings)
+	db, err := sql.Open("sqlite", name.String())
+	if err != nil {
+		panic(err) // only an unregistered driver's name
+	}
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	return sqlx.NewDb(db, "sqlite")
+}
+
+// single hands out the one connection that writes, and keeps its statements prepared.
+type single struct {
+	db   *sqlx.DB
+	turn chan struct{} // holds one token while the session is out
+	kept *session      // owned by whoever has the token
+}
+
+func (s *single) acquire(ctx context.Context) (*session, error) {
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if s.kept == nil {
+		conn, err := s.db.Connx(ctx)
+		if err != nil {
+			<-s.turn
+			return nil, err
+		}
+		s.kept = &session{conn: conn, prepared: map[string]*sqlx.Stmt{}, beginWith: "BEGIN IMMEDIATE"}
+	}
+	return s.kept, nil
+}
+
+func (s *single) release(kept *session, broken bool) {
+	defer func() { <-s.turn }()
+	if broken {
+		s.kept = nil
+		kept.close(true)
+	}
+}
+
+func (s *single) close() error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	if s.kept != nil {
+		s.kept.close(false)
+		s.kept = nil
+	}
+	return nil
+}

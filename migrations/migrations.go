@@ -1,0 +1,161 @@
+// Package migrations owns the shape of Cartwheel's tables: it creates them on either engine, and adopts a database
+// of the system that Cartwheel replaces. The server and `cartwheel migrate` call it.
+package migrations
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"cartwheel/database"
+
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed mysql/*.sql sqlite/*.sql
+var files embed.FS
+
+// adoption is the version of the migration that is written in Go (MySQL engine only): see adopt.
+const adoption = 2
+
+// State is one migration and whether the database has it.
+type State struct {
+	Version int64
+	Name    string
+	// AppliedAt is when it was applied, in UTC; zero while it is pending.
+	AppliedAt time.Time
+}
+
+// Pending reports whether the migration is still to be applied.
+func (s State) Pending() bool { return s.AppliedAt.IsZero() }
+
+// Up applies what is pending and returns how many migrations that were. It blocks until they are applied, or until
+// ctx ends; while another instance applies them it waits for that one, ten minutes at most. A repeat is harmless,
+// also after a crash in the middle; with nothing pending it takes no lock and writes nothing.
+//
+// Errors: ErrNotAdopted when the database holds tables of the same names that cannot be made ours as they are
+// (nothing was changed); ErrBusy when another instance did not finish in time; else what the engine said.
+func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, err error) {
+	states, err := Status(ctx, db)
+	if err != nil {
+		return 0, err
+	}
+	for left := pending(states); left > 0; {
+		n, err := up(ctx, db, states, log)
+		applied += n
+		if err == nil {
+			break
+		}
+		// On the embedded engine two processes may apply the same migration: one transaction commits, the other
+		// fails whole. That is no error as long as it means progress.
+		states, statusErr := Status(ctx, db)
+		if !db.Embedded() || statusErr != nil || pending(states) >= left {
+			return applied, err
+		}
+		left = pending(states)
+	}
+	return applied, nil
+}
+
+// Status returns all migrations in their order, and which of them the database has. It writes nothing, and does
+// not wait for an instance that is migrating.
+func Status(ctx context.Context, db *database.DB) ([]State, error) {
+	versions, err := newVersions(db)
+	if err != nil {
+		return nil, err
+	}
+	at, err := versions.applied(ctx, db.Setup())
+	if err != nil {
+		return nil, fmt.Errorf("read which migrations are applied: %w", err)
+	}
+	goosed, err := provider(db, versions, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	var states []State
+	for _, source := range goosed.ListSources() {
+		states = append(states, State{Version: source.Version, Name: nameOf(source), AppliedAt: at[source.Version]})
+	}
+	return states, nil
+}
+
+func pending(states []State) int {
+	n := 0
+	for _, s := range states {
+		if s.Pending() {
+			n++
+		}
+	}
+	return n
+}
+
+// up applies what is pending, under the lock where the engine has one to take.
+func up(ctx context.Context, db *database.DB, states []State, log *slog.Logger) (int, error) {
+	versions, err := newVersions(db)
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range states {
+		if s.Version == adoption && s.Pending() && !db.Embedded() {
+			// Before anything is written, the table of versions included. The migration checks again, under the lock.
+			if err := checkAdoptable(ctx, db.Setup()); err != nil {
+				return 0, err
+			}
+		}
+	}
+	goosed, err := provider(db, versions, lockerFor(db, log), log)
+	if err != nil {
+		return 0, err
+	}
+	results, err := goosed.Up(ctx)
+	var partial *goose.PartialError
+	if errors.As(err, &partial) {
+		results = partial.Applied
+		err = fmt.Errorf("migration %s: %w", nameOf(partial.Failed.Source), partial.Err)
+	}
+	for _, result := range results {
+		log.InfoContext(ctx, "migrated the database", "migration", nameOf(result.Source), "took", result.Duration.Round(time.Millisecond))
+	}
+	if err != nil {
+		return len(results), fmt.Errorf("migrate the database: %w", err)
+	}
+	return len(results), nil
+}
+
+// provider returns goose, set up for the engine.
+func provider(db *database.DB, versions *versions, lock *sessionLock, log *slog.Logger) (*goose.Provider, error) {
+	folder, err := fs.Sub(files, db.Dialect().Name())
+	if err != nil {
+		return nil, fmt.Errorf("migrations of %s: %w", db.Dialect().Name(), err)
+	}
+	options := []goose.ProviderOption{
+		goose.WithStore(versions),
+		goose.WithDisableGlobalRegistry(true),
+		goose.WithSlog(log),
+	}
+	if lock != nil {
+		options = append(options, goose.WithSessionLocker(lock))
+	}
+	if !db.Embedded() {
+		// RunTx runs on the connection that holds the lock, so that the lock outlives neither its holder nor a
+		// statement of the holder's that the server is still busy with.
+		options = append(options, goose.WithGoMigrations(goose.NewGoMigration(adoption, &goose.GoFunc{RunTx: adoptWith(log)}, nil)))
+	}
+	goosed, err := goose.NewProvider(goose.DialectCustom, db.Setup(), folder, options...)
+	if err != nil {
+		return nil, fmt.Errorf("set goose up: %w", err)
+	}
+	return goosed, nil
+}
+
+// nameOf is what people know a migration by.
+func nameOf(source *goose.Source) string {
+	if source.Version == adoption && source.Type == goose.TypeGo {
+		return "00002_adopt_old_tables"
+	}
+	return trimExtension(source.Path)
+}

@@ -1,0 +1,149 @@
+// Package inventory is the Inventory Manager: it checks, reserves, commits, rolls back and imports stock. It owns
+// the tables product_details and reserve_purchase; the cart and checkout managers call it inside their
+// transactions.
+package inventory
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"cartwheel/database"
+)
+
+// MaxOnHand is the most units of one product that the table's column holds.
+const MaxOnHand = 1<<31 - 1
+
+// A Line is so many units of one product.
+type Line struct {
+	ProductID string `json:"productID"`
+	Quantity  int64  `json:"quantity"`
+}
+
+// A Level is the stock of one product at one moment, in units.
+type Level struct {
+	OnHand int64
+	Held   int64 // by the checkouts in flight
+}
+
+// Available is what can still be reserved.
+func (l Level) Available() int64 { return max(0, l.OnHand-l.Held) }
+
+// A Reservation is what one checkout holds: its lines, under reserve IDs that begin with the checkout's.
+type Reservation struct {
+	CheckoutID string
+	Lines      []Line
+}
+
+// Manager keeps the stock. Its methods are safe for concurrent use.
+type Manager struct {
+	db    *database.DB
+	taken database.Taken // products whose rows someone else keeps locked
+}
+
+// New returns the manager of the stock in db.
+func New(db *database.DB) *Manager { return &Manager{db: db} }
+
+// Check returns the stock of the products as it is committed now. It locks nothing.
+func (m *Manager) Check(ctx context.Context, tx *database.Tx, productIDs []string) (*Stock, error) {
+	ids := sortedUnique(productIDs)
+	stock := newStock(len(ids))
+	return stock, check(ctx, tx, ids, stock)
+}
+
+// Lock locks the products' rows to the end of the transaction, in the order of their IDs, and returns their stock:
+// what anyone else reserves, commits or imports comes after. It waits for rows that are locked, but not again
+// for those that were waited for in vain: the stock knows them as taken.
+func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string) (*Stock, error) {
+	ids := sortedUnique(productIDs)
+	stock := newStock(len(ids))
+	wait, ask := m.taken.Split(ids)
+	if tx.AfterLockWait() {
+		wait, ask = nil, ids
+	}
+	if err := onHand(ctx, tx, wait, tx.ForUpdate(), stock); err != nil {
+		return nil, err
+	}
+	// After the others: what is asked for without waiting can close no circle of waits.
+	if len(ask) > 0 {
+		if err := m.ask(ctx, tx, ask, stock); err != nil {
+			return nil, err
+		}
+	}
+	// A statement of its own, after the locks: merged into the locking SELECT it would read an older snapshot.
+	return stock, held(ctx, tx, ids, stock)
+}
+
+// ask locks the rows that are free, and finds out which of the others are locked and which are gone.
+func (m *Manager) ask(ctx context.Context, tx *database.Tx, ids []string, stock *Stock) error {
+	if err := onHand(ctx, tx, ids, tx.ForFree(), stock); err != nil {
+		return err
+	}
+	there := newStock(len(ids))
+	if err := onHand(ctx, tx, ids, "", there); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		_, locked := stock.levels[id]
+		_, exists := there.levels[id]
+		taken := exists && !locked
+		m.taken.Found(id, taken)
+		if taken {
+			stock.taken[id] = true
+		}
+	}
+	return nil
+}
+
+// Reserve holds the reservations' lines. The caller has the products locked and found enough of each.
+func (m *Manager) Reserve(ctx context.Context, tx *database.Tx, reservations []Reservation) error {
+	return insertHolds(ctx, tx, holdsOf(reservations))
+}
+
+// Commit takes what was reserved off the stock on hand, then drops the holds. It waits for rows that are locked.
+//
+// Errors: ErrShort when on hand is less than what is bought of a product, which someone lowered by hand; the
+// transaction must then be rolled back.
+func (m *Manager) Commit(ctx context.Context, tx *database.Tx, reservations []Reservation) error {
+	bought := map[string]int64{}
+	for _, r := range reservations {
+		for _, line := range r.Lines {
+			bought[line.ProductID] += line.Quantity
+		}
+	}
+	if err := lowerOnHand(ctx, tx, sortedLines(bought)); err != nil {
+		return err
+	}
+	return m.Rollback(ctx, tx, reservations)
+}
+
+// Rollback drops the holds of the reservations, whose stock is available again when the transaction commits.
+// Dropping what is no longer held is harmless.
+func (m *Manager) Rollback(ctx context.Context, tx *database.Tx, reservations []Reservation) error {
+	return deleteHolds(ctx, tx, holdsOf(reservations))
+}
+
+// ReserveID names the hold of a checkout's line, counted from 1.
+func ReserveID(checkoutID string, line int) string { return fmt.Sprintf("%s:%d", checkoutID, line) }
+
+func sortedUnique(ids []string) []string {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+func sortedLines(quantities map[string]int64) []Line {
+	lines := make([]Line, 0, len(quantities))
+	for id, quantity := range quantities {
+		lines = append(lines, Line{id, quantity})
+	}
+	slices.SortFunc(lines, func(a, b Line) int { return compare(a.ProductID, b.ProductID) })
+	return lines
+}
+
+// Contended reports whether the row of any of the products was lately found locked by someone else, so that it
+// is better asked for with Lock than waited for.
+func (m *Manager) Contended(productIDs []string) bool {
+	_, ask := m.taken.Split(productIDs)
+	return len(ask) > 0
+}

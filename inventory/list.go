@@ -1,0 +1,71 @@
+package inventory
+
+import (
+	"context"
+	"strings"
+
+	"cartwheel/database"
+)
+
+// listPage is how many products one statement of a list reads: it is done long before its time is up, however large
+// the catalogue and however slow the reader.
+const listPage = 1000
+
+// A Product is one of the catalogue, with its stock.
+type Product struct {
+	ID, Name string
+	Level
+}
+
+// A Filter picks products. The zero Filter picks all.
+type Filter struct {
+	Low    *int64 // with at most so many units available
+	Search string // with this in the ID or the name, in upper or lower case
+}
+
+func (f Filter) picks(p Product) bool {
+	if f.Low != nil && p.Available() > *f.Low {
+		return false
+	}
+	search := strings.ToLower(f.Search)
+	return strings.Contains(strings.ToLower(p.ID), search) || strings.Contains(strings.ToLower(p.Name), search)
+}
+
+// List calls each for the products that the filter picks, in the order of their IDs, until it returns an error. What
+// it tells of each product is of one moment, but not of all products together. It locks nothing and blocks until
+// each has had the last.
+//
+// Errors: those of each, and database.ErrUnavailable.
+func (m *Manager) List(ctx context.Context, filter Filter, each func(Product) error) error {
+	for after := ""; ; {
+		var page []Product
+		err := m.db.Read(ctx, func(tx *database.Tx) (err error) {
+			page, err = pageOf(ctx, tx, after, listPage)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, p := range page {
+			if !filter.picks(p) {
+				continue
+			}
+			if err := each(p); err != nil {
+				return err
+			}
+		}
+		if len(page) < listPage {
+			return nil
+		}
+		after = page[len(page)-1].ID
+	}
+}
+
+// Empty reports whether the catalogue has no product.
+func (m *Manager) Empty(ctx context.Context) (empty bool, err error) {
+	err = m.db.Read(ctx, func(tx *database.Tx) error {
+		empty, err = noProducts(ctx, tx)
+		return err
+	})
+	return empty, err
+}

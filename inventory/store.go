@@ -1,0 +1,244 @@
+package inventory
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+
+	"cartwheel/database"
+)
+
+// onHand reads the products' rows into stock, with the locking clause given. The IDs are sorted.
+func onHand(ctx context.Context, tx *database.Tx, ids []string, locking string, stock *Stock) error {
+	for chunk := range slices.Chunk(ids, database.ChunkRows) {
+		err := tx.Each(ctx, func(rows *sql.Rows) error {
+			var id string
+			var quantity sql.NullInt64
+			if err := rows.Scan(&id, &quantity); err != nil {
+				return err
+			}
+			stock.levels[id] = &Level{OnHand: quantity.Int64}
+			return nil
+		}, "SELECT product_id, quantity FROM "+tx.Dialect().ByKey("product_details")+" WHERE product_id IN "+database.In(len(chunk))+
+			" ORDER BY product_id"+locking, anys(chunk)...)
+		if err != nil {
+			return fmt.Errorf("read what is on hand: %w", err)
+		}
+	}
+	return nil
+}
+
+// check reads the products' stock into stock, all of one moment.
+func check(ctx context.Context, tx *database.Tx, ids []string, stock *Stock) error {
+	for chunk := range slices.Chunk(ids, database.ChunkRows) {
+		err := tx.Each(ctx, func(rows *sql.Rows) error {
+			var id string
+			var quantity, sum sql.NullInt64
+			if err := rows.Scan(&id, &quantity, &sum); err != nil {
+				return err
+			}
+			stock.levels[id] = &Level{OnHand: quantity.Int64, Held: sum.Int64}
+			return nil
+		}, "SELECT p.product_id, p.quantity,"+
+			" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
+			" FROM product_details p WHERE p.product_id IN "+database.In(len(chunk)), anys(chunk)...)
+		if err != nil {
+			return fmt.Errorf("check stock: %w", err)
+		}
+	}
+	return nil
+}
+
+// held adds up what is held of the products that stock knows. It locks nothing.
+func held(ctx context.Context, tx *database.Tx, ids []string, stock *Stock) error {
+	for chunk := range slices.Chunk(ids, database.ChunkRows) {
+		err := tx.Each(ctx, func(rows *sql.Rows) error {
+			var id string
+			var sum sql.NullInt64
+			if err := rows.Scan(&id, &sum); err != nil {
+				return err
+			}
+			if level := stock.levels[id]; level != nil {
+				level.Held = sum.Int64
+			}
+			return nil
+		}, "SELECT product_id, SUM(quantity) FROM reserve_purchase WHERE product_id IN "+database.In(len(chunk))+
+			" GROUP BY product_id", anys(chunk)...)
+		if err != nil {
+			return fmt.Errorf("add up what is held: %w", err)
+		}
+	}
+	return nil
+}
+
+// A hold is one row of reserve_purchase.
+type hold struct {
+	reserveID string
+	line      Line
+}
+
+// holdsOf returns the reservations' holds in the order of their reserve IDs.
+func holdsOf(reservations []Reservation) []hold {
+	var holds []hold
+	for _, r := range reservations {
+		for i, line := range r.Lines {
+			holds = append(holds, hold{ReserveID(r.CheckoutID, i+1), line})
+		}
+	}
+	slices.SortFunc(holds, func(a, b hold) int { return compare(a.reserveID, b.reserveID) })
+	return holds
+}
+
+func insertHolds(ctx context.Context, tx *database.Tx, holds []hold) error {
+	for chunk := range slices.Chunk(holds, database.ChunkRows) {
+		args := make([]any, 0, 3*len(chunk))
+		for _, h := range chunk {
+			args = append(args, h.reserveID, h.line.ProductID, h.line.Quantity)
+		}
+		if _, err := tx.Exec(ctx, "INSERT INTO reserve_purchase (reserve_id, product_id, quantity) VALUES "+
+			database.Values(len(chunk), 3), args...); err != nil {
+			return fmt.Errorf("insert holds: %w", err)
+		}
+	}
+	return nil
+}
+
+func deleteHolds(ctx context.Context, tx *database.Tx, holds []hold) error {
+	for chunk := range slices.Chunk(holds, database.ChunkRows) {
+		args := make([]any, 0, len(chunk))
+		for _, h := range chunk {
+			args = append(args, h.reserveID)
+		}
+		if _, err := tx.Exec(ctx, tx.Dialect().DeleteKeys("reserve_purchase", len(chunk), "reserve_id"), args...); err != nil {
+			return fmt.Errorf("delete holds: %w", err)
+		}
+	}
+	return nil
+}
+
+// lowerOnHand subtracts the lines, which are sorted and name each product once. A quantity that was read earlier
+// is never written back.
+func lowerOnHand(ctx context.Context, tx *database.Tx, lines []Line) error {
+	for chunk := range slices.Chunk(lines, database.ChunkRows) {
+		args := make([]any, 0, 2*len(chunk))
+		for _, line := range chunk {
+			args = append(args, line.ProductID, line.Quantity)
+		}
+		found, err := tx.Exec(ctx, tx.Dialect().Subtract("product_details", "product_id", "quantity", len(chunk)), args...)
+		if err != nil {
+			return fmt.Errorf("lower what is on hand: %w", err)
+		}
+		if found != int64(len(chunk)) {
+			return ErrShort
+		}
+	}
+	return nil
+}
+
+// insertProducts creates products, which are sorted. One that exists by now makes it fail as a duplicate.
+func insertProducts(ctx context.Context, tx *database.Tx, products []change) error {
+	for chunk := range slices.Chunk(products, database.ChunkRows) {
+		args := make([]any, 0, 3*len(chunk))
+		for _, p := range chunk {
+			args = append(args, p.productID, p.name, p.after)
+		}
+		if _, err := tx.Exec(ctx, "INSERT INTO product_details (product_id, product_name, quantity) VALUES "+
+			database.Values(len(chunk), 3), args...); err != nil {
+			return fmt.Errorf("create products: %w", err)
+		}
+	}
+	return nil
+}
+
+// changeProducts names products and sets what is on hand, or adds what there is more; what there is less is for
+// lowerOnHand. The products exist, are locked, and sorted: the upsert inserts none.
+func changeProducts(ctx context.Context, tx *database.Tx, products []change, add bool) error {
+	d := tx.Dialect()
+	quantity := d.Incoming("quantity")
+	if add {
+		quantity = "COALESCE(product_details.quantity, 0) + " + quantity
+	}
+	for chunk := range slices.Chunk(products, database.ChunkRows) {
+		args := make([]any, 0, 3*len(chunk))
+		for _, p := range chunk {
+			incoming := p.after
+			if add {
+				incoming = max(0, p.after-p.before)
+			}
+			args = append(args, p.productID, sql.NullString{String: p.name, Valid: p.name != ""}, incoming)
+		}
+		if _, err := tx.Exec(ctx, "INSERT INTO product_details (product_id, product_name, quantity) VALUES "+
+			database.Values(len(chunk), 3)+d.OnConflict("product_id")+
+			"product_name = COALESCE("+d.Incoming("product_name")+", product_details.product_name), quantity = "+quantity,
+			args...); err != nil {
+			return fmt.Errorf("change products: %w", err)
+		}
+	}
+	return nil
+}
+
+// pageOf returns the products whose IDs follow one, in their order, as they are committed now.
+func pageOf(ctx context.Context, tx *database.Tx, after string, limit int) ([]Product, error) {
+	products := make([]Product, 0, limit)
+	err := tx.Each(ctx, func(rows *sql.Rows) error {
+		var p Product
+		var name sql.NullString
+		var quantity, sum sql.NullInt64
+		if err := rows.Scan(&p.ID, &name, &quantity, &sum); err != nil {
+			return err
+		}
+		p.Name, p.OnHand, p.Held = name.String, quantity.Int64, sum.Int64
+		products = append(products, p)
+		return nil
+	}, "SELECT p.product_id, p.product_name, p.quantity,"+
+		" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
+		" FROM product_details p WHERE p.product_id > ? ORDER BY p.product_id LIMIT ?", after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list products: %w", err)
+	}
+	return products, nil
+}
+
+func anys(ids []string) []any {
+	out := make([]any, len(ids))
+	for i, id := range ids {
+		out[i] = id
+	}
+	return out
+}
+
+func eachHold(ctx context.Context, tx *database.Tx, use func(Hold) error) error {
+	return tx.Each(ctx, func(rows *sql.Rows) error {
+		var h Hold
+		var product sql.NullString
+		var quantity sql.NullInt64
+		if err := rows.Scan(&h.ReserveID, &product, &quantity); err != nil {
+			return err
+		}
+		h.ProductID, h.Quantity = product.String, quantity.Int64
+		return use(h)
+	}, "SELECT reserve_id, product_id, quantity FROM reserve_purchase ORDER BY reserve_id")
+}
+
+func eachLevel(ctx context.Context, tx *database.Tx, use func(string, Level) error) error {
+	return tx.Each(ctx, func(rows *sql.Rows) error {
+		var id string
+		var level Level
+		if err := rows.Scan(&id, &level.OnHand, &level.Held); err != nil {
+			return err
+		}
+		return use(id, level)
+	}, "SELECT product_id, SUM(on_hand), SUM(held) FROM ("+
+		"SELECT product_id, COALESCE(quantity, 0) AS on_hand, 0 AS held FROM product_details UNION ALL "+
+		"SELECT product_id, 0, COALESCE(quantity, 0) FROM reserve_purchase WHERE product_id IS NOT NULL"+
+		") books GROUP BY product_id ORDER BY product_id")
+}
+
+func noProducts(ctx context.Context, tx *database.Tx) (bool, error) {
+	var ids []string
+	if err := tx.Select(ctx, &ids, "SELECT product_id FROM product_details LIMIT 1"); err != nil {
+		return false, fmt.Errorf("look for products: %w", err)
+	}
+	return len(ids) == 0, nil
+}

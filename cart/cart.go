@@ -1,0 +1,120 @@
+// Package cart is the Cart Manager: it takes every request of the API, adds to carts through its own queue, and
+// hands checkouts on to the Checkout Manager. It owns the table client_cart.
+package cart
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+
+	"cartwheel/cart/idempotency"
+	"cartwheel/database"
+	"cartwheel/inventory"
+	"cartwheel/queue"
+)
+
+// endpointAdd is the name under which the keys of adds are stored.
+const endpointAdd = "addToCart"
+
+var (
+	// ErrEmpty means that there was nothing in the cart to buy; it comes as an *EmptyError.
+	ErrEmpty = errors.New("the cart is empty")
+	// ErrTooManyLines means that an add would have made a line more than MaxLines.
+	ErrTooManyLines = errors.New("the cart has 500 lines already, which is the most that it may have")
+)
+
+// EmptyError says whether a checkout of this client is under way, which may be why the cart is empty. It is an
+// ErrEmpty.
+type EmptyError struct{ UnderWay bool }
+
+func (e *EmptyError) Error() string {
+	if e.UnderWay {
+		return "the cart is empty: a checkout of this client is under way"
+	}
+	return ErrEmpty.Error()
+}
+
+// Is makes it an ErrEmpty.
+func (e *EmptyError) Is(target error) bool { return target == ErrEmpty }
+
+// An Addition asks to add units of a product to a client's cart.
+type Addition struct {
+	ClientID, ProductID string
+	Quantity            int64  // units, 1 or more
+	Key                 string // the Idempotency-Key; empty: none
+}
+
+// A Purchase asks to check a client's cart out.
+type Purchase struct {
+	ClientID string
+	Key      string // the Idempotency-Key; empty: none
+}
+
+// checkouts is the Checkout Manager, as the Cart Manager sees it.
+type checkouts interface {
+	CheckOut(context.Context, Purchase) error
+}
+
+// stock is the Inventory Manager, as the Cart Manager sees it.
+type stock interface {
+	Check(context.Context, *database.Tx, []string) (*inventory.Stock, error)
+}
+
+// Config says how the Cart Manager works.
+type Config struct {
+	QueueCapacity int // adds that wait
+	BatchSize     int // adds in one transaction
+	// Present turns an outcome into the answer that is stored with a key.
+	Present func(error) (status int, body []byte)
+	Log     *slog.Logger
+	Observe queue.Observer
+}
+
+// Manager is the Cart Manager. Its methods are safe for concurrent use.
+type Manager struct {
+	db        *database.DB
+	lines     *Lines
+	stock     stock
+	checkouts checkouts
+	present   func(error) (int, []byte)
+	adds      *queue.Queue[Addition, struct{}]
+}
+
+// NewManager starts the Cart Manager. Close ends it.
+func NewManager(db *database.DB, lines *Lines, stock stock, checkouts checkouts, cfg Config) *Manager {
+	m := &Manager{db: db, lines: lines, stock: stock, checkouts: checkouts, present: cfg.Present}
+	m.adds = queue.New(queue.Config[Addition, struct{}]{
+		Name:      "cart.add",
+		Shards:    db.Dialect().Parallel(),
+		Capacity:  cfg.QueueCapacity,
+		BatchSize: cfg.BatchSize,
+		Work:      m.addBatch,
+		Isolate:   database.OneJobsFault,
+		Log:       cfg.Log,
+		Observe:   cfg.Observe,
+	})
+	return m
+}
+
+// CheckOut buys what is in the client's cart, all of it or nothing. It blocks until the outcome is known or ctx
+// ends; a purchase that has begun goes on without its caller. Its errors are the Checkout Manager's.
+func (m *Manager) CheckOut(ctx context.Context, p Purchase) error {
+	return m.checkouts.CheckOut(ctx, p)
+}
+
+// Queue returns the queue of adds, for its state.
+func (m *Manager) Queue() *queue.Queue[Addition, struct{}] { return m.adds }
+
+// Close refuses new adds, finishes those that were accepted, and returns; ctx bounds the wait.
+func (m *Manager) Close(ctx context.Context) error { return m.adds.Close(ctx) }
+
+func (a Addition) request() idempotency.Request {
+	if a.Key == "" {
+		return idempotency.Request{}
+	}
+	return idempotency.Request{
+		Key:  idempotency.Key{ClientID: a.ClientID, Endpoint: endpointAdd, Key: a.Key},
+		Hash: idempotency.HashOf(a.ProductID, strconv.FormatInt(a.Quantity, 10)),
+	}
+}

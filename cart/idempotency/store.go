@@ -1,0 +1,134 @@
+package idempotency
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"cartwheel/database"
+)
+
+const (
+	isKey   = "client_id = ? AND endpoint = ? AND idempotency_key = ?"
+	keySize = 3 // columns of the primary key
+)
+
+func sorted(keys []Key) []Key {
+	keys = slices.Clone(keys)
+	slices.SortFunc(keys, compare)
+	return slices.Compact(keys)
+}
+
+// compare orders keys as the primary key does.
+func compare(a, b Key) int {
+	for _, c := range []int{strings.Compare(a.ClientID, b.ClientID), strings.Compare(a.Endpoint, b.Endpoint)} {
+		if c != 0 {
+			return c
+		}
+	}
+	return strings.Compare(a.Key, b.Key)
+}
+
+func args(keys []Key) []any {
+	out := make([]any, 0, keySize*len(keys))
+	for _, k := range keys {
+		out = append(out, k.ClientID, k.Endpoint, k.Key)
+	}
+	return out
+}
+
+func find(ctx context.Context, tx *database.Tx, keys []Key) (map[Key]Record, error) {
+	found := make(map[Key]Record, len(keys))
+	for chunk := range slices.Chunk(sorted(keys), database.ChunkRows) {
+		err := tx.Each(ctx, func(rows *sql.Rows) error {
+			var r Record
+			var hash []byte
+			var status sql.NullInt64
+			if err := rows.Scan(&r.Key.ClientID, &r.Key.Endpoint, &r.Key.Key, &hash, &status, &r.Body); err != nil {
+				return err
+			}
+			copy(r.Hash[:], hash)
+			r.Status = int(status.Int64)
+			found[r.Key] = r
+			return nil
+		}, "SELECT client_id, endpoint, idempotency_key, request_hash, http_status, body FROM idempotency_key WHERE "+
+			database.AnyOf(len(chunk), isKey), args(chunk)...)
+		if err != nil {
+			return nil, fmt.Errorf("find idempotency keys: %w", err)
+		}
+	}
+	return found, nil
+}
+
+// now reads the database's clock, in the form in which the column gives it back.
+func now(ctx context.Context, tx *database.Tx) (Stamp, error) {
+	var times []string
+	if err := tx.Select(ctx, &times, "SELECT CAST("+tx.Dialect().Now()+" AS CHAR(26))"); err != nil || len(times) != 1 {
+		return "", fmt.Errorf("read the database's clock: %w", err)
+	}
+	return Stamp(times[0]), nil
+}
+
+func isStored(ctx context.Context, tx *database.Tx, key Key, stamp Stamp) (bool, error) {
+	var found []int
+	if err := tx.Select(ctx, &found, "SELECT 1 FROM idempotency_key WHERE "+isKey+" AND created_at = ?"+tx.ForUpdate(),
+		key.ClientID, key.Endpoint, key.Key, string(stamp)); err != nil {
+		return false, fmt.Errorf("look for an idempotency key: %w", err)
+	}
+	return len(found) > 0, nil
+}
+
+func insert(ctx context.Context, tx *database.Tx, records []Record, stamp Stamp) error {
+	records = slices.Clone(records)
+	slices.SortFunc(records, func(a, b Record) int { return compare(a.Key, b.Key) })
+	for chunk := range slices.Chunk(records, database.ChunkRows) {
+		values := make([]any, 0, 7*len(chunk))
+		for _, r := range chunk {
+			values = append(values, r.Key.ClientID, r.Key.Endpoint, r.Key.Key, r.Hash[:],
+				sql.NullInt64{Int64: int64(r.Status), Valid: !r.UnderWay()}, r.Body, string(stamp))
+		}
+		if _, err := tx.Exec(ctx, "INSERT INTO idempotency_key "+
+			"(client_id, endpoint, idempotency_key, request_hash, http_status, body, created_at) VALUES "+
+			database.Values(len(chunk), 7), values...); err != nil {
+			return fmt.Errorf("store idempotency keys: %w", err)
+		}
+	}
+	return nil
+}
+
+func fill(ctx context.Context, tx *database.Tx, key Key, status int, body []byte) error {
+	if _, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("idempotency_key")+" SET http_status = ?, body = ? WHERE "+isKey+
+		" AND http_status IS NULL", status, body, key.ClientID, key.Endpoint, key.Key); err != nil {
+		return fmt.Errorf("answer an idempotency key: %w", err)
+	}
+	return nil
+}
+
+func answeredBefore(ctx context.Context, tx *database.Tx, age time.Duration, limit int) ([]Key, error) {
+	var keys []Key
+	err := tx.Each(ctx, func(rows *sql.Rows) error {
+		var k Key
+		if err := rows.Scan(&k.ClientID, &k.Endpoint, &k.Key); err != nil {
+			return err
+		}
+		keys = append(keys, k)
+		return nil
+	}, "SELECT client_id, endpoint, idempotency_key FROM idempotency_key WHERE created_at < "+
+		tx.Dialect().NowPlus(-age)+" AND http_status IS NOT NULL ORDER BY created_at LIMIT ?", limit)
+	if err != nil {
+		return nil, fmt.Errorf("find old idempotency keys: %w", err)
+	}
+	return keys, nil
+}
+
+func remove(ctx context.Context, tx *database.Tx, keys []Key) error {
+	keys = sorted(keys)
+	if _, err := tx.Exec(ctx, tx.Dialect().DeleteKeys("idempotency_key", len(keys),
+		"client_id", "endpoint", "idempotency_key"), args(keys)...); err != nil {
+		return fmt.Errorf("prune idempotency keys: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,314 @@
+// Package checkout is the Checkout Manager: it reserves what is in a cart, has it paid, settles the outcome, and
+// finishes what any instance left unfinished. It owns the table checkout_journal; the Cart Manager calls it.
+package checkout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cartwheel/cart"
+	"cartwheel/cart/idempotency"
+	"cartwheel/database"
+	"cartwheel/inventory"
+	"cartwheel/payment"
+	"cartwheel/queue"
+)
+
+// gateway is the payment gateway, as the Checkout Manager sees it.
+type gateway interface {
+	Charge(context.Context, payment.Order) (payment.Result, error)
+	Void(ctx context.Context, checkoutID string) (payment.Result, error)
+	Refund(ctx context.Context, checkoutID string) error
+	Available() error
+}
+
+// carts are the stored carts, as the Checkout Manager sees them.
+type carts interface {
+	Lock(context.Context, *database.Tx, []string) (*cart.Carts, error)
+	Take(context.Context, *database.Tx, []cart.ClientLine) error
+	PutBack(context.Context, *database.Tx, []cart.ClientLine) error
+	TakenOf(context.Context, *database.Tx, []cart.ClientLine) (map[string]bool, error)
+	Contended(clientIDs []string) bool
+}
+
+// stock is the Inventory Manager, as the Checkout Manager sees it.
+type stock interface {
+	Lock(context.Context, *database.Tx, []string) (*inventory.Stock, error)
+	Reserve(context.Context, *database.Tx, []inventory.Reservation) error
+	Commit(context.Context, *database.Tx, []inventory.Reservation) error
+	Rollback(context.Context, *database.Tx, []inventory.Reservation) error
+	Contended(productIDs []string) bool
+}
+
+// MinLeaseMargin is by how much the lease must exceed the payment timeout, so that an owner whose charge timed out
+// has time to settle.
+const MinLeaseMargin = 2 * time.Second
+
+// Config says how the Checkout Manager works.
+type Config struct {
+	QueueCapacity  int           // checkouts that wait for TX 1
+	BatchSize      int           // checkouts in one TX 1, lines in one TX 2
+	InFlight       int           // checkouts between admission and their end
+	Lease          time.Duration // how long a checkout is its owner's alone
+	PaymentTimeout time.Duration // how long a charge is waited for before it is voided
+	// Present turns an outcome into the answer that is stored with a key.
+	Present func(error) (status int, body []byte)
+	Log     *slog.Logger
+	// ObserveReserve and ObserveSettle watch the queues.
+	ObserveReserve, ObserveSettle queue.Observer
+}
+
+// Manager is the Checkout Manager. Its methods are safe for concurrent use.
+type Manager struct {
+	db       *database.DB
+	carts    carts
+	stock    stock
+	gateway  gateway
+	config   Config
+	present  func(error) (int, []byte)
+	log      *slog.Logger
+	reserves *queue.Queue[reserveJob, *ownership]
+	settles  *queue.Queue[settleJob, settled]
+
+	inFlight atomic.Int64 // checkouts admitted and not ended; raised under mu
+	waiting  atomic.Int64 // repeats that wait for their first
+	draining atomic.Bool  // set under mu
+
+	owning  context.Context // ends when owners must leave their checkouts to others
+	abandon context.CancelFunc
+	owners  sync.WaitGroup // purchases and recoveries under way
+
+	trouble throttle // on what fails again and again
+
+	mu      sync.Mutex
+	left    []*ownership            // under mu: what owners left when they had to
+	watched map[string]chan settled // under mu: checkouts that someone else finishes
+
+	background     context.Context // the sweeper's and the watcher's
+	stopBackground context.CancelFunc
+	backgrounds    sync.WaitGroup
+	recovering     chan struct{} // a token for each recovery under way
+}
+
+// New starts the Checkout Manager's queues. Start begins recovery, Close ends everything.
+func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config) *Manager {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	m := &Manager{
+		db: db, carts: carts, stock: stock, gateway: gateway, config: cfg, present: cfg.Present, log: cfg.Log,
+		watched:    map[string]chan settled{},
+		recovering: make(chan struct{}, maxRecovering),
+	}
+	m.owning, m.abandon = context.WithCancel(context.Background())
+	m.background, m.stopBackground = context.WithCancel(context.Background())
+	m.reserves = queue.New(queue.Config[reserveJob, *ownership]{
+		Name:      "checkout.reserve",
+		Shards:    db.Dialect().Parallel(),
+		Capacity:  cfg.QueueCapacity,
+		BatchSize: cfg.BatchSize,
+		Work:      m.reserve,
+		Isolate:   database.OneJobsFault,
+		Log:       cfg.Log,
+		Observe:   cfg.ObserveReserve,
+	})
+	m.settles = queue.New(queue.Config[settleJob, settled]{
+		Name:   "checkout.settle",
+		Shards: db.Dialect().Parallel(),
+		// Room for every checkout that may be in flight: nothing is refused after TX 1.
+		Capacity:  max(cfg.QueueCapacity, cfg.InFlight+maxRecovering),
+		BatchSize: cfg.BatchSize,
+		Weight:    func(job settleJob) int { return len(job.owned.lines) },
+		Work:      m.settle,
+		Isolate:   database.OneJobsFault,
+		Log:       cfg.Log,
+		Observe:   cfg.ObserveSettle,
+	})
+	return m
+}
+
+// Queues returns the state of the queues, in the order of the flow.
+func (m *Manager) Queues() []QueueState { return []QueueState{m.reserves, m.settles} }
+
+// QueueState is what can be seen of a queue.
+type QueueState interface {
+	Name() string
+	Depth() int
+	Capacity() int
+	Full() bool
+}
+
+// InFlight returns how many checkouts are between admission and their end here, and how many may be.
+func (m *Manager) InFlight() (now, most int) { return int(m.inFlight.Load()), m.config.InFlight }
+
+// CheckOut buys what is in the client's cart, all of it or nothing.
+//
+// It blocks until the outcome is known or ctx ends. A checkout that has begun goes on without its caller, and is
+// settled however long that takes. With a key a repeat gets the first's answer; without one it is a new checkout.
+//
+// Errors, certain that nothing was done: cart.ErrEmpty, inventory.ErrNotEnough, ErrBusy, ErrDraining,
+// payment.ErrUnavailable, queue.ErrFull, queue.ErrNotStarted, database.ErrUnavailable, database.ErrRowTaken. The cart
+// as it was: ErrDeclined, ErrVoided. Not known yet: ErrPending once the stock is held, queue.ErrUnanswered and
+// database.ErrOutcomeUnknown before that is known. Of repeats: *idempotency.Replay, idempotency.ErrUnderWay.
+func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) error {
+	for {
+		err := m.checkOut(ctx, p)
+		switch {
+		case p.Key == "" || err == nil:
+			return err
+		case refusedUnseen(err): // a repeat looks for its key before anything else
+			record, found, findErr := idempotency.Find(ctx, m.db, requestOf(p).Key)
+			if findErr != nil || !found {
+				return err
+			}
+			if err = record.Answer(requestOf(p).Hash); !errors.Is(err, idempotency.ErrUnderWay) {
+				return err
+			}
+		case !errors.Is(err, idempotency.ErrUnderWay):
+			return err
+		}
+		if err = m.await(ctx, p); !errors.Is(err, errKeyGone) {
+			return err
+		}
+	}
+}
+
+// refusedUnseen reports whether a checkout was refused without a look at its key.
+func refusedUnseen(err error) bool {
+	for _, refusal := range []error{ErrBusy, ErrDraining, payment.ErrUnavailable, queue.ErrFull, queue.ErrClosed} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkOut admits a checkout and waits for its end.
+func (m *Manager) checkOut(ctx context.Context, p cart.Purchase) error {
+	if m.draining.Load() {
+		return ErrDraining
+	}
+	if err := m.gateway.Available(); err != nil {
+		return err
+	}
+	if err := m.admit(); err != nil {
+		return err
+	}
+	purchase, err := m.newPurchase(p)
+	if err != nil {
+		m.dismiss()
+		return err
+	}
+	go func() {
+		defer m.dismiss()
+		purchase.run()
+	}()
+	return purchase.wait(ctx)
+}
+
+// admit takes a place among the checkouts in flight, and dismiss gives it back. What is admitted, Drain waits for.
+func (m *Manager) admit() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.draining.Load():
+		return ErrDraining
+	case m.inFlight.Load() >= int64(m.config.InFlight):
+		return ErrBusy
+	}
+	m.inFlight.Add(1)
+	m.owners.Add(1)
+	return nil
+}
+
+func (m *Manager) dismiss() {
+	m.inFlight.Add(-1)
+	m.owners.Done()
+}
+
+const (
+	// firstPoll and lastPoll are how long a repeat waits between two looks for its first's answer.
+	firstPoll = 10 * time.Millisecond
+	lastPoll  = 250 * time.Millisecond
+)
+
+// errKeyGone means that the first request with a key left nothing behind.
+var errKeyGone = errors.New("the key is not stored")
+
+// await waits for the answer to the first request with the purchase's key, until ctx ends. It does not matter which
+// instance gives it.
+func (m *Manager) await(ctx context.Context, p cart.Purchase) error {
+	if m.waiting.Add(1) > int64(m.config.InFlight) {
+		m.waiting.Add(-1)
+		return ErrBusy
+	}
+	defer m.waiting.Add(-1)
+	request := requestOf(p)
+	timer := time.NewTimer(firstPoll)
+	defer timer.Stop()
+	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
+		select {
+		case <-ctx.Done():
+			return m.pendingByKey(p)
+		case <-m.owning.Done():
+			return m.pendingByKey(p)
+		case <-timer.C:
+		}
+		timer.Reset(poll)
+		record, found, err := idempotency.Find(ctx, m.db, request.Key)
+		switch {
+		case err != nil: // the database may come back before ctx ends
+		case !found:
+			return errKeyGone
+		case !record.UnderWay():
+			return record.Answer(request.Hash)
+		}
+	}
+}
+
+// pendingTimeout bounds the look for the checkout that a 202 names, after the request's own time is over.
+const pendingTimeout = time.Second
+
+// pendingByKey is what a repeat is told whose first has no answer yet.
+func (m *Manager) pendingByKey(p cart.Purchase) error {
+	ctx, cancel := context.WithTimeout(context.Background(), pendingTimeout)
+	defer cancel()
+	var entry Entry
+	var found bool
+	err := m.db.Read(ctx, func(tx *database.Tx) (err error) {
+		entry, found, err = entryByKey(ctx, tx, p.ClientID, p.Key)
+		return err
+	})
+	switch {
+	case err != nil || !found:
+		return idempotency.ErrUnderWay
+	case entry.State.Settled():
+		return outcome(entry.State, entry.Reason)
+	}
+	return &PendingError{entry.CheckoutID}
+}
+
+// Show returns a checkout as the journal has it. Errors: ErrNotFound.
+func (m *Manager) Show(ctx context.Context, id string) (Entry, error) { return Show(ctx, m.db, id) }
+
+// Show returns a checkout as the journal in db has it. Errors: ErrNotFound.
+func Show(ctx context.Context, db *database.DB, id string) (Entry, error) {
+	var found map[string]Entry
+	err := db.Read(ctx, func(tx *database.Tx) (err error) {
+		found, err = entriesByID(ctx, tx, []string{id})
+		return err
+	})
+	if err != nil {
+		return Entry{}, err
+	}
+	entry, ok := found[id]
+	if !ok {
+		return Entry{}, fmt.Errorf("%w: %s", ErrNotFound, id)
+	}
+	return entry, nil
+}

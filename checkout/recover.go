@@ -1,0 +1,258 @@
+package checkout
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"cartwheel/database"
+)
+
+const (
+	// maxRecovering is how many checkouts one instance recovers at once.
+	maxRecovering = 256
+	// sweepEvery is how often expired leases are looked for; with the lease it bounds how long a checkout waits for
+	// another instance.
+	sweepEvery = 500 * time.Millisecond
+	// watchEvery is how often the journal is asked for checkouts that someone else finishes.
+	watchEvery = 250 * time.Millisecond
+)
+
+// Start begins to recover: it takes over the checkouts whose leases have expired, here or on another instance, and
+// finishes them. On the embedded engine, which has no other instance, every open checkout is one at once. It blocks
+// for one statement; recovery goes on in the background until Close.
+func (m *Manager) Start(ctx context.Context) error {
+	if m.db.Embedded() {
+		var open int64
+		err := m.db.Transact(ctx, func(tx *database.Tx) (err error) {
+			open, err = expireAll(ctx, tx)
+			return err
+		}, nil)
+		if err != nil {
+			return err
+		}
+		if open > 0 {
+			m.log.Info("recovering the checkouts that the last run left open", "checkouts", open)
+		}
+	}
+	m.backgrounds.Go(m.sweep)
+	m.backgrounds.Go(m.watchAll)
+	return nil
+}
+
+// sweep claims expired checkouts and recovers each in a goroutine of its own.
+func (m *Manager) sweep() {
+	for m.background.Err() == nil {
+		claimed, err := m.sweepOnce(m.background)
+		if err != nil && m.background.Err() == nil {
+			m.trouble.warn(m.log, "could not look for expired checkouts", "error", err)
+		}
+		if claimed == 0 || err != nil {
+			sleep(m.background, sweepEvery/2+rand.N(sweepEvery/2)) // instances must not sweep in step
+		}
+	}
+}
+
+// sweepOnce claims as many expired checkouts as may be recovered now, and returns how many that were.
+func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
+	tokens := m.recoveryTokens(ctx)
+	defer func() {
+		for range tokens - claimed {
+			<-m.recovering
+		}
+	}()
+	if tokens == 0 {
+		return 0, nil
+	}
+	var found []Entry
+	if err := m.db.Read(ctx, func(tx *database.Tx) (err error) {
+		found, err = expired(ctx, tx, tokens)
+		return err
+	}); err != nil || len(found) == 0 {
+		return 0, err
+	}
+	slices.SortFunc(found, func(a, b Entry) int { return compare(a.CheckoutID, b.CheckoutID) })
+	until := time.Now().Add(m.config.Lease)
+	got, err := m.claim(ctx, found)
+	for _, entry := range got {
+		claimed++
+		o := &ownership{
+			id: entry.CheckoutID, clientID: entry.ClientID, lines: entry.Lines, key: entry.IdempotencyKey,
+			state: entry.State, epoch: entry.Epoch + 1, until: until,
+		}
+		m.owners.Go(func() {
+			defer func() { <-m.recovering }()
+			m.recoverOne(o)
+		})
+	}
+	return claimed, err
+}
+
+// recoveryTokens waits for one token and takes all others that are free.
+func (m *Manager) recoveryTokens(ctx context.Context) (tokens int) {
+	select {
+	case m.recovering <- struct{}{}:
+		tokens++
+	case <-ctx.Done():
+		return 0
+	}
+	for tokens < maxRecovering {
+		select {
+		case m.recovering <- struct{}{}:
+			tokens++
+		default:
+			return tokens
+		}
+	}
+	return tokens
+}
+
+// errSomeClaimed means that another instance claimed some of the checkouts first.
+var errSomeClaimed = errors.New("another instance claimed some of the checkouts")
+
+// claim takes the entries over and returns those that it got: all in one transaction, or where another instance was
+// faster with some, each in its own.
+func (m *Manager) claim(ctx context.Context, entries []Entry) ([]Entry, error) {
+	claimAll := func(entries []Entry) error {
+		var moved bool // meanwhile, by this claim or by another instance's
+		err := m.db.Transact(ctx, func(tx *database.Tx) error {
+			moved = false
+			n, err := claim(ctx, tx, entries, m.config.Lease)
+			if err == nil && n != len(entries) {
+				err = errSomeClaimed
+			}
+			return err
+		}, func(tx *database.Tx) (bool, error) {
+			entry, found, err := entryLocked(ctx, tx, entries[0].CheckoutID)
+			moved = !found || entry.Epoch != entries[0].Epoch
+			return moved, err
+		})
+		if err == nil && moved {
+			return errSomeClaimed // whose it is is not certain: it is left to expire
+		}
+		return err
+	}
+	err := claimAll(entries)
+	if !errors.Is(err, errSomeClaimed) {
+		if err != nil {
+			return nil, err
+		}
+		return entries, nil
+	}
+	var got []Entry
+	for _, entry := range entries {
+		switch err := claimAll([]Entry{entry}); {
+		case err == nil:
+			got = append(got, entry)
+		case !errors.Is(err, errSomeClaimed):
+			return got, err
+		}
+	}
+	return got, nil
+}
+
+// recoverOne finishes a checkout that this instance has claimed, as far as the gateway lets it.
+func (m *Manager) recoverOne(o *ownership) {
+	ctx, cancel := context.WithDeadline(m.owning, o.until)
+	defer cancel()
+	end, err := m.resume(ctx, o)
+	if err != nil {
+		m.leave(o) // its lease expires, and whoever finds it tries again
+		m.trouble.warn(m.log, "a checkout could not be recovered yet", "checkout", o.id, "state", o.state, "error", err)
+		return
+	}
+	m.log.Info("recovered a checkout", "checkout", o.id, "state", end.state, "reason", end.reason)
+}
+
+// resume goes on from the state in which a checkout was found.
+func (m *Manager) resume(ctx context.Context, o *ownership) (settled, error) {
+	if o.state == Refunding {
+		return m.refund(ctx, o)
+	}
+	verdict, err := m.void(ctx, o)
+	if err != nil {
+		return settled{}, err
+	}
+	return m.finish(ctx, o, verdict)
+}
+
+// leave notes that the checkout is nobody's any more, for Close to expire its lease.
+func (m *Manager) leave(o *ownership) {
+	if m.owning.Err() == nil {
+		return // the lease expires by itself
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.left = append(m.left, o)
+}
+
+// errAbandoned means that the owner had to leave the checkout to others.
+var errAbandoned = errors.New("the checkout was left to be recovered")
+
+// watch waits until someone else has settled a checkout that its owner lost, or until this instance drains.
+func (m *Manager) watch(o *ownership) (settled, error) {
+	if m.owning.Err() != nil {
+		m.leave(o)
+		return settled{}, errAbandoned
+	}
+	end := make(chan settled, 1)
+	m.mu.Lock()
+	m.watched[o.id] = end
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		delete(m.watched, o.id)
+		m.mu.Unlock()
+	}()
+	select {
+	case s := <-end:
+		return s, nil
+	case <-m.owning.Done():
+		return settled{}, errAbandoned
+	}
+}
+
+// watchAll asks the journal for the checkouts that are watched, all in one go.
+func (m *Manager) watchAll() {
+	for sleep(m.background, watchEvery) {
+		m.mu.Lock()
+		ids := make([]string, 0, len(m.watched))
+		for id := range m.watched {
+			ids = append(ids, id)
+		}
+		m.mu.Unlock()
+		if len(ids) == 0 {
+			continue
+		}
+		slices.Sort(ids)
+		var entries map[string]Entry
+		if err := m.db.Read(m.background, func(tx *database.Tx) (err error) {
+			entries, err = entriesByID(m.background, tx, ids)
+			return err
+		}); err != nil {
+			continue // the database may come back
+		}
+		m.mu.Lock()
+		for id, entry := range entries {
+			if end, ok := m.watched[id]; ok && entry.State.Settled() {
+				delete(m.watched, id)
+				end <- settled{entry.State, entry.Epoch, entry.Reason}
+			}
+		}
+		m.mu.Unlock()
+	}
+}
+
+// sleep reports whether ctx goes on after the pause.
+func sleep(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,242 @@
+package checkout
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"cartwheel/database"
+)
+
+// entryColumns are the columns of an Entry, in the order in which scanEntry reads them.
+const entryColumns = "checkout_id, client_id, state, epoch, items, reason, idempotency_key, created_at, updated_at, lease_expires_at"
+
+func scanEntry(rows *sql.Rows) (Entry, error) {
+	var e Entry
+	var items []byte
+	var reason, key sql.NullString
+	var lease sql.NullTime
+	if err := rows.Scan(&e.CheckoutID, &e.ClientID, &e.State, &e.Epoch, &items, &reason, &key,
+		&e.CreatedAt, &e.UpdatedAt, &lease); err != nil {
+		return Entry{}, err
+	}
+	e.Reason, e.IdempotencyKey, e.LeaseExpiresAt = reason.String, key.String, lease.Time
+	if err := json.Unmarshal(items, &e.Lines); err != nil {
+		return Entry{}, fmt.Errorf("checkout %s has items that are no lines: %w", e.CheckoutID, err)
+	}
+	return e, nil
+}
+
+func selectEntries(ctx context.Context, tx *database.Tx, rest string, args ...any) ([]Entry, error) {
+	var entries []Entry
+	err := tx.Each(ctx, func(rows *sql.Rows) error {
+		e, err := scanEntry(rows)
+		entries = append(entries, e)
+		return err
+	}, "SELECT "+entryColumns+" FROM checkout_journal "+rest, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read the journal: %w", err)
+	}
+	return entries, nil
+}
+
+// entriesByID returns those of the checkouts that the journal has. It locks nothing.
+func entriesByID(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
+	found := make(map[string]Entry, len(ids))
+	for chunk := range slices.Chunk(ids, database.ChunkRows) {
+		entries, err := selectEntries(ctx, tx, "WHERE checkout_id IN "+database.In(len(chunk)), anys(chunk)...)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			found[e.CheckoutID] = e
+		}
+	}
+	return found, nil
+}
+
+// entryLocked returns a checkout's entry and locks it: it waits for a commit that is still under way.
+func entryLocked(ctx context.Context, tx *database.Tx, id string) (Entry, bool, error) {
+	entries, err := selectEntries(ctx, tx, "WHERE checkout_id = ?"+tx.ForUpdate(), id)
+	if err != nil || len(entries) == 0 {
+		return Entry{}, false, err
+	}
+	return entries[0], true, nil
+}
+
+// entryByKey returns the checkout that was begun with this key.
+func entryByKey(ctx context.Context, tx *database.Tx, clientID, key string) (Entry, bool, error) {
+	entries, err := selectEntries(ctx, tx, "WHERE client_id = ? AND idempotency_key = ? ORDER BY checkout_id DESC LIMIT 1",
+		clientID, key)
+	if err != nil || len(entries) == 0 {
+		return Entry{}, false, err
+	}
+	return entries[0], true, nil
+}
+
+// clientsUnderWay returns those of the clients who have an open checkout.
+func clientsUnderWay(ctx context.Context, tx *database.Tx, clientIDs []string) (map[string]bool, error) {
+	found := map[string]bool{}
+	for chunk := range slices.Chunk(clientIDs, database.ChunkRows) {
+		var ids []string
+		if err := tx.Select(ctx, &ids, "SELECT DISTINCT client_id FROM checkout_journal WHERE client_id IN "+
+			database.In(len(chunk))+" AND lease_expires_at IS NOT NULL", anys(chunk)...); err != nil {
+			return nil, fmt.Errorf("look for open checkouts: %w", err)
+		}
+		for _, id := range ids {
+			found[id] = true
+		}
+	}
+	return found, nil
+}
+
+// insertEntries writes new checkouts, reserved, under epoch 1, with leases from now on.
+func insertEntries(ctx context.Context, tx *database.Tx, owned []*ownership, lease time.Duration) error {
+	d := tx.Dialect()
+	row := fmt.Sprintf("(?,?,'%s',1,%s,?,?,%s,%s)", Reserved, d.NowPlus(lease), d.Now(), d.Now())
+	for chunk := range slices.Chunk(owned, database.ChunkRows) {
+		args := make([]any, 0, 4*len(chunk))
+		for _, o := range chunk {
+			items, err := json.Marshal(o.lines)
+			if err != nil {
+				return fmt.Errorf("encode the items of checkout %s: %w", o.id, err)
+			}
+			args = append(args, o.id, o.clientID, string(items), sql.NullString{String: o.key, Valid: o.key != ""})
+		}
+		if _, err := tx.Exec(ctx, "INSERT INTO checkout_journal (checkout_id, client_id, state, epoch,"+
+			" lease_expires_at, items, idempotency_key, created_at, updated_at) VALUES "+
+			row+strings.Repeat(","+row, len(chunk)-1), args...); err != nil {
+			return fmt.Errorf("write the journal: %w", err)
+		}
+	}
+	return nil
+}
+
+// A transition is a change of state that several checkouts make alike.
+type transition struct {
+	from, to State
+	epoch    int
+	reason   string
+}
+
+// move makes a transition for the checkouts that are in its state and epoch, and returns how many were. The IDs
+// are sorted.
+func move(ctx context.Context, tx *database.Tx, t transition, ids []string) (int, error) {
+	lease := "NULL"
+	if !t.to.Settled() {
+		lease = "lease_expires_at"
+	}
+	moved := 0
+	for chunk := range slices.Chunk(ids, database.ChunkRows) {
+		args := append([]any{t.to, sql.NullString{String: t.reason, Valid: t.reason != ""}, t.from, t.epoch}, anys(chunk)...)
+		n, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET state = ?, reason = ?, lease_expires_at = "+lease+
+			", updated_at = "+tx.Dialect().Now()+" WHERE state = ? AND epoch = ? AND checkout_id IN "+
+			database.In(len(chunk)), args...)
+		if err != nil {
+			return moved, fmt.Errorf("move checkouts from %s to %s: %w", t.from, t.to, err)
+		}
+		moved += int(n)
+	}
+	return moved, nil
+}
+
+// expired returns open checkouts whose leases have expired, the longest expired first. It locks nothing.
+func expired(ctx context.Context, tx *database.Tx, limit int) ([]Entry, error) {
+	return selectEntries(ctx, tx, "WHERE lease_expires_at <= "+tx.Dialect().Now()+
+		" ORDER BY lease_expires_at LIMIT ?", limit)
+}
+
+// claim takes expired checkouts over, each under the epoch after the one that it was found with, and returns how
+// many it got. The entries are sorted by ID.
+func claim(ctx context.Context, tx *database.Tx, entries []Entry, lease time.Duration) (int, error) {
+	args := make([]any, 0, 2*len(entries))
+	for _, e := range entries {
+		args = append(args, e.CheckoutID, e.Epoch)
+	}
+	d := tx.Dialect()
+	n, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET epoch = epoch + 1, lease_expires_at = "+d.NowPlus(lease)+
+		", updated_at = "+d.Now()+" WHERE "+database.AnyOf(len(entries), "checkout_id = ? AND epoch = ?")+
+		" AND lease_expires_at <= "+d.Now(), args...)
+	if err != nil {
+		return 0, fmt.Errorf("claim checkouts: %w", err)
+	}
+	return int(n), nil
+}
+
+// expire ends the leases of checkouts that their owner leaves to others.
+func expire(ctx context.Context, tx *database.Tx, owned []*ownership) error {
+	for chunk := range slices.Chunk(owned, database.ChunkRows) {
+		args := make([]any, 0, 2*len(chunk))
+		for _, o := range chunk {
+			args = append(args, o.id, o.epoch)
+		}
+		if _, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET lease_expires_at = "+tx.Dialect().Now()+
+			" WHERE "+database.AnyOf(len(chunk), "checkout_id = ? AND epoch = ?")+" AND lease_expires_at IS NOT NULL",
+			args...); err != nil {
+			return fmt.Errorf("expire leases: %w", err)
+		}
+	}
+	return nil
+}
+
+// expireAll ends every lease.
+func expireAll(ctx context.Context, tx *database.Tx) (int64, error) {
+	n, err := tx.Exec(ctx, "UPDATE checkout_journal SET lease_expires_at = "+tx.Dialect().Now()+
+		" WHERE lease_expires_at IS NOT NULL")
+	if err != nil {
+		return 0, fmt.Errorf("expire leases: %w", err)
+	}
+	return n, nil
+}
+
+func anys(ids []string) []any {
+	out := make([]any, len(ids))
+	for i, id := range ids {
+		out[i] = id
+	}
+	return out
+}
+
+func eachEntry(ctx context.Context, tx *database.Tx, filter Filter, use func(Entry) error) error {
+	where, args := []string{"1 = 1"}, []any{}
+	add := func(condition string, arg ...any) {
+		where, args = append(where, condition), append(args, arg...)
+	}
+	if filter.State != "" {
+		add("state = ?", filter.State)
+	}
+	if filter.Open {
+		add("lease_expires_at IS NOT NULL")
+	}
+	if filter.ClientID != "" {
+		add("client_id = ?", filter.ClientID)
+	}
+	limit := ""
+	if filter.Limit > 0 {
+		limit = " LIMIT ?"
+		args = append(args, filter.Limit)
+	}
+	return tx.Each(ctx, func(rows *sql.Rows) error {
+		e, err := scanEntry(rows)
+		if err != nil {
+			return err
+		}
+		return use(e)
+	}, "SELECT "+entryColumns+" FROM checkout_journal WHERE "+strings.Join(where, " AND ")+
+		" ORDER BY checkout_id DESC"+limit, args...)
+}
+
+// overdueEntries returns open checkouts whose leases expired so long ago.
+func overdueEntries(ctx context.Context, tx *database.Tx, age time.Duration) ([]Entry, error) {
+	return selectEntries(ctx, tx, "WHERE lease_expires_at < "+tx.Dialect().NowPlus(-age)+" ORDER BY lease_expires_at")
+}
+
+// settledAfter returns settled checkouts that are younger than age, in the order of their IDs, after the one given.
+func settledAfter(ctx context.Context, tx *database.Tx, after string, age time.Duration, limit int) ([]Entry, error) {
+	return selectEntries(ctx, tx, "WHERE checkout_id > ? AND lease_expires_at IS NULL AND created_at > "+
+		tx.Dialect().NowPlus(-age)+" ORDER BY checkout_id LIMIT ?", after, limit)
+}

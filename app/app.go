@@ -1,0 +1,113 @@
+// Package app is the API and the composition: it reads the command line, opens the engine and the gateway, starts
+// the managers in the order in which they depend on each other, serves HTTP, and stops it all in reverse. main
+// calls it.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"github.com/mattn/go-isatty"
+
+	"cartwheel/database"
+	"cartwheel/migrations"
+)
+
+// Console is where a command reads and writes.
+type Console struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// commandLine is what can be asked for.
+type commandLine struct {
+	Serve       serveCommand       `cmd:"" default:"withargs" help:"Run the server. This is what runs without a command."`
+	Stock       stockCommand       `cmd:"" help:"Import and list products and their stock."`
+	Cart        cartCommand        `cmd:"" help:"Look into a client's cart."`
+	Checkouts   checkoutsCommand   `cmd:"" help:"List and show checkouts."`
+	Audit       auditCommand       `cmd:"" help:"Check the books: stock, holds and open checkouts, all as of one moment."`
+	Migrate     migrateCommand     `cmd:"" help:"Bring the database's tables up to date, or tell how they are. The server does so by itself."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; exit status 0 if so."`
+	Version     versionCommand     `cmd:"" help:"Print the version."`
+}
+
+// storage says where the data is. Every command that needs it has these flags.
+type storage struct {
+	MySQLDSN string `name:"mysql-dsn" env:"MYSQL_DSN" placeholder:"DSN" help:"MySQL or MariaDB to use, as user:password@tcp(127.0.0.1:3306)/shop; a database that does not exist is created. Empty: the embedded engine."`
+	DataDir  string `env:"DATA_DIR" default:"./data" help:"Where the embedded engine keeps cartwheel.db."`
+}
+
+// open opens the engine and brings its tables up to date.
+func (s storage) open(ctx context.Context, log *slog.Logger, serve bool) (*database.DB, error) {
+	db, err := database.Open(ctx, database.Config{MySQLDSN: s.MySQLDSN, DataDir: s.DataDir, Serve: serve, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := migrations.Up(ctx, db, log); err != nil {
+		return nil, errors.Join(fmt.Errorf("bring the tables up to date: %w", err), db.Close())
+	}
+	return db, nil
+}
+
+// with opens the engine for one command, quietly, and closes it after use.
+func (s storage) with(ctx context.Context, console Console, use func(*database.DB) error) (err error) {
+	log := slog.New(slog.NewTextHandler(console.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	db, err := s.open(ctx, log, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return use(db)
+}
+
+const description = `Cartwheel keeps a shop's carts, stock and checkouts: one program, two endpoints, three MySQL tables.
+
+Without a command it serves. Flags beat the environment, which beats the defaults.`
+
+// Main runs one command and returns its exit status: 0 for success, 1 for failure, 80 for a command line that
+// makes no sense. It blocks until the command is done; serve ends on SIGINT and SIGTERM.
+func Main(args []string, console Console) int {
+	var line commandLine
+	parser, err := kong.New(&line,
+		kong.Name("cartwheel"),
+		kong.Description(description),
+		kong.ShortUsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+		kong.Writers(console.Out, console.Err),
+		kong.Bind(console),
+		kong.BindTo(context.Background(), (*context.Context)(nil)),
+		kong.ExplicitGroups(nil),
+	)
+	if err != nil {
+		fmt.Fprintln(console.Err, "cartwheel:", err)
+		return 1
+	}
+	command, err := parser.Parse(args)
+	if err != nil {
+		parser.FatalIfErrorf(err)
+	}
+	if err := command.Run(); err != nil {
+		if !errors.Is(err, errReported) {
+			fmt.Fprintln(console.Err, "cartwheel:", oneLine(err))
+		}
+		return 1
+	}
+	return 0
+}
+
+// errReported is the failure of a command that has said what is wrong itself.
+var errReported = errors.New("reported")
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// isTerminal reports whether w is a terminal that a person looks at.
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(file.Fd())
+}

@@ -1,0 +1,36 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"cartwheel/database"
+	"cartwheel/inventory"
+)
+
+// demoCatalogue is what an empty shop is filled with, so that the first request buys something.
+const demoCatalogue = `product_id,product_name,quantity
+espresso,Espresso beans 1 kg,250
+grinder,Hand grinder,40
+kettle,Gooseneck kettle,25
+mug,Enamel mug,500
+`
+
+func fillEmptyCatalogue(ctx context.Context, db *database.DB, log *slog.Logger) error {
+	stock := inventory.New(db)
+	empty, err := stock.Empty(ctx)
+	if err != nil {
+		return fmt.Errorf("look for products: %w", err)
+	}
+	if !empty {
+		return nil
+	}
+	report, err := stock.Import(ctx, strings.NewReader(demoCatalogue), inventory.Import{})
+	if err != nil {
+		return fmt.Errorf("fill the demo catalogue: %w", err)
+	}
+	log.Info("filled the empty catalogue with demo products", "products", report.Taken)
+	return nil
+}

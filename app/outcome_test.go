@@ -1,0 +1,121 @@
+package app
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// beyondTheEdge are the modules' errors that no request can end with, and why.
+var beyondTheEdge = map[string]string{
+	"checkout.ErrNotFound": "only the commands look a checkout up",
+	"database.ErrLocked":   "only opening the database finds its directory taken",
+	"database.ErrRunAgain": "Transact runs the work again; when it gives up, that is ErrUnavailable",
+	"inventory.ErrShort":   "TX 2 turns it into a refund; the checkout ends as voided or pending",
+	"payment.ErrNotSent":   "the checkout is rolled back and answered as voided",
+}
+
+func TestEverySentinelOfTheModulesHasAnOutcome(t *testing.T) {
+	t.Parallel()
+	tabled := sentinelsInTable(t)
+	declared := map[string]bool{}
+	for _, dir := range []string{"cart", "cart/idempotency", "checkout", "inventory", "payment", "queue", "database"} {
+		for _, name := range sentinelsOf(t, dir) {
+			declared[name] = true
+			_, excused := beyondTheEdge[name]
+			switch {
+			case tabled[name] && excused:
+				t.Errorf("%s is in the table of outcomes, and also said never to reach it", name)
+			case !tabled[name] && !excused:
+				t.Errorf("%s has no outcome: add it to the table in outcome.go, or to beyondTheEdge with the reason", name)
+			}
+		}
+	}
+	for name := range beyondTheEdge {
+		if !declared[name] {
+			t.Errorf("beyondTheEdge excuses %s, which does not exist", name)
+		}
+	}
+	for name := range tabled {
+		if !declared[name] && !strings.HasPrefix(name, "context.") {
+			t.Errorf("the table has %s, which none of the modules declares", name)
+		}
+	}
+}
+
+// sentinelsOf lists the exported Err… variables of a package, as package.Name.
+func sentinelsOf(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("..", filepath.FromSlash(dir), "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no source of %s: %v", dir, err)
+	}
+	var names []string
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, declaration := range source.Decls {
+			general, ok := declaration.(*ast.GenDecl)
+			if !ok || general.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range general.Specs {
+				for _, name := range spec.(*ast.ValueSpec).Names {
+					if strings.HasPrefix(name.Name, "Err") {
+						names = append(names, filepath.Base(dir)+"."+name.Name)
+					}
+				}
+			}
+		}
+	}
+	if len(names) == 0 {
+		t.Errorf("%s declares no Err…: is this test looking in the right place?", dir)
+	}
+	return names
+}
+
+// sentinelsInTable lists what stands behind "sentinel:" in outcome.go.
+func sentinelsInTable(t *testing.T) map[string]bool {
+	t.Helper()
+	source, err := parser.ParseFile(token.NewFileSet(), "outcome.go", nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	ast.Inspect(source, func(n ast.Node) bool {
+		pair, ok := n.(*ast.KeyValueExpr)
+		if !ok {
+			return true
+		}
+		if key, ok := pair.Key.(*ast.Ident); ok && key.Name == "sentinel" {
+			chosen := pair.Value.(*ast.SelectorExpr)
+			name := chosen.X.(*ast.Ident).Name + "." + chosen.Sel.Name
+			if names[name] {
+				t.Errorf("%s is in the table twice", name)
+			}
+			names[name] = true
+		}
+		return true
+	})
+	if len(names) != len(outcomes) {
+		t.Errorf("found %d sentinels in the source of a table of %d", len(names), len(outcomes))
+	}
+	return names
+}
+
+func TestRefusalsThatCanBeRetriedSayWhen(t *testing.T) {
+	t.Parallel()
+	for _, o := range outcomes {
+		if want := o.code == 429 || o.code == 503; (o.retryAfter > 0) != want {
+			t.Errorf("%v: %d with Retry-After %d", o.sentinel, o.code, o.retryAfter)
+		}
+	}
+}

@@ -1,0 +1,230 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"cartwheel/cart"
+	"cartwheel/cart/idempotency"
+	"cartwheel/checkout"
+	"cartwheel/database"
+	"cartwheel/inventory"
+	"cartwheel/payment"
+)
+
+// answerGrace is how long, after the drain, the last answers may take to be written.
+const answerGrace = 3 * time.Second
+
+type serveCommand struct {
+	storage
+	settings
+
+	Demo bool `help:"Fill an empty catalogue with a few products."`
+}
+
+// Run serves until SIGINT or SIGTERM; a second one ends the process at once.
+func (c *serveCommand) Run(ctx context.Context, console Console) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	log := newLog(c.LogFormat, console.Err)
+	shop, err := c.open(ctx, log)
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- shop.serve() }()
+	select {
+	case err = <-failed:
+		log.Error("the listener failed", "error", err)
+	case <-ctx.Done():
+		stop() // a second signal is not caught
+		log.Info("shutting down: finishing what is under way", "at_most", c.DrainTimeout)
+	}
+	return errors.Join(err, shop.close())
+}
+
+// A running is the whole server, in the order in which its parts depend on each other.
+type running struct {
+	settings settings
+	log      *slog.Logger
+
+	db        *database.DB
+	gateway   payment.Gateway
+	checkouts *checkout.Manager
+	carts     *cart.Manager
+	server    *http.Server
+	listener  net.Listener
+
+	auditor    checkout.Auditor
+	draining   atomic.Bool
+	background context.CancelFunc
+	tasks      *errgroup.Group // what runs beside the requests, until background is called
+}
+
+// open starts everything but the listener's loop. Where it fails it has stopped what it had started.
+func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, err error) {
+	r = &running{settings: c.settings, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	if r.gateway, err = payment.Open(c.PaymentURL, payment.Options{
+		Timeout: c.PaymentTimeout, Secret: c.PaymentSecret, MaxInFlight: c.CheckoutsInFlight, Log: log,
+	}); err != nil {
+		return r, fmt.Errorf("--payment-url: %w", err)
+	}
+	if r.db, err = c.storage.open(ctx, log, true); err != nil {
+		return r, err
+	}
+	stock := inventory.New(r.db)
+	if c.Demo {
+		if err := fillEmptyCatalogue(ctx, r.db, log); err != nil {
+			return r, err
+		}
+	}
+	lines := &cart.Lines{}
+	r.checkouts = checkout.New(r.db, lines, stock, r.gateway, checkout.Config{
+		QueueCapacity:  c.QueueCapacity,
+		BatchSize:      c.BatchSize,
+		InFlight:       c.CheckoutsInFlight,
+		Lease:          c.CheckoutLease,
+		PaymentTimeout: c.PaymentTimeout,
+		Present:        present,
+		Log:            log,
+	})
+	r.carts = cart.NewManager(r.db, lines, stock, r.checkouts, cart.Config{
+		QueueCapacity: c.QueueCapacity,
+		BatchSize:     c.BatchSize,
+		Present:       present,
+		Log:           log,
+	})
+	if err := r.checkouts.Start(ctx); err != nil {
+		return r, fmt.Errorf("start recovery: %w", err)
+	}
+	r.startTasks()
+
+	r.server = newServer(serverConfig{
+		RequestTimeout: c.RequestTimeout,
+		RateLimit:      c.RateLimit,
+		APIKeys:        c.APIKeys,
+		CORSOrigins:    c.CORSOrigins,
+		Log:            log,
+	}, r.carts, r)
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return r, fmt.Errorf("--listen: %w (choose another address, or stop what has this one)", err)
+	}
+	r.listener = limitConnections(listener, maxConnections)
+
+	base := clickable(listener.Addr())
+	log.Info("stock and carts are in", "engine", r.db.Engine())
+	log.Info("payments go to", "gateway", r.gateway.String())
+	log.Info("listening", "api", base, "documentation", base+pathDocumentation)
+	return r, nil
+}
+
+func (r *running) startTasks() {
+	ctx, cancel := context.WithCancel(context.Background())
+	r.background = cancel
+	r.tasks = &errgroup.Group{}
+	r.tasks.Go(func() error {
+		idempotency.Prune(ctx, r.db, r.log)
+		return nil
+	})
+	r.tasks.Go(func() error {
+		r.auditor.Run(ctx, r.db, r.log)
+		return nil
+	})
+}
+
+// serve answers requests until close.
+func (r *running) serve() error {
+	if err := r.server.Serve(r.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// close stops in the reverse of the start: readiness, listener, checkouts in flight, queues in the order of the flow,
+// background tasks, gateway, database. What is under way gets the drain timeout.
+func (r *running) close() error {
+	r.draining.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), r.settings.DrainTimeout)
+	defer cancel()
+	answered, done := context.WithTimeout(context.Background(), r.settings.DrainTimeout+answerGrace)
+	defer done()
+
+	var errs []error
+	var listener errgroup.Group
+	if r.server != nil {
+		// Side by side with the checkouts: their callers wait on open requests.
+		listener.Go(func() error {
+			if err := r.server.Shutdown(answered); err != nil {
+				return errors.Join(fmt.Errorf("some answers could not be written: %w", err), r.server.Close())
+			}
+			return nil
+		})
+	}
+	if r.checkouts != nil {
+		left, err := r.checkouts.Drain(ctx)
+		if left > 0 {
+			r.log.Warn("left checkouts for recovery: the drain timeout is over", "checkouts", left)
+		}
+		errs = append(errs, err)
+	}
+	errs = append(errs, listener.Wait())
+	if r.carts != nil {
+		errs = append(errs, r.carts.Close(answered))
+	}
+	if r.checkouts != nil {
+		errs = append(errs, r.checkouts.Close(answered))
+	}
+	if r.background != nil {
+		r.background()
+		errs = append(errs, r.tasks.Wait())
+	}
+	if r.gateway != nil {
+		r.gateway.Close()
+	}
+	if r.db != nil {
+		errs = append(errs, r.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Ready says why this instance should not be sent requests, or nothing.
+func (r *running) Ready(ctx context.Context) error {
+	if r.draining.Load() {
+		return checkout.ErrDraining
+	}
+	for _, q := range append([]checkout.QueueState{r.carts.Queue()}, r.checkouts.Queues()...) {
+		if q.Full() {
+			return fmt.Errorf("the queue %s is full", q.Name())
+		}
+	}
+	return r.db.Ping(ctx)
+}
+
+// clickable is the URL under which this machine's browser finds a listener.
+func clickable(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return addr.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}

@@ -1,0 +1,160 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"cartwheel/cart"
+)
+
+// What the listener allows a connection. A caller that dawdles holds a goroutine no longer than these.
+const (
+	headTime       = 5 * time.Second  // for the head of a request
+	idleTime       = 75 * time.Second // between requests: longer than what load balancers keep idle, so that they close first
+	readyTime      = 2 * time.Second  // for the answer to a probe: load balancers give up soon
+	writeTime      = 5 * time.Second  // for the caller to take the answer
+	maxHeaderBytes = 16 << 10
+)
+
+// A shop does what the two endpoints ask for.
+type shop interface {
+	AddToCart(context.Context, cart.Addition) error
+	CheckOut(context.Context, cart.Purchase) error
+}
+
+// A readiness tells whether this instance should be sent requests.
+type readiness interface {
+	// Ready returns why not, or nil. Its text goes to whoever asks: it names what is away or full, no more.
+	Ready(context.Context) error
+}
+
+// serverConfig is what the public listener can be told.
+type serverConfig struct {
+	RequestTimeout time.Duration // how long a request may be worked on, from the end of its head
+	RateLimit      float64       // requests a second and client address; 0: no limit
+	APIKeys        []string      // none: open to all
+	CORSOrigins    []string      // none: no browser page of another origin
+	Log            *slog.Logger
+}
+
+// A server is the public listener's side of the shop.
+type server struct {
+	shop      shop
+	readiness readiness
+	timeout   time.Duration
+	origins   origins
+	bodies    *bodies
+	faults    *faultLog
+	log       *slog.Logger
+
+	echo    *echo.Echo
+	methods map[string][]string // what each route allows
+	handle  echo.HandlerFunc    // all that every request passes, routes included: composed once
+}
+
+// newServer returns the public listener's HTTP server, to be given a listener: see limitConnections.
+func newServer(config serverConfig, shop shop, readiness readiness) *http.Server {
+	s := &server{
+		shop:      shop,
+		readiness: readiness,
+		timeout:   config.RequestTimeout,
+		origins:   config.CORSOrigins,
+		bodies:    newBodies(),
+		faults:    &faultLog{log: config.Log},
+		log:       config.Log,
+		echo:      echo.New(),
+		methods:   make(map[string][]string),
+	}
+	s.echo.HTTPErrorHandler = func(err error, c echo.Context) { s.fail(c, err) }
+	s.addRoutes(newAPIKeys(config.APIKeys))
+
+	// Echo's own Use would build this chain anew for every request.
+	s.handle = newRequestIDs().named(recovered(s.origins.shared(newRateLimits(config.RateLimit).limited(s.dispatch))))
+
+	return &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headTime,
+		ReadTimeout:       bodyTime,
+		WriteTimeout:      bodyTime + config.RequestTimeout + writeTime, // counts from the end of the head
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
+
+		// Else net/http answers "OPTIONS *" by itself, and with an empty body.
+		DisableGeneralOptionsHandler: true,
+	}
+}
+
+// ServeHTTP answers one request.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := s.echo.AcquireContext()
+	defer s.echo.ReleaseContext(c)
+	c.Reset(r, w)
+	if err := s.handle(c); err != nil {
+		s.fail(c, err)
+	}
+}
+
+// add registers a route. Echo's own 404, 405 and OPTIONS are never reached: see dispatch.
+func (s *server) add(path string, handler echo.HandlerFunc, methods ...string) {
+	for _, method := range methods {
+		s.echo.Add(method, path, handler)
+	}
+	if len(s.origins) > 0 {
+		methods = append(methods, http.MethodOptions)
+	}
+	s.methods[path] = methods
+}
+
+// dispatch finds the request's route and runs it.
+func (s *server) dispatch(c echo.Context) error {
+	r := c.Request()
+	s.echo.Router().Find(r.Method, echo.GetPath(r), c)
+	methods, known := s.methods[c.Path()]
+	switch {
+	case !known:
+		return refuse(http.StatusNotFound, "no such route: see %s", pathDocumentation)
+	case r.Method == http.MethodOptions:
+		return s.origins.options(c, strings.Join(methods, ", "))
+	case !slices.Contains(methods, r.Method):
+		return methodNotAllowed(c, strings.Join(methods, ", "))
+	}
+	return c.Handler()(c)
+}
+
+func methodNotAllowed(c echo.Context, allow string) error {
+	c.Response().Header().Set(echo.HeaderAllow, allow)
+	return refuse(http.StatusMethodNotAllowed, "method not allowed: want one of %s", allow)
+}
+
+// fail answers a request that did not succeed. All errors come through here, and are logged nowhere else.
+func (s *server) fail(c echo.Context, err error) {
+	response := c.Response()
+	if response.Committed { // the caller hung up while it was being answered, or a handler broke half way
+		if _, ok := err.(*panicError); ok { //nolint:errorlint // recovered makes it, nothing wraps it
+			s.faults.write(c, http.StatusInternalServerError, err)
+			panic(http.ErrAbortHandler) // cut the connection: half an answer must not look like a whole one
+		}
+		return
+	}
+	v := verdictOf(err)
+	if v.code >= http.StatusInternalServerError {
+		s.faults.write(c, v.code, err)
+	}
+	if v.code == http.StatusInternalServerError {
+		v.body = answer{statusFailed, wordsInternal + ", request ID " + requestID(response.Header())}.body()
+	}
+	if v.retryAfter > 0 {
+		response.Header().Set(echo.HeaderRetryAfter, strconv.Itoa(v.retryAfter))
+	}
+	if err := c.JSONBlob(v.code, v.body); err != nil {
+		s.log.Debug("answer not sent", "requestID", requestID(response.Header()), "error", err)
+	}
+}

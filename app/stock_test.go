@@ -1,0 +1,234 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cartwheel/cart"
+	"cartwheel/database"
+	"cartwheel/database/databasetest"
+	"cartwheel/inventory"
+)
+
+// A terminal runs commands, as a person does.
+type terminal struct {
+	t    *testing.T
+	args []string // that say where the data is
+}
+
+func newTerminal(t *testing.T) terminal {
+	t.Helper()
+	return terminal{t, []string{"--data-dir", filepath.Join(t.TempDir(), "data")}}
+}
+
+// onEach runs a test on a terminal beside the database that it works on, on either engine.
+func onEach(t *testing.T, test func(t *testing.T, term terminal, db *database.DB)) {
+	t.Helper()
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		test(t, terminal{t, []string{"--data-dir", dir}}, databasetest.Open(t, database.Config{DataDir: dir, Serve: true}))
+	})
+	t.Run("mysql", func(t *testing.T) {
+		t.Parallel()
+		dsn := databasetest.MySQLDSN(t)
+		test(t, terminal{t, []string{"--mysql-dsn", dsn}}, databasetest.Open(t, database.Config{MySQLDSN: dsn}))
+	})
+}
+
+// run runs a command with the file as standard input.
+func (c terminal) run(stdin string, command ...string) (status int, out, err string) {
+	c.t.Helper()
+	var outBuffer, errBuffer bytes.Buffer
+	status = Main(append(command, c.args...), Console{In: strings.NewReader(stdin), Out: &outBuffer, Err: &errBuffer})
+	return status, outBuffer.String(), errBuffer.String()
+}
+
+// want runs a command that must succeed and say nothing else.
+func (c terminal) want(want, stdin string, command ...string) {
+	c.t.Helper()
+	status, out, err := c.run(stdin, command...)
+	if status != 0 || err != "" {
+		c.t.Errorf("%v: status %d, %s", command, status, err)
+	}
+	if diff := cmp.Diff(want, timing.ReplaceAllString(out, "; N s, N rows a second")); diff != "" {
+		c.t.Errorf("%v (-want +got):\n%s", command, diff)
+	}
+}
+
+var timing = regexp.MustCompile(`; [0-9.]+ s, [0-9,]+ rows a second`)
+
+func TestStockIsImportedAndListed(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, c terminal, db *database.DB) {
+		c.want("PRODUCT  NAME  ON HAND  HELD  AVAILABLE\n", "", "stock", "list")
+		c.want("[]\n", "", "stock", "list", "--json")
+		c.want("3 rows: 3 taken, 0 bad; on hand changed by +1,252 units; N s, N rows a second\n",
+			"product_id,product_name,quantity\nmug,\"Mug, large\",1200\ntea,Tea,50\nold,Old,2\n", "stock", "import", "-")
+		c.want("1 rows: 1 would be taken, 0 bad; on hand changed by -2 units; N s, N rows a second\n",
+			"quantity,product_id,product_name\n-2,old,\n", "stock", "import", "-", "--add", "--dry-run")
+		c.want("1 rows: 1 taken, 0 bad; on hand changed by -1 units; N s, N rows a second\n",
+			"quantity,product_id,product_name\n-1,old,\n", "stock", "import", "-", "--add")
+		hold := inventory.Reservation{CheckoutID: "c", Lines: []inventory.Line{{ProductID: "tea", Quantity: 45}}}
+		err := db.Transact(t.Context(), func(tx *database.Tx) error {
+			return inventory.New(db).Reserve(t.Context(), tx, []inventory.Reservation{hold})
+		}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.want("PRODUCT  NAME        ON HAND  HELD  AVAILABLE\n"+
+			"mug      Mug, large  1200     0     1200\n"+
+			"old      Old         1        0     1\n"+
+			"tea      Tea         50       45    5\n", "", "stock", "list")
+		c.want("[\n"+
+			`{"productID":"old","name":"Old","onHand":1,"held":0,"available":1}`+",\n"+
+			`{"productID":"tea","name":"Tea","onHand":50,"held":45,"available":5}`+"\n]\n",
+			"", "stock", "list", "--low", "5", "--json")
+		c.want("PRODUCT  NAME        ON HAND  HELD  AVAILABLE\n"+
+			"mug      Mug, large  1200     0     1200\n", "", "stock", "list", "--search", "LARGE")
+	})
+}
+
+func TestBadRowsOfAnImportAreReportedAndRejected(t *testing.T) {
+	t.Parallel()
+	c := newTerminal(t)
+	dir := t.TempDir()
+	file, rejects := filepath.Join(dir, "stock.csv"), filepath.Join(dir, "rejects.csv")
+	text := "quantity,product_id,product_name\r\n5,mug,Mug\r\nfive,tea,\"Tea, green\"\r\n\r\n-1,old,\r\n7,\x1b[2J,\r\n6,jug,Jug"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, out, said := c.run("", "stock", "import", file, "--rejects", rejects)
+	if status != 1 || !strings.HasPrefix(out, "5 rows: 2 taken, 3 bad; on hand changed by +11 units") {
+		t.Errorf("status %d, %s", status, out)
+	}
+	if diff := cmp.Diff("line 3: quantity: want an integer, got \"five\"\n"+
+		"line 5: would bring on hand to -1, below 0\n"+
+		"line 6: product_id: want no control characters\n", said); diff != "" {
+		t.Errorf("said (-want +got):\n%s", diff)
+	}
+	rejected, err := os.ReadFile(rejects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff("quantity,product_id,product_name\nfive,tea,\"Tea, green\"\n-1,old,\n7,\x1b[2J,\n", string(rejected)); diff != "" {
+		t.Errorf("rejects (-want +got):\n%s", diff)
+	}
+
+	// Mended, the rejects are a file to import.
+	mended := strings.NewReplacer("five", "5", "-1", "1", "\x1b[2J", "pot").Replace(string(rejected))
+	c.want("3 rows: 3 taken, 0 bad; on hand changed by +13 units; N s, N rows a second\n", mended, "stock", "import", "-")
+
+	// Without bad rows there is no reject file.
+	other := filepath.Join(dir, "other.csv")
+	if status, _, said := c.run("product_id,product_name,quantity\nmug,,5\n", "stock", "import", "-", "--rejects", other); status != 0 {
+		t.Errorf("status %d, %s", status, said)
+	}
+	if _, err := os.Stat(other); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a reject file without rejects: %v", err)
+	}
+}
+
+func TestAnImportThatCannotBeginSaysWhy(t *testing.T) {
+	t.Parallel()
+	c := newTerminal(t)
+	missing := filepath.Join(t.TempDir(), "missing.csv")
+	for _, test := range []struct{ file, want string }{{missing, "no such file"}, {"-", "want the header product_id,product_name,quantity"}} {
+		if status, _, said := c.run("mug;Mug;5\n", "stock", "import", test.file); status != 1 || !strings.Contains(said, test.want) {
+			t.Errorf("%s: status %d, %s", test.file, status, said)
+		}
+	}
+}
+
+// An endingReader ends a context when little is left to read.
+type endingReader struct {
+	*strings.Reader
+	end context.CancelFunc
+}
+
+func (r endingReader) Read(p []byte) (int, error) {
+	if r.Len() < 20_000 {
+		r.end()
+	}
+	return r.Reader.Read(p)
+}
+
+func TestAnInterruptedImportSaysHowFarItGot(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	file := "product_id,product_name,quantity\n" + strings.Repeat("mug,,1\n", 10_000)
+	var out, said bytes.Buffer
+	command := stockImportCommand{storage: storage{DataDir: t.TempDir()}, File: "-", Add: true}
+	err := command.Run(ctx, Console{In: endingReader{strings.NewReader(file), cancel}, Out: &out, Err: &said})
+	if err == nil || !regexp.MustCompile(`^interrupted: the lines up to \d+ are done, the others are not`).MatchString(err.Error()) {
+		t.Errorf("got %v", err)
+	}
+	if !regexp.MustCompile(`^[0-9],\d00 rows: `).MatchString(out.String()) {
+		t.Errorf("summary: %s", out.String())
+	}
+}
+
+func TestACartIsShown(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, c terminal, db *database.DB) {
+		c.want("The cart of ann is empty.\n", "", "cart", "show", "ann")
+		c.want(`{"clientID":"ann","lines":[]}`+"\n", "", "cart", "show", "ann", "--json")
+		c.want("1 rows: 1 taken, 0 bad; on hand changed by +5 units; N s, N rows a second\n",
+			"product_id,product_name,quantity\nmug,,5\n", "stock", "import", "-")
+		err := db.Transact(t.Context(), func(tx *database.Tx) error {
+			return new(cart.Lines).PutBack(t.Context(), tx, []cart.ClientLine{
+				{ClientID: "ann", Line: inventory.Line{ProductID: "mug", Quantity: 3}},
+				{ClientID: "ann", Line: inventory.Line{ProductID: "gone", Quantity: 2}},
+				{ClientID: "bob", Line: inventory.Line{ProductID: "mug", Quantity: 9}},
+			})
+		}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.want("PRODUCT  QUANTITY  AVAILABLE\ngone     2         0\nmug      3         5\n", "", "cart", "show", "ann")
+		c.want(`{"clientID":"ann","lines":[{"productID":"gone","quantity":2,"available":0},{"productID":"mug","quantity":3,"available":5}]}`+"\n",
+			"", "cart", "show", "ann", "--json")
+	})
+}
+
+func TestMigrationsAreListedAndApplied(t *testing.T) {
+	t.Parallel()
+	c := newTerminal(t)
+	pending := func() (n int) {
+		status, out, said := c.run("", "migrate", "status", "--json")
+		var lines []migrationLine
+		if err := json.Unmarshal([]byte(out), &lines); status != 0 || err != nil || len(lines) == 0 {
+			t.Fatalf("status %d, %v: %s%s", status, err, out, said)
+		}
+		for _, line := range lines {
+			if line.AppliedAt == nil {
+				n++
+			}
+		}
+		return n
+	}
+	if pending() == 0 {
+		t.Error("status of an empty database applied its migrations")
+	}
+	if _, out, _ := c.run("", "migrate", "status"); !strings.Contains(out, "00001_tables  pending\n") {
+		t.Errorf("got %s", out)
+	}
+	for _, want := range []string{"1 applied, up to date\n", "0 applied, up to date\n"} {
+		if status, out, said := c.run("", "migrate", "up"); status != 0 || !strings.HasSuffix(out, want) {
+			t.Errorf("status %d: %s%s, want %s", status, out, said, want)
+		}
+	}
+	if n := pending(); n != 0 {
+		t.Errorf("%d are pending after up", n)
+	}
+}

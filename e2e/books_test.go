@@ -1,0 +1,168 @@
+package e2e
+
+import (
+	"context"
+	"net/http/httptest"
+	"path/filepath"
+	"testing"
+
+	"cartwheel/checkout"
+	"cartwheel/database"
+	"cartwheel/inventory"
+	"cartwheel/payment/reference"
+)
+
+// books are what the database says, read from outside.
+type books struct {
+	onHand    map[string]int64
+	held      map[string]int64
+	carts     map[string]map[string]int64 // client, product
+	checkouts []checkout.Entry
+}
+
+func (s store) books(t *testing.T) books {
+	t.Helper()
+	ctx := context.Background()
+	db, err := database.Open(ctx, s.config)
+	if err != nil {
+		t.Fatalf("open the books: %v", err)
+	}
+	defer func() {
+		if err := db.Close(); err != nil {
+			t.Errorf("close the books: %v", err)
+		}
+	}()
+	b := books{onHand: map[string]int64{}, held: map[string]int64{}, carts: map[string]map[string]int64{}}
+	if err := db.Snapshot(ctx, func(tx *database.Tx) error {
+		if err := inventory.EachLevel(ctx, tx, func(id string, level inventory.Level) error {
+			b.onHand[id], b.held[id] = level.OnHand, level.Held
+			return nil
+		}); err != nil {
+			return err
+		}
+		var lines []struct {
+			Client   string `db:"client_id"`
+			Product  string `db:"product_id"`
+			Quantity int64  `db:"quantity"`
+		}
+		if err := tx.Select(ctx, &lines, "SELECT client_id, product_id, quantity FROM client_cart"); err != nil {
+			return err
+		}
+		for _, line := range lines {
+			if b.carts[line.Client] == nil {
+				b.carts[line.Client] = map[string]int64{}
+			}
+			b.carts[line.Client][line.Product] = line.Quantity
+		}
+		return nil
+	}); err != nil {
+		t.Fatalf("read the books: %v", err)
+	}
+	if err := checkout.List(ctx, db, checkout.Filter{}, func(e checkout.Entry) error {
+		b.checkouts = append(b.checkouts, e)
+		return nil
+	}); err != nil {
+		t.Fatalf("read the journal: %v", err)
+	}
+	return b
+}
+
+func (b books) open() (n int) {
+	for _, e := range b.checkouts {
+		if !e.State.Settled() {
+			n++
+		}
+	}
+	return n
+}
+
+// sold adds up what committed checkouts bought.
+func (b books) sold() map[string]int64 {
+	sold := map[string]int64{}
+	for _, e := range b.checkouts {
+		if e.State == checkout.Committed {
+			for _, line := range e.Lines {
+				sold[line.ProductID] += line.Quantity
+			}
+		}
+	}
+	return sold
+}
+
+// accountedFor adds up the units in carts, in checkouts in flight, and in committed ones: promise U's three places.
+func (b books) accountedFor() int64 {
+	var units int64
+	for _, lines := range b.carts {
+		for _, n := range lines {
+			units += n
+		}
+	}
+	for _, e := range b.checkouts {
+		if e.State != checkout.RolledBack {
+			for _, line := range e.Lines {
+				units += line.Quantity
+			}
+		}
+	}
+	return units
+}
+
+// balance checks promises C and Q: what was imported is on hand or sold, and nothing is held or in flight.
+func (b books) balance(t *testing.T, imported map[string]int) {
+	t.Helper()
+	sold := b.sold()
+	for id, n := range imported {
+		if got := b.onHand[id] + sold[id]; got != int64(n) {
+			t.Errorf("product %s: %d on hand and %d sold, want %d together", id, b.onHand[id], sold[id], n)
+		}
+	}
+	for id, n := range b.held {
+		if n != 0 {
+			t.Errorf("product %s: %d are held though nothing is in flight", id, n)
+		}
+	}
+	if n := b.open(); n != 0 {
+		t.Errorf("%d checkouts are in flight", n)
+	}
+}
+
+// A till is the shop's payment service, with books of its own.
+type till struct {
+	*reference.Service
+	url string
+}
+
+func openTill(t *testing.T) *till {
+	t.Helper()
+	service, err := reference.Open(filepath.Join(t.TempDir(), "payments.log"), reference.Options{})
+	if err != nil {
+		t.Fatalf("open the till: %v", err)
+	}
+	server := httptest.NewServer(service)
+	t.Cleanup(func() {
+		server.Close()
+		if err := service.Close(); err != nil {
+			t.Errorf("close the till: %v", err)
+		}
+	})
+	return &till{service, server.URL}
+}
+
+// agrees checks promise P at quiescence: captured and not refunded if and only if committed.
+func (b books) agrees(t *testing.T, payments map[string]reference.Payment) {
+	t.Helper()
+	committed := map[string]bool{}
+	for _, e := range b.checkouts {
+		committed[e.CheckoutID] = e.State == checkout.Committed
+	}
+	for id, p := range payments {
+		if captured := p.Status == reference.Charged; captured != committed[id] {
+			t.Errorf("checkout %s: the till says %s, the journal says committed: %v", id, p.Status, committed[id])
+		}
+	}
+	for id, is := range committed {
+		if _, known := payments[id]; is && !known {
+			t.Errorf("checkout %s is committed, and the till does not know it", id)
+		}
+	}
+}

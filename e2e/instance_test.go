@@ -1,0 +1,230 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"cartwheel/database"
+	"cartwheel/database/databasetest"
+)
+
+// startTimeout bounds how long an instance may take until it listens.
+const startTimeout = 30 * time.Second
+
+// A store is where one test's instances keep their data.
+type store struct {
+	flags  []string // that make an instance use it
+	config database.Config
+}
+
+// onEachEngine runs a test on the embedded engine and on MariaDB.
+func onEachEngine(t *testing.T, test func(t *testing.T, s store)) {
+	t.Helper()
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		test(t, embeddedStore(t))
+	})
+	t.Run("mysql", func(t *testing.T) {
+		t.Parallel()
+		test(t, mysqlStore(t))
+	})
+}
+
+func embeddedStore(t *testing.T) store {
+	t.Helper()
+	dir := t.TempDir()
+	return store{[]string{"--data-dir", dir}, database.Config{DataDir: dir}}
+}
+
+func mysqlStore(t *testing.T) store {
+	t.Helper()
+	dsn := databasetest.MySQLDSN(t)
+	return store{[]string{"--mysql-dsn", dsn}, database.Config{MySQLDSN: dsn}}
+}
+
+// An instance is a running cartwheel.
+type instance struct {
+	t       *testing.T
+	command *exec.Cmd
+	base    string // URL
+	log     *logBuffer
+	ended   chan struct{} // closed when the process is gone
+	started time.Time
+}
+
+// start runs an instance until the test's end, and returns when it listens.
+func start(t *testing.T, s store, flags ...string) *instance {
+	t.Helper()
+	i := launch(t, s, flags...)
+	i.await()
+	return i
+}
+
+// launch runs an instance and returns at once.
+func launch(t *testing.T, s store, flags ...string) *instance {
+	t.Helper()
+	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--log-format", "json"}, s.flags...)
+	i := &instance{t: t, command: exec.Command(binary, append(args, flags...)...), log: &logBuffer{}, ended: make(chan struct{})}
+	i.command.Env = cleanEnvironment()
+	i.command.Stderr = i.log
+	i.started = time.Now()
+	if err := i.command.Start(); err != nil {
+		t.Fatalf("start cartwheel: %v", err)
+	}
+	go func() {
+		_ = i.command.Wait() // its status is in ProcessState
+		close(i.ended)
+	}()
+	t.Cleanup(func() {
+		i.kill()
+		if t.Failed() {
+			t.Logf("the log of instance %d:\n%s", i.command.Process.Pid, i.log)
+		}
+	})
+	return i
+}
+
+// cleanEnvironment is ours without what would configure an instance.
+func cleanEnvironment() []string {
+	var env []string
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		switch name {
+		case "MYSQL_DSN", "DATA_DIR", "LISTEN_ADDR", "PAYMENT_URL", "PAYMENT_SECRET", "API_KEYS":
+			continue
+		}
+		env = append(env, variable)
+	}
+	return env
+}
+
+// await waits until the instance says that it listens.
+func (i *instance) await() {
+	i.t.Helper()
+	deadline := time.After(startTimeout)
+	for {
+		news := i.log.changed() // before the look, so that nothing is missed
+		if base := i.log.attribute("listening", "api"); base != "" {
+			i.base = base
+			return
+		}
+		select {
+		case <-i.ended:
+			i.t.Fatalf("the instance ended before it listened: %v\n%s", i.command.ProcessState, i.log)
+		case <-deadline:
+			i.t.Fatalf("the instance does not listen after %v:\n%s", startTimeout, i.log)
+		case <-news:
+		}
+	}
+}
+
+// kill is kill -9: the process has no instruction left.
+func (i *instance) kill() {
+	_ = i.command.Process.Kill()
+	<-i.ended
+}
+
+func (i *instance) signal(s syscall.Signal) {
+	i.t.Helper()
+	if err := i.command.Process.Signal(s); err != nil {
+		i.t.Fatalf("send %v: %v", s, err)
+	}
+}
+
+// stop is SIGTERM, and waits. It returns the exit status.
+func (i *instance) stop() int {
+	i.t.Helper()
+	i.signal(syscall.SIGTERM)
+	return i.exit(40 * time.Second)
+}
+
+func (i *instance) exit(within time.Duration) int {
+	i.t.Helper()
+	select {
+	case <-i.ended:
+	case <-time.After(within):
+		i.t.Fatalf("the instance still runs %v after it was told to end:\n%s", within, i.log)
+	}
+	return i.command.ProcessState.ExitCode()
+}
+
+// A logBuffer keeps an instance's log.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer  // under mu
+	news chan struct{} // under mu; closed at the next write
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.news != nil {
+		close(l.news)
+		l.news = nil
+	}
+	return l.text.Write(p)
+}
+
+func (l *logBuffer) changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.news == nil {
+		l.news = make(chan struct{})
+	}
+	return l.news
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// attribute returns an attribute of the first line with the message, or nothing.
+func (l *logBuffer) attribute(message, name string) string {
+	lines := bufio.NewScanner(strings.NewReader(l.String()))
+	for lines.Scan() {
+		var line map[string]any
+		if json.Unmarshal(lines.Bytes(), &line) == nil && line["msg"] == message {
+			value, _ := line[name].(string)
+			return value
+		}
+	}
+	return ""
+}
+
+// run runs another command on the same data and returns its output and exit status.
+func run(t *testing.T, s store, input io.Reader, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	command := exec.Command(binary, append(args, s.flags...)...)
+	command.Env = cleanEnvironment()
+	var out, errs bytes.Buffer
+	command.Stdin, command.Stdout, command.Stderr = input, &out, &errs
+	err := command.Run()
+	if command.ProcessState == nil {
+		t.Fatalf("run cartwheel %v: %v", args, err)
+	}
+	return out.String(), errs.String(), command.ProcessState.ExitCode()
+}
+
+// stock imports products, each with so many units.
+func (s store) stock(t *testing.T, units map[string]int) {
+	t.Helper()
+	var csv strings.Builder
+	csv.WriteString("product_id,product_name,quantity\n")
+	for id, n := range units {
+		csv.WriteString(id + ",," + itoa(n) + "\n")
+	}
+	if _, stderr, status := run(t, s, strings.NewReader(csv.String()), "stock", "import", "-"); status != 0 {
+		t.Fatalf("stock import: status %d: %s", status, stderr)
+	}
+}

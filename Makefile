@@ -1,0 +1,81 @@
+# Bare `make` lists the targets.
+.DEFAULT_GOAL := help
+
+BIN           := $(CURDIR)/.bin
+GOLANGCI_LINT := v2.15.0
+SWAG          := v1.16.6
+SWAG_FLAGS    := --quiet --requiredByDefault --packageName docs --generalInfo documentation.go --dir app --outputTypes go,json,yaml
+VERSION       ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS       := -s -w -X cartwheel/app.version=$(VERSION)
+
+.PHONY: help
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
+
+.PHONY: run
+run: ## Start the shop on the embedded engine, with a few products to buy
+	go run . serve --demo
+
+.PHONY: build
+build: ## Build the static binary ./cartwheel
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o cartwheel .
+
+.PHONY: test
+test: mariadb ## Run all tests, installing what they need (MariaDB, unless TEST_MYSQL_DSN names a server)
+	go test -timeout 15m ./...
+	cd e2e && go test -timeout 15m ./...
+
+.PHONY: race
+race: mariadb ## Run all tests under the race detector
+	go test -race -timeout 20m ./...
+
+.PHONY: check
+check: format vet lint docs-check tidy-check race ## Everything that must be clean: format, vet, linters, generated docs, modules, races
+
+.PHONY: format
+format:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: vet
+vet:
+	go vet ./...
+	cd e2e && go vet ./...
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint-$(GOLANGCI_LINT)
+	$(BIN)/golangci-lint-$(GOLANGCI_LINT) run ./...
+	cd e2e && $(BIN)/golangci-lint-$(GOLANGCI_LINT) run ./...
+
+$(BIN)/golangci-lint-$(GOLANGCI_LINT):
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
+	mv $(BIN)/golangci-lint $@
+
+.PHONY: docs
+docs: ## Generate the API's description (docs/) from the handlers' comments
+	go run github.com/swaggo/swag/cmd/swag@$(SWAG) init $(SWAG_FLAGS) --output docs
+
+.PHONY: docs-check
+docs-check:
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+	go run github.com/swaggo/swag/cmd/swag@$(SWAG) init $(SWAG_FLAGS) --output "$$tmp" >/dev/null && \
+	for file in docs.go swagger.json swagger.yaml; do \
+		diff -u docs/$$file "$$tmp"/$$file || { echo "docs/$$file is stale: run 'make docs'"; exit 1; }; \
+	done
+
+.PHONY: tidy-check
+tidy-check:
+	go mod tidy -diff
+	cd e2e && go mod tidy -diff
+
+.PHONY: mariadb
+mariadb:
+	@if [ -n "$$TEST_MYSQL_DSN" ] || command -v mariadbd >/dev/null || command -v mysqld >/dev/null; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "The tests need mariadbd (or TEST_MYSQL_DSN): install MariaDB with this system's package manager."; exit 1; fi; \
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends mariadb-server
+
+.PHONY: clean
+clean: ## Remove what was built; ./data stays
+	rm -rf cartwheel dist $(BIN)

@@ -8,15 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"strings"
 
 	"github.com/alecthomas/kong"
 	"github.com/mattn/go-isatty"
-
-	"cartwheel/database"
-	"cartwheel/migrations"
 )
 
 // Console is where a command reads and writes.
@@ -35,35 +31,6 @@ type commandLine struct {
 	Migrate     migrateCommand     `cmd:"" help:"Bring the database's tables up to date, or tell how they are. The server does so by itself."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; exit status 0 if so."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
-}
-
-// storage says where the data is. Every command that needs it has these flags.
-type storage struct {
-	MySQLDSN string `name:"mysql-dsn" env:"MYSQL_DSN" placeholder:"DSN" help:"MySQL or MariaDB to use, as user:password@tcp(127.0.0.1:3306)/shop; a database that does not exist is created. Empty: the embedded engine."`
-	DataDir  string `env:"DATA_DIR" default:"./data" help:"Where the embedded engine keeps cartwheel.db."`
-}
-
-// open opens the engine and brings its tables up to date.
-func (s storage) open(ctx context.Context, log *slog.Logger, serve bool) (*database.DB, error) {
-	db, err := database.Open(ctx, database.Config{MySQLDSN: s.MySQLDSN, DataDir: s.DataDir, Serve: serve, Log: log})
-	if err != nil {
-		return nil, err
-	}
-	if _, err := migrations.Up(ctx, db, log); err != nil {
-		return nil, errors.Join(fmt.Errorf("bring the tables up to date: %w", err), db.Close())
-	}
-	return db, nil
-}
-
-// with opens the engine for one command, quietly, and closes it after use.
-func (s storage) with(ctx context.Context, console Console, use func(*database.DB) error) (err error) {
-	log := slog.New(slog.NewTextHandler(console.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	db, err := s.open(ctx, log, false)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	return use(db)
 }
 
 const description = `Cartwheel keeps a shop's carts, stock and checkouts: one program, two endpoints, three MySQL tables.

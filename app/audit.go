@@ -24,7 +24,7 @@ type auditCommand struct {
 
 // Run prints each breach, and fails if there is one that is not mended.
 func (c *auditCommand) Run(ctx context.Context, console Console) error {
-	return c.with(ctx, console, func(db *database.DB) error {
+	return c.reading(ctx, console, func(db *database.DB) error {
 		verdict, err := checkout.Audit(ctx, db)
 		if err != nil {
 			return err

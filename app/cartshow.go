@@ -37,7 +37,7 @@ type shownLine struct {
 func (c cartShowCommand) Run(ctx context.Context, console Console) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	return c.with(ctx, console, func(db *database.DB) error { return c.run(ctx, console.Out, db) })
+	return c.reading(ctx, console, func(db *database.DB) error { return c.run(ctx, console.Out, db) })
 }
 
 func (c cartShowCommand) run(ctx context.Context, w io.Writer, db *database.DB) error {

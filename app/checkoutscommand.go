@@ -27,7 +27,7 @@ type checkoutsListCommand struct {
 
 // Run lists checkouts.
 func (c *checkoutsListCommand) Run(ctx context.Context, console Console) error {
-	return c.with(ctx, console, func(db *database.DB) error {
+	return c.reading(ctx, console, func(db *database.DB) error {
 		filter := checkout.Filter{State: checkout.State(c.State), ClientID: c.Client, Limit: c.Limit}
 		if c.State == "open" {
 			filter.State, filter.Open = "", true
@@ -67,7 +67,7 @@ type checkoutsShowCommand struct {
 
 // Run shows one checkout.
 func (c *checkoutsShowCommand) Run(ctx context.Context, console Console) error {
-	return c.with(ctx, console, func(db *database.DB) error {
+	return c.reading(ctx, console, func(db *database.DB) error {
 		entry, err := checkout.Show(ctx, db, c.ID)
 		if err != nil {
 			return err

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -22,8 +21,8 @@ type migrateUpCommand struct{ storage }
 func (c migrateUpCommand) Run(ctx context.Context, console Console) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	log := slog.New(slog.NewTextHandler(console.Err, nil)) // what becomes of an old system's rows is worth reading
-	return c.unmigrated(ctx, log, func(db *database.DB) error {
+	log := commandLog(console, slog.LevelInfo) // what becomes of an old system's rows is worth reading
+	return c.using(ctx, log, database.Config{}, func(db *database.DB) error {
 		applied, err := migrations.Up(ctx, db, log)
 		if err != nil {
 			return err
@@ -49,8 +48,7 @@ type migrationLine struct {
 func (c migrateStatusCommand) Run(ctx context.Context, console Console) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	log := slog.New(slog.NewTextHandler(console.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	return c.unmigrated(ctx, log, func(db *database.DB) error {
+	return c.using(ctx, commandLog(console, slog.LevelWarn), database.Config{Existing: true}, func(db *database.DB) error {
 		states, err := migrations.Status(ctx, db)
 		if err != nil {
 			return err
@@ -70,13 +68,4 @@ func (c migrateStatusCommand) Run(ctx context.Context, console Console) error {
 		}
 		return out.end()
 	})
-}
-
-// unmigrated opens the engine as it is, and closes it after use.
-func (s storage) unmigrated(ctx context.Context, log *slog.Logger, use func(*database.DB) error) error {
-	db, err := database.Open(ctx, database.Config{MySQLDSN: s.MySQLDSN, DataDir: s.DataDir, Log: log})
-	if err != nil {
-		return err
-	}
-	return errors.Join(use(db), db.Close())
 }

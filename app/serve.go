@@ -20,6 +20,7 @@ import (
 	"cartwheel/checkout"
 	"cartwheel/database"
 	"cartwheel/inventory"
+	"cartwheel/migrations"
 	"cartwheel/payment"
 )
 
@@ -85,8 +86,13 @@ func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, 
 	}); err != nil {
 		return r, fmt.Errorf("--payment-url: %w", err)
 	}
-	if r.db, err = c.storage.open(ctx, log, true); err != nil {
+	log.Info("payments go to", "gateway", r.gateway.String())
+	if r.db, err = c.storage.open(ctx, log, database.Config{Serve: true}); err != nil {
 		return r, err
+	}
+	log.Info("stock and carts are in", "engine", r.db.Engine())
+	if _, err := migrations.Up(ctx, r.db, log); err != nil {
+		return r, fmt.Errorf("bring the tables up to date: %w", err)
 	}
 	stock := inventory.New(r.db)
 	if c.Demo {
@@ -129,8 +135,6 @@ func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, 
 	r.listener = limitConnections(listener, maxConnections)
 
 	base := clickable(listener.Addr())
-	log.Info("stock and carts are in", "engine", r.db.Engine())
-	log.Info("payments go to", "gateway", r.gateway.String())
 	log.Info("listening", "api", base, "documentation", base+pathDocumentation)
 	return r, nil
 }
@@ -178,11 +182,9 @@ func (r *running) close() error {
 		})
 	}
 	if r.checkouts != nil {
-		left, err := r.checkouts.Drain(ctx)
-		if left > 0 {
+		if left := r.checkouts.Drain(ctx); left > 0 {
 			r.log.Warn("left checkouts for recovery: the drain timeout is over", "checkouts", left)
 		}
-		errs = append(errs, err)
 	}
 	errs = append(errs, listener.Wait())
 	if r.carts != nil {
@@ -214,7 +216,10 @@ func (r *running) Ready(ctx context.Context) error {
 			return fmt.Errorf("the queue %s is full", q.Name())
 		}
 	}
-	return r.db.Ping(ctx)
+	if err := r.db.Ping(ctx); err != nil {
+		return database.ErrUnavailable // why is not for whoever asks
+	}
+	return nil
 }
 
 // clickable is the URL under which this machine's browser finds a listener.

@@ -42,7 +42,7 @@ in flight hold is a bad row. Without --add the same file can be imported again a
 func (c stockImportCommand) Run(ctx context.Context, console Console) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	return c.with(ctx, console, func(db *database.DB) error { return c.run(ctx, console, db) })
+	return c.writing(ctx, console, func(db *database.DB) error { return c.run(ctx, console, db) })
 }
 
 func (c stockImportCommand) run(ctx context.Context, console Console, db *database.DB) (err error) {
@@ -216,7 +216,7 @@ type stockLine struct {
 func (c stockListCommand) Run(ctx context.Context, console Console) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	return c.with(ctx, console, func(db *database.DB) error { return c.run(ctx, console.Out, db) })
+	return c.reading(ctx, console, func(db *database.DB) error { return c.run(ctx, console.Out, db) })
 }
 
 func (c stockListCommand) run(ctx context.Context, w io.Writer, db *database.DB) error {

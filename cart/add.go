@@ -3,6 +3,7 @@ package cart
 import (
 	"context"
 	"errors"
+	"time"
 
 	"cartwheel/cart/idempotency"
 	"cartwheel/database"
@@ -26,12 +27,22 @@ func (m *Manager) AddToCart(ctx context.Context, a Addition) error {
 
 // notDone reports whether the add was refused without a look at its key.
 func notDone(err error) bool {
-	return errors.Is(err, queue.ErrFull) || errors.Is(err, queue.ErrClosed)
+	for _, refusal := range []error{queue.ErrFull, queue.ErrClosed, queue.ErrNotStarted, database.ErrRowTaken} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
 }
+
+// recallTimeout bounds the look for a key after the request was refused, when its own time may be over.
+const recallTimeout = time.Second
 
 // replayOr returns what is stored under the addition's key, and refusal where nothing is.
 func (m *Manager) replayOr(ctx context.Context, a Addition, refusal error) error {
 	request := a.request()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recallTimeout)
+	defer cancel()
 	record, found, err := idempotency.Find(ctx, m.db, request.Key)
 	if err != nil || !found {
 		return refusal

@@ -111,21 +111,22 @@ func (b *addBatch) recall(ctx context.Context, tx *database.Tx) error {
 	return nil
 }
 
-// leaveTaken refuses the jobs whose lines someone else keeps locked, once that is known to happen.
+// leaveTaken refuses the jobs whose cart or key someone else keeps locked, where that is known or suspected.
 func (b *addBatch) leaveTaken(ctx context.Context, tx *database.Tx) error {
 	clients := make([]string, 0, len(b.live))
+	var keys []idempotency.Key
 	for _, i := range b.live {
 		clients = append(clients, b.jobs[i].ClientID)
+		if key := b.jobs[i].request().Key; !key.None() {
+			keys = append(keys, key)
+		}
 	}
-	if !tx.AfterLockWait() && !b.lines.Contended(clients) {
-		return nil
-	}
-	taken, err := b.lines.TakenOf(ctx, tx, b.wanted())
+	taken, err := b.lines.TakenOf(ctx, tx, clients, keys)
 	if err != nil {
 		return err
 	}
 	b.live = slices.DeleteFunc(b.live, func(i int) bool {
-		if client := b.jobs[i].ClientID; !taken[client] {
+		if !taken[b.jobs[i].ClientID] {
 			return false
 		}
 		b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowTaken)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 
+	"cartwheel/cart/idempotency"
 	"cartwheel/database"
 	"cartwheel/inventory"
 )
@@ -15,9 +16,6 @@ const MaxLines = 500
 // maxLockedLines is the most lines that one transaction locks, one cart's excepted: beyond it the rest waits for
 // the next transaction, so that a few large carts do not hold up everyone.
 const maxLockedLines = 2048
-
-// askCarts is how many carts one statement asks for: full ones, of which nobody knows before, come to the same limit.
-const askCarts = maxLockedLines / MaxLines
 
 // A ClientLine is a line of a client's cart.
 type ClientLine struct {
@@ -43,7 +41,6 @@ type Lines struct {
 type Carts struct {
 	lines    map[string][]inventory.Line
 	deferred map[string]bool
-	taken    map[string]bool
 }
 
 // Lines returns a client's lines in the order of their product IDs.
@@ -52,37 +49,19 @@ func (c *Carts) Lines(clientID string) []inventory.Line { return c.lines[clientI
 // Deferred reports that the client's cart was left for another transaction, because this one is large enough.
 func (c *Carts) Deferred(clientID string) bool { return c.deferred[clientID] }
 
-// Taken reports that someone else keeps lines of this cart locked.
-func (c *Carts) Taken(clientID string) bool { return c.taken[clientID] }
-
 // Empty forgets a client's lines, which were taken out.
 func (c *Carts) Empty(clientID string) { delete(c.lines, clientID) }
 
 // Lock locks the clients' carts to the end of the transaction, in the order of their IDs. It waits for lines that
-// are locked, but not again for carts that were waited for in vain.
+// are locked; the carts that are known for that were left out before, by TakenOf.
 func (l *Lines) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (*Carts, error) {
-	ids := slices.Clone(clientIDs)
-	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	carts := &Carts{lines: map[string][]inventory.Line{}, deferred: map[string]bool{}, taken: map[string]bool{}}
-	wait, ask := l.taken.Split(ids)
-	if tx.AfterLockWait() {
-		wait, ask = nil, ids
-	}
-	room, err := l.lock(ctx, tx, wait, carts)
-	if err != nil {
-		return nil, err
-	}
-	if err := l.ask(ctx, tx, ask, room, carts); err != nil {
-		return nil, err
-	}
-	return carts, nil
+	carts := &Carts{lines: map[string][]inventory.Line{}, deferred: map[string]bool{}}
+	return carts, l.lock(ctx, tx, sortedUnique(clientIDs), carts)
 }
 
-// lock locks as many carts as the limit lets it, one at least, and defers the others. It returns how many more lines
-// may be locked.
-func (l *Lines) lock(ctx context.Context, tx *database.Tx, ids []string, carts *Carts) (room int, err error) {
-	room = maxLockedLines
+// lock locks as many carts as the limit lets it, one at least, and defers the others.
+func (l *Lines) lock(ctx context.Context, tx *database.Tx, ids []string, carts *Carts) error {
+	room := maxLockedLines
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		if room <= 0 {
 			deferAll(carts, chunk)
@@ -90,7 +69,7 @@ func (l *Lines) lock(ctx context.Context, tx *database.Tx, ids []string, carts *
 		}
 		lines, err := selectCarts(ctx, tx, chunk, tx.ForUpdate(), room+1)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if len(lines) > room { // the last cart may be cut: it and what follows it waits, unless it is the only one
 			cut := lines[len(lines)-1].ClientID
@@ -99,7 +78,7 @@ func (l *Lines) lock(ctx context.Context, tx *database.Tx, ids []string, carts *
 			lines = lines[:whole]
 			if whole == 0 && len(carts.lines) == 0 {
 				if lines, err = selectCarts(ctx, tx, []string{cut}, tx.ForUpdate(), noLimit); err != nil {
-					return 0, err
+					return err
 				}
 				at++
 			}
@@ -111,46 +90,13 @@ func (l *Lines) lock(ctx context.Context, tx *database.Tx, ids []string, carts *
 			carts.lines[line.ClientID] = append(carts.lines[line.ClientID], line.Line)
 		}
 	}
-	return room, nil
+	return nil
 }
 
 func deferAll(carts *Carts, ids []string) {
 	for _, id := range ids {
 		carts.deferred[id] = true
 	}
-}
-
-// ask locks the carts all of whose lines are free, as long as there is room for lines, and finds the others taken.
-func (l *Lines) ask(ctx context.Context, tx *database.Tx, ids []string, room int, carts *Carts) error {
-	for chunk := range slices.Chunk(ids, askCarts) {
-		if room <= 0 {
-			deferAll(carts, chunk)
-			continue
-		}
-		free, err := selectCarts(ctx, tx, chunk, tx.ForFree(), noLimit)
-		if err != nil {
-			return err
-		}
-		all, err := selectCarts(ctx, tx, chunk, "", noLimit)
-		if err != nil {
-			return err
-		}
-		room -= len(free)
-		locked := make(map[lineKey]bool, len(free))
-		for _, line := range free {
-			locked[line.key()] = true
-			carts.lines[line.ClientID] = append(carts.lines[line.ClientID], line.Line)
-		}
-		for _, line := range all {
-			if !locked[line.key()] {
-				carts.taken[line.ClientID] = true
-			}
-		}
-		for _, id := range chunk {
-			l.taken.Found(id, carts.taken[id])
-		}
-	}
-	return nil
 }
 
 // Take takes lines out of their carts, which the transaction has locked.
@@ -162,12 +108,6 @@ func (l *Lines) Take(ctx context.Context, tx *database.Tx, lines []ClientLine) e
 // for lines that are locked.
 func (l *Lines) PutBack(ctx context.Context, tx *database.Tx, lines []ClientLine) error {
 	return upsertLines(ctx, tx, mergeLines(lines))
-}
-
-// Contended reports whether lines of any of the clients were lately found locked by someone else.
-func (l *Lines) Contended(clientIDs []string) bool {
-	_, ask := l.taken.Split(clientIDs)
-	return len(ask) > 0
 }
 
 // Of returns a client's cart as it is committed now. It locks nothing.
@@ -195,29 +135,39 @@ func mergeLines(lines []ClientLine) []ClientLine {
 	return merged
 }
 
-// TakenOf returns the clients some of whose lines, among those given, someone else keeps locked; the others' lines
-// it locks. It waits for none.
-func (l *Lines) TakenOf(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[string]bool, error) {
-	taken := map[string]bool{}
-	if len(lines) == 0 {
-		return taken, nil
+// TakenOf returns those of the clients whose cart, or whose key among those given, someone else keeps locked. It asks
+// only about clients of whom that is suspected, or about all once a lock was waited for in vain; then it locks what is
+// free. It waits for none.
+//
+// Each client is asked about by itself: a statement over all would have to leave out rows that another transaction
+// has inserted and not committed, and the next insert would wait for those.
+func (l *Lines) TakenOf(ctx context.Context, tx *database.Tx, clientIDs []string, keys []idempotency.Key) (map[string]bool, error) {
+	suspects := sortedUnique(clientIDs)
+	if !tx.AfterLockWait() {
+		_, suspects = l.taken.Split(suspects)
 	}
-	lines = mergeLines(lines)
-	locked, err := lockFree(ctx, tx, lines)
-	if err != nil {
-		return nil, err
-	}
-	there, err := selectLines(ctx, tx, lines)
-	if err != nil {
-		return nil, err
-	}
-	for _, line := range lines {
-		if _, exists := there[line.key()]; exists && !locked[line.key()] {
-			taken[line.ClientID] = true
+	found := map[string]bool{}
+	for _, id := range suspects {
+		_, err := selectCarts(ctx, tx, []string{id}, tx.ForNow(), noLimit)
+		for _, key := range keys {
+			if err == nil && key.ClientID == id {
+				err = idempotency.Probe(ctx, tx, key)
+			}
+		}
+		taken := database.IsRowTaken(err)
+		if err != nil && !taken {
+			return nil, err
+		}
+		l.taken.Found(id, taken)
+		if taken {
+			found[id] = true
 		}
 	}
-	for _, line := range lines {
-		l.taken.Found(line.ClientID, taken[line.ClientID])
-	}
-	return taken, nil
+	return found, nil
+}
+
+func sortedUnique(ids []string) []string {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }

@@ -53,30 +53,14 @@ func selectLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[
 			stored.quantity = quantity.Int64
 			found[key] = stored
 			return nil
-		}, "SELECT client_id, product_id, quantity,"+
-			" (SELECT COUNT(*) FROM client_cart n WHERE n.client_id = client_cart.client_id AND n.quantity > 0)"+
-			" FROM "+tx.Dialect().ByKey("client_cart")+" WHERE "+database.AnyOf(len(chunk), isLine), lineArgs(chunk)...)
+		}, "SELECT t.client_id, t.product_id, t.quantity,"+
+			" (SELECT COUNT(*) FROM client_cart n WHERE n.client_id = t.client_id AND n.quantity > 0)"+
+			" FROM "+tx.Dialect().JoinKeys("client_cart", len(chunk), "client_id", "product_id"), lineArgs(chunk)...)
 		if err != nil {
 			return nil, fmt.Errorf("read cart lines: %w", err)
 		}
 	}
 	return found, nil
-}
-
-// lockFree locks those of the lines that are free and returns their keys.
-func lockFree(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[lineKey]bool, error) {
-	locked := make(map[lineKey]bool, len(lines))
-	for chunk := range slices.Chunk(lines, database.ChunkRows) {
-		free, err := readLines(ctx, tx, "SELECT client_id, product_id, quantity FROM "+tx.Dialect().ByKey("client_cart")+" WHERE "+
-			database.AnyOf(len(chunk), isLine)+" ORDER BY client_id, product_id"+tx.ForFree(), lineArgs(chunk))
-		if err != nil {
-			return nil, err
-		}
-		for _, line := range free {
-			locked[line.key()] = true
-		}
-	}
-	return locked, nil
 }
 
 // countLines returns how many lines each client has.

@@ -12,13 +12,16 @@ import (
 )
 
 const (
-	// overdueAfter is how long after its lease a checkout may wait for an instance to claim it. Where one runs, it
-	// does so within a second.
+	// overdueAfter is how long after its lease a checkout may wait for an instance to claim it. Where one runs it
+	// does so within a second, unless it has its hands full with others, as when the gateway is away.
 	overdueAfter = 10 * time.Second
+	// busyFor is how long ago the last claim of any checkout may be where instances have their hands full.
+	busyFor = 30 * time.Second
 	// maxBreaches is how many breaches a verdict lists; it counts all.
 	maxBreaches = 1000
-	// gatewayMemory is how long a payment gateway remembers a checkout at least.
-	gatewayMemory = 30 * 24 * time.Hour
+	// gatewayMemory is how far back a payment gateway is asked. It remembers a checkout for 30 days at least; the day
+	// between is for the time that the questions take.
+	gatewayMemory = 29 * 24 * time.Hour
 )
 
 // A Rule is what an audit checks.
@@ -137,6 +140,10 @@ func (v *Verdict) hold(h inventory.Hold, open map[string]Entry, held map[string]
 }
 
 func (v *Verdict) overdue(ctx context.Context, tx *database.Tx) error {
+	busy, err := recoveryBusy(ctx, tx, busyFor)
+	if err != nil || busy {
+		return err
+	}
 	late, err := overdueEntries(ctx, tx, overdueAfter)
 	for _, e := range late {
 		v.breachf(RuleOverdue, e.CheckoutID, "%s, and nobody's since %s: is a server running?",

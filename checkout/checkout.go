@@ -32,8 +32,7 @@ type carts interface {
 	Lock(context.Context, *database.Tx, []string) (*cart.Carts, error)
 	Take(context.Context, *database.Tx, []cart.ClientLine) error
 	PutBack(context.Context, *database.Tx, []cart.ClientLine) error
-	TakenOf(context.Context, *database.Tx, []cart.ClientLine) (map[string]bool, error)
-	Contended(clientIDs []string) bool
+	TakenOf(context.Context, *database.Tx, []string, []idempotency.Key) (map[string]bool, error)
 }
 
 // stock is the Inventory Manager, as the Checkout Manager sees it.
@@ -42,7 +41,6 @@ type stock interface {
 	Reserve(context.Context, *database.Tx, []inventory.Reservation) error
 	Commit(context.Context, *database.Tx, []inventory.Reservation) error
 	Rollback(context.Context, *database.Tx, []inventory.Reservation) error
-	Contended(productIDs []string) bool
 }
 
 // MinLeaseMargin is by how much the lease must exceed the payment timeout, so that an owner whose charge timed out
@@ -162,7 +160,7 @@ func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) error {
 		case p.Key == "" || err == nil:
 			return err
 		case refusedUnseen(err): // a repeat looks for its key before anything else
-			record, found, findErr := idempotency.Find(ctx, m.db, requestOf(p).Key)
+			record, found, findErr := m.recall(ctx, p)
 			if findErr != nil || !found {
 				return err
 			}
@@ -178,9 +176,21 @@ func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) error {
 	}
 }
 
+// recallTimeout bounds a look into the database after the request's own time may be over.
+const recallTimeout = time.Second
+
+// recall looks for what is stored under the purchase's key.
+func (m *Manager) recall(ctx context.Context, p cart.Purchase) (idempotency.Record, bool, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recallTimeout)
+	defer cancel()
+	return idempotency.Find(ctx, m.db, requestOf(p).Key)
+}
+
 // refusedUnseen reports whether a checkout was refused without a look at its key.
 func refusedUnseen(err error) bool {
-	for _, refusal := range []error{ErrBusy, ErrDraining, payment.ErrUnavailable, queue.ErrFull, queue.ErrClosed} {
+	for _, refusal := range []error{
+		ErrBusy, ErrDraining, payment.ErrUnavailable, queue.ErrFull, queue.ErrClosed, queue.ErrNotStarted, database.ErrRowTaken,
+	} {
 		if errors.Is(err, refusal) {
 			return true
 		}
@@ -271,26 +281,24 @@ func (m *Manager) await(ctx context.Context, p cart.Purchase) error {
 	}
 }
 
-// pendingTimeout bounds the look for the checkout that a 202 names, after the request's own time is over.
-const pendingTimeout = time.Second
-
 // pendingByKey is what a repeat is told whose first has no answer yet.
 func (m *Manager) pendingByKey(p cart.Purchase) error {
-	ctx, cancel := context.WithTimeout(context.Background(), pendingTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), recallTimeout)
 	defer cancel()
 	var entry Entry
 	var found bool
 	err := m.db.Read(ctx, func(tx *database.Tx) (err error) {
-		entry, found, err = entryByKey(ctx, tx, p.ClientID, p.Key)
+		entry, found, err = openByKey(ctx, tx, p.ClientID, p.Key)
 		return err
 	})
-	switch {
-	case err != nil || !found:
-		return idempotency.ErrUnderWay
-	case entry.State.Settled():
-		return outcome(entry.State, entry.Reason)
+	if err == nil && found {
+		return &PendingError{entry.CheckoutID}
 	}
-	return &PendingError{entry.CheckoutID}
+	// It may have ended between the two looks.
+	if record, known, err := m.recall(ctx, p); err == nil && known {
+		return record.Answer(requestOf(p).Hash)
+	}
+	return idempotency.ErrUnderWay
 }
 
 // Show returns a checkout as the journal has it. Errors: ErrNotFound.

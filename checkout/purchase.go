@@ -78,6 +78,9 @@ func (b *purchase) run() {
 func (b *purchase) buy() error {
 	m := b.m
 	o, err := m.reserves.Finish(b.queued, b.job.clientID, b.job)
+	for errors.Is(err, errDeferred) {
+		o, err = m.reserves.Finish(b.queued, b.job.clientID, b.job)
+	}
 	if err != nil {
 		return err
 	}

@@ -73,9 +73,13 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 	}); err != nil || len(found) == 0 {
 		return 0, err
 	}
-	slices.SortFunc(found, func(a, b Entry) int { return compare(a.CheckoutID, b.CheckoutID) })
+	ids := make([]string, len(found))
+	for i, entry := range found {
+		ids[i] = entry.CheckoutID
+	}
+	slices.Sort(ids)
 	until := time.Now().Add(m.config.Lease)
-	got, err := m.claim(ctx, found)
+	got, err := m.claim(ctx, ids)
 	for _, entry := range got {
 		claimed++
 		o := &ownership{
@@ -109,48 +113,23 @@ func (m *Manager) recoveryTokens(ctx context.Context) (tokens int) {
 	return tokens
 }
 
-// errSomeClaimed means that another instance claimed some of the checkouts first.
-var errSomeClaimed = errors.New("another instance claimed some of the checkouts")
-
-// claim takes the entries over and returns those that it got: all in one transaction, or where another instance was
-// faster with some, each in its own.
-func (m *Manager) claim(ctx context.Context, entries []Entry) ([]Entry, error) {
-	claimAll := func(entries []Entry) error {
-		var moved bool // meanwhile, by this claim or by another instance's
-		err := m.db.Transact(ctx, func(tx *database.Tx) error {
-			moved = false
-			n, err := claim(ctx, tx, entries, m.config.Lease)
-			if err == nil && n != len(entries) {
-				err = errSomeClaimed
-			}
-			return err
-		}, func(tx *database.Tx) (bool, error) {
-			entry, found, err := entryLocked(ctx, tx, entries[0].CheckoutID)
-			moved = !found || entry.Epoch != entries[0].Epoch
-			return moved, err
-		})
-		if err == nil && moved {
-			return errSomeClaimed // whose it is is not certain: it is left to expire
+// claim takes over those of the checkouts that no other instance is faster with. When the answer to its COMMIT is lost,
+// there is nothing to tell this claim from another instance's: what it may have claimed is left to expire.
+func (m *Manager) claim(ctx context.Context, ids []string) (got []Entry, err error) {
+	err = m.db.Transact(ctx, func(tx *database.Tx) error {
+		got, err = claim(ctx, tx, ids, m.config.Lease)
+		if err == nil && len(got) == 0 {
+			err = errNothingToWrite
 		}
 		return err
+	}, nil)
+	if err != nil {
+		got = nil
 	}
-	err := claimAll(entries)
-	if !errors.Is(err, errSomeClaimed) {
-		if err != nil {
-			return nil, err
-		}
-		return entries, nil
+	if errors.Is(err, errNothingToWrite) {
+		err = nil
 	}
-	var got []Entry
-	for _, entry := range entries {
-		switch err := claimAll([]Entry{entry}); {
-		case err == nil:
-			got = append(got, entry)
-		case !errors.Is(err, errSomeClaimed):
-			return got, err
-		}
-	}
-	return got, nil
+	return got, err
 }
 
 // recoverOne finishes a checkout that this instance has claimed, as far as the gateway lets it.
@@ -208,6 +187,9 @@ func (m *Manager) watch(o *ownership) (settled, error) {
 	}()
 	select {
 	case s := <-end:
+		if !s.state.Settled() {
+			return s, ErrNotFound // someone deleted its row
+		}
 		return s, nil
 	case <-m.owning.Done():
 		return settled{}, errAbandoned
@@ -235,8 +217,9 @@ func (m *Manager) watchAll() {
 			continue // the database may come back
 		}
 		m.mu.Lock()
-		for id, entry := range entries {
-			if end, ok := m.watched[id]; ok && entry.State.Settled() {
+		for _, id := range ids {
+			entry, found := entries[id]
+			if end, ok := m.watched[id]; ok && (!found || entry.State.Settled()) {
 				delete(m.watched, id)
 				end <- settled{entry.State, entry.Epoch, entry.Reason}
 			}

@@ -35,48 +35,35 @@ func requestOf(p cart.Purchase) idempotency.Request {
 	return idempotency.Request{Key: idempotency.Key{ClientID: p.ClientID, Endpoint: endpoint, Key: p.Key}, Hash: idempotency.HashOf()}
 }
 
-// reserve is TX 1 for a batch. Its answers are the checkouts that have begun, in their owner's hands. Carts that make one transaction too
-// large are reserved in further ones.
+// reserve is TX 1 for a batch. Its answers are the checkouts that have begun, in their owner's hands. Jobs whose carts
+// would make the transaction too large are answered errDeferred.
 func (m *Manager) reserve(ctx context.Context, jobs []reserveJob, answers []queue.Answer[*ownership]) error {
-	turn := make([]int, len(jobs))
-	for i := range jobs {
-		turn[i] = i
+	b := &reserveBatch{m: m, jobs: jobs, answers: answers}
+	err := m.db.Transact(ctx,
+		func(tx *database.Tx) error { return b.run(ctx, tx) },
+		func(tx *database.Tx) (bool, error) { return b.landed(ctx, tx) })
+	if err != nil && !errors.Is(err, errNothingToWrite) {
+		return err
 	}
-	for first := true; len(turn) > 0; first = false {
-		b := &reserveBatch{m: m, jobs: jobs, answers: answers, turn: turn}
-		err := m.db.Transact(ctx,
-			func(tx *database.Tx) error { return b.run(ctx, tx) },
-			func(tx *database.Tx) (bool, error) { return b.landed(ctx, tx) })
-		switch {
-		case errors.Is(err, errNothingToWrite):
-		case err != nil && first:
-			return err
-		case err != nil: // what is committed already must not be run again
-			for _, i := range turn {
-				answers[i] = queue.Answer[*ownership]{Err: err}
-			}
-			return nil
-		}
-		b.answerRepeats()
-		turn = b.deferred
-	}
+	b.answerRepeats()
 	return nil
 }
+
+// errDeferred asks for another try in the next batch: nothing was done.
+var errDeferred = errors.New("the batch is large enough")
 
 // errNothingToWrite ends a transaction whose answers stand, and that has nothing to commit.
 var errNothingToWrite = errors.New("nothing to write")
 
-// A reserveBatch is some of a batch's jobs in one transaction.
+// A reserveBatch is a batch of reserves in one transaction.
 type reserveBatch struct {
 	m       *Manager
 	jobs    []reserveJob
 	answers []queue.Answer[*ownership]
-	turn    []int // the jobs whose turn it is, in order
 
 	// What follows is made anew by each run.
 	began    time.Time // before the leases are written
 	live     []int     // jobs to be judged
-	deferred []int     // jobs for the next transaction
 	repeats  map[int]int
 	reserved []*ownership // sorted by ID, as UUIDv7 are made
 	stored   []idempotency.Record
@@ -85,10 +72,8 @@ type reserveBatch struct {
 
 func (b *reserveBatch) run(ctx context.Context, tx *database.Tx) error {
 	b.began = time.Now()
-	b.live, b.deferred, b.repeats, b.reserved, b.stored = nil, nil, nil, nil, nil
-	for _, i := range b.turn {
-		b.answers[i] = queue.Answer[*ownership]{}
-	}
+	b.live, b.repeats, b.reserved, b.stored = nil, nil, nil, nil
+	clear(b.answers)
 	if err := b.recall(ctx, tx); err != nil {
 		return err
 	}
@@ -109,53 +94,71 @@ func (b *reserveBatch) run(ctx context.Context, tx *database.Tx) error {
 
 // recall answers the jobs whose key is known, and leaves the others live.
 func (b *reserveBatch) recall(ctx context.Context, tx *database.Tx) error {
-	requests := make([]idempotency.Request, len(b.turn))
-	for n, i := range b.turn {
-		requests[n] = b.jobs[i].request()
+	requests := make([]idempotency.Request, len(b.jobs))
+	for i, job := range b.jobs {
+		requests[i] = job.request()
 	}
 	recalled, err := idempotency.Recall(ctx, tx, requests)
 	if err != nil {
 		return err
 	}
-	b.repeats = make(map[int]int, len(recalled.Repeats))
-	for n, i := range b.turn {
-		if answer, known := recalled.Known[n]; known {
+	b.repeats = recalled.Repeats
+	for i := range b.jobs {
+		if answer, known := recalled.Known[i]; known {
 			b.answers[i].Err = answer
-		} else if first, repeat := recalled.Repeats[n]; repeat {
-			b.repeats[i] = b.turn[first]
-		} else {
+		} else if _, repeat := recalled.Repeats[i]; !repeat {
 			b.live = append(b.live, i)
 		}
 	}
 	return nil
 }
 
-// lock locks the carts of the live jobs, then the products in them, and defers the jobs that are too many.
+// lock locks the carts of the live jobs, then the products in them. It leaves out the jobs whose cart or key someone
+// else keeps locked, and those whose carts are too many.
 func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.Carts, *inventory.Stock, error) {
-	clients := make([]string, 0, len(b.live))
-	for _, i := range b.live {
-		clients = append(clients, b.jobs[i].clientID)
+	clients, keys := b.clientsAndKeys()
+	taken, err := b.m.carts.TakenOf(ctx, tx, clients, keys)
+	if err != nil {
+		return nil, nil, err
 	}
+	b.leaveOut(fmt.Errorf("%w: the cart", database.ErrRowTaken), func(client string) bool { return taken[client] })
+	clients, _ = b.clientsAndKeys()
 	carts, err := b.m.carts.Lock(ctx, tx, clients)
 	if err != nil {
 		return nil, nil, err
 	}
+	b.leaveOut(errDeferred, carts.Deferred)
 	var products []string
-	live := b.live[:0]
 	for _, i := range b.live {
-		client := b.jobs[i].clientID
-		if carts.Deferred(client) {
-			b.deferred = append(b.deferred, i)
-			continue
-		}
-		live = append(live, i)
-		for _, line := range carts.Lines(client) {
+		for _, line := range carts.Lines(b.jobs[i].clientID) {
 			products = append(products, line.ProductID)
 		}
 	}
-	b.live = live
 	stock, err := b.m.stock.Lock(ctx, tx, products)
 	return carts, stock, err
+}
+
+// clientsAndKeys returns whose jobs are live, and the keys that they have.
+func (b *reserveBatch) clientsAndKeys() (clients []string, keys []idempotency.Key) {
+	clients = make([]string, 0, len(b.live))
+	for _, i := range b.live {
+		clients = append(clients, b.jobs[i].clientID)
+		if key := b.jobs[i].request().Key; !key.None() {
+			keys = append(keys, key)
+		}
+	}
+	return clients, keys
+}
+
+// leaveOut answers the live jobs of some clients with err.
+func (b *reserveBatch) leaveOut(err error, of func(clientID string) bool) {
+	b.live = slices.DeleteFunc(b.live, func(i int) bool {
+		out := of(b.jobs[i].clientID)
+		if out {
+			b.answers[i].Err = err
+		}
+		return out
+	})
 }
 
 // judge decides the live jobs in turn. It returns those whose cart is empty, and whether that is because an earlier
@@ -167,8 +170,6 @@ func (b *reserveBatch) judge(carts *cart.Carts, stock *inventory.Stock) (empty m
 		job := b.jobs[i]
 		lines := carts.Lines(job.clientID)
 		switch {
-		case carts.Taken(job.clientID):
-			b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowTaken)
 		case len(lines) == 0:
 			empty[i] = bought[job.clientID]
 		default:
@@ -262,11 +263,7 @@ func (b *reserveBatch) answerRepeats() {
 		if b.answers[first].Err == nil {
 			b.answers[i].Err = idempotency.ErrUnderWay
 		}
-		if slices.Contains(b.deferred, first) {
-			b.deferred = append(b.deferred, i)
-		}
 	}
-	slices.Sort(b.deferred)
 }
 
 // landed looks for a row that the batch wrote.

@@ -3,6 +3,7 @@ package checkout
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -33,7 +34,7 @@ type settled struct {
 // It first takes for granted that all are, and that the stock suffices, which one conditional statement each
 // decides. Where that fails, it rolls back and looks closer.
 func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.Answer[settled]) error {
-	b := &settleBatch{m: m, jobs: jobs, answers: answers, closer: m.contended(jobs)}
+	b := &settleBatch{m: m, jobs: jobs, answers: answers}
 	err := b.transact(ctx)
 	if errors.Is(err, errLookCloser) {
 		b.closer = true
@@ -45,21 +46,6 @@ func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.
 // errLookCloser ends a transaction that took too much for granted.
 var errLookCloser = errors.New("look closer")
 
-// contended reports whether a row that the jobs lock was lately found locked by someone else.
-func (m *Manager) contended(jobs []settleJob) bool {
-	var products, clients []string
-	for _, job := range jobs {
-		if !job.sold {
-			clients = append(clients, job.owned.clientID)
-			continue
-		}
-		for _, line := range job.owned.lines {
-			products = append(products, line.ProductID)
-		}
-	}
-	return m.stock.Contended(products) || m.carts.Contended(clients)
-}
-
 // A settleBatch is a batch of settles in one transaction.
 type settleBatch struct {
 	m       *Manager
@@ -68,11 +54,10 @@ type settleBatch struct {
 	closer  bool
 
 	// What follows is made anew by each run.
-	live     []int
-	to       map[int]State // what becomes of the live jobs
-	putBacks []cart.ClientLine
-	sold     []inventory.Reservation
-	dropped  []inventory.Reservation
+	live    []int
+	to      map[int]State // what becomes of the live jobs
+	sold    []inventory.Reservation
+	dropped []inventory.Reservation
 }
 
 func (b *settleBatch) transact(ctx context.Context) error {
@@ -96,92 +81,147 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) error {
 			b.to[i] = Committed
 		}
 	}
-	if b.closer || tx.AfterLockWait() {
-		if err := b.look(ctx, tx); err != nil {
+	closer := b.closer || tx.AfterLockWait()
+	if closer {
+		if err := b.lookAtOwners(ctx, tx); err != nil {
 			return err
 		}
-		if len(b.live) == 0 {
-			return errNothingToWrite
-		}
 	}
-	b.sort()
-	if err := b.m.carts.PutBack(ctx, tx, b.putBacks); err != nil {
+	if err := b.leaveTaken(ctx, tx); err != nil {
 		return err
 	}
+	if err := b.m.carts.PutBack(ctx, tx, b.putBacks()); err != nil {
+		return err
+	}
+	if closer {
+		if err := b.lookAtStock(ctx, tx); err != nil {
+			return err
+		}
+	}
+	if len(b.live) == 0 {
+		return errNothingToWrite
+	}
+	b.sort()
 	if err := b.m.stock.Commit(ctx, tx, b.sold); err != nil {
-		return b.orLookCloser(err, errors.Is(err, inventory.ErrShort))
+		return b.orLookCloser(err, closer, errors.Is(err, inventory.ErrShort) || errors.Is(err, database.ErrRowTaken))
 	}
 	if err := b.m.stock.Rollback(ctx, tx, b.dropped); err != nil {
 		return err
 	}
 	if err := b.move(ctx, tx); err != nil {
-		return b.orLookCloser(err, errors.Is(err, errStale))
+		return b.orLookCloser(err, closer, errors.Is(err, errStale))
 	}
 	return b.answerKeys(ctx, tx)
 }
 
 // orLookCloser turns what looking closer explains into a request to do so; if it was looked closer already, what was
 // seen has changed since, and all is run again.
-func (b *settleBatch) orLookCloser(err error, explained bool) error {
+func (b *settleBatch) orLookCloser(err error, closer, explained bool) error {
 	switch {
 	case !explained:
 		return err
-	case b.closer:
+	case closer:
 		return errors.Join(database.ErrRunAgain, err)
 	}
 	return errLookCloser
 }
 
-// look answers the jobs that are not their owner's any more, leaves out those whose rows someone else keeps locked,
-// and turns those for which the stock does not suffice into refunds. Ownership comes before stock.
-func (b *settleBatch) look(ctx context.Context, tx *database.Tx) error {
+// lookAtOwners answers the jobs that are not their owner's any more with what the journal says, and leaves out those
+// whose row someone else keeps locked.
+func (b *settleBatch) lookAtOwners(ctx context.Context, tx *database.Tx) error {
 	ids := make([]string, 0, len(b.live))
 	for _, i := range b.live {
 		ids = append(ids, b.jobs[i].owned.id)
 	}
+	slices.Sort(ids)
 	entries, err := entriesByID(ctx, tx, ids)
 	if err != nil {
 		return err
 	}
+	free := entries
+	if tx.AfterLockWait() {
+		if free, err = entriesFree(ctx, tx, ids); err != nil {
+			return err
+		}
+	}
 	b.live = slices.DeleteFunc(b.live, func(i int) bool {
 		o := b.jobs[i].owned
 		entry, found := entries[o.id]
-		if !found {
+		_, isFree := free[o.id]
+		switch {
+		case !found:
 			b.answers[i].Err = ErrNotFound
-			return true
+		case entry.State != o.state || entry.Epoch != o.epoch:
+			b.answers[i].Value = settled{entry.State, entry.Epoch, entry.Reason}
+		case !isFree:
+			b.answers[i].Err = fmt.Errorf("%w: checkout %s", database.ErrRowTaken, o.id)
+		default:
+			return false
 		}
-		b.answers[i].Value = settled{entry.State, entry.Epoch, entry.Reason}
-		return entry.State != o.state || entry.Epoch != o.epoch
+		return true
 	})
+	return nil
+}
 
-	var putBacks []cart.ClientLine
-	var products []string
+// leaveTaken leaves out the jobs that need a cart or a key which someone else keeps locked: they are for another try.
+func (b *settleBatch) leaveTaken(ctx context.Context, tx *database.Tx) error {
+	var clients []string
+	var keys []idempotency.Key
 	for _, i := range b.live {
-		if b.to[i] == RolledBack {
-			putBacks = append(putBacks, linesOf(b.jobs[i].owned)...)
-			continue
+		o := b.jobs[i].owned
+		if b.to[i] == RolledBack || o.key != "" {
+			clients = append(clients, o.clientID)
 		}
-		for _, line := range b.jobs[i].owned.lines {
-			products = append(products, line.ProductID)
+		if o.key != "" {
+			keys = append(keys, keyOf(o))
 		}
 	}
-	taken, err := b.m.carts.TakenOf(ctx, tx, putBacks)
+	taken, err := b.m.carts.TakenOf(ctx, tx, clients, keys)
 	if err != nil {
 		return err
+	}
+	b.live = slices.DeleteFunc(b.live, func(i int) bool {
+		out := taken[b.jobs[i].owned.clientID]
+		if out {
+			b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowTaken)
+		}
+		return out
+	})
+	return nil
+}
+
+// putBacks returns the lines that go back into carts.
+func (b *settleBatch) putBacks() []cart.ClientLine {
+	var lines []cart.ClientLine
+	for _, i := range b.live {
+		if b.to[i] == RolledBack {
+			lines = append(lines, linesOf(b.jobs[i].owned)...)
+		}
+	}
+	return lines
+}
+
+// lookAtStock turns the jobs for which the stock does not suffice into refunds, and leaves out those whose products
+// someone else keeps locked. Ownership was looked at before.
+func (b *settleBatch) lookAtStock(ctx context.Context, tx *database.Tx) error {
+	var products []string
+	for _, i := range b.live {
+		if b.to[i] == Committed {
+			for _, line := range b.jobs[i].owned.lines {
+				products = append(products, line.ProductID)
+			}
+		}
 	}
 	stock, err := b.m.stock.Lock(ctx, tx, products)
 	if err != nil {
 		return err
 	}
 	b.live = slices.DeleteFunc(b.live, func(i int) bool {
-		o := b.jobs[i].owned
-		if b.to[i] == RolledBack {
-			if taken[o.clientID] {
-				b.answers[i].Err = database.ErrRowTaken
-			}
-			return taken[o.clientID]
+		if b.to[i] != Committed {
+			return false
 		}
-		switch err := stock.Sell(o.lines); {
+		err := stock.Sell(b.jobs[i].owned.lines)
+		switch {
 		case errors.Is(err, inventory.ErrShort):
 			b.to[i] = Refunding
 		case err != nil:
@@ -193,9 +233,9 @@ func (b *settleBatch) look(ctx context.Context, tx *database.Tx) error {
 	return nil
 }
 
-// sort gathers what the live jobs do to carts and stock.
+// sort gathers what the live jobs do to the stock.
 func (b *settleBatch) sort() {
-	b.putBacks, b.sold, b.dropped = nil, nil, nil
+	b.sold, b.dropped = nil, nil
 	for _, i := range b.live {
 		o := b.jobs[i].owned
 		switch b.to[i] {
@@ -204,7 +244,6 @@ func (b *settleBatch) sort() {
 		case Refunding:
 			b.dropped = append(b.dropped, o.reservation())
 		default:
-			b.putBacks = append(b.putBacks, linesOf(o)...)
 			if o.state == Reserved { // a refund dropped its holds before
 				b.dropped = append(b.dropped, o.reservation())
 			}
@@ -250,6 +289,10 @@ func (b *settleBatch) move(ctx context.Context, tx *database.Tx) error {
 	return nil
 }
 
+func keyOf(o *ownership) idempotency.Key {
+	return idempotency.Key{ClientID: o.clientID, Endpoint: endpoint, Key: o.key}
+}
+
 // answerKeys gives the answers that repeats of the checkouts get.
 func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
 	keyed := slices.DeleteFunc(slices.Clone(b.live), func(i int) bool {
@@ -262,8 +305,7 @@ func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
 	for _, i := range keyed {
 		o := b.jobs[i].owned
 		status, body := b.m.present(outcome(b.answers[i].Value.state, b.answers[i].Value.reason))
-		key := idempotency.Key{ClientID: o.clientID, Endpoint: endpoint, Key: o.key}
-		if err := idempotency.Fill(ctx, tx, key, status, body); err != nil {
+		if err := idempotency.Fill(ctx, tx, keyOf(o), status, body); err != nil {
 			return err
 		}
 	}

@@ -46,9 +46,18 @@ func selectEntries(ctx context.Context, tx *database.Tx, rest string, args ...an
 
 // entriesByID returns those of the checkouts that the journal has. It locks nothing.
 func entriesByID(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
+	return entriesWith(ctx, tx, ids, "")
+}
+
+// entriesFree returns those of the checkouts, sorted, whose rows nobody else has locked, and locks them.
+func entriesFree(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
+	return entriesWith(ctx, tx, ids, " ORDER BY checkout_id"+tx.ForFree())
+}
+
+func entriesWith(ctx context.Context, tx *database.Tx, ids []string, rest string) (map[string]Entry, error) {
 	found := make(map[string]Entry, len(ids))
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		entries, err := selectEntries(ctx, tx, "WHERE checkout_id IN "+database.In(len(chunk)), anys(chunk)...)
+		entries, err := selectEntries(ctx, tx, "WHERE checkout_id IN "+database.In(len(chunk))+rest, anys(chunk)...)
 		if err != nil {
 			return nil, err
 		}
@@ -68,9 +77,9 @@ func entryLocked(ctx context.Context, tx *database.Tx, id string) (Entry, bool, 
 	return entries[0], true, nil
 }
 
-// entryByKey returns the checkout that was begun with this key.
-func entryByKey(ctx context.Context, tx *database.Tx, clientID, key string) (Entry, bool, error) {
-	entries, err := selectEntries(ctx, tx, "WHERE client_id = ? AND idempotency_key = ? ORDER BY checkout_id DESC LIMIT 1",
+// openByKey returns the open checkout that was begun with this key.
+func openByKey(ctx context.Context, tx *database.Tx, clientID, key string) (Entry, bool, error) {
+	entries, err := selectEntries(ctx, tx, "WHERE client_id = ? AND lease_expires_at IS NOT NULL AND idempotency_key = ?",
 		clientID, key)
 	if err != nil || len(entries) == 0 {
 		return Entry{}, false, err
@@ -150,21 +159,24 @@ func expired(ctx context.Context, tx *database.Tx, limit int) ([]Entry, error) {
 		" ORDER BY lease_expires_at LIMIT ?", limit)
 }
 
-// claim takes expired checkouts over, each under the epoch after the one that it was found with, and returns how
-// many it got. The entries are sorted by ID.
-func claim(ctx context.Context, tx *database.Tx, entries []Entry, lease time.Duration) (int, error) {
-	args := make([]any, 0, 2*len(entries))
-	for _, e := range entries {
-		args = append(args, e.CheckoutID, e.Epoch)
-	}
+// claim takes over those of the checkouts, sorted, that are expired still and not locked by another instance, and
+// returns them as they were: their epoch is one less than the claim's.
+func claim(ctx context.Context, tx *database.Tx, ids []string, lease time.Duration) ([]Entry, error) {
 	d := tx.Dialect()
-	n, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET epoch = epoch + 1, lease_expires_at = "+d.NowPlus(lease)+
-		", updated_at = "+d.Now()+" WHERE "+database.AnyOf(len(entries), "checkout_id = ? AND epoch = ?")+
-		" AND lease_expires_at <= "+d.Now(), args...)
-	if err != nil {
-		return 0, fmt.Errorf("claim checkouts: %w", err)
+	entries, err := selectEntries(ctx, tx, "WHERE checkout_id IN "+database.In(len(ids))+" AND lease_expires_at <= "+d.Now()+
+		" ORDER BY checkout_id"+tx.ForFree(), anys(ids)...)
+	if err != nil || len(entries) == 0 {
+		return nil, err
 	}
-	return int(n), nil
+	args := make([]any, 0, len(entries))
+	for _, e := range entries {
+		args = append(args, e.CheckoutID)
+	}
+	if _, err := tx.Exec(ctx, "UPDATE "+d.ByKey("checkout_journal")+" SET epoch = epoch + 1, lease_expires_at = "+d.NowPlus(lease)+
+		", updated_at = "+d.Now()+" WHERE checkout_id IN "+database.In(len(args)), args...); err != nil {
+		return nil, fmt.Errorf("claim checkouts: %w", err)
+	}
+	return entries, nil
 }
 
 // expire ends the leases of checkouts that their owner leaves to others.
@@ -233,6 +245,14 @@ func eachEntry(ctx context.Context, tx *database.Tx, filter Filter, use func(Ent
 // overdueEntries returns open checkouts whose leases expired so long ago.
 func overdueEntries(ctx context.Context, tx *database.Tx, age time.Duration) ([]Entry, error) {
 	return selectEntries(ctx, tx, "WHERE lease_expires_at < "+tx.Dialect().NowPlus(-age)+" ORDER BY lease_expires_at")
+}
+
+// recoveryBusy reports whether an open checkout was claimed lately, or is in the hands of whoever claimed it.
+func recoveryBusy(ctx context.Context, tx *database.Tx, lately time.Duration) (bool, error) {
+	d := tx.Dialect()
+	entries, err := selectEntries(ctx, tx, "WHERE lease_expires_at IS NOT NULL AND epoch > 1 AND (lease_expires_at > "+d.Now()+
+		" OR updated_at > "+d.NowPlus(-lately)+") LIMIT 1")
+	return len(entries) > 0, err
 }
 
 // settledAfter returns settled checkouts that are younger than age, in the order of their IDs, after the one given.

@@ -22,6 +22,8 @@ type Config struct {
 	DataDir string
 	// Serve takes the data directory's lock, which one server at a time may have. Other commands leave it false.
 	Serve bool
+	// Existing opens what is there and creates neither file nor database.
+	Existing bool
 	// StartTimeout bounds how long Open waits for a MySQL server that is not there yet. 0 means one minute.
 	StartTimeout time.Duration
 	// Log takes what happens while opening, and transactions' retries. nil: slog.Default.

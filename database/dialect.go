@@ -16,15 +16,17 @@ type Dialect struct {
 	now  string // the engine's clock, UTC
 	// nowPlus turns a duration into the engine's clock that much later.
 	nowPlus func(time.Duration) string
-	// lockRows is what follows a SELECT that locks its rows; lockFree the same, leaving out the rows that are taken.
-	lockRows, lockFree string
+	// lockRows is what follows a SELECT that locks its rows; lockFree the same, leaving out the rows that are taken;
+	// lockNow the same, failing at once where one is.
+	lockRows, lockFree, lockNow string
 	// onConflict begins an upsert's second half; %s is the key.
 	onConflict string
 	// incoming is the value that an upsert would have inserted; %s is the column.
 	incoming string
 	// byKey is what follows a table whose rows are to be found by primary key, whatever the statistics say.
 	byKey string
-	// deleteKeys and subtract write the statements that Dialect.DeleteKeys and Dialect.Subtract describe.
+	// joinKeys, deleteKeys and subtract write what Dialect's methods of those names describe.
+	joinKeys   func(table string, key []string, n int) string
 	deleteKeys func(table string, key []string, n int) string
 	subtract   func(table, key, column string, n int) string
 	// beginSnapshot starts a transaction that sees one moment of the whole database.
@@ -41,9 +43,11 @@ var mysqlDialect = Dialect{
 	},
 	lockRows:   " FOR UPDATE",
 	lockFree:   " FOR UPDATE SKIP LOCKED",
+	lockNow:    " FOR UPDATE NOWAIT",
 	onConflict: " ON DUPLICATE KEY UPDATE ",
 	incoming:   "VALUES(%s)",
 	byKey:      " FORCE INDEX (PRIMARY)",
+	joinKeys:   mysqlJoinKeys,
 	deleteKeys: mysqlDeleteKeys,
 	subtract:   mysqlSubtract,
 	beginSnapshot: []string{
@@ -61,6 +65,7 @@ var sqliteDialect = Dialect{
 	},
 	onConflict: " ON CONFLICT (%s) DO UPDATE SET ",
 	incoming:   "excluded.%s",
+	joinKeys:   sqliteJoinKeys,
 	deleteKeys: sqliteDeleteKeys,
 	subtract:   sqliteSubtract,
 	// The first SELECT takes the snapshot.
@@ -90,6 +95,12 @@ func (d Dialect) Incoming(column string) string { return fmt.Sprintf(d.incoming,
 
 // ByKey names a table in a SELECT or UPDATE whose WHERE lists primary keys: other rows are neither read nor locked.
 func (d Dialect) ByKey(table string) string { return table + d.byKey }
+
+// JoinKeys is what follows FROM in a SELECT of the rows, called t, with n primary keys, whose columns are key; the
+// arguments are the n keys. For keys of several columns it is planned faster than a WHERE that lists them.
+func (d Dialect) JoinKeys(table string, n int, key ...string) string {
+	return d.joinKeys(table, key, n)
+}
 
 // DeleteKeys deletes the rows with n primary keys, whose columns are key; the arguments are the n keys in order,
 // which is the order in which their rows are locked.
@@ -126,8 +137,11 @@ func AnyOf(n int, condition string) string {
 // WHERE lists keys when its statistics say that the table is small, and heeds no index hint there; a join in a fixed
 // order leaves it nothing to choose.
 func mysqlDeleteKeys(table string, key []string, n int) string {
-	return "DELETE t FROM " + mysqlList(n, len(key)) + " k STRAIGHT_JOIN " + table + " t FORCE INDEX (PRIMARY) ON " +
-		equalColumns(key)
+	return "DELETE t FROM " + mysqlJoinKeys(table, key, n)
+}
+
+func mysqlJoinKeys(table string, key []string, n int) string {
+	return mysqlList(n, len(key)) + " k STRAIGHT_JOIN " + table + " t FORCE INDEX (PRIMARY) ON " + equalColumns(key)
 }
 
 func mysqlSubtract(table, key, column string, n int) string {
@@ -145,12 +159,23 @@ func mysqlList(n, columns int) string {
 	return "(SELECT " + strings.Join(first, ",") + strings.Repeat(" UNION ALL SELECT "+strings.Join(other, ","), n-1) + ")"
 }
 
+// equalColumns compares the key's columns with those of the list k.
 func equalColumns(key []string) string {
 	equal := make([]string, len(key))
 	for i, column := range key {
 		equal[i] = fmt.Sprintf("t.%s = k.c%d", column, i)
 	}
 	return strings.Join(equal, " AND ")
+}
+
+// sqliteJoinKeys uses CROSS JOIN, which SQLite takes as the order of the loops.
+func sqliteJoinKeys(table string, key []string, n int) string {
+	names := make([]string, len(key))
+	for i := range key {
+		names[i] = fmt.Sprintf("column%d AS c%d", i+1, i)
+	}
+	return "(SELECT " + strings.Join(names, ",") + " FROM (VALUES " + Values(n, len(key)) + ")) k CROSS JOIN " + table +
+		" t ON " + equalColumns(key)
 }
 
 func sqliteDeleteKeys(table string, key []string, n int) string {

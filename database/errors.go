@@ -152,3 +152,6 @@ func IsOutOfRange(err error) bool { return err != nil && faultOf(err) == faultOu
 func OneJobsFault(err error) bool {
 	return !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrOutcomeUnknown) && !errors.Is(err, ErrRowTaken)
 }
+
+// IsRowTaken reports whether err is a row that someone else has locked. Only the statement was rolled back.
+func IsRowTaken(err error) bool { return err != nil && faultOf(err) == faultRowTaken }

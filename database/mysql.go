@@ -212,10 +212,18 @@ func awaitMySQL(ctx context.Context, cfg Config, settings *mysql.Config) error {
 	waiting := backoff.NewExponentialBackOff()
 	waiting.InitialInterval = 100 * time.Millisecond
 	waiting.MaxInterval = 2 * time.Second
+	var last error // that was not the context's end
 	try := func() (struct{}, error) {
 		err := connectOnce(ctx, settings)
+		if ctx.Err() == nil {
+			last = err
+		}
 		var my *mysql.MySQLError
-		if errors.As(err, &my) && my.Number == 1049 { // ER_BAD_DB_ERROR
+		missing := errors.As(err, &my) && my.Number == 1049 // ER_BAD_DB_ERROR
+		switch {
+		case missing && cfg.Existing:
+			return struct{}{}, backoff.Permanent(err)
+		case missing:
 			if err = createDatabase(ctx, settings); err == nil {
 				cfg.Log.Info("created the database", "database", settings.DBName)
 			}
@@ -225,12 +233,10 @@ func awaitMySQL(ctx context.Context, cfg Config, settings *mysql.Config) error {
 		}
 		return struct{}{}, err
 	}
-	var last error
 	_, err := backoff.Retry(ctx, try,
 		backoff.WithBackOff(waiting),
 		backoff.WithMaxElapsedTime(cfg.StartTimeout),
 		backoff.WithNotify(func(err error, next time.Duration) {
-			last = err
 			cfg.Log.Warn("waiting for the database", "address", place(settings), "again_in", next.Round(time.Millisecond), "error", err)
 		}))
 	switch {

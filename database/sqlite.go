@@ -12,8 +12,7 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/jmoiron/sqlx"
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	_ "modernc.org/sqlite" // the driver
 )
 
 const (
@@ -22,16 +21,22 @@ const (
 	lockName = "cartwheel.lock"
 	// busyTimeout is how long a transaction waits for another process that writes beside the server.
 	busyTimeout = 5 * time.Second
+	// tryTimeout is how long Open waits for another process that writes, only to see whether it could write itself.
+	tryTimeout = 500 * time.Millisecond
 	// readers is how many readers there are beside the one writer.
 	readers = 4
 )
 
 // openSQLite opens the embedded engine: modernc.org/sqlite with a write-ahead log, flushed at every commit.
 func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
-	if err := os.MkdirAll(cfg.DataDir, 0o750); err != nil {
+	path := filepath.Join(cfg.DataDir, fileName)
+	if cfg.Existing {
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("there is no data yet in %s: %w", cfg.DataDir, err)
+		}
+	} else if err := os.MkdirAll(cfg.DataDir, 0o750); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w", err)
 	}
-	path := filepath.Join(cfg.DataDir, fileName)
 	db := &DB{dialect: sqliteDialect, engine: "embedded://" + path, log: cfg.Log, limits: defaultLimits}
 	if cfg.Serve {
 		db.lock = flock.New(filepath.Join(cfg.DataDir, lockName))
@@ -58,17 +63,25 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	return db, nil
 }
 
-// tryWriting begins to write and takes it back: a file that may only be read would open just as well.
-func tryWriting(ctx context.Context, db *sqlx.DB) error {
-	tx, err := db.BeginTxx(ctx, nil) // immediate
-	var lite *sqlite.Error
+// tryWriting writes and takes it back: a file that may only be read would open, and begin a transaction, just as well.
+func tryWriting(ctx context.Context, db *sqlx.DB) (err error) {
+	conn, err := db.Connx(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	short, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	_, err = conn.ExecContext(short, "BEGIN IMMEDIATE")
 	switch {
-	case errors.As(err, &lite) && lite.Code()&0xff == sqlite3.SQLITE_BUSY:
-		return nil // another process is writing, so that one can
+	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		return nil // another process is writing, so one can
 	case err != nil:
 		return err
 	}
-	return tx.Rollback()
+	_, err = conn.ExecContext(ctx, "PRAGMA user_version = 0") // of no meaning to us
+	_, undone := conn.ExecContext(ctx, "ROLLBACK")
+	return errors.Join(err, undone)
 }
 
 func sqliteDB(path string, connections int, settings string) *sqlx.DB {

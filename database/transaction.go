@@ -72,6 +72,10 @@ func (tx *Tx) AfterLockWait() bool { return tx.afterLockWait }
 // ForUpdate is the clause that makes a SELECT lock its rows, waiting for those that are taken.
 func (tx *Tx) ForUpdate() string { return tx.dialect.lockRows }
 
+// ForNow is the clause that makes a SELECT lock its rows, or fail at once (IsRowTaken) where one is taken. Unlike
+// ForFree it also meets rows that another transaction has inserted and not committed. The transaction goes on.
+func (tx *Tx) ForNow() string { return tx.dialect.lockNow }
+
 // ForFree is the clause that makes a SELECT lock its rows and leave out those that are taken.
 func (tx *Tx) ForFree() string { return tx.dialect.lockFree }
 

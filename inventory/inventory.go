@@ -100,9 +100,10 @@ func (m *Manager) Reserve(ctx context.Context, tx *database.Tx, reservations []R
 	return insertHolds(ctx, tx, holdsOf(reservations))
 }
 
-// Commit takes what was reserved off the stock on hand, then drops the holds. It waits for rows that are locked.
+// Commit takes what was reserved off the stock on hand, then drops the holds. It waits for rows that are locked,
+// but not for those that were lately waited for in vain.
 //
-// Errors: ErrShort when on hand is less than what is bought of a product, which someone lowered by hand; the
+// Errors: *TakenError for such a row: Lock asks for it without waiting. ErrShort when on hand is less than what is bought of a product, which someone lowered by hand; the
 // transaction must then be rolled back.
 func (m *Manager) Commit(ctx context.Context, tx *database.Tx, reservations []Reservation) error {
 	bought := map[string]int64{}
@@ -111,7 +112,13 @@ func (m *Manager) Commit(ctx context.Context, tx *database.Tx, reservations []Re
 			bought[line.ProductID] += line.Quantity
 		}
 	}
-	if err := lowerOnHand(ctx, tx, sortedLines(bought)); err != nil {
+	lines := sortedLines(bought)
+	for _, line := range lines {
+		if _, ask := m.taken.Split([]string{line.ProductID}); len(ask) > 0 {
+			return &TakenError{line.ProductID}
+		}
+	}
+	if err := lowerOnHand(ctx, tx, lines); err != nil {
 		return err
 	}
 	return m.Rollback(ctx, tx, reservations)
@@ -139,11 +146,4 @@ func sortedLines(quantities map[string]int64) []Line {
 	}
 	slices.SortFunc(lines, func(a, b Line) int { return compare(a.ProductID, b.ProductID) })
 	return lines
-}
-
-// Contended reports whether the row of any of the products was lately found locked by someone else, so that it
-// is better asked for with Lock than waited for.
-func (m *Manager) Contended(productIDs []string) bool {
-	_, ask := m.taken.Split(productIDs)
-	return len(ask) > 0
 }

@@ -346,7 +346,7 @@ var wantIndexes = map[string][]string{
 	"client_cart":      {"PRIMARY|client_id,product_id"},
 	"product_details":  {"PRIMARY|product_id"},
 	"reserve_purchase": {"PRIMARY|reserve_id", "reserve_purchase_held|product_id,quantity"},
-	"checkout_journal": {"PRIMARY|checkout_id", "client_id|client_id", "lease_expires_at|lease_expires_at"},
+	"checkout_journal": {"PRIMARY|checkout_id", "client_id|client_id,lease_expires_at", "lease_expires_at|lease_expires_at"},
 	"idempotency_key":  {"PRIMARY|client_id,endpoint,idempotency_key", "created_at|created_at"},
 }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -343,6 +345,430 @@ func TestRepeatsStopWhenTheBreakerOpens(t *testing.T) {
 		group.Wait()
 		if got := transport.attempts.Load() - before; got != 0 {
 			t.Errorf("%d attempts went out while the breaker was open", got)
+		}
+	})
+}
+
+// insist asks for a call about one checkout as the Checkout Manager does: with pauses from 50 ms that double
+// to 2 s, with jitter, for a lease of 15 s; then whoever claims the checkout begins again. It returns when the
+// call is answered or ctx ends.
+func insist(ctx context.Context, gateway *HTTPGateway, call, id string) {
+	const lease, sweep = 15 * time.Second, 500 * time.Millisecond
+	for ctx.Err() == nil {
+		until := time.Now().Add(lease)
+		for longest := 50 * time.Millisecond; time.Now().Before(until); longest = min(2*longest, 2*time.Second) {
+			if _, err := ask(ctx, gateway, call, id); err == nil {
+				return
+			}
+			pause(ctx, min(longest/2+rand.N(longest/2), time.Until(until)))
+		}
+		pause(ctx, sweep/2+rand.N(sweep/2))
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// poisoned makes the transport answer whatever is about a checkout whose ID begins with "poison" with a 500.
+func poisoned(transport *scripted) {
+	healthy := transport.answer
+	transport.answer = func(r *http.Request) (*http.Response, error) {
+		if strings.Contains(r.URL.Path, "/poison") {
+			return response(http.StatusInternalServerError, ""), nil
+		}
+		return healthy(r)
+	}
+}
+
+// visits are customers who come every 100 ms, ask Available, and buy if they may.
+type visits struct {
+	customers, refused, failed, unsent int
+}
+
+func visit(ctx context.Context, gateway *HTTPGateway, period time.Duration) (v visits) {
+	for until := time.Now().Add(period); time.Now().Before(until); pause(ctx, 100*time.Millisecond) {
+		v.customers++
+		if gateway.Available() != nil {
+			v.refused++
+			continue
+		}
+		_, err := gateway.Charge(ctx, order(fmt.Sprintf("customer-%d", time.Now().UnixNano())))
+		switch {
+		case errors.Is(err, ErrNotSent):
+			v.unsent++
+		case err != nil:
+			v.failed++
+		}
+	}
+	return v
+}
+
+func TestOneCheckoutThatTheGatewayCannotDigestDoesNotCloseTheShop(t *testing.T) {
+	t.Parallel()
+	for _, call := range []string{"void", "refund"} {
+		for name, buyEvery := range map[string]int{"to nobody else": 0, "to a customer a second": 10, "to ten customers a second": 1} {
+			t.Run(call+" "+name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					gateway, transport, _, _ := breaking(t)
+					poisoned(transport)
+					ctx, cancel := context.WithCancel(t.Context())
+					var group sync.WaitGroup
+					group.Go(func() { insist(ctx, gateway, call, "poison") })
+					refused := 0
+					for look := range 1200 {
+						switch {
+						case gateway.Available() != nil:
+							refused++
+						case buyEvery > 0 && look%buyEvery == 0:
+							if _, err := gateway.Charge(ctx, order(fmt.Sprint(look))); err != nil {
+								t.Errorf("Charge = %v", err)
+							}
+						}
+						pause(ctx, 100*time.Millisecond)
+					}
+					cancel()
+					group.Wait()
+					if refused > 0 {
+						t.Errorf("the shop refused at %d of 1200 looks", refused)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestACheckoutThatTheGatewayCannotDigestDoesNotProlongAnOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gateway, transport, down, changes := breaking(t)
+		poisoned(transport)
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		down.Store(true)
+		for i := range 5 {
+			group.Go(func() { insist(ctx, gateway, "void", fmt.Sprint("poison", i)) })
+		}
+		trip(t, gateway)
+		pause(ctx, time.Minute)
+		down.Store(false)
+		back := len(changes())
+		<-time.After(gateway.tuning.openFor + 1)
+
+		// Nobody buys for a while, so that the ill checkouts have the breaker for themselves.
+		pause(ctx, time.Minute)
+		if got := changes()[back:]; len(got) > 1 {
+			t.Errorf("repeats of what failed already changed the breaker: %v", got)
+		}
+		got := visit(ctx, gateway, time.Minute)
+		if want := (visits{customers: got.customers}); got != want {
+			t.Errorf("once the gateway was back: %+v, want none refused, failed or unsent", got)
+		}
+		cancel()
+		group.Wait()
+	})
+}
+
+func TestVoidsAloneCloseTheBreakerThoughOneOfThemIsNeverAnswered(t *testing.T) {
+	t.Parallel()
+	for _, hangs := range []bool{false, true} {
+		t.Run(fmt.Sprintf("hangs=%v", hangs), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				gateway, transport, down, _ := breaking(t)
+				poisoned(transport)
+				fails := transport.answer
+				transport.answer = func(r *http.Request) (*http.Response, error) {
+					if hangs && strings.Contains(r.URL.Path, "/poison") {
+						<-r.Context().Done()
+						return nil, r.Context().Err()
+					}
+					return fails(r)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				down.Store(true)
+				trip(t, gateway)
+				var group, healthy sync.WaitGroup
+				group.Go(func() { insist(ctx, gateway, "void", "poison") })
+				for i := range 3 {
+					healthy.Go(func() { insist(ctx, gateway, "void", fmt.Sprint(i)) })
+				}
+				pause(ctx, time.Minute)
+				down.Store(false)
+				back := time.Now()
+				healthy.Wait()
+				// A repeat passes every 2 s, and it is the ill one that passes about every other time.
+				if took := time.Since(back); took > 40*time.Second {
+					t.Errorf("the last void was answered %v after the gateway was back", took)
+				}
+				if err := gateway.Available(); err != nil {
+					t.Errorf("Available = %v", err)
+				}
+				cancel()
+				group.Wait()
+			})
+		})
+	}
+}
+
+func TestADeadGatewayKeepsTheBreakerFromClosing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const period = 2 * time.Minute
+		gateway, transport, down, changes := breaking(t)
+		down.Store(true)
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		for i := range 2 * breakerConsecutive {
+			group.Go(func() { insist(ctx, gateway, "void", fmt.Sprint("void-", i)) })
+		}
+		pause(ctx, time.Second)
+		if err := gateway.Available(); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("Available = %v, want ErrUnavailable: every checkout fails", err)
+		}
+		before := transport.attempts.Load()
+		got := visit(ctx, gateway, period)
+		times := int(period / gateway.tuning.openFor)
+		if sent := got.customers - got.refused; sent > times || got.unsent > 0 {
+			t.Errorf("%d customers were let in, %d of them for nothing; want at most %d, and none", sent, got.unsent, times)
+		}
+		// A charge, a void that has not failed yet and one that has, three attempts each.
+		if sent := int(transport.attempts.Load() - before); sent > 9*times {
+			t.Errorf("%d attempts went out in %v, want at most %d", sent, period, 9*times)
+		}
+		if slices.Contains(changes(), "closed") {
+			t.Errorf("the breaker closed: %v", changes())
+		}
+		cancel()
+		group.Wait()
+	})
+}
+
+func TestCheckoutsThatFailOverAndOverOpenTheBreakerWhenThereAreEnough(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gateway, transport, _, _ := breaking(t)
+		poisoned(transport)
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		// They come so slowly that no window sees the first failure of more than one.
+		for i := range breakerConsecutive {
+			if err := gateway.Available(); err != nil {
+				t.Errorf("Available = %v, with %d failing checkouts", err, i)
+			}
+			group.Go(func() { insist(ctx, gateway, "void", fmt.Sprint("poison", i)) })
+			pause(ctx, 2*breakerWindow)
+		}
+		if len(gateway.breaker.probed) == 0 {
+			t.Errorf("the breaker never opened, with %d failing checkouts", breakerConsecutive)
+		}
+		cancel()
+		group.Wait()
+	})
+}
+
+func TestFailuresWithAnAnswerBetweenThemAreNoOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gateway, transport, _, changes := breaking(t)
+		poisoned(transport)
+		for i := range 3 * breakerConsecutive {
+			_, _ = gateway.Void(t.Context(), fmt.Sprint("poison", i))
+			for j := range 2 {
+				if _, err := gateway.Charge(t.Context(), order(fmt.Sprint(i, j))); err != nil {
+					t.Fatalf("Charge = %v", err)
+				}
+			}
+		}
+		if got := changes(); len(got) > 0 {
+			t.Errorf("the breaker changed: %v", got)
+		}
+	})
+}
+
+func TestOneOfABurstIsLetInWhenTheBreakerIsHalfOpen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gateway, _, down, _ := breaking(t)
+		down.Store(true)
+		trip(t, gateway)
+		down.Store(false)
+		<-time.After(gateway.tuning.openFor + 1)
+
+		var admitted, unsent atomic.Int64
+		var group sync.WaitGroup
+		for i := range 500 {
+			group.Go(func() {
+				if err := gateway.Available(); err != nil {
+					if !errors.Is(err, ErrUnavailable) {
+						t.Errorf("Available = %v", err)
+					}
+					return
+				}
+				admitted.Add(1)
+				<-time.After(20 * time.Millisecond) // its first transaction
+				if _, err := gateway.Charge(t.Context(), order(fmt.Sprint(i))); err != nil {
+					unsent.Add(1)
+				}
+			})
+		}
+		group.Wait()
+		if admitted.Load() != 1 || unsent.Load() != 0 {
+			t.Errorf("%d of 500 were admitted, %d of them for nothing; want one, sent", admitted.Load(), unsent.Load())
+		}
+		for range 500 {
+			if err := gateway.Available(); err != nil {
+				t.Fatalf("Available = %v after the probe was answered", err)
+			}
+		}
+	})
+}
+
+func TestAPlaceThatNobodyTakesIsGivenToAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gateway, _, down, changes := breaking(t)
+		down.Store(true)
+		trip(t, gateway)
+		down.Store(false)
+		<-time.After(gateway.tuning.openFor + 1)
+		for range 3 { // empty carts
+			if err := gateway.Available(); err != nil {
+				t.Fatalf("Available = %v, want the place", err)
+			}
+			<-time.After(promiseLasts - 1)
+			if err := gateway.Available(); !errors.Is(err, ErrUnavailable) {
+				t.Fatalf("Available = %v, want ErrUnavailable: the place is another's", err)
+			}
+			<-time.After(1)
+		}
+		if err := gateway.Available(); err != nil {
+			t.Fatalf("Available = %v, want the place", err)
+		}
+		if _, err := gateway.Charge(t.Context(), order("1")); err != nil {
+			t.Errorf("Charge = %v", err)
+		}
+		if diff := cmp.Diff([]string{"open", "half-open", "closed"}, changes()); diff != "" {
+			t.Errorf("changes (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestThePlaceOfACustomerIsKeptWhileAVoidProbes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gateway, transport, down, _ := breaking(t)
+		down.Store(true)
+		trip(t, gateway)
+		down.Store(false)
+		<-time.After(gateway.tuning.openFor + 1)
+		healthy := transport.answer
+		transport.answer = func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodDelete {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			return healthy(r)
+		}
+		if err := gateway.Available(); err != nil {
+			t.Fatalf("Available = %v, want the place", err)
+		}
+		var group sync.WaitGroup
+		group.Go(func() { _, _ = gateway.Void(t.Context(), "hangs") })
+		synctest.Wait()
+		if got := gateway.breaker.probes; got != 1 {
+			t.Errorf("%d voids probe, want one: who was promised a place may never come", got)
+		}
+		if _, err := gateway.Charge(t.Context(), order("promised")); err != nil {
+			t.Errorf("Charge = %v, though its place was promised", err)
+		}
+		if err := gateway.Available(); err != nil {
+			t.Errorf("Available = %v after the probe was answered", err)
+		}
+		group.Wait()
+	})
+}
+
+func TestAProbeThatIsUnderWayWhenTheBreakerOpensLeavesTheNextTimeAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gateway, transport, down, _ := breaking(t)
+		down.Store(true)
+		trip(t, gateway)
+		<-time.After(gateway.tuning.openFor + 1)
+		fails := transport.answer
+		transport.answer = func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodDelete {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			return fails(r)
+		}
+		if err := gateway.Available(); err != nil {
+			t.Fatalf("Available = %v, want the place", err)
+		}
+		var group sync.WaitGroup
+		group.Go(func() { _, _ = gateway.Void(t.Context(), "hangs") })
+		synctest.Wait()
+		_, _ = gateway.Charge(t.Context(), order("promised")) // fails
+		<-time.After(gateway.tuning.openFor + 1)
+		if err := gateway.Available(); err != nil {
+			t.Errorf("Available = %v, want the place", err)
+		}
+		group.Wait() // fails too, long after the time it belongs to
+		if err := gateway.Available(); err != nil {
+			t.Errorf("Available = %v, want the place: an older probe says nothing", err)
+		}
+		if got := gateway.breaker.probes; got != 0 {
+			t.Errorf("%d probes are under way", got)
+		}
+	})
+}
+
+func TestTheBreakerRemembersABoundedNumberOfCheckouts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gateway, _, _, changes := breaking(t)
+		b := gateway.breaker
+		call := func(id string, charge bool, result error) {
+			leave, err := b.enter(id, charge)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leave(result)
+		}
+		for i := range 3 * maxRemembered {
+			call(fmt.Sprint(i), false, errGatewayFailed)
+			call("healthy", true, nil)
+			call("healthy", true, nil)
+		}
+		if got := len(b.counted); got != maxRemembered {
+			t.Errorf("closed, it remembers %d checkouts, want %d", got, maxRemembered)
+		}
+		<-time.After(breakerWindow)
+		call("late", false, errGatewayFailed)
+		if got := len(b.counted); got != 1 {
+			t.Errorf("a window later it remembers %d checkouts, want the last", got)
+		}
+		for i := range breakerConsecutive {
+			if b.open() {
+				break
+			}
+			call(fmt.Sprint(i), true, errGatewayFailed)
+		}
+		for i := range 3 * maxRemembered {
+			<-time.After(gateway.tuning.openFor + 1)
+			call(fmt.Sprint(i), false, errGatewayFailed)
+			if got := len(b.probed); got > maxRemembered {
+				t.Fatalf("half-open, it remembers %d checkouts, want at most %d", got, maxRemembered)
+			}
+		}
+		if slices.Contains(changes(), "closed") {
+			t.Error("the breaker closed")
 		}
 	})
 }

@@ -163,7 +163,9 @@ func (g *HTTPGateway) Refund(ctx context.Context, checkoutID string) error {
 	return err
 }
 
-// Available implements [Gateway]: [ErrUnavailable] while the circuit breaker would refuse a charge.
+// Available implements [Gateway]: [ErrUnavailable] while the circuit breaker would refuse a charge. When its
+// time open is over, one caller at a time gets nil, whose charge is let through to see whether the gateway is
+// back; if none comes within a second, the next caller gets it.
 func (g *HTTPGateway) Available() error { return g.breaker.available() }
 
 // String implements [Gateway].
@@ -212,7 +214,7 @@ func (g *HTTPGateway) guarded(ctx context.Context, c call, checkoutID string, bo
 	if err := ctx.Err(); err != nil {
 		return Result{}, fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
-	leave, err := g.breaker.enter()
+	leave, err := g.breaker.enter(checkoutID, c.charges())
 	if err != nil {
 		return Result{}, fmt.Errorf("%w: %w", ErrNotSent, err)
 	}

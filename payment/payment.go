@@ -64,6 +64,7 @@ type Gateway interface {
 	// Refund gives the money of an approved checkout back.
 	Refund(ctx context.Context, checkoutID string) error
 	// Available says whether a charge is worth beginning: nil, or [ErrUnavailable]. It does not block.
+	// Ask it once for each charge, and only then: nil may be a place that is kept for that charge.
 	Available() error
 	// String is the gateway's URL as a person may see it, without a password.
 	String() string

@@ -45,6 +45,8 @@ func chargeCall() call {
 	}}
 }
 
+func (c call) charges() bool { return c.method == http.MethodPut }
+
 func voidCall() call {
 	return call{name: "void", method: http.MethodDelete, answers: []meaning{
 		{http.StatusOK, "voided", Voided},

@@ -159,7 +159,12 @@ func Landed(ctx context.Context, tx *database.Tx, key Key, stamp Stamp) (bool, e
 	return isStored(ctx, tx, key, stamp)
 }
 
-// Fill gives the answer to a request that was stored as under way. An answer that is there already stays.
+// Probe locks what is stored under the key. It fails at once (database.IsRowTaken) where someone else has it locked, or
+// has inserted it and not committed.
+func Probe(ctx context.Context, tx *database.Tx, key Key) error { return probe(ctx, tx, key) }
+
+// Fill gives the answer to a request that was stored as under way, and is kept from now on. An answer that is there
+// already stays.
 func Fill(ctx context.Context, tx *database.Tx, key Key, status int, body []byte) error {
 	return fill(ctx, tx, key, status, body)
 }

@@ -81,6 +81,15 @@ func isStored(ctx context.Context, tx *database.Tx, key Key, stamp Stamp) (bool,
 	return len(found) > 0, nil
 }
 
+func probe(ctx context.Context, tx *database.Tx, key Key) error {
+	var found []int
+	if err := tx.Select(ctx, &found, "SELECT 1 FROM "+tx.Dialect().ByKey("idempotency_key")+" WHERE "+isKey+tx.ForNow(),
+		args([]Key{key})...); err != nil {
+		return fmt.Errorf("ask for an idempotency key: %w", err)
+	}
+	return nil
+}
+
 func insert(ctx context.Context, tx *database.Tx, records []Record, stamp Stamp) error {
 	records = slices.Clone(records)
 	slices.SortFunc(records, func(a, b Record) int { return compare(a.Key, b.Key) })
@@ -100,7 +109,7 @@ func insert(ctx context.Context, tx *database.Tx, records []Record, stamp Stamp)
 }
 
 func fill(ctx context.Context, tx *database.Tx, key Key, status int, body []byte) error {
-	if _, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("idempotency_key")+" SET http_status = ?, body = ? WHERE "+isKey+
+	if _, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("idempotency_key")+" SET http_status = ?, body = ?, created_at = "+tx.Dialect().Now()+" WHERE "+isKey+
 		" AND http_status IS NULL", status, body, key.ClientID, key.Endpoint, key.Key); err != nil {
 		return fmt.Errorf("answer an idempotency key: %w", err)
 	}

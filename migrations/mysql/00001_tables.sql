@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS checkout_journal (
     updated_at       datetime(6)  NOT NULL,
     PRIMARY KEY (checkout_id),
     KEY lease_expires_at (lease_expires_at),
-    KEY client_id (client_id)
+    KEY client_id (client_id, lease_expires_at)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS idempotency_key (

@@ -39,7 +39,7 @@ CREATE TABLE checkout_journal (
 );
 
 CREATE INDEX checkout_journal_lease ON checkout_journal (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
-CREATE INDEX checkout_journal_client ON checkout_journal (client_id);
+CREATE INDEX checkout_journal_client ON checkout_journal (client_id, lease_expires_at);
 
 CREATE TABLE idempotency_key (
     client_id       varchar(100) NOT NULL,

@@ -6,6 +6,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -71,7 +72,7 @@ type Proxy struct {
 
 // Listen starts a proxy on a free local port. server is the server's address, "host:port", or its Unix socket's path.
 func Listen(server string) (*Proxy, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
@@ -162,7 +163,7 @@ func (p *Proxy) serve(client net.Conn) {
 	if p.turnsAway() {
 		return
 	}
-	server, err := net.DialTimeout(p.network, p.server, dialTimeout) //nolint:noctx // bounded as it is
+	server, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(context.Background(), p.network, p.server)
 	if err != nil {
 		return
 	}

@@ -1,0 +1,272 @@
+package cart_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cartwheel/cart"
+	"cartwheel/database"
+	"cartwheel/database/databasetest"
+	"cartwheel/inventory"
+)
+
+func clientLine(clientID, productID string, quantity int64) cart.ClientLine {
+	return cart.ClientLine{ClientID: clientID, Line: inventory.Line{ProductID: productID, Quantity: quantity}}
+}
+
+// transact runs work in a transaction that must succeed.
+func transact(t *testing.T, db *database.DB, work func(*database.Tx) error) {
+	t.Helper()
+	if err := db.Transact(t.Context(), work, nil); err != nil {
+		t.Fatalf("transaction: %v", err)
+	}
+}
+
+func TestLockReturnsTheCartsInOrder(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		for _, l := range []cart.ClientLine{clientLine("bob", "tea", 2), clientLine("bob", "Tea", 3), clientLine("ann", "mug", 1)} {
+			putLine(t, db, l.ClientID, l.ProductID, l.Quantity)
+		}
+		putLine(t, db, "bob", "null", nil)
+		putLine(t, db, "bob", "zero", 0)
+		putLine(t, db, "Bob", "mug", 9)
+		lines := &cart.Lines{}
+		transact(t, db, func(tx *database.Tx) error {
+			carts, err := lines.Lock(t.Context(), tx, []string{"bob", "nobody", "ann", "bob"})
+			if err != nil {
+				return err
+			}
+			for client, want := range map[string][]inventory.Line{
+				"ann":    {{ProductID: "mug", Quantity: 1}},
+				"bob":    {{ProductID: "Tea", Quantity: 3}, {ProductID: "tea", Quantity: 2}},
+				"nobody": nil,
+				"Bob":    nil, // not asked for
+			} {
+				if diff := cmp.Diff(want, carts.Lines(client)); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", client, diff)
+				}
+				if carts.Deferred(client) {
+					t.Errorf("%s is deferred", client)
+				}
+			}
+			carts.Empty("bob")
+			if got := carts.Lines("bob"); len(got) != 0 {
+				t.Errorf("after Empty: %v", got)
+			}
+			return nil
+		})
+	})
+}
+
+func TestLockDefersWhatIsTooMuchForOneTransaction(t *testing.T) {
+	t.Parallel()
+	const most = cart.MaxLockedLines
+	tests := map[string]struct {
+		carts    []int // lines of the clients, in order
+		deferred []int // which are left for another transaction
+	}{
+		"all fit": {[]int{most - 500, 0, 500, 0}, nil},
+		"the last fits exactly, the rest are none": {[]int{500, most - 500}, nil},
+		"one line too many":                        {[]int{500, most - 499, 1}, []int{1, 2}},
+		"five hundred each":                        {[]int{500, 500, 500, 500, 500, 500}, []int{4, 5}},
+		"the first alone is too large":             {[]int{most + 300, 1, 0}, []int{1, 2}},
+		"a later one alone is too large":           {[]int{0, 10, most + 300, 1}, []int{2, 3}},
+		"the first with lines is too large":        {[]int{0, most + 1, 1}, []int{2}},
+	}
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		for name, test := range tests {
+			execute(t, db, "DELETE FROM client_cart")
+			var clients []string
+			for i, n := range test.carts {
+				clients = append(clients, fmt.Sprint("c", i))
+				putLines(t, db, clients[i], n)
+			}
+			transact(t, db, func(tx *database.Tx) error {
+				carts, err := new(cart.Lines).Lock(t.Context(), tx, clients)
+				if err != nil {
+					return err
+				}
+				for i, client := range clients {
+					want := test.carts[i]
+					if slices.Contains(test.deferred, i) {
+						want = 0
+					}
+					if got := len(carts.Lines(client)); got != want || carts.Deferred(client) != slices.Contains(test.deferred, i) {
+						t.Errorf("%s: cart %d: %d lines locked, want %d; deferred: %v", name, i, got, want, carts.Deferred(client))
+					}
+				}
+				return nil
+			})
+		}
+	})
+}
+
+func TestManyCartsAreLockedInSeveralStatements(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		var clients []string
+		var lines []cart.ClientLine
+		for i := range database.ChunkRows + 50 {
+			clients = append(clients, fmt.Sprintf("c%04d", i))
+			for n := range 7 { // 2142 in all: the last carts are too many
+				lines = append(lines, clientLine(clients[i], product(n), 1))
+			}
+		}
+		transact(t, db, func(tx *database.Tx) error { return new(cart.Lines).PutBack(t.Context(), tx, lines) })
+		transact(t, db, func(tx *database.Tx) error {
+			carts, err := new(cart.Lines).Lock(t.Context(), tx, clients)
+			if err != nil {
+				return err
+			}
+			locked := 0
+			for i, client := range clients {
+				switch n := len(carts.Lines(client)); {
+				case n == 7 && locked == i && !carts.Deferred(client):
+					locked++
+				case n != 0 || !carts.Deferred(client):
+					t.Fatalf("cart %d: %d lines, deferred: %v", i, n, carts.Deferred(client))
+				}
+			}
+			if want := cart.MaxLockedLines / 7; locked != want {
+				t.Errorf("%d carts are locked, want the first %d", locked, want)
+			}
+			return nil
+		})
+	})
+}
+
+func TestTakeAndPutBack(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		lines := &cart.Lines{}
+		putLine(t, db, "ann", "mug", 2)
+		putLine(t, db, "ann", "tea", 3)
+		putLine(t, db, "ann", "kept", 1)
+		putLine(t, db, "bob", "mug", 4)
+		taken := []cart.ClientLine{clientLine("bob", "mug", 4), clientLine("ann", "tea", 3), clientLine("ann", "mug", 2)}
+		transact(t, db, func(tx *database.Tx) error { return lines.Take(t.Context(), tx, taken) })
+		wantCart(t, db, "ann", map[string]int64{"kept": 1})
+		wantCart(t, db, "bob", map[string]int64{})
+		if rows := rowsOf(t, db, "client_cart"); rows != 1 {
+			t.Errorf("%d rows are left, want 1", rows)
+		}
+
+		putLine(t, db, "ann", "mug", 5) // came meanwhile
+		putLine(t, db, "ann", "tea", nil)
+		putBack := slices.Concat(taken, []cart.ClientLine{clientLine("ann", "tea", 10)}) // another checkout's, in the same batch
+		transact(t, db, func(tx *database.Tx) error { return lines.PutBack(t.Context(), tx, putBack) })
+		wantCart(t, db, "ann", map[string]int64{"kept": 1, "mug": 7, "tea": 13})
+		wantCart(t, db, "bob", map[string]int64{"mug": 4})
+		if putBack[0].ClientID != "bob" {
+			t.Error("the caller's lines were reordered")
+		}
+		transact(t, db, func(tx *database.Tx) error {
+			if err := lines.Take(t.Context(), tx, nil); err != nil {
+				return err
+			}
+			return lines.PutBack(t.Context(), tx, nil)
+		})
+	})
+}
+
+func TestAPutBackPassesTheLineLimit(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		putProducts(t, db, 620, 10)
+		putLines(t, db, "ann", 450)
+		var back []cart.ClientLine
+		for i := 400; i < 600; i++ {
+			back = append(back, clientLine("ann", product(i), 2))
+		}
+		transact(t, db, func(tx *database.Tx) error { return new(cart.Lines).PutBack(t.Context(), tx, back) })
+		got := cartOf(t, db, "ann")
+		if len(got) != 600 || got[product(0)] != 1 || got[product(449)] != 3 || got[product(599)] != 2 {
+			t.Errorf("got %d lines, %d, %d and %d units", len(got), got[product(0)], got[product(449)], got[product(599)])
+		}
+		wantBatch(t, newManager(t, db), []cart.Addition{addition("ann", product(610), 1), addition("ann", product(599), 1)},
+			cart.ErrTooManyLines, nil)
+	})
+}
+
+// takenOf asks for the carts, then locks those that are free, as a batch does, in as many attempts as that takes.
+func takenOf(t *testing.T, db *database.DB, lines *cart.Lines, clients ...string) (taken map[string]bool, attempts int) {
+	t.Helper()
+	transact(t, db, func(tx *database.Tx) (err error) {
+		attempts++
+		if taken, err = lines.TakenOf(t.Context(), tx, clients, nil); err != nil {
+			return err
+		}
+		free := slices.DeleteFunc(slices.Clone(clients), func(id string) bool { return taken[id] })
+		_, err = lines.Lock(t.Context(), tx, free)
+		return err
+	})
+	return taken, attempts
+}
+
+func TestCartsThatSomeoneKeepsLockedAreTaken(t *testing.T) {
+	t.Parallel()
+	db := databasetest.MySQL(t)
+	putLine(t, db, "ann", "mug", 1)
+	putLine(t, db, "ann", "tea", 1)
+	putLine(t, db, "bob", "mug", 1)
+	lines := &cart.Lines{}
+	release := lockLine(t, db, "ann", "tea")
+	for want := 2; want > 0; want-- { // one run that waits and one that does not; then it is remembered
+		taken, attempts := takenOf(t, db, lines, "bob", "ann", "nobody")
+		if diff := cmp.Diff(map[string]bool{"ann": true}, taken); diff != "" || attempts != want {
+			t.Errorf("in %d attempts, want %d; taken (-want +got):\n%s", attempts, want, diff)
+		}
+	}
+	if !lines.Suspected("bob", "ann") || lines.Suspected("bob", "nobody") {
+		t.Error("Suspected does not tell ann from the others")
+	}
+	release()
+	if taken, attempts := takenOf(t, db, lines, "bob", "ann"); attempts != 1 || len(taken) != 0 {
+		t.Errorf("after the release: taken %v, in %d attempts", taken, attempts)
+	}
+	if lines.Suspected("ann") {
+		t.Error("a cart that was found free is still suspected")
+	}
+}
+
+func TestTakenOfLocksWhatIsFree(t *testing.T) {
+	t.Parallel()
+	db := databasetest.MySQL(t)
+	putLine(t, db, "ann", "mug", 1)
+	lines := &cart.Lines{}
+	release := lockLine(t, db, "ann", "mug")
+	takenOf(t, db, lines, "ann") // from here on ann's cart is asked for without waiting
+	release()
+	transact(t, db, func(tx *database.Tx) error {
+		if taken, err := lines.TakenOf(t.Context(), tx, []string{"ann"}, nil); err != nil || len(taken) != 0 {
+			t.Errorf("got %v, %v", taken, err)
+		}
+		transact(t, db, func(other *database.Tx) error {
+			var ids []string
+			err := other.Select(t.Context(), &ids, "SELECT product_id FROM client_cart WHERE client_id = 'ann'"+other.ForNow())
+			if !database.IsRowTaken(err) {
+				t.Errorf("another transaction got the line that TakenOf locked: %v", err)
+			}
+			return nil
+		})
+		return nil
+	})
+}
+
+func TestTakenOfAsksNobodyWithoutASuspicion(t *testing.T) {
+	t.Parallel()
+	db := databasetest.MySQL(t)
+	putLine(t, db, "ann", "mug", 1)
+	lockLine(t, db, "ann", "mug")
+	transact(t, db, func(tx *database.Tx) error {
+		taken, err := new(cart.Lines).TakenOf(t.Context(), tx, []string{"ann"}, nil)
+		if len(taken) != 0 {
+			t.Errorf("taken %v, though nobody waited for it", taken)
+		}
+		return err
+	})
+}

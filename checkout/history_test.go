@@ -1,0 +1,392 @@
+package checkout_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"cartwheel/cart"
+	"cartwheel/cart/idempotency"
+	"cartwheel/checkout"
+	"cartwheel/database/databasetest"
+	"cartwheel/inventory"
+	"cartwheel/payment"
+)
+
+// Whatever happens in whatever order, the tables are what the promises say, and so are the answers.
+func TestTheBooksHoldThroughAnyHistory(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Embedded(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		s := newShopFor(rt, db, slog.New(slog.DiscardHandler))
+		for _, table := range []string{"client_cart", "product_details", "reserve_purchase", "checkout_journal", "idempotency_key"} {
+			s.exec("DELETE FROM " + table)
+		}
+		h := &history{s: s, carts: map[units]int64{}, onHand: map[string]int64{}, answers: map[string]chan charge{}}
+		for _, product := range historyProducts {
+			h.stock(product, rapid.Int64Range(0, 12).Draw(rt, "on hand"))
+		}
+		h.start()
+		rt.Repeat(map[string]func(*rapid.T){
+			"add":       h.add,
+			"check out": h.checkOut,
+			"answer":    h.answer,
+			"answerAll": h.answerAll,
+			"crash":     h.crash,
+			"import":    h.imports,
+			"lower":     h.lower,
+			"":          h.check,
+		})
+		for _, o := range h.open {
+			o.answer <- s.ledger.approve
+		}
+		h.readEnds(func(o *openCheckout) error { return o.call.end() })
+		h.check(rt)
+	})
+}
+
+var (
+	historyProducts = []string{"apple", "book", "pen"}
+	historyClients  = []string{"ada", "bob"}
+)
+
+// A history is a shop and a model of it.
+type history struct {
+	s    *shop
+	in   *instance
+	runs int // instances so far
+
+	carts  map[units]int64
+	onHand map[string]int64
+	open   []*openCheckout
+	keys   int
+	ended  bool // a checkout has, since the books were checked
+
+	arrived chan string // checkout IDs whose charges wait
+	mu      sync.Mutex
+	answers map[string]chan charge // for the charges that wait; under mu
+}
+
+// An openCheckout is one whose charge waits.
+type openCheckout struct {
+	id, client, key string
+	lines           []inventory.Line
+	call            *call
+	answer          chan charge
+}
+
+func (o *openCheckout) order() payment.Order {
+	return payment.Order{CheckoutID: o.id, ClientID: o.client}
+}
+
+// start opens an instance whose charges wait for the history's answers.
+func (h *history) start() {
+	till := h.s.ledger.till()
+	arrived := make(chan string, 1<<8)
+	h.arrived = arrived
+	till.charges(func(ctx context.Context, order payment.Order) (payment.Result, error) {
+		answer := make(chan charge, 1)
+		h.mu.Lock()
+		h.answers[order.CheckoutID] = answer
+		h.mu.Unlock()
+		arrived <- order.CheckoutID
+		select {
+		case charge := <-answer:
+			return charge(ctx, order)
+		case <-ctx.Done():
+			return payment.Result{}, ctx.Err()
+		}
+	})
+	h.in = h.s.open(settings{till: till})
+	h.runs++
+}
+
+func (h *history) stock(product string, quantity int64) {
+	h.s.stock(product, quantity)
+	h.onHand[product] += quantity
+}
+
+func (h *history) imports(t *rapid.T) {
+	h.stock(rapid.SampledFrom(historyProducts).Draw(t, "product"), rapid.Int64Range(1, 6).Draw(t, "quantity"))
+}
+
+func (h *history) lower(t *rapid.T) {
+	product := rapid.SampledFrom(historyProducts).Draw(t, "product")
+	quantity := rapid.Int64Range(0, h.onHand[product]).Draw(t, "quantity")
+	h.s.lower(product, quantity)
+	h.onHand[product] -= quantity
+}
+
+func (h *history) add(t *rapid.T) {
+	client, product := rapid.SampledFrom(historyClients).Draw(t, "client"), rapid.SampledFrom(historyProducts).Draw(t, "product")
+	quantity := rapid.Int64Range(1, 4).Draw(t, "quantity")
+	h.s.add(client, product, quantity)
+	h.carts[units{client, product}] += quantity
+}
+
+// held is how many units of a product the open checkouts hold.
+func (h *history) held(product string) (held int64) {
+	for _, o := range h.open {
+		for _, line := range o.lines {
+			if line.ProductID == product {
+				held += line.Quantity
+			}
+		}
+	}
+	return held
+}
+
+func (h *history) linesOf(client string) (lines []inventory.Line) {
+	for _, product := range historyProducts {
+		if quantity := h.carts[units{client, product}]; quantity > 0 {
+			lines = append(lines, inventory.Line{ProductID: product, Quantity: quantity})
+		}
+	}
+	return lines
+}
+
+// refusal is what a checkout of these lines is refused with; nil: it begins.
+func (h *history) refusal(client string, lines []inventory.Line) error {
+	if len(lines) == 0 {
+		return &cart.EmptyError{UnderWay: slices.ContainsFunc(h.open, func(o *openCheckout) bool { return o.client == client })}
+	}
+	for _, line := range lines {
+		if available := max(0, h.onHand[line.ProductID]-h.held(line.ProductID)); line.Quantity > available {
+			return &inventory.NotEnoughError{ProductID: line.ProductID, Wanted: line.Quantity, Available: available}
+		}
+	}
+	return nil
+}
+
+func (h *history) checkOut(t *rapid.T) {
+	client := rapid.SampledFrom(historyClients).Draw(t, "client")
+	key := ""
+	if rapid.Bool().Draw(t, "keyed") {
+		h.keys++
+		key = fmt.Sprint("key-", h.keys)
+	}
+	lines := h.linesOf(client)
+	refusal := h.refusal(client, lines)
+	call := h.in.beginKeyed(client, key)
+	if refusal != nil {
+		if err := call.end(); err == nil || err.Error() != refusal.Error() {
+			t.Fatalf("a checkout of %s was answered %v, want %v", client, err, refusal)
+		}
+		if key != "" {
+			wantReplay(t, h.in.beginKeyed(client, key).end(), refusal)
+		}
+		return
+	}
+	var id string
+	select {
+	case id = <-h.arrived:
+	case <-call.done:
+		t.Fatalf("a checkout of %s was answered %v before its charge", client, call.err)
+	}
+	h.mu.Lock()
+	answer := h.answers[id]
+	h.mu.Unlock()
+	h.open = append(h.open, &openCheckout{id, client, key, lines, call, answer})
+	for _, line := range lines {
+		delete(h.carts, units{client, line.ProductID})
+	}
+}
+
+// answers to a charge, and whether they take the money.
+func (h *history) drawAnswer(t *rapid.T) (answer charge, captures bool) {
+	switch rapid.SampledFrom([]string{"approve", "approve", "decline", "lose", "capture and lose", "never send"}).Draw(t, "answer") {
+	case "approve":
+		return h.s.ledger.approve, true
+	case "capture and lose":
+		return h.s.ledger.captureAndLose, true
+	case "decline":
+		return h.s.ledger.decline("no funds"), false
+	case "never send":
+		return neverSend, false
+	}
+	return lose, false
+}
+
+// answer answers one charge, and waits for the checkout's end.
+func (h *history) answer(t *rapid.T) {
+	if len(h.open) == 0 {
+		t.Skip("nothing is open")
+	}
+	i := rapid.IntRange(0, len(h.open)-1).Draw(t, "checkout")
+	o := h.open[i]
+	answer, captures := h.drawAnswer(t)
+	sold := captures && h.suffices(o.lines)
+	o.answer <- answer
+	err := o.call.end()
+	if (err == nil) != sold {
+		t.Fatalf("checkout %s was answered %v, want a sale: %v", o.id, err, sold)
+	}
+	h.end(o, sold)
+	if o.key != "" {
+		wantReplay(t, h.in.beginKeyed(o.client, o.key).end(), err)
+	}
+}
+
+func (h *history) suffices(lines []inventory.Line) bool {
+	for _, line := range lines {
+		if line.Quantity > h.onHand[line.ProductID] {
+			return false
+		}
+	}
+	return true
+}
+
+// end takes the end of an open checkout into the model.
+func (h *history) end(o *openCheckout, sold bool) {
+	h.ended = true
+	h.open = slices.DeleteFunc(h.open, func(other *openCheckout) bool { return other == o })
+	for _, line := range o.lines {
+		if sold {
+			h.onHand[line.ProductID] -= line.Quantity
+		} else {
+			h.carts[units{o.client, line.ProductID}] += line.Quantity
+		}
+	}
+}
+
+// answerAll answers all charges at once. Which of several are sold is not certain where the stock was lowered.
+func (h *history) answerAll(t *rapid.T) {
+	captured := map[string]bool{}
+	plenty := h.plenty()
+	for _, o := range h.open {
+		var answer charge
+		answer, captured[o.id] = h.drawAnswer(t)
+		o.answer <- answer
+	}
+	h.readEndsAs(t, captured, plenty, func(o *openCheckout) error { return o.call.end() })
+}
+
+// plenty reports whether the stock suffices for all that is open.
+func (h *history) plenty() bool {
+	for _, product := range historyProducts {
+		if h.held(product) > h.onHand[product] {
+			return false
+		}
+	}
+	return true
+}
+
+// crash ends the instance in the middle of everything, or drains it without giving it time; the next one recovers.
+func (h *history) crash(t *rapid.T) {
+	if h.runs > 4 {
+		t.Skip("enough instances")
+	}
+	captured := map[string]bool{}
+	plenty := h.plenty()
+	for _, o := range h.open {
+		if captured[o.id] = rapid.Bool().Draw(t, "captured"); captured[o.id] {
+			if _, err := h.s.ledger.approve(t.Context(), o.order()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	old := h.in
+	drain := func() {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		old.Drain(ended)
+	}
+	clean := rapid.Bool().Draw(t, "drained")
+	if clean {
+		drain()
+	}
+	h.start()
+	h.s.quiet()
+	if !clean {
+		drain()
+	}
+	for _, o := range h.open {
+		if err := o.call.end(); !errors.Is(err, checkout.ErrPending) && !clean {
+			// It may have seen the journal before it was drained.
+			if state, sold := h.state(o), err == nil; sold != (state == checkout.Committed) {
+				t.Fatalf("checkout %s was answered %v, and is %s", o.id, err, state)
+			}
+		}
+	}
+	h.readEndsAs(t, captured, plenty, nil)
+}
+
+func (h *history) state(o *openCheckout) checkout.State {
+	e, err := h.in.Show(context.Background(), o.id)
+	if err != nil {
+		h.s.t.Fatal(err)
+	}
+	return e.State
+}
+
+// readEnds takes what the journal says of all open checkouts into the model, after wait for each.
+func (h *history) readEnds(wait func(*openCheckout) error) {
+	for _, o := range slices.Clone(h.open) {
+		var err error
+		if wait != nil {
+			err = wait(o)
+		}
+		sold := h.state(o) == checkout.Committed
+		if wait != nil && sold != (err == nil) {
+			h.s.t.Fatalf("checkout %s was answered %v, and is %s", o.id, err, h.state(o))
+		}
+		h.end(o, sold)
+	}
+}
+
+// readEndsAs is readEnds for checkouts of which some were paid: those alone are sold, and all of them where there is plenty.
+func (h *history) readEndsAs(t *rapid.T, captured map[string]bool, plenty bool, wait func(*openCheckout) error) {
+	ended := slices.Clone(h.open)
+	h.readEnds(wait)
+	for _, o := range ended {
+		if state := h.state(o); (state == checkout.Committed) != captured[o.id] && (plenty || !captured[o.id]) {
+			t.Fatalf("checkout %s is %s; paid %v, stock for all %v", o.id, state, captured[o.id], plenty)
+		}
+		if o.key != "" {
+			var replay *idempotency.Replay
+			err := h.in.beginKeyed(o.client, o.key).end()
+			if !errors.As(err, &replay) || (replay.Status == 200) != (h.state(o) == checkout.Committed) {
+				t.Fatalf("a repeat of checkout %s, which is %s, was answered %v", o.id, h.state(o), err)
+			}
+		}
+	}
+}
+
+// check compares the tables with the model; and where all has ended, the books.
+func (h *history) check(t *rapid.T) {
+	var products, lines []struct {
+		Client   string
+		Product  string
+		Quantity int64
+		Held     int64
+	}
+	h.s.query(&products, "SELECT product_id AS product, quantity,"+
+		" (SELECT COALESCE(SUM(r.quantity), 0) FROM reserve_purchase r WHERE r.product_id = p.product_id) AS held FROM product_details p")
+	for _, p := range products {
+		want(t, p.Product+" on hand", p.Quantity, h.onHand[p.Product])
+		want(t, p.Product+" held", p.Held, h.held(p.Product))
+	}
+	h.s.query(&lines, "SELECT client_id AS client, product_id AS product, quantity FROM client_cart")
+	carts := map[units]int64{}
+	for _, line := range lines {
+		carts[units{line.Client, line.Product}] = line.Quantity
+	}
+	if diff := cmp.Diff(h.carts, carts, cmp.AllowUnexported(units{})); diff != "" {
+		t.Errorf("carts (-want +got):\n%s", diff)
+	}
+	want(t, "in flight", h.s.number("SELECT COUNT(*) FROM checkout_journal WHERE lease_expires_at IS NOT NULL"), int64(len(h.open)))
+	if h.ended && len(h.open) == 0 {
+		h.ended = false
+		h.s.checkBooks(t.Errorf)
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+}

@@ -1,0 +1,106 @@
+package checkout_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"cartwheel/checkout"
+	"cartwheel/queue"
+)
+
+func TestMoreCheckoutsThanMayBeInFlightAreRefused(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 5)
+		for _, client := range []string{"ada", "bob", "cid"} {
+			s.add(client, "book", 1)
+		}
+		in := s.open(settings{Config: checkout.Config{InFlight: 2}})
+		held := in.till.hold()
+		ada, bob := in.begin("ada"), in.begin("bob")
+		held.await(t, 2)
+		now, most := in.InFlight()
+		want(t, "in flight", fmt.Sprint(now, most), "2 2")
+
+		wantErr(t, in.buy("cid"), checkout.ErrBusy)
+		ada.hangUp()
+		wantErr(t, ada.end(), checkout.ErrPending)
+		wantErr(t, in.buy("cid"), checkout.ErrBusy) // the place is kept to the checkout's end
+		want(t, "cid's checkouts", len(s.entries(checkout.Filter{ClientID: "cid"})), 0)
+
+		held.open(s.ledger.approve)
+		wantErr(t, bob.end(), nil)
+		eventually(t, "both places are free", func() bool { now, _ := in.InFlight(); return now == 0 })
+		wantErr(t, in.buy("cid"), nil)
+	})
+}
+
+func TestACheckoutWhoseOwnerLostItKeepsItsPlaceToTheEnd(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 5)
+		s.add("ada", "book", 1)
+		s.add("bob", "book", 1)
+		in := s.open(settings{Config: checkout.Config{InFlight: 1, Lease: 200 * time.Millisecond}})
+		in.till.away()
+		ada := in.begin("ada")
+		eventually(t, "the checkout is claimed", func() bool {
+			entries := s.entries(checkout.Filter{})
+			return len(entries) == 1 && entries[0].Epoch > 1
+		})
+		wantErr(t, in.buy("bob"), checkout.ErrBusy)
+		in.till.back()
+		wantErr(t, ada.end(), checkout.ErrVoided)
+		eventually(t, "the place is free", func() bool { now, _ := in.InFlight(); return now == 0 })
+		wantErr(t, in.buy("bob"), nil)
+	})
+}
+
+// fullQueue is the capacity of a queue that the decoys fill.
+const fullQueue = decoys / 2
+
+func TestAFullQueueRefusesAtOnceAndDoesNothing(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 5)
+		s.add("ada", "book", 1)
+		s.decoys()
+		st := newStall()
+		in := s.open(settings{Config: checkout.Config{QueueCapacity: fullQueue}, carts: &watchedCarts{lock: st.pass}})
+		calls, waiting := st.occupy(in, reserves)
+		for ; waiting < fullQueue; waiting++ {
+			calls = append(calls, in.begin(fmt.Sprintf("decoy-%02d", len(calls))))
+		}
+		eventually(t, "the queue is full", func() bool { return in.depth(reserves) == fullQueue })
+		begun := time.Now()
+		wantErr(t, in.buy("ada"), queue.ErrFull)
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("the refusal took %v", took)
+		}
+		st.open()
+		allSold(t, calls)
+		want(t, "ada's checkouts", len(s.entries(checkout.Filter{ClientID: "ada"})), 0)
+		want(t, "ada's cart", s.inCart("ada"), "book×1")
+	})
+}
+
+// Nothing is refused after TX 1: the settles of all that may be in flight have room.
+func TestSettlesAreNotRefused(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 100)
+		in := s.open(settings{Config: checkout.Config{QueueCapacity: 64, InFlight: 64, BatchSize: 1}})
+		held := in.till.hold()
+		var calls []*call
+		for i := range 64 {
+			client := fmt.Sprint("client-", i)
+			s.add(client, "book", 1)
+			calls = append(calls, in.begin(client))
+		}
+		held.await(t, 64)
+		held.open(s.ledger.approve)
+		allSold(t, calls)
+		want(t, "on hand", s.onHand("book"), 36)
+	})
+}

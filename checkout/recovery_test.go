@@ -1,0 +1,322 @@
+package checkout_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"cartwheel/cart"
+	"cartwheel/checkout"
+	"cartwheel/database"
+	"cartwheel/database/databasetest"
+	"cartwheel/inventory"
+	"cartwheel/payment"
+)
+
+func TestAnotherInstanceVoidsWhatACrashedOneLeft(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 5)
+		s.add("ada", "book", 2)
+		const lease = 700 * time.Millisecond
+		old := s.open(settings{Config: checkout.Config{Lease: lease}, idle: true})
+		paused := old.till.pause()
+		ada := old.begin("ada")
+		paused.await(t, 1)
+
+		s.open(settings{})
+		s.quiet()
+		e := s.entry("ada")
+		want(t, "state", e.State, checkout.RolledBack)
+		want(t, "epoch", e.Epoch, 2)
+		want(t, "voided", s.ledger.of(e.CheckoutID).voided, true)
+		took := e.UpdatedAt.Sub(e.CreatedAt)
+		if !s.db.Embedded() && took < lease {
+			t.Errorf("claimed after %v, while it was its owner's for %v", took, lease)
+		}
+		if took > lease+2*time.Second {
+			t.Errorf("recovered after %v, want the lease of %v plus 2 s at most", took, lease)
+		}
+
+		// The old owner wakes up, charges, and learns the end.
+		old.start()
+		paused.open(s.ledger.approve)
+		wantErr(t, ada.end(), checkout.ErrVoided)
+		want(t, "ada's cart", s.inCart("ada"), "book×2")
+		want(t, "epoch", s.entry("ada").Epoch, 2)
+	})
+}
+
+func TestRecoveryCommitsWhatProvesCharged(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 5)
+		s.add("ada", "book", 2)
+		old := s.open(settings{idle: true})
+		held := old.till.gate(false)
+		old.till.charges(func(ctx context.Context, order payment.Order) (payment.Result, error) {
+			if _, err := s.ledger.approve(ctx, order); err != nil {
+				return payment.Result{}, err
+			}
+			return held.charge(ctx, order)
+		})
+		old.begin("ada")
+		held.await(t, 1)
+		s.expireLeases()
+		s.open(settings{})
+		s.quiet()
+		want(t, "state", s.entry("ada").State, checkout.Committed)
+		want(t, "on hand", s.onHand("book"), 3)
+	})
+}
+
+// lateOwner is an owner whose lease another instance has taken over, and has not finished yet.
+type lateOwner struct {
+	*instance
+	call   *call
+	paused *gate   // the old owner's charge
+	voids  *gate   // the new owner's voids
+	done   batches // the old owner's settles
+}
+
+func (s *shop) lateOwner(client string) lateOwner {
+	s.t.Helper()
+	done := make(batches, 1<<10)
+	o := lateOwner{done: done, instance: s.open(settings{Config: checkout.Config{ObserveSettle: done.observer()}, idle: true})}
+	o.paused = o.till.pause()
+	o.call = o.begin(client)
+	o.paused.await(s.t, 1)
+	s.expireLeases()
+	newTill := s.ledger.till()
+	o.voids = newTill.holdVoids()
+	s.open(settings{till: newTill})
+	o.voids.await(s.t, 1)
+	want(s.t, "epoch", s.entry(client).Epoch, 2)
+	return o
+}
+
+func TestAnOwnerPastItsLeaseChangesNothing(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 5)
+		s.add("ada", "book", 2)
+		old := s.lateOwner("ada")
+
+		old.paused.open(s.ledger.decline("too late"))
+		old.done.await(t)
+		e := s.entry("ada")
+		want(t, "state", e.State, checkout.Reserved)
+		want(t, "epoch", e.Epoch, 2)
+		want(t, "held", s.held("book"), 2)
+		want(t, "ada's cart", s.inCart("ada"), "")
+
+		old.voids.open(nil)
+		s.quiet()
+		want(t, "ada's cart", s.inCart("ada"), "book×2")
+		old.start()
+		wantErr(t, old.call.end(), checkout.ErrVoided) // what the journal says, not what it was told
+		want(t, "settles that it tried after the first", len(old.done), 0)
+	})
+}
+
+func TestAnOwnerPastTheEndOfItsCheckoutChangesNothing(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 5)
+		s.add("ada", "book", 2)
+		old := s.lateOwner("ada")
+		old.voids.open(nil)
+		s.quiet()
+		old.paused.open(s.ledger.decline("too late"))
+		wantErr(t, old.call.end(), checkout.ErrVoided)
+		want(t, "ada's cart", s.inCart("ada"), "book×2")
+	})
+}
+
+func TestAnOwnerPastItsLeaseDoesNotRefund(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 5)
+		s.add("ada", "book", 2)
+		old := s.lateOwner("ada")
+		s.lower("book", 5)
+
+		old.paused.open(s.ledger.approve)
+		old.done.await(t)
+		e := s.entry("ada")
+		want(t, "state", e.State, checkout.Reserved)
+		want(t, "held", s.held("book"), 2)
+		want(t, "refunds", old.till.refunded.Load(), 0)
+
+		s.stock("book", 5)
+		old.voids.open(nil)
+		s.quiet()
+		want(t, "state", s.entry("ada").State, checkout.Committed)
+		old.start()
+		wantErr(t, old.call.end(), nil)
+		want(t, "settles that it tried after the first", len(old.done), 0)
+		want(t, "refunds", s.ledger.of(e.CheckoutID).refunds, 0)
+	})
+}
+
+func TestSweepersClaimEachCheckoutOnce(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, databasetest.MySQL(t)) // the embedded engine has one instance
+	const open = 300
+	s.stock("book", open)
+	var clients []string
+	for i := range open {
+		clients = append(clients, fmt.Sprint("client-", i))
+		s.add(clients[i], "book", 1)
+	}
+	s.crash(settings{}, clients...)
+	one, other := s.open(settings{idle: true}), s.open(settings{idle: true})
+	s.expireLeases()
+	one.start()
+	other.start()
+	s.quiet()
+	for _, e := range s.entries(checkout.Filter{}) {
+		if voids := s.ledger.of(e.CheckoutID).voids; e.Epoch != 2 || voids != 1 {
+			t.Errorf("checkout %s has epoch %d and was voided %d times, want 2 and once", e.CheckoutID, e.Epoch, voids)
+		}
+	}
+	want(t, "voids", one.till.voided.Load()+other.till.voided.Load(), open)
+}
+
+func TestALiveOwnersCheckoutIsNotClaimed(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, databasetest.MySQL(t)) // the embedded engine has one instance
+	s.stock("book", 5)
+	s.add("ada", "book", 1)
+	s.add("bob", "book", 1)
+	owner := s.open(settings{})
+	held := owner.till.hold()
+	ada := owner.begin("ada")
+	held.await(t, 1)
+	s.crash(settings{Config: checkout.Config{Lease: time.Millisecond}}, "bob")
+	other := s.open(settings{})
+	eventually(t, "another's checkout is recovered", func() bool { return s.entry("bob").State.Settled() })
+	want(t, "epoch", s.entry("ada").Epoch, 1)
+	want(t, "state", s.entry("ada").State, checkout.Reserved)
+	want(t, "voids", owner.till.voided.Load()+other.till.voided.Load(), 1)
+	held.open(s.ledger.approve)
+	wantErr(t, ada.end(), nil)
+}
+
+// The embedded engine has one server: whatever is open when it starts is nobody's.
+func TestTheEmbeddedEngineRecoversAtOnceWhateverTheLease(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, databasetest.Embedded(t))
+	s.stock("book", 5)
+	s.add("ada", "book", 2)
+	s.crash(settings{Config: checkout.Config{Lease: time.Hour}}, "ada")
+	begun := time.Now()
+	s.open(settings{})
+	s.quiet()
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("recovered after %v, want 2 s at most", took)
+	}
+	want(t, "ada's cart", s.inCart("ada"), "book×2")
+}
+
+func TestThousandsOfOpenCheckoutsAreRecoveredSoon(t *testing.T) { //nolint:paralleltest // others would use up its time
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		s := newShop(t, db)
+		const open = 3000
+		s.stock("book", open)
+		var clients []string
+		var added []cart.ClientLine
+		for i := range open {
+			clients = append(clients, fmt.Sprintf("client-%04d", i))
+			added = append(added, cart.ClientLine{ClientID: clients[i], Line: inventory.Line{ProductID: "book", Quantity: 1}})
+		}
+		s.addAll(added...)
+		s.crash(settings{}, clients...)
+		s.expireLeases()
+		begun := time.Now()
+		s.open(settings{})
+		eventually(t, "no checkout is in flight", func() bool {
+			return s.number("SELECT COUNT(*) FROM checkout_journal WHERE lease_expires_at IS NOT NULL") == 0
+		})
+		took := time.Since(begun)
+		t.Log("recovered", open, "checkouts in", took)
+		if took > recoveryTime {
+			t.Errorf("recovered after %v, want %v at most", took, recoveryTime)
+		}
+	})
+}
+
+func TestRecoveryKeepsAskingAGatewayThatIsAway(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 5)
+		s.add("ada", "book", 2)
+		s.crash(settings{}, "ada")
+		s.expireLeases()
+		in := s.open(settings{Config: checkout.Config{Lease: 300 * time.Millisecond}, till: s.ledger.till().away()})
+		eventually(t, "it is claimed again", func() bool { return s.entry("ada").Epoch >= 4 })
+		want(t, "state", s.entry("ada").State, checkout.Reserved)
+		want(t, "held", s.held("book"), 2)
+		if asked := in.till.voided.Load(); asked < 2 {
+			t.Errorf("the gateway was asked %d times", asked)
+		}
+		in.till.back()
+		s.quiet()
+		want(t, "state", s.entry("ada").State, checkout.RolledBack)
+	})
+}
+
+func TestRecoveryFinishesARefund(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 5)
+		s.add("ada", "book", 2)
+		old := s.open(settings{idle: true})
+		held := old.till.hold()
+		ada := old.begin("ada")
+		held.await(t, 1)
+		s.lower("book", 4)
+		old.till.refunds(func(context.Context, string) error { return errLost })
+		held.open(s.ledger.approve)
+		eventually(t, "the old owner asks for a refund", func() bool { return old.till.refunded.Load() > 1 })
+		want(t, "state", s.entry("ada").State, checkout.Refunding)
+		s.stock("book", 10) // nothing leaves refunding for committed
+
+		s.expireLeases()
+		in := s.open(settings{})
+		s.quiet()
+		e := s.entry("ada")
+		want(t, "state", e.State, checkout.RolledBack)
+		want(t, "refunded", s.ledger.of(e.CheckoutID).refunded, true)
+		want(t, "voids", in.till.voided.Load(), 0)
+		want(t, "on hand", s.onHand("book"), 11)
+		want(t, "ada's cart", s.inCart("ada"), "book×2")
+		if !strings.HasPrefix(e.Reason, "refunded") {
+			t.Errorf("the reason is %q, want that it was refunded", e.Reason)
+		}
+		old.till.refunds(nil)
+		wantErr(t, ada.end(), checkout.ErrVoided)
+	})
+}
+
+// An answer to a charge that comes when the lease is over is not acted on; whoever has the checkout then asks again.
+func TestAnAnswerAfterTheLeaseIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 5)
+		s.add("ada", "book", 2)
+		in := s.open(settings{Config: checkout.Config{Lease: 200 * time.Millisecond}})
+		paused := in.till.pause()
+		ada := in.begin("ada")
+		paused.await(t, 1)
+		s.quiet() // its own sweeper claims it
+		if epoch := s.entry("ada").Epoch; epoch < 2 {
+			t.Errorf("the epoch is %d", epoch)
+		}
+		paused.open(s.ledger.approve)
+		wantErr(t, ada.end(), checkout.ErrVoided)
+		want(t, "ada's cart", s.inCart("ada"), "book×2")
+	})
+}

@@ -1,0 +1,23 @@
+package database
+
+import "time"
+
+// SetLimits shortens what a test would wait for; zero leaves a limit as it is. It comes before the first transaction.
+func (db *DB) SetLimits(attempt, patience, resolve time.Duration) {
+	for limit, d := range map[*time.Duration]time.Duration{
+		&db.limits.attempt: attempt, &db.limits.patience: patience, &db.limits.resolve: resolve,
+	} {
+		if d != 0 {
+			*limit = d
+		}
+	}
+}
+
+// Prepared is how many statements the embedded engine's writer keeps prepared, while no transaction is under way.
+func (db *DB) Prepared() int { return len(db.writer.(*single).kept.prepared) }
+
+const (
+	MaxAttempts   = maxAttempts
+	MaxReconnects = maxReconnects
+	MaxPrepared   = maxPrepared
+)

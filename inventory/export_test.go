@@ -1,0 +1,30 @@
+package inventory
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// NewStock makes a Stock that knows these levels, and these products as taken.
+func NewStock(levels map[string]Level, taken ...string) *Stock {
+	s := newStock(len(levels))
+	for id, level := range levels {
+		s.levels[id] = &level
+	}
+	for _, id := range taken {
+		s.taken[id] = true
+	}
+	return s
+}
+
+// ImportWith is Import with another patience.
+func (m *Manager) ImportWith(ctx context.Context, file io.Reader, how Import, patience time.Duration) (ImportReport, error) {
+	return m.importWith(ctx, file, how, patience)
+}
+
+// Suspected reports whether any of the products is asked for without waiting.
+func (m *Manager) Suspected(productIDs ...string) bool {
+	_, ask := m.taken.Split(productIDs)
+	return len(ask) > 0
+}

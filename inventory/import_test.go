@@ -1,0 +1,556 @@
+package inventory_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"cartwheel/database"
+	"cartwheel/database/databasetest"
+	"cartwheel/inventory"
+)
+
+const header = inventory.ImportHeader + "\n"
+
+// imported imports a file that must be read to its end.
+func imported(t *testing.T, db *database.DB, how inventory.Import, file string) inventory.ImportReport {
+	t.Helper()
+	report, err := inventory.New(db).Import(t.Context(), strings.NewReader(file), how)
+	if err != nil {
+		t.Fatalf("import: %v", err)
+	}
+	return report
+}
+
+// reasons returns a report's bad rows by line.
+func reasons(report inventory.ImportReport) map[int]string {
+	said := map[int]string{}
+	for _, bad := range report.Listed {
+		said[bad.Line] = bad.Reason
+	}
+	return said
+}
+
+func TestImportJudgesEachRowOnTheStock(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		add    bool
+		rows   string
+		levels map[string]int64 // on hand afterwards
+		bad    map[int]string
+		net    int64
+	}{
+		{
+			name: "set", rows: "mug,Mug,20\nnull,,4\nnew,New,7\nnothing,,0\n",
+			levels: map[string]int64{"mug": 20, "null": 4, "new": 7, "nothing": 0}, net: 10 + 4 + 7,
+		},
+		{
+			name: "set to what is held and just below", rows: "mug,,3\nmug,,2\nmug,,-1\n",
+			levels: map[string]int64{"mug": 3}, net: -7,
+			bad: map[int]string{
+				3: "would bring on hand to 2, below the 3 held by checkouts in flight",
+				4: "would bring on hand to -1, below 0",
+			},
+		},
+		{
+			name: "set the most", rows: "mug,,2147483647\nnew,,2147483648\nother,,-2147483648\n",
+			levels: map[string]int64{"mug": 2147483647}, net: 2147483637,
+			bad: map[int]string{
+				3: `quantity: want an integer up to 2147483647, got "2147483648"`,
+				4: `quantity: want an integer up to 2147483647, got "-2147483648"`,
+			},
+		},
+		{
+			name: "set a product that is held and was deleted", rows: "deleted,,1\ndeleted,,2\n",
+			levels: map[string]int64{"deleted": 2}, net: 2,
+			bad: map[int]string{2: "would bring on hand to 1, below the 2 held by checkouts in flight"},
+		},
+		{
+			name: "set twice", rows: "mug,,20\nmug,,15\n",
+			levels: map[string]int64{"mug": 15}, net: 5,
+		},
+		{
+			name: "add", add: true, rows: "mug,,+5\nnull,,4\nnew,,7\nMug,,0\n",
+			levels: map[string]int64{"mug": 15, "null": 4, "new": 7, "Mug": 0}, net: 16,
+		},
+		{
+			name: "add less than nothing", add: true, rows: "mug,,-7\nnull,,-1\nnew,,-1\n",
+			levels: map[string]int64{"mug": 3, "null": 0}, net: -7,
+			bad: map[int]string{
+				3: "would bring on hand to -1, below 0",
+				4: "would bring on hand to -1, below 0",
+			},
+		},
+		{
+			name: "add below what is held, in turn", add: true, rows: "mug,,-8\nmug,,1\nmug,,-8\nmug,,-1\n",
+			levels: map[string]int64{"mug": 3}, net: -7,
+			bad: map[int]string{
+				2: "would bring on hand to 2, below the 3 held by checkouts in flight",
+				5: "would bring on hand to 2, below the 3 held by checkouts in flight",
+			},
+		},
+		{
+			name: "add too much", add: true, rows: "mug,,2147483637\nmug,,1\n",
+			levels: map[string]int64{"mug": 2147483647}, net: 2147483637,
+			bad: map[int]string{3: "would bring on hand to 2147483648, above 2147483647"},
+		},
+		{
+			name: "add up and down again", add: true, rows: "mug,,5\nmug,,-5\nnew,,2\nnew,,-1\n",
+			levels: map[string]int64{"mug": 10, "new": 1}, net: 1,
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			databasetest.Each(t, func(t *testing.T, db *database.DB) {
+				put(t, db, "mug", 10)
+				put(t, db, "null", nil)
+				hold(t, db, "c", "mug", 3)
+				hold(t, db, "d", "deleted", 2)
+				var called []inventory.BadRow
+				how := inventory.Import{Add: test.add, Bad: func(bad inventory.BadRow) error {
+					called = append(called, bad)
+					return nil
+				}}
+				dry := how
+				dry.DryRun = true
+				dried := imported(t, db, dry, header+test.rows)
+				wantLevel(t, db, "mug", inventory.Level{OnHand: 10, Held: 3})
+				called = nil
+				report := imported(t, db, how, header+test.rows)
+				if diff := cmp.Diff(report, dried); diff != "" {
+					t.Errorf("the dry run says otherwise (-real +dry):\n%s", diff)
+				}
+				rows := strings.Count(test.rows, "\n")
+				want := inventory.ImportReport{
+					Line: rows + 1, Rows: rows, Taken: rows - len(test.bad), Bad: len(test.bad), Net: test.net,
+				}
+				if diff := cmp.Diff(want, report, cmpopts.IgnoreFields(report, "Listed")); diff != "" {
+					t.Errorf("report (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(test.bad, reasons(report), cmpopts.EquateEmpty()); diff != "" {
+					t.Errorf("bad rows (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(report.Listed, called); diff != "" {
+					t.Errorf("Bad was called for others (-listed +called):\n%s", diff)
+				}
+				for id, onHand := range test.levels {
+					if got := levelsOf(t, db, id)[id].OnHand; got != onHand {
+						t.Errorf("on hand of %s: got %d, want %d", id, got, onHand)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestImportNamesProducts(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		for _, add := range []bool{false, true} {
+			imported(t, db, inventory.Import{Add: add}, header+"mug,Mug,5\nless,Less,5\nplain,,1\n")
+			imported(t, db, inventory.Import{Add: add}, header+"mug,,5\nless,\"Fewer, \"\"much\"\"\",-0\nnew,Neu ☕,1\nnew,,2\n")
+			want := map[string]string{"mug": "Mug", "less": `Fewer, "much"`, "plain": "", "new": "Neu ☕"}
+			got := map[string]string{}
+			for _, p := range listed(t, db, inventory.Filter{}) {
+				got[p.ID] = p.Name
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("add %v: names (-want +got):\n%s", add, diff)
+			}
+			execute(t, db, "DELETE FROM product_details")
+		}
+	})
+}
+
+func TestImportTakesNoMalformedRow(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Embedded(t)
+	long := strings.Repeat("ß", 100)
+	tests := map[string]string{ // row: reason, empty when it is good
+		"a,b":                               "want 3 fields, got 2",
+		"a,b,1,":                            "want 3 fields, got 4",
+		",name,1":                           "product_id: want 1 to 100 characters, got 0",
+		long + "x,,1":                       "product_id: want 1 to 100 characters, got 101",
+		long + ",,1":                        "",
+		" a,,1":                             "product_id: want no white space at either end",
+		"a\u00a0,,1":                        "product_id: want no white space at either end",
+		"a\tb,,1":                           "product_id: want no control characters",
+		"a\xff,,1":                          "product_id: invalid UTF-8",
+		"a\ufffd,,1":                        "", // the character itself may be there
+		"a,\xc3,1":                          "product_name: invalid UTF-8",
+		"a," + long + "x,1":                 "product_name: want at most 100 characters, got 101",
+		"a," + long + ",1":                  "",
+		"a,b\x07c,1":                        "product_name: want no control characters",
+		"a,,":                               `quantity: want an integer, got ""`,
+		"a,,1.0":                            `quantity: want an integer, got "1.0"`,
+		"a,,1e3":                            `quantity: want an integer, got "1e3"`,
+		"a,,0x10":                           `quantity: want an integer, got "0x10"`,
+		"a,, 1":                             `quantity: want an integer, got " 1"`,
+		"a,,99999999999999999999":           `quantity: want an integer up to 2147483647, got "99999999999999999999"`,
+		`"a,,1`:                             `not CSV: extraneous or missing " in quoted-field, at byte 6`,
+		`a"b,,1`:                            `not CSV: bare " in non-quoted-field, at byte 2`,
+		`"a",,"1"`:                          "",
+		strings.Repeat("x", 20<<10) + ",,1": "the line is longer than 16384 bytes",
+	}
+	for row, want := range tests {
+		// A bad row is followed by a good one, which it must not spoil.
+		report := imported(t, db, inventory.Import{}, header+row+"\nnext,,1\n")
+		got := reasons(report)[2]
+		if got != want || report.Rows != 2 || (report.Bad == 1) != (want != "") {
+			t.Errorf("%.60q: got %q in %+v, want %q", row, got, report, want)
+		}
+	}
+}
+
+func TestImportReadsWhatSpreadsheetsWrite(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Embedded(t)
+	file := "\uFEFFquantity,product_name,\"product_id\"\r\n\r\n5,Mug,mug\r\n\n7,Tea,tea"
+	var columns string
+	// One byte at a time, as a slow pipe gives it.
+	report, err := inventory.New(db).Import(t.Context(), iotest.OneByteReader(strings.NewReader(file)),
+		inventory.Import{Header: func(header string) { columns = header }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(inventory.ImportReport{Line: 5, Rows: 2, Taken: 2, Net: 12}, report); diff != "" {
+		t.Errorf("report (-want +got):\n%s", diff)
+	}
+	if columns != "quantity,product_name,product_id" {
+		t.Errorf("header: got %q", columns)
+	}
+	wantLevel(t, db, "tea", inventory.Level{OnHand: 7})
+}
+
+func TestImportRefusesAFileWithoutItsHeader(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Embedded(t)
+	for _, first := range []string{
+		"", "\n", "mug,Mug,5", "product_id,product_name", "product_id,product_name,quantity,price",
+		"product_id,product_id,quantity", "product_id,product_name,Quantity", "product_id;product_name;quantity",
+		`product_id,product_name,"quantity`,
+	} {
+		report, err := inventory.New(db).Import(t.Context(), strings.NewReader(first+"\nmug,Mug,5\n"), inventory.Import{})
+		if err == nil || !strings.Contains(err.Error(), "want the header "+inventory.ImportHeader) {
+			t.Errorf("header %q: got %v", first, err)
+		}
+		if diff := cmp.Diff(inventory.ImportReport{}, report); diff != "" {
+			t.Errorf("header %q: a report all the same (-want +got):\n%s", first, diff)
+		}
+	}
+	if products := listed(t, db, inventory.Filter{}); len(products) != 0 {
+		t.Errorf("something was imported: %v", products)
+	}
+}
+
+// A file of some thousand rows over few products, many of them bad, gives what a plain map gives, with and without
+// a dry run before.
+func TestImportOfManyChunksIsImportOfItsRowsInTurn(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		const products = 30
+		ids := make([]string, products)
+		for i := range ids {
+			ids[i] = name("p", i)
+		}
+		run := 0
+		rapid.Check(t, func(t2 *rapid.T) {
+			if run++; run > 8 {
+				return // each is thousands of rows
+			}
+			execute(t, db, "DELETE FROM product_details")
+			execute(t, db, "DELETE FROM reserve_purchase")
+			onHand, held := map[string]int64{}, map[string]int64{}
+			for i, id := range ids[:products/2] {
+				onHand[id] = rapid.Int64Range(0, 50).Draw(t2, "on hand")
+				held[id] = rapid.Int64Range(0, onHand[id]).Draw(t2, "held")
+				put(t, db, id, onHand[id])
+				hold(t, db, name("c", i), id, held[id])
+			}
+			how := inventory.Import{Add: rapid.Bool().Draw(t2, "add")}
+			var file strings.Builder
+			file.WriteString(header)
+			bad, net := map[int]bool{}, int64(0)
+			rows := rapid.IntRange(1, 1500).Draw(t2, "rows")
+			for line := 2; line < rows+2; line++ {
+				id := ids[rapid.IntRange(0, products-1).Draw(t2, "product")]
+				quantity := rapid.Int64Range(-30, 60).Draw(t2, "quantity")
+				fmt.Fprintf(&file, "%s,,%d\n", id, quantity)
+				after := quantity
+				if how.Add {
+					after += onHand[id]
+				}
+				if after < held[id] {
+					bad[line] = true
+					continue
+				}
+				net += after - onHand[id]
+				onHand[id] = after
+			}
+			want := inventory.ImportReport{Line: rows + 1, Rows: rows, Taken: rows - len(bad), Bad: len(bad), Net: net}
+			for _, dry := range []bool{true, false} {
+				how.DryRun = dry
+				how.Bad = func(row inventory.BadRow) error {
+					if !bad[row.Line] {
+						t2.Errorf("dry %v: line %d is bad: %s", dry, row.Line, row.Reason)
+					}
+					return nil
+				}
+				report := imported(t, db, how, file.String())
+				if len(report.Listed) != min(report.Bad, 100) {
+					t2.Errorf("dry %v: %d of %d bad rows are listed", dry, len(report.Listed), report.Bad)
+				}
+				if diff := cmp.Diff(want, report, cmpopts.IgnoreFields(report, "Listed")); diff != "" {
+					t2.Fatalf("dry %v: report (-want +got):\n%s", dry, diff)
+				}
+			}
+			got := map[string]int64{}
+			for id, level := range levelsOf(t, db, ids...) {
+				got[id] = level.OnHand
+			}
+			if diff := cmp.Diff(onHand, got); diff != "" {
+				t2.Fatalf("on hand (-want +got):\n%s", diff)
+			}
+		})
+	})
+}
+
+// lines makes a file of n rows, each of a product of its own.
+func lines(n int, quantity int64) string {
+	var file strings.Builder
+	file.WriteString(header)
+	for i := range n {
+		fmt.Fprintf(&file, "p%04d,,%d\n", i, quantity)
+	}
+	return file.String()
+}
+
+func TestImportStopsBetweenTwoChunks(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		report, err := inventory.New(db).Import(ctx, strings.NewReader(lines(1000, 1)), inventory.Import{
+			Add: true,
+			Progress: func(so inventory.ImportReport) {
+				if so.Rows >= 400 {
+					cancel()
+				}
+			},
+		})
+		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "after line 401") {
+			t.Errorf("got %v, want it stopped after line 401", err)
+		}
+		if diff := cmp.Diff(inventory.ImportReport{Line: 401, Rows: 400, Taken: 400, Net: 400}, report); diff != "" {
+			t.Errorf("report (-want +got):\n%s", diff)
+		}
+		if got := len(listed(t, db, inventory.Filter{})); got != 400 {
+			t.Errorf("%d products are there, want the 400 that are reported", got)
+		}
+	})
+}
+
+func TestImportStopsWhereReadingOrReportingFails(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Embedded(t)
+	broken := errors.New("broken")
+	file := io.MultiReader(strings.NewReader(lines(250, 1)+"p9999,,1"), iotest.ErrReader(broken))
+	report, err := inventory.New(db).Import(t.Context(), file, inventory.Import{})
+	if !errors.Is(err, broken) || report.Line != 201 || report.Taken != 200 {
+		t.Errorf("a file that breaks off: got %v, %+v", err, report)
+	}
+	// A row that was cut short may look like a good one.
+	if _, there := levelsOf(t, db, "p9999")["p9999"]; there {
+		t.Error("the row that was being read was taken")
+	}
+	report, err = inventory.New(db).Import(t.Context(), strings.NewReader(lines(3, 1)+"bad\nbad\n"), inventory.Import{
+		Bad: func(inventory.BadRow) error { return broken },
+	})
+	if !errors.Is(err, broken) || report.Bad != 1 || report.Line != 5 {
+		t.Errorf("a report that fails: got %v, %+v", err, report)
+	}
+}
+
+func TestImportLeavesOutARowThatSomeoneKeepsLocked(t *testing.T) {
+	t.Parallel()
+	db := databasetest.MySQL(t)
+	put(t, db, "locked", 5)
+	release := lockProduct(t, db, "locked")
+	file := header + "a,,1\nlocked,,9\nb,,2\nlocked,,8\n"
+	report, err := inventory.New(db).ImportWith(t.Context(), strings.NewReader(file), inventory.Import{}, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const reason = "the product's row is locked by someone else"
+	if diff := cmp.Diff(map[int]string{3: reason, 5: reason}, reasons(report)); diff != "" {
+		t.Errorf("bad rows (-want +got):\n%s", diff)
+	}
+	if report.Taken != 2 || report.Net != 3 {
+		t.Errorf("got %+v, want the other rows taken", report)
+	}
+	release()
+	wantLevel(t, db, "locked", inventory.Level{OnHand: 5})
+}
+
+func TestImportWaitsForARowThatIsLocked(t *testing.T) {
+	t.Parallel()
+	db := databasetest.MySQL(t)
+	put(t, db, "locked", 5)
+	release := lockProduct(t, db, "locked")
+	go func() {
+		eventually(t, "the other rows are taken", func() bool { return len(levelsOf(t, db, "a", "b")) == 2 })
+		release()
+	}()
+	report := imported(t, db, inventory.Import{Add: true}, header+"a,,1\nlocked,,9\nb,,2\nlocked,,-1\n")
+	if report.Taken != 4 || report.Net != 11 {
+		t.Errorf("got %+v, want all taken", report)
+	}
+	wantLevel(t, db, "locked", inventory.Level{OnHand: 13})
+}
+
+// sell reserves and then commits or rolls back single units until stop is closed, and returns how many it sold.
+func sell(t *testing.T, db *database.DB, stop <-chan struct{}, seller string, productIDs []string) (sold map[string]int64) {
+	sold = map[string]int64{}
+	m := inventory.New(db)
+	for i := 0; ; i++ {
+		select {
+		case <-stop:
+			return sold
+		default:
+		}
+		product, id := productIDs[i%len(productIDs)], name(seller, i)
+		switch err := reserveOne(t, db, m, id, product); {
+		case errors.Is(err, inventory.ErrNotEnough):
+			continue
+		case err != nil:
+			t.Errorf("reserve while importing: %v", err)
+			return sold
+		}
+		end := m.Commit
+		if i%3 == 0 {
+			end = m.Rollback
+		} else {
+			sold[product]++
+		}
+		err := db.Transact(t.Context(), func(tx *database.Tx) error {
+			return end(t.Context(), tx, []inventory.Reservation{reservation(id, product, 1)})
+		}, nil)
+		if err != nil {
+			t.Errorf("settle while importing: %v", err)
+		}
+	}
+}
+
+func TestImportWhileTheServerSellsKeepsTheBooks(t *testing.T) {
+	t.Parallel()
+	testBooks := func(t *testing.T, server, other *database.DB) {
+		var products []string
+		for i := range 8 {
+			products = append(products, name("p", i))
+			put(t, server, products[i], 3)
+		}
+		stop := make(chan struct{})
+		sales := make([]map[string]int64, 3)
+		var sellers, watch sync.WaitGroup
+		for i := range sales {
+			sellers.Go(func() { sales[i] = sell(t, server, stop, name("seller", i, "-"), products) })
+		}
+		watch.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				for id, level := range levelsOf(t, server, products...) {
+					if level.OnHand < level.Held {
+						t.Errorf("%s: on hand is %d, held are %d", id, level.OnHand, level.Held)
+						return
+					}
+				}
+			}
+		})
+		var net int64
+		bad := 0
+		importer := inventory.New(other)
+		for round := range 12 {
+			var file strings.Builder
+			file.WriteString(header)
+			for row := range 400 {
+				fmt.Fprintf(&file, "%s,,%d\n", products[row%len(products)], (row+round)%5-1) // -1 to 3
+			}
+			report, err := importer.Import(t.Context(), strings.NewReader(file.String()), inventory.Import{Add: round%2 == 0})
+			if err != nil {
+				t.Errorf("import: %v", err)
+				break
+			}
+			net += report.Net
+			bad += report.Bad
+		}
+		close(stop)
+		sellers.Wait()
+		watch.Wait()
+		onHand, sold := int64(0), int64(0)
+		for id, level := range levelsOf(t, server, products...) {
+			onHand += level.OnHand
+			if level.Held != 0 {
+				t.Errorf("%s: %d are still held", id, level.Held)
+			}
+		}
+		for _, seller := range sales {
+			for _, units := range seller {
+				sold += units
+			}
+		}
+		if initial := int64(3 * len(products)); initial+net != onHand+sold {
+			t.Errorf("initial %d + imported %d = %d, on hand %d + sold %d = %d",
+				initial, net, initial+net, onHand, sold, onHand+sold)
+		}
+		if sold == 0 || bad == 0 {
+			t.Errorf("sold %d, %d bad rows: the two did not meet", sold, bad)
+		}
+	}
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		testBooks(t, databasetest.Open(t, database.Config{DataDir: dir, Serve: true}),
+			databasetest.Open(t, database.Config{DataDir: dir}))
+	})
+	t.Run("mysql", func(t *testing.T) {
+		t.Parallel()
+		first, second := twoInstances(t)
+		testBooks(t, first, second)
+	})
+}
+
+func TestTwoImportsThatCreateTheSameProductsBothCount(t *testing.T) {
+	t.Parallel()
+	first, second := twoInstances(t)
+	var wg sync.WaitGroup
+	for _, db := range []*database.DB{first, second} {
+		wg.Go(func() {
+			report, err := inventory.New(db).Import(t.Context(), strings.NewReader(lines(600, 2)), inventory.Import{Add: true})
+			if err != nil || report.Net != 1200 || report.Bad != 0 {
+				t.Errorf("import: %v, %+v", err, report)
+			}
+		})
+	}
+	wg.Wait()
+	for _, p := range listed(t, first, inventory.Filter{}) {
+		if p.OnHand != 4 {
+			t.Fatalf("%s: on hand is %d, want 4", p.ID, p.OnHand)
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package inventory_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"cartwheel/database"
+	"cartwheel/database/databasetest"
+	"cartwheel/inventory"
+)
+
+func TestMain(m *testing.M) { os.Exit(databasetest.Main(m)) }
+
+// transact runs work in a transaction that must succeed.
+func transact(t *testing.T, db *database.DB, work func(*database.Tx) error) {
+	t.Helper()
+	if err := db.Transact(t.Context(), work, nil); err != nil {
+		t.Fatalf("transaction: %v", err)
+	}
+}
+
+// execute runs one statement, as a person with an SQL prompt may.
+func execute(t *testing.T, db *database.DB, statement string, args ...any) {
+	t.Helper()
+	transact(t, db, func(tx *database.Tx) error {
+		_, err := tx.Exec(t.Context(), statement, args...)
+		return err
+	})
+}
+
+// put stores a product; onHand may be nil for NULL.
+func put(t *testing.T, db *database.DB, productID string, onHand any) {
+	t.Helper()
+	execute(t, db, "INSERT INTO product_details (product_id, product_name, quantity) VALUES (?, ?, ?)", productID, "", onHand)
+}
+
+// hold stores a hold of one line.
+func hold(t *testing.T, db *database.DB, checkoutID, productID string, quantity int64) {
+	t.Helper()
+	transact(t, db, func(tx *database.Tx) error {
+		return inventory.New(db).Reserve(t.Context(), tx, []inventory.Reservation{reservation(checkoutID, productID, quantity)})
+	})
+}
+
+func reservation(checkoutID, productID string, quantity int64) inventory.Reservation {
+	return inventory.Reservation{CheckoutID: checkoutID, Lines: []inventory.Line{{ProductID: productID, Quantity: quantity}}}
+}
+
+// levelsOf returns what is stored of products; those that do not exist are left out.
+func levelsOf(t *testing.T, db *database.DB, productIDs ...string) map[string]inventory.Level {
+	t.Helper()
+	levels := map[string]inventory.Level{}
+	err := db.Read(t.Context(), func(tx *database.Tx) error {
+		stock, err := inventory.New(db).Check(t.Context(), tx, productIDs)
+		for _, id := range productIDs {
+			if level, ok := stock.Level(id); ok {
+				levels[id] = level
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatalf("check: %v", err)
+	}
+	return levels
+}
+
+func wantLevel(t *testing.T, db *database.DB, productID string, want inventory.Level) {
+	t.Helper()
+	if got, ok := levelsOf(t, db, productID)[productID]; !ok || got != want {
+		t.Errorf("stock of %s: got %+v (there: %v), want %+v", productID, got, ok, want)
+	}
+}
+
+// twoInstances opens one fresh MySQL database twice, as two instances do.
+func twoInstances(t *testing.T) (first, second *database.DB) {
+	t.Helper()
+	cfg := database.Config{MySQLDSN: databasetest.MySQLDSN(t)}
+	return databasetest.Open(t, cfg), databasetest.Open(t, cfg)
+}
+
+// lockProduct keeps a product's row locked until release is called.
+func lockProduct(t *testing.T, db *database.DB, productID string) (release func()) {
+	t.Helper()
+	locked, opened, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- db.Transact(context.Background(), func(tx *database.Tx) error {
+			var ids []string
+			err := tx.Select(context.Background(), &ids,
+				"SELECT product_id FROM product_details WHERE product_id = ?"+tx.ForUpdate(), productID)
+			close(locked)
+			<-opened
+			return err
+		}, nil)
+	}()
+	select {
+	case <-locked:
+	case err := <-done:
+		t.Fatalf("lock %s: %v", productID, err)
+	}
+	released := false
+	release = func() {
+		if released {
+			return
+		}
+		released = true
+		close(opened)
+		if err := <-done; err != nil {
+			t.Errorf("the transaction that kept %s locked: %v", productID, err)
+		}
+	}
+	t.Cleanup(release)
+	return release
+}
+
+// eventually waits until what is asked for is so.
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(2 * time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.After(20 * time.Second)
+	for !so() {
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+func name(parts ...any) string { return fmt.Sprint(parts...) }

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -51,7 +52,7 @@ func (c *auditCommand) Run(ctx context.Context, console Console) error {
 
 func (c *auditCommand) askGateway(ctx context.Context, db *database.DB, verdict *checkout.Verdict) error {
 	if strings.HasPrefix(c.PaymentURL, "sandbox:") {
-		return fmt.Errorf("--gateway: the sandbox keeps no books to compare with; --payment-url names a gateway that does")
+		return errors.New("--gateway: the sandbox keeps no books to compare with; --payment-url names a gateway that does")
 	}
 	gateway, err := payment.Open(c.PaymentURL, payment.Options{Timeout: c.PaymentTimeout, Secret: c.PaymentSecret})
 	if err != nil {

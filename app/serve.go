@@ -128,7 +128,7 @@ func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, 
 		CORSOrigins:    c.CORSOrigins,
 		Log:            log,
 	}, r.carts, r)
-	listener, err := net.Listen("tcp", c.Listen)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return r, fmt.Errorf("--listen: %w (choose another address, or stop what has this one)", err)
 	}

@@ -110,9 +110,9 @@ func TestManyCartsAreLockedInSeveralStatements(t *testing.T) {
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		var clients []string
 		var lines []cart.ClientLine
-		for i := range database.ChunkRows + 50 {
+		for i := range 2*database.ChunkRows + 50 {
 			clients = append(clients, fmt.Sprintf("c%04d", i))
-			for n := range 7 { // 2142 in all: the last carts are too many
+			for n := range 7 { // 3934 in all: too many from the second statement on
 				lines = append(lines, clientLine(clients[i], product(n), 1))
 			}
 		}

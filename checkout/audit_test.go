@@ -174,7 +174,7 @@ func TestAnAuditFindsEachBreach(t *testing.T) {
 		},
 		{
 			name: "a settled checkout with holds",
-			spoil: func(s *shop, id string) {
+			spoil: func(s *shop, _ string) {
 				s.exec("INSERT INTO checkout_journal (checkout_id, client_id, state, epoch, items, created_at, updated_at)" +
 					" VALUES ('settled', 'bob', 'rolled_back', 1, '[]', '2000-01-01', '2000-01-01')")
 				s.exec("INSERT INTO reserve_purchase (reserve_id, product_id, quantity) VALUES ('settled:1', 'pen', 1)")

@@ -65,14 +65,6 @@ func (l *ledger) captures() (n int) {
 	return n
 }
 
-// voids is how often a void was asked for, in all.
-func (l *ledger) voids() (n int) {
-	for _, a := range l.all() {
-		n += a.voids
-	}
-	return n
-}
-
 // A charge is a way to answer a charge.
 type charge func(context.Context, payment.Order) (payment.Result, error)
 

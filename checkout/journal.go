@@ -43,6 +43,9 @@ const (
 	reasonRefunded = "refunded"
 )
 
+// stockLowered is why a paid checkout is refunded.
+const stockLowered = reasonRefunded + ": the stock was lowered while the payment was under way"
+
 // maxReason is the most characters of a reason that the journal keeps.
 const maxReason = 500
 

@@ -197,8 +197,7 @@ func (m *Manager) refund(ctx context.Context, o *ownership) (settled, error) {
 			m.trouble.warn(m.log, "a refund was not answered", "checkout", o.id, "error", err)
 			continue
 		}
-		reason := reasonOf(reasonRefunded, "the stock was lowered while the payment was under way")
-		return m.finish(ctx, o, verdict{reason: reason})
+		return m.finish(ctx, o, verdict{reason: stockLowered})
 	}
 	return settled{}, ctx.Err()
 }

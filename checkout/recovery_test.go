@@ -72,6 +72,31 @@ func TestRecoveryCommitsWhatProvesCharged(t *testing.T) {
 	})
 }
 
+func TestALockedJournalRowHoldsUpItsOwnRecoveryAlone(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, databasetest.MySQL(t))
+	const open = 5
+	s.stock("book", open)
+	old := s.open(settings{idle: true})
+	paused := old.till.pause()
+	for i := range open {
+		client := fmt.Sprint("client-", i)
+		s.add(client, "book", 1)
+		old.begin(client)
+	}
+	paused.await(t, open)
+	s.expireLeases()
+	locked := s.entry("client-0").CheckoutID
+	unlock := s.lockRows(t, "SELECT * FROM checkout_journal WHERE checkout_id = '"+locked+"'")
+	s.open(settings{})
+	eventually(t, "all but the locked one are settled", func() bool { return s.inFlight() == 1 })
+	want(t, "the locked one", s.entry("client-0").State, checkout.Reserved)
+	unlock()
+	s.quiet()
+	old.start()
+	paused.open(s.ledger.approve)
+}
+
 // lateOwner is an owner whose lease another instance has taken over, and has not finished yet.
 type lateOwner struct {
 	*instance

@@ -260,11 +260,11 @@ func (b *settleBatch) move(ctx context.Context, tx *database.Tx) error {
 	for _, i := range b.live {
 		job := b.jobs[i]
 		t := transition{from: job.owned.state, to: b.to[i], epoch: job.owned.epoch}
-		switch t.to {
-		case RolledBack:
+		if t.to == RolledBack {
 			t.reason = job.reason
-		case Refunding:
-			t.reason = reasonOf(reasonRefunded, "the stock was lowered while the payment was under way")
+		}
+		if t.to == Refunding {
+			t.reason = stockLowered
 		}
 		moves[t] = append(moves[t], job.owned.id)
 		b.answers[i].Value = settled{t.to, t.epoch, t.reason}

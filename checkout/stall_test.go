@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
-	"cartwheel/database/databasetest"
 	"cartwheel/queue"
 )
 
@@ -161,10 +159,4 @@ func (s *shop) crash(set settings, clients ...string) *instance {
 	}
 	held.await(s.t, len(clients))
 	return in
-}
-
-// onMySQL runs a test on MySQL alone: what it tells of, the embedded engine does not have.
-func onMySQL(t *testing.T, test func(t *testing.T, s *shop)) {
-	t.Helper()
-	test(t, newShop(t, databasetest.MySQL(t)))
 }

@@ -86,7 +86,9 @@ func openMySQL(ctx context.Context, cfg Config) (*DB, error) {
 		setup:     setup.DB,
 		closers:   []func() error{writes.Close, reads.Close, snapshots.Close, setup.Close},
 	}
-	db.warnIfNotDurable(ctx)
+	if err := db.checkServer(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	return db, nil
 }
 
@@ -289,16 +291,26 @@ func onConnection(ctx context.Context, settings *mysql.Config, statement string)
 	return err
 }
 
-// warnIfNotDurable warns when the server may forget a commit that it answered.
-func (db *DB) warnIfNotDurable(ctx context.Context) {
-	var flush int
-	if err := db.reads.GetContext(ctx, &flush, "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit"); err != nil {
-		db.log.Warn("could not read innodb_flush_log_at_trx_commit", "error", err)
-		return
+// checkServer refuses a server whose settings break what transactions rely on, and warns of one that may forget a
+// commit that it answered.
+func (db *DB) checkServer(ctx context.Context) error {
+	var server struct {
+		Flush    int `db:"flush"`
+		Rollback int `db:"rollback"`
 	}
-	if flush != 1 {
-		db.log.Warn("innodb_flush_log_at_trx_commit is not 1: this server can lose orders that it confirmed, in a power cut or a crash", "value", flush)
+	if err := db.reads.GetContext(ctx, &server, "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit AS flush,"+
+		" @@GLOBAL.innodb_rollback_on_timeout AS `rollback`"); err != nil {
+		db.log.Warn("could not read the server's settings", "error", err)
+		return nil
 	}
+	switch {
+	case server.Rollback != 0:
+		// A row that is asked for and taken must cost its statement alone, not what the transaction did before.
+		return errors.New("innodb_rollback_on_timeout is ON: turn it OFF, which is the default, and restart the database server")
+	case server.Flush != 1:
+		db.log.Warn("innodb_flush_log_at_trx_commit is not 1: this server can lose orders that it confirmed, in a power cut or a crash", "value", server.Flush)
+	}
+	return nil
 }
 
 // pooled hands out connections of a pool.

@@ -397,3 +397,15 @@ func TestOnAServerOfItsOwn(t *testing.T) {
 		execute(t, admin.Setup(), "SET GLOBAL max_connections = 800")
 	})
 }
+
+func TestAServerThatRollsBackMoreThanAStatementIsRefused(t *testing.T) {
+	t.Parallel()
+	server := databasetest.StartServer(t, "--innodb-rollback-on-timeout=ON")
+	db, err := database.Open(t.Context(), database.Config{MySQLDSN: server.TCPDSN("shop")})
+	if err == nil {
+		t.Fatal(errors.Join(errors.New("it was opened"), db.Close()))
+	}
+	if !strings.Contains(err.Error(), "innodb_rollback_on_timeout is ON") {
+		t.Errorf("got %v, want the setting's name", err)
+	}
+}

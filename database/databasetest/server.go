@@ -85,6 +85,7 @@ type Server struct {
 	binary, installer string
 	dir               string
 	port              int // 0: no TCP
+	options           []string
 	process           *exec.Cmd
 	exited            chan struct{} // closed once the process is gone
 	watchdog          *exec.Cmd
@@ -92,12 +93,13 @@ type Server struct {
 }
 
 // StartServer starts a server that belongs to the test alone, reachable by socket and TCP: for tests that kill it,
-// or put something between. It is stopped and removed after the test. Without MariaDB the test is skipped, or fails
-// where CI is set.
-func StartServer(t testing.TB) *Server {
+// or put something between. options are mariadbd's, such as "--innodb-rollback-on-timeout=ON". It is stopped and removed
+// after the test. Without MariaDB the test is skipped, or fails where CI is set.
+func StartServer(t testing.TB, options ...string) *Server {
 	t.Helper()
 	s, err := newServer(true)
 	giveUpOn(t, err)
+	s.options = options
 	t.Cleanup(s.remove)
 	s.Start(t)
 	return s
@@ -235,6 +237,7 @@ func (s *Server) start() error {
 	} else {
 		settings = append(settings, "--bind-address=127.0.0.1", "--port="+strconv.Itoa(s.port))
 	}
+	settings = append(settings, s.options...)
 	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

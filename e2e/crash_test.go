@@ -96,18 +96,28 @@ func TestAnInstanceThatWasStoppedPastItsLeaseChangesNothing(t *testing.T) {
 	t.Parallel()
 	s := mysqlStore(t)
 	till := openTill(t)
-	times := []string{"--payment-timeout", "1s", "--checkout-lease", "3s"}
-	paused := start(t, s, append(times, "--payment-url", slow(t, till, 800*time.Millisecond))...)
+	times := []string{"--payment-timeout", "4s", "--checkout-lease", "6s"}
+	arrived := make(chan struct{}, 1)
+	gateway := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		till.ServeHTTP(httptest.NewRecorder(), r) // the money is taken, and the answer comes too late
+		arrived <- struct{}{}
+		<-r.Context().Done()
+	}))
+	t.Cleanup(gateway.Close)
+	paused := start(t, s, append(times, "--payment-url", gateway.URL)...)
 	start(t, s, append(times, "--payment-url", till.url)...)
 	s.stock(t, map[string]int{"lamp": 10})
 	paused.want(t, 200, addition("ann", "lamp", 1))
 	answer := make(chan reply, 1)
 	go func() { answer <- paused.send(context.Background(), purchase("ann")) }()
-	eventually(t, 5*time.Second, "the checkout is in flight", func() bool { return s.books(t).open() == 1 })
+	<-arrived
 	paused.signal(syscall.SIGSTOP)
-	// Its charge goes through; the other instance asks, learns that it did, and commits.
-	eventually(t, 6*time.Second, "the other instance has settled it", func() bool { return s.books(t).open() == 0 })
+	// The other instance asks, learns that it did, and commits.
+	eventually(t, 9*time.Second, "the other instance has settled it", func() bool { return s.books(t).open() == 0 })
 	settled := s.books(t).checkouts[0]
+	if settled.Epoch != 2 {
+		t.Errorf("it was settled under epoch %d, want the other instance's: 2", settled.Epoch)
+	}
 	paused.signal(syscall.SIGCONT)
 	if got := <-answer; got.Code != 200 {
 		t.Errorf("the caller got %v, want what the journal says: 200", got)

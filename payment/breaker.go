@@ -17,11 +17,12 @@ const (
 	breakerWindow = 10 * time.Second
 	breakerBucket = time.Second
 
-	// The breaker opens when this many checkouts have failed in the window and none was answered in between:
-	// an outage. It counts checkouts, not calls: one that the gateway cannot digest is asked about without end.
+	// The breaker opens after this many failures in a row, all of them in the window: an outage.
 	breakerConsecutive = 10
-	// It also opens when half or more of at least this many results in the window are failures. Here too
-	// a checkout fails once in a window, however often it is asked about.
+	// It also opens when half or more of at least this many results in the window are failures.
+	//
+	// For both, a checkout fails once in a window. One that the gateway cannot digest is asked about without
+	// end, and must not stop the shop.
 	breakerMinimum = 20
 
 	// promiseLasts is how long the probe is kept for the one caller whom Available told to go on: enough for
@@ -53,11 +54,10 @@ type breaker struct {
 	// generation counts the changes of state: what began before a change says nothing about the time after.
 	generation uint64
 
-	// Closed. Both hold the time of a failure for each checkout.
-	run     map[string]time.Time // the last one; since the last answer and in the window
-	counted map[string]time.Time // the last one that went into the share of failures
+	// Closed: when a failure of each checkout was last counted.
+	counted map[string]time.Time
 
-	// Half-open.
+	// Half-open:
 	probes        int                 // under way
 	promisedUntil time.Time           // to one caller of available that has not charged yet
 	nextRepeat    time.Time           // when a checkout in probed may pass again
@@ -67,7 +67,6 @@ type breaker struct {
 func newBreaker(name string, openFor time.Duration, log *slog.Logger, changed func(state string)) *breaker {
 	b := &breaker{
 		openFor: openFor,
-		run:     make(map[string]time.Time),
 		counted: make(map[string]time.Time),
 		probed:  make(map[string]struct{}),
 	}
@@ -79,7 +78,7 @@ func newBreaker(name string, openFor time.Duration, log *slog.Logger, changed fu
 		Timeout:      openFor,
 		ReadyToTrip: func(counts gobreaker.Counts) bool {
 			results := counts.TotalFailures + counts.TotalSuccesses
-			return len(b.run) >= breakerConsecutive ||
+			return counts.ConsecutiveFailures >= breakerConsecutive ||
 				results >= breakerMinimum && counts.TotalFailures*2 >= results
 		},
 		OnStateChange: func(_ string, from, to gobreaker.State) {
@@ -101,9 +100,8 @@ func newBreaker(name string, openFor time.Duration, log *slog.Logger, changed fu
 // reset forgets what was only true of the state before.
 func (b *breaker) reset(to gobreaker.State) {
 	b.generation++
-	clear(b.run)
 	clear(b.counted)
-	b.probes, b.promisedUntil, b.nextRepeat = 0, time.Time{}, time.Time{}
+	b.probes, b.promisedUntil = 0, time.Time{}
 	if to == gobreaker.StateClosed {
 		clear(b.probed)
 	}
@@ -114,7 +112,7 @@ func (b *breaker) reset(to gobreaker.State) {
 func (b *breaker) enter(checkoutID string, charge bool) (leave func(error), err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	counts := true // whether its failure does
+	counts := true // whether a failure does
 	switch b.steps.State() {
 	case gobreaker.StateClosed:
 	case gobreaker.StateOpen:
@@ -126,9 +124,9 @@ func (b *breaker) enter(checkoutID string, charge bool) (leave func(error), err 
 		case charge && now.Before(b.promisedUntil):
 			b.promisedUntil = time.Time{}
 			b.probes++
-		case repeat && !charge && now.Before(b.nextRepeat), (charge || !repeat) && b.probes > 0:
+		case repeat && now.Before(b.nextRepeat), !repeat && b.probes > 0:
 			return nil, unavailable(gobreaker.ErrTooManyRequests)
-		case repeat && !charge:
+		case repeat:
 			b.nextRepeat = now.Add(b.openFor)
 			counts = false
 		default:
@@ -157,9 +155,8 @@ func (b *breaker) end(checkoutID string, counts bool, result error) {
 	case errors.Is(result, errCallerLeft):
 		return
 	case result == nil:
-		clear(b.run)
 	case closed:
-		if !b.failed(checkoutID) {
+		if !b.news(checkoutID) {
 			return
 		}
 	case !counts:
@@ -175,14 +172,12 @@ func (b *breaker) end(checkoutID string, counts bool, result error) {
 	}
 }
 
-// failed notes a checkout's failure while the breaker is closed, and reports whether it is news.
-func (b *breaker) failed(checkoutID string) bool {
+// news reports whether a failure of the checkout is to be counted, and notes that it is.
+func (b *breaker) news(checkoutID string) bool {
 	now := time.Now()
 	old := func(_ string, at time.Time) bool { return now.Sub(at) >= breakerWindow }
-	maps.DeleteFunc(b.run, old) // never more than breakerConsecutive, which open the breaker
-	b.run[checkoutID] = now
 	if at, ok := b.counted[checkoutID]; ok && !old(checkoutID, at) {
-		return len(b.run) >= breakerConsecutive // all of them may be repeats
+		return false
 	}
 	if len(b.counted) >= maxRemembered {
 		maps.DeleteFunc(b.counted, old)

@@ -356,7 +356,7 @@ func insist(ctx context.Context, gateway *HTTPGateway, call, id string) {
 	const lease, sweep = 15 * time.Second, 500 * time.Millisecond
 	for ctx.Err() == nil {
 		until := time.Now().Add(lease)
-		for longest := 50 * time.Millisecond; time.Now().Before(until); longest = min(2*longest, 2*time.Second) {
+		for longest := 50 * time.Millisecond; ctx.Err() == nil && time.Now().Before(until); longest = min(2*longest, 2*time.Second) {
 			if _, err := ask(ctx, gateway, call, id); err == nil {
 				return
 			}
@@ -450,19 +450,25 @@ func TestACheckoutThatTheGatewayCannotDigestDoesNotProlongAnOutage(t *testing.T)
 		ctx, cancel := context.WithCancel(t.Context())
 		var group sync.WaitGroup
 		down.Store(true)
+		trip(t, gateway)
 		for i := range 5 {
 			group.Go(func() { insist(ctx, gateway, "void", fmt.Sprint("poison", i)) })
 		}
-		trip(t, gateway)
 		pause(ctx, time.Minute)
 		down.Store(false)
 		back := len(changes())
-		<-time.After(gateway.tuning.openFor + 1)
 
 		// Nobody buys for a while, so that the ill checkouts have the breaker for themselves.
+		before := transport.attempts.Load()
 		pause(ctx, time.Minute)
+		if got, want := transport.attempts.Load()-before, int64(3*time.Minute/gateway.tuning.openFor); got > want+3 {
+			t.Errorf("repeats of what failed already made %d attempts in a minute, want %d", got, want)
+		}
 		if got := changes()[back:]; len(got) > 1 {
 			t.Errorf("repeats of what failed already changed the breaker: %v", got)
+		}
+		if got := gateway.breaker.probes; got != 0 {
+			t.Errorf("%d probes are under way, though only repeats have been", got)
 		}
 		got := visit(ctx, gateway, time.Minute)
 		if want := (visits{customers: got.customers}); got != want {
@@ -507,6 +513,9 @@ func TestVoidsAloneCloseTheBreakerThoughOneOfThemIsNeverAnswered(t *testing.T) {
 				}
 				if err := gateway.Available(); err != nil {
 					t.Errorf("Available = %v", err)
+				}
+				if got := len(gateway.breaker.probed); got > 0 {
+					t.Errorf("closed, the breaker holds the outage against %d checkouts", got)
 				}
 				cancel()
 				group.Wait()
@@ -563,6 +572,7 @@ func TestCheckoutsThatFailOverAndOverOpenTheBreakerWhenThereAreEnough(t *testing
 			group.Go(func() { insist(ctx, gateway, "void", fmt.Sprint("poison", i)) })
 			pause(ctx, 2*breakerWindow)
 		}
+		pause(ctx, 20*breakerWindow) // none of them fails quite as often as the window is long
 		if len(gateway.breaker.probed) == 0 {
 			t.Errorf("the breaker never opened, with %d failing checkouts", breakerConsecutive)
 		}
@@ -729,6 +739,58 @@ func TestAProbeThatIsUnderWayWhenTheBreakerOpensLeavesTheNextTimeAlone(t *testin
 	})
 }
 
+func TestAPlaceIsForOneCharge(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gateway, transport, down, _ := breaking(t)
+		down.Store(true)
+		trip(t, gateway)
+		<-time.After(gateway.tuning.openFor + 1)
+		transport.answer = func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}
+		if err := gateway.Available(); err != nil {
+			t.Fatalf("Available = %v, want the place", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() { _, _ = gateway.Charge(ctx, order("promised")) })
+		synctest.Wait()
+		if _, err := gateway.Charge(t.Context(), order("another")); !errors.Is(err, ErrNotSent) {
+			t.Errorf("another charge = %v, want ErrNotSent", err)
+		}
+		cancel()
+		group.Wait()
+		if err := gateway.Available(); err != nil {
+			t.Errorf("Available = %v after the probe's caller left, want the place", err)
+		}
+	})
+}
+
+func TestASecondOutageOpensTheBreakerLikeTheFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gateway, _, down, changes := breaking(t)
+		for range 2 {
+			down.Store(true)
+			trip(t, gateway)
+			<-time.After(gateway.tuning.openFor + 1)
+			_, err := gateway.Void(t.Context(), "1")
+			mustBeUnknown(t, "Void", Result{}, err)
+			down.Store(false)
+			<-time.After(gateway.tuning.openFor + 1)
+			if _, err := gateway.Void(t.Context(), "1"); err != nil {
+				t.Errorf("Void = %v once the gateway is back", err)
+			}
+		}
+		once := []string{"open", "half-open", "open", "half-open", "closed"}
+		if diff := cmp.Diff(slices.Concat(once, once), changes()); diff != "" {
+			t.Errorf("changes (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestTheBreakerRemembersABoundedNumberOfCheckouts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -754,11 +816,16 @@ func TestTheBreakerRemembersABoundedNumberOfCheckouts(t *testing.T) {
 		if got := len(b.counted); got != 1 {
 			t.Errorf("a window later it remembers %d checkouts, want the last", got)
 		}
+		for i := range maxRemembered {
+			call(fmt.Sprint(i), false, errGatewayFailed)
+			call("healthy", true, nil)
+			call("healthy", true, nil)
+		}
 		for i := range breakerConsecutive {
-			if b.open() {
-				break
-			}
-			call(fmt.Sprint(i), true, errGatewayFailed)
+			call(fmt.Sprint("new-", i), false, errGatewayFailed)
+		}
+		if !b.open() {
+			t.Error("it overlooks failures because it remembers too many")
 		}
 		for i := range 3 * maxRemembered {
 			<-time.After(gateway.tuning.openFor + 1)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -139,17 +140,17 @@ func TestCheckoutsThatCrossDoNotDeadlock(t *testing.T) {
 	}
 	for round := range 3 {
 		s.addCrossing(round)
-		var calls []*call
+		var buying sync.WaitGroup
 		for c := range crossingClients {
-			calls = append(calls, ins[c%len(ins)].begin(fmt.Sprint("client-", c)))
+			buying.Go(func() {
+				outcome := error(nil)
+				if c%len(ins) == 1 {
+					outcome = checkout.ErrDeclined
+				}
+				wantErr(t, ins[c%len(ins)].buyPatiently(fmt.Sprint("client-", c)), outcome)
+			})
 		}
-		for c, call := range calls {
-			if c%len(ins) == 1 {
-				wantErr(t, call.end(), checkout.ErrDeclined)
-			} else {
-				wantErr(t, call.end(), nil)
-			}
-		}
+		buying.Wait()
 	}
 	want(t, "transactions that ran again", count.Load(), 0)
 }

@@ -146,7 +146,7 @@ type till struct {
 	onCharge    charge                                                // nil: the ledger's; under mu
 	onVoid      func(context.Context, string) (payment.Result, error) // likewise
 	onRefund    func(context.Context, string) error                   // likewise
-	unavailable error                                                 // under mu
+	onAvailable func() error                                          // likewise
 	gates       []*gate                                               // under mu
 
 	charged, voided, refunded atomic.Int64 // calls that came
@@ -189,8 +189,12 @@ func (g *till) Refund(ctx context.Context, id string) error {
 
 func (g *till) Available() error {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.unavailable
+	answer := g.onAvailable
+	g.mu.Unlock()
+	if answer == nil {
+		return nil
+	}
+	return answer()
 }
 
 // charges sets how charges are answered from now on.
@@ -217,12 +221,15 @@ func (g *till) refunds(answer func(context.Context, string) error) *till {
 	return g
 }
 
-// refuse makes the till unavailable, or available again.
-func (g *till) refuse(err error) {
+// available sets how the till says whether it is; nil: it is.
+func (g *till) available(answer func() error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.unavailable = err
+	g.onAvailable = answer
 }
+
+// refuse makes the till unavailable.
+func (g *till) refuse(err error) { g.available(func() error { return err }) }
 
 // away makes the till answer nothing from now on.
 func (g *till) away() *till {

@@ -2,6 +2,7 @@ package checkout_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,7 +91,11 @@ func TestSettlesAreNotRefused(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 100)
-		in := s.open(settings{Config: checkout.Config{QueueCapacity: 64, InFlight: 64, BatchSize: 1}})
+		refused := atomic.Int64{}
+		in := s.open(settings{Config: checkout.Config{
+			QueueCapacity: 64, InFlight: 64, BatchSize: 1,
+			ObserveSettle: queue.Observer{Refused: func(error) { refused.Add(1) }},
+		}})
 		held := in.till.hold()
 		var calls []*call
 		for i := range 64 {
@@ -102,5 +107,6 @@ func TestSettlesAreNotRefused(t *testing.T) {
 		held.open(s.ledger.approve)
 		allSold(t, calls)
 		want(t, "on hand", s.onHand("book"), 36)
+		want(t, "settles refused", refused.Load(), 0)
 	})
 }

@@ -38,6 +38,14 @@ func (b batches) waitedInVain(t tester) {
 	}
 }
 
+// doesNotWait checks that the next batch, which meets a lock that is known, does not wait for it.
+func (b batches) doesNotWait(t tester) {
+	t.Helper()
+	if took := b.await(t).Took; took >= lockWait {
+		t.Errorf("another try of a settle took %v, want less than %v", took, lockWait)
+	}
+}
+
 func TestALockedProductHoldsUpItsOwnCheckoutsAlone(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, databasetest.MySQL(t))
@@ -114,6 +122,7 @@ func TestASettleWaitsForALockedProduct(t *testing.T) {
 	held.open(s.ledger.approve)
 	wantErr(t, bob.end(), nil)
 	done.waitedInVain(t)
+	done.doesNotWait(t)
 	if !ada.waits() {
 		t.Errorf("answered %v while its product was locked", ada.err)
 	}
@@ -148,6 +157,7 @@ func TestALockedCartHoldsUpItsOwnCheckoutsAlone(t *testing.T) {
 	}
 	held.open(s.ledger.decline("no")) // what is put back meets the lock as well
 	done.waitedInVain(t)
+	done.doesNotWait(t)
 	reserving.waitedInVain(t)
 	reserving.forget()
 	bob := in.begin("bob")

@@ -47,6 +47,29 @@ func TestAPaymentThatTakesTooLongIsVoided(t *testing.T) {
 	})
 }
 
+func TestAPaymentIsWaitedForNoLongerThanTheLease(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 5)
+		s.add("ada", "book", 2)
+		const lease = 10 * time.Second
+		in := s.open(settings{Config: checkout.Config{Lease: lease}})
+		in.till.charges(func(ctx context.Context, _ payment.Order) (payment.Result, error) {
+			if end, ok := ctx.Deadline(); !ok || time.Until(end) > lease {
+				t.Errorf("the charge may take until %v, the lease is %v", end, lease)
+			}
+			return payment.Result{}, errLost
+		})
+		in.till.voids(func(ctx context.Context, id string) (payment.Result, error) {
+			if end, ok := ctx.Deadline(); !ok || time.Until(end) > lease {
+				t.Errorf("the void may take until %v, the lease is %v", end, lease)
+			}
+			return s.ledger.void(ctx, id)
+		})
+		wantErr(t, in.buy("ada"), checkout.ErrVoided)
+	})
+}
+
 func TestAnUnknownPaymentThatProvesChargedIsASale(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
@@ -162,7 +185,7 @@ func TestNothingIsBegunWhileTheGatewayIsUnavailable(t *testing.T) {
 		want(t, "ada's cart", s.inCart("ada"), "book×2")
 		now, _ := in.InFlight()
 		want(t, "in flight", now, 0)
-		in.till.refuse(nil)
+		in.till.available(nil)
 		wantErr(t, in.buy("ada"), nil)
 	})
 }

@@ -205,11 +205,15 @@ func TestSweepersClaimEachCheckoutOnce(t *testing.T) {
 		instances = append(instances, s.open(settings{idle: true}))
 	}
 	s.expireLeases()
+	entries := s.entries(checkout.Filter{})
+	unlock := s.lockRows(t, "SELECT * FROM checkout_journal WHERE checkout_id = ?", entries[len(entries)-1].CheckoutID)
 	var starting sync.WaitGroup
 	for _, in := range instances {
 		starting.Go(in.start)
 	}
 	starting.Wait()
+	eventually(t, "all but the locked one are recovered", func() bool { return s.inFlight() == 1 })
+	unlock()
 	s.quiet()
 	for _, e := range s.entries(checkout.Filter{}) {
 		if voids := s.ledger.of(e.CheckoutID).voids; e.Epoch != 2 || voids != 1 {

@@ -34,6 +34,8 @@ type Entry struct {
 	UpdatedAt      time.Time        `db:"updated_at" json:"updatedAt"`
 	// LeaseExpiresAt is until when the checkout is its owner's alone; zero once it is settled.
 	LeaseExpiresAt time.Time `db:"lease_expires_at" json:"leaseExpiresAt,omitzero"`
+
+	damage error // why the lines could not be read: a row that someone else has written
 }
 
 // The reasons that the journal gives for a checkout that was not sold begin with one of these words.

@@ -73,9 +73,16 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 	}); err != nil || len(found) == 0 {
 		return 0, err
 	}
-	ids := make([]string, len(found))
-	for i, entry := range found {
-		ids[i] = entry.CheckoutID
+	ids := make([]string, 0, len(found))
+	for _, entry := range found {
+		if entry.damage != nil { // for a person: it must not keep the others from being recovered
+			m.trouble.warn(m.log, "an open checkout cannot be recovered", "error", entry.damage)
+			continue
+		}
+		ids = append(ids, entry.CheckoutID)
+	}
+	if len(ids) == 0 {
+		return 0, nil
 	}
 	slices.Sort(ids)
 	until := time.Now().Add(m.config.Lease)

@@ -98,6 +98,30 @@ func TestALockedJournalRowHoldsUpItsOwnRecoveryAlone(t *testing.T) {
 	paused.open(s.ledger.approve)
 }
 
+func TestADamagedJournalRowHoldsUpNoOtherRecovery(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 2)
+		old := s.open(settings{idle: true})
+		paused := old.till.pause()
+		for _, client := range []string{"ada", "bob"} {
+			s.add(client, "book", 1)
+			old.begin(client)
+		}
+		paused.await(t, 2)
+		items := s.number("SELECT COUNT(*) FROM checkout_journal WHERE items LIKE '[%'")
+		want(t, "rows with lines", items, 2)
+		s.exec("UPDATE checkout_journal SET items = CONCAT('?', items) WHERE client_id = 'ada'")
+		s.expireLeases()
+		s.open(settings{})
+		eventually(t, "the other one is settled", func() bool { return s.inFlight() == 1 })
+		s.exec("UPDATE checkout_journal SET items = SUBSTR(items, 2) WHERE client_id = 'ada'")
+		s.quiet()
+		old.start()
+		paused.open(s.ledger.approve)
+	})
+}
+
 // lateOwner is an owner whose lease another instance has taken over, and has not finished yet.
 type lateOwner struct {
 	*instance

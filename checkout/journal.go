@@ -35,7 +35,8 @@ type Entry struct {
 	// LeaseExpiresAt is until when the checkout is its owner's alone; zero once it is settled.
 	LeaseExpiresAt time.Time `db:"lease_expires_at" json:"leaseExpiresAt,omitzero"`
 
-	damage error // why the lines could not be read: a row that someone else has written
+	// Damage is why the lines could not be read, in a row that someone else has written; nil otherwise.
+	Damage error `db:"-" json:"-"`
 }
 
 // The reasons that the journal gives for a checkout that was not sold begin with one of these words.

@@ -75,8 +75,8 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 	}
 	ids := make([]string, 0, len(found))
 	for _, entry := range found {
-		if entry.damage != nil { // for a person: it must not keep the others from being recovered
-			m.trouble.warn(m.log, "an open checkout cannot be recovered", "error", entry.damage)
+		if entry.Damage != nil { // for a person: it must not keep the others from being recovered
+			m.trouble.warn(m.log, "an open checkout cannot be recovered", "error", entry.Damage)
 			continue
 		}
 		ids = append(ids, entry.CheckoutID)

@@ -26,7 +26,7 @@ func scanEntry(rows *sql.Rows) (Entry, error) {
 	}
 	e.Reason, e.IdempotencyKey, e.LeaseExpiresAt = reason.String, key.String, lease.Time
 	if err := json.Unmarshal(items, &e.Lines); err != nil {
-		e.damage = fmt.Errorf("checkout %s has items that are no lines: %w", e.CheckoutID, err)
+		e.Damage = fmt.Errorf("checkout %s has items that are no lines: %w", e.CheckoutID, err)
 	}
 	return e, nil
 }

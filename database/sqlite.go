@@ -12,7 +12,8 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/jmoiron/sqlx"
-	_ "modernc.org/sqlite" // the driver
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 const (
@@ -57,10 +58,28 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	db.writer = kept
 	db.closers = []func() error{db.reads.Close, setup.Close, kept.close, writes.Close}
 	// The first connection creates the file and turns its log on; what cannot be written shows here.
-	if err := tryWriting(ctx, writes); err != nil {
+	if err := tryWritingPatiently(ctx, writes); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s cannot be written: %w (is its folder writable, and the disk not full?)", path, err), db.Close())
 	}
 	return db, nil
+}
+
+// tryWritingPatiently is tryWriting until it is not busy: where several processes create the file at once, SQLite does
+// not wait for the one that turns the log on, but fails.
+func tryWritingPatiently(ctx context.Context, db *sqlx.DB) error {
+	began := time.Now()
+	for attempt := 1; ; attempt++ {
+		err := tryWriting(ctx, db)
+		if !isBusy(err) || time.Since(began) > busyTimeout || !pause(ctx, attempt) {
+			return err
+		}
+	}
+}
+
+// isBusy reports whether another connection was in SQLite's way.
+func isBusy(err error) bool {
+	lite, ok := errors.AsType[*sqlite.Error](err)
+	return ok && (lite.Code()&0xff == sqlite3.SQLITE_BUSY || lite.Code()&0xff == sqlite3.SQLITE_LOCKED)
 }
 
 // tryWriting writes and takes it back: a file that may only be read would open, and begin a transaction, just as well.

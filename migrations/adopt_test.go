@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -37,7 +38,13 @@ var oldRows = []string{
 func oldDatabase(t *testing.T, collation string, statements ...string) *database.DB {
 	t.Helper()
 	db := open(t, database.Config{MySQLDSN: databasetest.MySQLDSN(t)})
-	if rows(t, db, "SELECT count(*) FROM information_schema.collations WHERE collation_name = ?", collation)[0] == "0" {
+	// Asked for by use: the catalogue lists some collations without their character set.
+	charset, _, _ := strings.Cut(collation, "_")
+	if _, err := db.Setup().ExecContext(t.Context(), "SELECT _"+charset+" 'a' COLLATE "+collation); err != nil {
+		// MySQL 8's own is the one that the MariaDB in CI lacks; docs/architecture.md says so.
+		if os.Getenv("CI") != "" && collation != "utf8mb4_0900_ai_ci" {
+			t.Fatalf("this server has no %s", collation)
+		}
 		t.Skipf("this server has no %s", collation)
 	}
 	run(t, db, oldTables(collation)...)

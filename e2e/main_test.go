@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	status := databasetest.Main(m)
+	reports.print()
 	_ = os.RemoveAll(dir)
 	os.Exit(status)
 }

@@ -1,0 +1,198 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"cartwheel/checkout"
+)
+
+// A cartLine is a product in somebody's cart.
+type cartLine struct{ client, product string }
+
+// A crowd is many clients who shop at random, at any of the instances that are open, and remember what they were told.
+type crowd struct {
+	c *campaign
+
+	mu      sync.Mutex
+	shops   []*instance        // under mu; whom to ask
+	sure    map[cartLine]int64 // under mu; units whose add was answered Success
+	perhaps map[cartLine]int64 // under mu; units whose add had no answer, or one that does not know
+	bought  map[string]int     // under mu; checkouts that were answered Success, by client
+	unknown map[string]int     // under mu; checkouts without an answer, or Pending, by client
+	codes   map[string]int     // under mu; answers, by path and code; 0 is none
+}
+
+func newCrowd(c *campaign) *crowd {
+	return &crowd{c: c, sure: map[cartLine]int64{}, perhaps: map[cartLine]int64{}, bought: map[string]int{}, unknown: map[string]int{},
+		codes: map[string]int{}}
+}
+
+// visits tells the crowd which instances are open. None: it waits.
+func (c *crowd) visits(shops ...*instance) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shops = shops
+}
+
+func (c *crowd) pick(random *rand.Rand) *instance {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.shops) == 0 {
+		return nil
+	}
+	return c.shops[random.IntN(len(c.shops))]
+}
+
+// ask sends one request to one of the instances, and holds the answer against what every answer must be. The reply has code 0
+// where there was none.
+func (c *crowd) ask(ctx context.Context, random *rand.Rand, r request) reply {
+	shop := c.pick(random)
+	if shop == nil {
+		pause(ctx, 20*time.Millisecond)
+		return reply{Code: 503}
+	}
+	c.c.requests.Add(1)
+	got := shop.send(ctx, r)
+	c.mu.Lock()
+	c.codes[fmt.Sprint(r.path, " ", got.Code)]++
+	c.mu.Unlock()
+	if text := strings.ToLower(got.Body); got.Code == 500 || strings.Contains(text, "deadlock") || strings.Contains(text, "1213") {
+		c.c.breach("%s was answered %v", r.path, got)
+	}
+	return got
+}
+
+// add adds units and remembers what came of it. With a key it repeats the request until the answer is known.
+func (c *crowd) add(ctx context.Context, random *rand.Rand, client, product string, quantity int, key string) reply {
+	line, units := cartLine{client, product}, int64(quantity)
+	got := c.ask(ctx, random, addition(client, product, quantity).withKey(key))
+	for key != "" && !known(got.Code) && ctx.Err() == nil {
+		pause(ctx, 50*time.Millisecond)
+		got = c.ask(ctx, random, addition(client, product, quantity).withKey(key))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case got.Code == 200:
+		c.sure[line] += units
+	case got.Code == 0, got.Code == 504, key != "" && !known(got.Code): // a keyed one that gave up may have been stored by an earlier try
+		c.perhaps[line] += units
+	}
+	return got
+}
+
+// known says whether an answer is an end: everything but no answer, a refusal for now, and "not known".
+func known(code int) bool { return code != 0 && code != 202 && code < 500 }
+
+// buy checks a cart out and remembers what came of it. With a key it repeats the request until the answer is known.
+func (c *crowd) buy(ctx context.Context, random *rand.Rand, client, key string) reply {
+	got := c.ask(ctx, random, purchase(client).withKey(key))
+	for key != "" && !known(got.Code) && ctx.Err() == nil {
+		pause(ctx, 50*time.Millisecond)
+		got = c.ask(ctx, random, purchase(client).withKey(key))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case got.Code == 200:
+		c.bought[client]++
+	case !known(got.Code) && (got.Code != 503 || key != ""):
+		c.unknown[client]++
+	}
+	return got
+}
+
+// shop sends so many clients shopping until ctx ends, and returns how to wait for them. Each adds one to three lines and
+// then checks out, half of them with keys; one in eight is declined by the till.
+func (c *crowd) shop(ctx context.Context, clients int, products ...string) (wait func()) {
+	var all sync.WaitGroup
+	for n := range clients {
+		all.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(n), 7))
+			for round := 0; ctx.Err() == nil; round++ {
+				client := fmt.Sprintf("client-%d-%d", n, round%7) // comes back to its carts
+				if n%8 == 0 {
+					client = "decline-" + client
+				}
+				key := ""
+				if n%2 == 0 {
+					key = fmt.Sprintf("%d-%d", n, round)
+				}
+				for line := range 1 + random.IntN(3) {
+					lineKey := key
+					if key != "" {
+						lineKey = fmt.Sprint(key, "-", line)
+					}
+					if got := c.add(ctx, random, client, products[random.IntN(len(products))], 1+random.IntN(3), lineKey); !known(got.Code) {
+						pause(ctx, 20*time.Millisecond)
+					}
+				}
+				if got := c.buy(ctx, random, client, key); !known(got.Code) {
+					pause(ctx, 20*time.Millisecond)
+				}
+			}
+		})
+	}
+	return all.Wait
+}
+
+// agrees checks promises U and A, line by line, and that who was told Success has bought.
+func (c *crowd) agrees(b books) {
+	c.c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stored := map[cartLine]int64{}
+	for client, lines := range b.carts {
+		for product, units := range lines {
+			stored[cartLine{client, product}] += units
+		}
+	}
+	committed := map[string]int{}
+	for _, e := range b.checkouts {
+		if e.State == checkout.RolledBack {
+			continue
+		}
+		if e.State == checkout.Committed {
+			committed[e.ClientID]++
+		}
+		for _, line := range e.Lines {
+			stored[cartLine{e.ClientID, line.ProductID}] += line.Quantity
+		}
+	}
+	for line, units := range stored {
+		if least, most := c.sure[line], c.sure[line]+c.perhaps[line]; units < least || units > most {
+			c.c.breach("%d units of %s are with client %s, who was told of %d to %d", units, line.product, line.client, least, most)
+		}
+	}
+	for line, least := range c.sure {
+		if _, found := stored[line]; !found && least > 0 {
+			c.c.breach("nothing of %s is with client %s, who was told of %d", line.product, line.client, least)
+		}
+	}
+	for client, n := range committed {
+		if least, most := c.bought[client], c.bought[client]+c.unknown[client]; n < least || n > most {
+			c.c.breach("client %s bought %d times, and was told of %d to %d", client, n, least, most)
+		}
+	}
+	for client, least := range c.bought {
+		if committed[client] < least {
+			c.c.breach("client %s bought %d times, and was told of %d", client, committed[client], least)
+		}
+	}
+	c.c.t.Logf("answers: %v", c.codes)
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

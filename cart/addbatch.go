@@ -68,12 +68,11 @@ func (b *addBatch) run(ctx context.Context, tx *database.Tx) error {
 		return errNothingToWrite
 	}
 	wanted := b.wanted()
-	if !b.lookOnly {
-		if err := upsertLines(ctx, tx, wanted); err != nil {
-			return err
-		}
+	stored, err := b.store(ctx, tx, wanted)
+	if err != nil {
+		return err
 	}
-	refused, err := b.judge(ctx, tx, wanted)
+	refused, err := b.judge(ctx, tx, wanted, stored)
 	if err != nil {
 		return err
 	}
@@ -148,12 +147,16 @@ func (a Addition) line() ClientLine {
 	return ClientLine{a.ClientID, inventory.Line{ProductID: a.ProductID, Quantity: a.Quantity}}
 }
 
-// judge decides the live jobs in turn and returns those that it refused.
-func (b *addBatch) judge(ctx context.Context, tx *database.Tx, wanted []ClientLine) (refused []int, err error) {
-	stored, err := selectLines(ctx, tx, wanted)
-	if err != nil {
-		return nil, err
+// store adds the lines, where that is not left for later, and returns them as they are stored.
+func (b *addBatch) store(ctx context.Context, tx *database.Tx, wanted []ClientLine) (map[lineKey]storedLine, error) {
+	if b.lookOnly {
+		return selectLines(ctx, tx, wanted)
 	}
+	return addLines(ctx, tx, wanted)
+}
+
+// judge decides the live jobs in turn and returns those that it refused.
+func (b *addBatch) judge(ctx context.Context, tx *database.Tx, wanted []ClientLine, stored map[lineKey]storedLine) (refused []int, err error) {
 	products := make([]string, 0, len(wanted))
 	for _, line := range wanted {
 		products = append(products, line.ProductID)

@@ -21,8 +21,9 @@ func selectCarts(ctx context.Context, tx *database.Tx, clientIDs []string, locki
 	if len(clientIDs) == 0 {
 		return nil, nil
 	}
-	args := make([]any, 0, len(clientIDs))
-	for _, id := range clientIDs {
+	padded := database.Pad(clientIDs)
+	args := make([]any, 0, len(padded))
+	for _, id := range padded {
 		args = append(args, id)
 	}
 	upTo := ""
@@ -39,28 +40,59 @@ type storedLine struct {
 	lines    int
 }
 
+// addLines adds to lines, which are sorted, and returns them as they are stored then. It locks them.
+func addLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[lineKey]storedLine, error) {
+	d := tx.Dialect()
+	if !d.Returning() {
+		if err := upsertLines(ctx, tx, lines); err != nil {
+			return nil, err
+		}
+		return selectLines(ctx, tx, lines)
+	}
+	found := make(map[lineKey]storedLine, len(lines))
+	for chunk := range slices.Chunk(lines, database.ChunkRows) {
+		rows := len(database.Pad(chunk))
+		query := upsert(d, rows) + " RETURNING client_id, product_id, quantity, " + countOf("client_cart")
+		if err := scanStored(ctx, tx.Kept(), found, query, upsertArgs(d, chunk, rows)); err != nil {
+			return nil, fmt.Errorf("add to cart lines: %w", err)
+		}
+	}
+	return found, nil
+}
+
 // selectLines returns those of the lines that are stored, all as of one moment.
 func selectLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[lineKey]storedLine, error) {
 	found := make(map[lineKey]storedLine, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
-		err := tx.Each(ctx, func(rows *sql.Rows) error {
-			var key lineKey
-			var quantity sql.NullInt64
-			var stored storedLine
-			if err := rows.Scan(&key.clientID, &key.productID, &quantity, &stored.lines); err != nil {
-				return err
-			}
-			stored.quantity = quantity.Int64
-			found[key] = stored
-			return nil
-		}, "SELECT t.client_id, t.product_id, t.quantity,"+
-			" (SELECT COUNT(*) FROM client_cart n WHERE n.client_id = t.client_id AND n.quantity > 0)"+
-			" FROM "+tx.Dialect().JoinKeys("client_cart", len(chunk), "client_id", "product_id"), lineArgs(chunk)...)
-		if err != nil {
+		padded := database.Pad(chunk)
+		query := "SELECT t.client_id, t.product_id, t.quantity, " + countOf("t") + " FROM " +
+			tx.Dialect().JoinKeys("client_cart", len(padded), "client_id", "product_id")
+		if err := scanStored(ctx, tx.Kept(), found, query, lineArgs(tx.Dialect(), padded)); err != nil {
 			return nil, fmt.Errorf("read cart lines: %w", err)
 		}
 	}
 	return found, nil
+}
+
+// countOf counts the lines of the cart that a row of client_cart, called so, is in.
+func countOf(row string) string {
+	return "(SELECT COUNT(*) FROM client_cart n WHERE n.client_id = " + row + ".client_id AND n.quantity > 0)"
+}
+
+// scanStored reads lines with the number of lines in their carts into found. Where a line comes again, the cart has grown
+// since: the last one counts.
+func scanStored(ctx context.Context, tx *database.Tx, found map[lineKey]storedLine, query string, args []any) error {
+	return tx.Each(ctx, func(rows *sql.Rows) error {
+		var key lineKey
+		var quantity sql.NullInt64
+		var stored storedLine
+		if err := rows.Scan(&key.clientID, &key.productID, &quantity, &stored.lines); err != nil {
+			return err
+		}
+		stored.quantity = quantity.Int64
+		found[key] = stored
+		return nil
+	}, query, args...)
 }
 
 // countLines returns how many lines each client has.
@@ -90,7 +122,7 @@ func countLines(ctx context.Context, tx *database.Tx, clientIDs []string, lockin
 
 func readLines(ctx context.Context, tx *database.Tx, query string, args []any) ([]ClientLine, error) {
 	var lines []ClientLine
-	err := tx.Each(ctx, func(rows *sql.Rows) error {
+	err := tx.Kept().Each(ctx, func(rows *sql.Rows) error {
 		var line ClientLine
 		var quantity sql.NullInt64
 		if err := rows.Scan(&line.ClientID, &line.ProductID, &quantity); err != nil {
@@ -110,18 +142,30 @@ func readLines(ctx context.Context, tx *database.Tx, query string, args []any) (
 // column makes it fail.
 func upsertLines(ctx context.Context, tx *database.Tx, lines []ClientLine) error {
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
-		args := make([]any, 0, 3*len(chunk))
-		for _, line := range chunk {
-			args = append(args, line.ClientID, line.ProductID, line.Quantity)
-		}
-		d := tx.Dialect()
-		if _, err := tx.Exec(ctx, "INSERT INTO client_cart (client_id, product_id, quantity) VALUES "+
-			database.Values(len(chunk), 3)+d.OnConflict("client_id, product_id")+
-			"quantity = COALESCE(client_cart.quantity, 0) + "+d.Incoming("quantity"), args...); err != nil {
+		rows := len(database.Pad(chunk))
+		if _, err := tx.Kept().Exec(ctx, upsert(tx.Dialect(), rows), upsertArgs(tx.Dialect(), chunk, rows)...); err != nil {
 			return fmt.Errorf("add to cart lines: %w", err)
 		}
 	}
 	return nil
+}
+
+func upsert(d database.Dialect, rows int) string {
+	return d.InsertList("client_cart", rows, "quantity", "client_id", "product_id") + d.OnConflict("client_id, product_id") +
+		"quantity = COALESCE(client_cart.quantity, 0) + " + d.Incoming("quantity")
+}
+
+// upsertArgs are the lines as so many rows: the last line again, adding nothing, in those that are left.
+func upsertArgs(d database.Dialect, lines []ClientLine, rows int) []any {
+	args := make([]any, 0, 3*rows)
+	for _, line := range lines {
+		args = append(args, line.ClientID, line.ProductID, line.Quantity)
+	}
+	for len(args) < 3*rows {
+		last := lines[len(lines)-1]
+		args = append(args, last.ClientID, last.ProductID, 0)
+	}
+	return d.List(3, args)
 }
 
 // takeFromLines takes units out of lines, which are locked and sorted.
@@ -138,18 +182,19 @@ func takeFromLines(ctx context.Context, tx *database.Tx, lines []ClientLine) err
 // deleteLines deletes lines, which are sorted.
 func deleteLines(ctx context.Context, tx *database.Tx, lines []ClientLine) error {
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
-		if _, err := tx.Exec(ctx, tx.Dialect().DeleteKeys("client_cart", len(chunk), "client_id", "product_id"),
-			lineArgs(chunk)...); err != nil {
+		padded := database.Pad(chunk)
+		if _, err := tx.Kept().Exec(ctx, tx.Dialect().DeleteKeys("client_cart", len(padded), "client_id", "product_id"),
+			lineArgs(tx.Dialect(), padded)...); err != nil {
 			return fmt.Errorf("take lines out of carts: %w", err)
 		}
 	}
 	return nil
 }
 
-func lineArgs(lines []ClientLine) []any {
+func lineArgs(d database.Dialect, lines []ClientLine) []any {
 	args := make([]any, 0, 2*len(lines))
 	for _, line := range lines {
 		args = append(args, line.ClientID, line.ProductID)
 	}
-	return args
+	return d.List(2, args)
 }

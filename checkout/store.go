@@ -141,10 +141,11 @@ func move(ctx context.Context, tx *database.Tx, t transition, ids []string) (int
 	}
 	moved := 0
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		args := append([]any{t.to, sql.NullString{String: t.reason, Valid: t.reason != ""}, t.from, t.epoch}, anys(chunk)...)
-		n, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET state = ?, reason = ?, lease_expires_at = "+lease+
+		padded := database.Pad(chunk)
+		args := append([]any{t.to, sql.NullString{String: t.reason, Valid: t.reason != ""}, t.from, t.epoch}, anys(padded)...)
+		n, err := tx.Kept().Exec(ctx, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET state = ?, reason = ?, lease_expires_at = "+lease+
 			", updated_at = "+tx.Dialect().Now()+" WHERE state = ? AND epoch = ? AND checkout_id IN "+
-			database.In(len(chunk)), args...)
+			database.In(len(padded)), args...)
 		if err != nil {
 			return moved, fmt.Errorf("move checkouts from %s to %s: %w", t.from, t.to, err)
 		}

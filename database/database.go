@@ -51,6 +51,8 @@ type writer interface {
 	acquire(ctx context.Context) (*session, error)
 	// release takes the connection back; broken ones are closed, never used again.
 	release(s *session, broken bool)
+	// out returns how many are acquired and not released.
+	out() int
 }
 
 // Open opens the engine that cfg names. With a MySQL server it waits for one that is still starting, up to
@@ -83,7 +85,13 @@ func (db *DB) Embedded() bool { return db.dialect.name == sqliteDialect.name }
 func (db *DB) Setup() *sql.DB { return db.setup }
 
 // Stats returns the state of the pool that transactions take their connections from.
-func (db *DB) Stats() sql.DBStats { return db.writes.Stats() }
+func (db *DB) Stats() sql.DBStats {
+	stats := db.writes.Stats()
+	// The writer keeps connections that are free, which the pool below it takes for used.
+	stats.InUse = db.writer.out()
+	stats.Idle = max(0, stats.OpenConnections-stats.InUse)
+	return stats
+}
 
 // Ping asks the engine whether it is there. It blocks until the answer or ctx's end.
 func (db *DB) Ping(ctx context.Context) error {

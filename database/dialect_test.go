@@ -67,15 +67,16 @@ func keyed(d database.Dialect, n int) map[string]struct {
 			database.In(n), "product_details", products},
 		"update by key and more": {"UPDATE " + d.ByKey("checkout_journal") + " SET epoch = epoch + 1 WHERE " +
 			database.AnyOf(n, "checkout_id = ? AND epoch = ?") + " AND lease_expires_at <= " + d.Now(), "checkout_journal", journal},
-		"join by two columns": {"SELECT t.quantity FROM " + d.JoinKeys("client_cart", n, "client_id", "product_id"), "client_cart", lines},
+		"join by two columns": {"SELECT t.quantity FROM " + d.JoinKeys("client_cart", n, "client_id", "product_id"), "client_cart", d.List(2, lines)},
 		"join by three columns": {"SELECT t.body FROM " + d.JoinKeys("idempotency_key", n, "client_id", "endpoint", "idempotency_key"),
-			"idempotency_key", keys},
+			"idempotency_key", d.List(3, keys)},
 		"delete by one column": {d.DeleteKeys("reserve_purchase", n, "reserve_id"), "reserve_purchase",
-			numbered(1, func(i, _ int) any { return name("r", i) })},
-		"delete by two columns":   {d.DeleteKeys("client_cart", n, "client_id", "product_id"), "client_cart", lines},
-		"delete by three columns": {d.DeleteKeys("idempotency_key", n, "client_id", "endpoint", "idempotency_key"), "idempotency_key", keys},
+			d.List(1, numbered(1, func(i, _ int) any { return name("r", i) }))},
+		"delete by two columns": {d.DeleteKeys("client_cart", n, "client_id", "product_id"), "client_cart", d.List(2, lines)},
+		"delete by three columns": {d.DeleteKeys("idempotency_key", n, "client_id", "endpoint", "idempotency_key"), "idempotency_key",
+			d.List(3, keys)},
 		"subtract": {d.Subtract("product_details", "product_id", "quantity", n), "product_details",
-			numbered(2, func(i, c int) any { return []any{name("p", i), 1}[c] })},
+			d.List(2, numbered(2, func(i, c int) any { return []any{name("p", i), 1}[c] }))},
 	}
 }
 
@@ -217,7 +218,7 @@ func TestSubtractLowersWhatHasEnoughAndCountsIt(t *testing.T) {
 			{[]any{"short", 5}, 0},
 		} {
 			transact(t, db, func(tx *database.Tx) error {
-				got, err := tx.Exec(t.Context(), tx.Dialect().Subtract("product_details", "product_id", "quantity", len(test.args)/2), test.args...)
+				got, err := tx.Exec(t.Context(), tx.Dialect().Subtract("product_details", "product_id", "quantity", len(test.args)/2), tx.Dialect().List(2, test.args)...)
 				if got != test.want {
 					t.Errorf("%v: %d rows had enough, want %d", test.args, got, test.want)
 				}
@@ -253,7 +254,7 @@ func TestDeleteKeysDeletesTheKeysAndNoOther(t *testing.T) {
 		})
 		transact(t, db, func(tx *database.Tx) error {
 			n, err := tx.Exec(t.Context(), tx.Dialect().DeleteKeys("client_cart", 3, "client_id", "product_id"),
-				"a", "shoe", "b", "missing", "b", "shoe")
+				tx.Dialect().List(2, []any{"a", "shoe", "b", "missing", "b", "shoe"})...)
 			if n != 2 {
 				t.Errorf("%d rows were deleted, want 2", n)
 			}
@@ -287,7 +288,7 @@ func TestJoinKeysFindsTheKeysAndNoOther(t *testing.T) {
 		var got []int
 		err := db.Read(t.Context(), func(tx *database.Tx) error {
 			return tx.Select(t.Context(), &got, "SELECT t.quantity FROM "+tx.Dialect().JoinKeys("client_cart", 3, "client_id", "product_id")+
-				" ORDER BY t.quantity", "b", "shoe", "a", "hat", "a", "missing")
+				" ORDER BY t.quantity", tx.Dialect().List(2, []any{"b", "shoe", "a", "hat", "a", "missing"})...)
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -304,13 +305,71 @@ func TestAnUpsertAddsToWhatIsThere(t *testing.T) {
 		d := db.Dialect()
 		for range 2 {
 			transact(t, db, func(tx *database.Tx) error {
-				_, err := tx.Exec(t.Context(), "INSERT INTO product_details (product_id, quantity) VALUES "+database.Values(2, 2)+
-					d.OnConflict("product_id")+"quantity = product_details.quantity + "+d.Incoming("quantity"), "hat", 1, "shoe", 2)
+				_, err := tx.Exec(t.Context(), d.InsertList("product_details", 2, "quantity", "product_id")+
+					d.OnConflict("product_id")+"quantity = product_details.quantity + "+d.Incoming("quantity"),
+					d.List(2, []any{"hat", 1, "shoe", int64(2)})...)
 				return err
 			})
 		}
 		if ids, quantities := stored(t, db); !cmp.Equal(ids, []string{"hat", "shoe"}) || !cmp.Equal(quantities, []int{2, 4}) {
 			t.Errorf("stored %v of %v, want 2 hats and 4 shoes", quantities, ids)
+		}
+	})
+}
+
+func TestAnUpsertReturnsItsRowsAsTheyAreStored(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		d := db.Dialect()
+		if !d.Returning() {
+			t.Fatal("this engine is not known to have RETURNING")
+		}
+		store(t, db, "hat")
+		got := map[string]int{}
+		transact(t, db, func(tx *database.Tx) error {
+			return tx.Each(t.Context(), func(rows *sql.Rows) error {
+				var id string
+				var quantity int
+				err := rows.Scan(&id, &quantity)
+				got[id] = quantity
+				return err
+			}, d.InsertList("product_details", 2, "quantity", "product_id")+d.OnConflict("product_id")+
+				"quantity = product_details.quantity + "+d.Incoming("quantity")+" RETURNING product_id, quantity",
+				d.List(2, []any{"hat", 5, "shoe", 7})...)
+		})
+		if diff := cmp.Diff(map[string]int{"hat": 15, "shoe": 7}, got); diff != "" {
+			t.Errorf("returned (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestAListHoldsAnyText(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		ids := []string{"plain", `qu"ote`, `back\slash`, "Ünï 😀", "a'b", "</script>", "tab\there", strings.Repeat("é", 100), "\u2028"}
+		args := make([]any, 0, 2*len(ids))
+		for i, id := range ids {
+			args = append(args, id, i)
+		}
+		d := db.Dialect()
+		transact(t, db, func(tx *database.Tx) error {
+			_, err := tx.Exec(t.Context(), d.InsertList("product_details", len(ids), "quantity", "product_id"), d.List(2, args)...)
+			return err
+		})
+		got := map[string]int{}
+		transact(t, db, func(tx *database.Tx) error {
+			return tx.Each(t.Context(), func(rows *sql.Rows) error {
+				var id string
+				var quantity int
+				err := rows.Scan(&id, &quantity)
+				got[id] = quantity
+				return err
+			}, "SELECT product_id, quantity FROM product_details")
+		})
+		for i, id := range ids {
+			if n, found := got[id]; !found || n != i {
+				t.Errorf("%q was stored as %d, %v; want %d", id, n, found, i)
+			}
 		}
 	})
 }
@@ -321,10 +380,15 @@ func TestRowsAreLockedInTheOrderGiven(t *testing.T) {
 	t.Parallel()
 	for name, run := range map[string]func(ctx context.Context, tx *database.Tx, a, b, c string) (int64, error){
 		"subtract": func(ctx context.Context, tx *database.Tx, a, b, c string) (int64, error) {
-			return tx.Exec(ctx, tx.Dialect().Subtract("product_details", "product_id", "quantity", 3), a, 1, b, 1, c, 1)
+			return tx.Exec(ctx, tx.Dialect().Subtract("product_details", "product_id", "quantity", 3), tx.Dialect().List(2, []any{a, 1, b, 1, c, 1})...)
 		},
 		"delete": func(ctx context.Context, tx *database.Tx, a, b, c string) (int64, error) {
-			return tx.Exec(ctx, tx.Dialect().DeleteKeys("product_details", 3, "product_id"), a, b, c)
+			return tx.Exec(ctx, tx.Dialect().DeleteKeys("product_details", 3, "product_id"), tx.Dialect().List(1, []any{a, b, c})...)
+		},
+		"upsert": func(ctx context.Context, tx *database.Tx, a, b, c string) (int64, error) {
+			d := tx.Dialect()
+			return tx.Exec(ctx, d.InsertList("product_details", 3, "quantity", "product_id")+d.OnConflict("product_id")+
+				"quantity = product_details.quantity + "+d.Incoming("quantity"), d.List(2, []any{a, 1, b, 1, c, 1})...)
 		},
 	} {
 		for _, order := range [][]string{{"a", "m", "z"}, {"z", "m", "a"}} {

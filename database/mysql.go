@@ -74,17 +74,18 @@ func openMySQL(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	kept := newSessions(writes, writeConnections)
 	db := &DB{
 		dialect:   mysqlDialect,
 		engine:    "mysql://" + place(settings) + "/" + settings.DBName,
 		log:       cfg.Log,
 		limits:    defaultLimits,
-		writer:    &pooled{db: writes},
+		writer:    kept,
 		writes:    writes,
 		reads:     reads,
 		snapshots: snapshots,
 		setup:     setup.DB,
-		closers:   []func() error{writes.Close, reads.Close, snapshots.Close, setup.Close},
+		closers:   []func() error{kept.close, writes.Close, reads.Close, snapshots.Close, setup.Close},
 	}
 	if err := db.checkServer(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -295,14 +296,17 @@ func onConnection(ctx context.Context, settings *mysql.Config, statement string)
 // commit that it answered.
 func (db *DB) checkServer(ctx context.Context) error {
 	var server struct {
-		Flush    int `db:"flush"`
-		Rollback int `db:"rollback"`
+		Version  string `db:"version"`
+		Flush    int    `db:"flush"`
+		Rollback int    `db:"rollback"`
 	}
-	if err := db.reads.GetContext(ctx, &server, "SELECT @@GLOBAL.innodb_flush_log_at_trx_commit AS flush,"+
+	if err := db.reads.GetContext(ctx, &server, "SELECT @@version AS version, @@GLOBAL.innodb_flush_log_at_trx_commit AS flush,"+
 		" @@GLOBAL.innodb_rollback_on_timeout AS `rollback`"); err != nil {
 		db.log.Warn("could not read the server's settings", "error", err)
 		return nil
 	}
+	// MariaDB has INSERT … RETURNING, of all versions that we run on; MySQL has not.
+	db.dialect.returning = strings.Contains(server.Version, "MariaDB")
 	switch {
 	case server.Rollback != 0:
 		// A row that is asked for and taken must cost its statement alone, not what the transaction did before.
@@ -312,16 +316,3 @@ func (db *DB) checkServer(ctx context.Context) error {
 	}
 	return nil
 }
-
-// pooled hands out connections of a pool.
-type pooled struct{ db *sqlx.DB }
-
-func (p *pooled) acquire(ctx context.Context) (*session, error) {
-	conn, err := p.db.Connx(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &session{conn: conn}, nil
-}
-
-func (p *pooled) release(s *session, broken bool) { s.close(broken) }

@@ -20,10 +20,22 @@ const maxCachedArgs = 24
 // maxCachedArgs lengths, of which a shop meets some.
 const maxPrepared = 512
 
+// caching says which statements a session keeps prepared.
+type caching int
+
+const (
+	cacheNone  caching = iota // the session is soon given back
+	cacheKept                 // those that ask for it; for the others the driver interpolates, which saves a round trip
+	cacheShort                // those, and all with few arguments
+)
+
 // A session is one connection on which transactions run, one at a time.
 type session struct {
 	conn *sqlx.Conn
-	// prepared holds statements by text; nil where the driver interpolates instead.
+	// since is when it was opened, used when it was last given back.
+	since, used time.Time
+	cache       caching
+	// prepared holds statements by text.
 	prepared map[string]*sqlx.Stmt
 	// beginWith starts a transaction; empty where each statement after a COMMIT starts one.
 	beginWith string
@@ -33,14 +45,14 @@ func (s *session) begin(ctx context.Context) error {
 	if s.beginWith == "" {
 		return nil
 	}
-	_, err := s.exec(ctx, s.beginWith, nil)
+	_, err := s.exec(ctx, s.beginWith, nil, false)
 	return err
 }
 
 // commit sends COMMIT. No context can cut it short: its answer is worth waiting for, and the connection's own
 // timeouts bound it.
 func (s *session) commit() error {
-	_, err := s.exec(context.Background(), "COMMIT", nil)
+	_, err := s.exec(context.Background(), "COMMIT", nil, false)
 	return err
 }
 
@@ -51,8 +63,8 @@ func (s *session) rollback() error {
 	return err
 }
 
-func (s *session) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
-	statement, err := s.statement(ctx, query, args)
+func (s *session) exec(ctx context.Context, query string, args []any, keep bool) (sql.Result, error) {
+	statement, err := s.statement(ctx, query, args, keep)
 	switch {
 	case err != nil:
 		return nil, err
@@ -62,8 +74,8 @@ func (s *session) exec(ctx context.Context, query string, args []any) (sql.Resul
 	return s.conn.ExecContext(ctx, query, args...)
 }
 
-func (s *session) query(ctx context.Context, query string, args []any) (*sqlx.Rows, error) {
-	statement, err := s.statement(ctx, query, args)
+func (s *session) query(ctx context.Context, query string, args []any, keep bool) (*sqlx.Rows, error) {
+	statement, err := s.statement(ctx, query, args, keep)
 	switch {
 	case err != nil:
 		return nil, err
@@ -73,8 +85,8 @@ func (s *session) query(ctx context.Context, query string, args []any) (*sqlx.Ro
 	return s.conn.QueryxContext(ctx, query, args...)
 }
 
-func (s *session) selectAll(ctx context.Context, dest any, query string, args []any) error {
-	statement, err := s.statement(ctx, query, args)
+func (s *session) selectAll(ctx context.Context, dest any, query string, args []any, keep bool) error {
+	statement, err := s.statement(ctx, query, args, keep)
 	switch {
 	case err != nil:
 		return err
@@ -85,8 +97,8 @@ func (s *session) selectAll(ctx context.Context, dest any, query string, args []
 }
 
 // statement returns the query prepared, or nil where it is not to be kept.
-func (s *session) statement(ctx context.Context, query string, args []any) (*sqlx.Stmt, error) {
-	if s.prepared == nil || len(args) > maxCachedArgs {
+func (s *session) statement(ctx context.Context, query string, args []any, keep bool) (*sqlx.Stmt, error) {
+	if s.cache == cacheNone || !keep && (s.cache == cacheKept || len(args) > maxCachedArgs) {
 		return nil, nil
 	}
 	if statement, ok := s.prepared[query]; ok {
@@ -103,6 +115,9 @@ func (s *session) statement(ctx context.Context, query string, args []any) (*sql
 	statement, err := s.conn.PreparexContext(ctx, query)
 	if err != nil {
 		return nil, err
+	}
+	if s.prepared == nil {
+		s.prepared = map[string]*sqlx.Stmt{}
 	}
 	s.prepared[query] = statement
 	return statement, nil

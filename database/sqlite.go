@@ -136,7 +136,7 @@ func (s *single) acquire(ctx context.Context) (*session, error) {
 			<-s.turn
 			return nil, err
 		}
-		s.kept = &session{conn: conn, prepared: map[string]*sqlx.Stmt{}, beginWith: "BEGIN IMMEDIATE"}
+		s.kept = &session{conn: conn, cache: cacheShort, beginWith: "BEGIN IMMEDIATE"}
 	}
 	return s.kept, nil
 }
@@ -148,6 +148,8 @@ func (s *single) release(kept *session, broken bool) {
 		kept.close(true)
 	}
 }
+
+func (s *single) out() int { return len(s.turn) }
 
 func (s *single) close() error {
 	s.turn <- struct{}{}

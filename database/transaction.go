@@ -46,6 +46,7 @@ type Tx struct {
 	// lookup takes the place of the contexts that statements are given, where a lost COMMIT is looked up: what
 	// became of it must be known even when the request is over. Else it is nil.
 	lookup context.Context
+	keep   bool // statements are kept prepared
 }
 
 // errOverdue ends an attempt that takes too long. It is rolled back like any other that fails.
@@ -86,7 +87,7 @@ func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error
 	if err != nil {
 		return 0, err
 	}
-	result, err := tx.session.exec(ctx, query, args)
+	result, err := tx.session.exec(ctx, query, args, tx.keep)
 	if err != nil {
 		return 0, err
 	}
@@ -99,7 +100,7 @@ func (tx *Tx) Select(ctx context.Context, dest any, query string, args ...any) e
 	if err != nil {
 		return err
 	}
-	return tx.session.selectAll(ctx, dest, query, args)
+	return tx.session.selectAll(ctx, dest, query, args, tx.keep)
 }
 
 // Each calls scan for every row. It is Select without reflection, for the paths that are walked most.
@@ -107,7 +108,7 @@ func (tx *Tx) Each(ctx context.Context, scan func(*sql.Rows) error, query string
 	if ctx, err = tx.statementContext(ctx); err != nil {
 		return err
 	}
-	rows, err := tx.session.query(ctx, query, args)
+	rows, err := tx.session.query(ctx, query, args, tx.keep)
 	if err != nil {
 		return err
 	}
@@ -306,7 +307,7 @@ func (db *DB) reading(ctx context.Context, pool *sqlx.DB, read func(*Tx) error, 
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	session := &session{conn: conn}
+	session := &session{conn: conn, cache: cacheNone}
 	broken := true
 	defer func() { session.close(broken) }()
 	if snapshot {

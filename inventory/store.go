@@ -12,7 +12,8 @@ import (
 // onHand reads the products' rows into stock, with the locking clause given. The IDs are sorted.
 func onHand(ctx context.Context, tx *database.Tx, ids []string, locking string, stock *Stock) error {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		err := tx.Each(ctx, func(rows *sql.Rows) error {
+		padded := database.Pad(chunk)
+		err := tx.Kept().Each(ctx, func(rows *sql.Rows) error {
 			var id string
 			var quantity sql.NullInt64
 			if err := rows.Scan(&id, &quantity); err != nil {
@@ -20,8 +21,8 @@ func onHand(ctx context.Context, tx *database.Tx, ids []string, locking string, 
 			}
 			stock.levels[id] = &Level{OnHand: quantity.Int64}
 			return nil
-		}, "SELECT product_id, quantity FROM "+tx.Dialect().ByKey("product_details")+" WHERE product_id IN "+database.In(len(chunk))+
-			" ORDER BY product_id"+locking, anys(chunk)...)
+		}, "SELECT product_id, quantity FROM "+tx.Dialect().ByKey("product_details")+" WHERE product_id IN "+database.In(len(padded))+
+			" ORDER BY product_id"+locking, anys(padded)...)
 		if err != nil {
 			return fmt.Errorf("read what is on hand: %w", err)
 		}
@@ -32,7 +33,8 @@ func onHand(ctx context.Context, tx *database.Tx, ids []string, locking string, 
 // check reads the products' stock into stock, all of one moment.
 func check(ctx context.Context, tx *database.Tx, ids []string, stock *Stock) error {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		err := tx.Each(ctx, func(rows *sql.Rows) error {
+		padded := database.Pad(chunk)
+		err := tx.Kept().Each(ctx, func(rows *sql.Rows) error {
 			var id string
 			var quantity, sum sql.NullInt64
 			if err := rows.Scan(&id, &quantity, &sum); err != nil {
@@ -42,7 +44,7 @@ func check(ctx context.Context, tx *database.Tx, ids []string, stock *Stock) err
 			return nil
 		}, "SELECT p.product_id, p.quantity,"+
 			" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
-			" FROM product_details p WHERE p.product_id IN "+database.In(len(chunk)), anys(chunk)...)
+			" FROM product_details p WHERE p.product_id IN "+database.In(len(padded)), anys(padded)...)
 		if err != nil {
 			return fmt.Errorf("check stock: %w", err)
 		}
@@ -53,7 +55,8 @@ func check(ctx context.Context, tx *database.Tx, ids []string, stock *Stock) err
 // held adds up what is held of the products that stock knows. It locks nothing.
 func held(ctx context.Context, tx *database.Tx, ids []string, stock *Stock) error {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		err := tx.Each(ctx, func(rows *sql.Rows) error {
+		padded := database.Pad(chunk)
+		err := tx.Kept().Each(ctx, func(rows *sql.Rows) error {
 			var id string
 			var sum sql.NullInt64
 			if err := rows.Scan(&id, &sum); err != nil {
@@ -63,8 +66,8 @@ func held(ctx context.Context, tx *database.Tx, ids []string, stock *Stock) erro
 				level.Held = sum.Int64
 			}
 			return nil
-		}, "SELECT product_id, SUM(quantity) FROM reserve_purchase WHERE product_id IN "+database.In(len(chunk))+
-			" GROUP BY product_id", anys(chunk)...)
+		}, "SELECT product_id, SUM(quantity) FROM reserve_purchase WHERE product_id IN "+database.In(len(padded))+
+			" GROUP BY product_id", anys(padded)...)
 		if err != nil {
 			return fmt.Errorf("add up what is held: %w", err)
 		}
@@ -96,8 +99,9 @@ func insertHolds(ctx context.Context, tx *database.Tx, holds []hold) error {
 		for _, h := range chunk {
 			args = append(args, h.reserveID, h.line.ProductID, h.line.Quantity)
 		}
-		if _, err := tx.Exec(ctx, "INSERT INTO reserve_purchase (reserve_id, product_id, quantity) VALUES "+
-			database.Values(len(chunk), 3), args...); err != nil {
+		d := tx.Dialect()
+		if _, err := tx.KeptList().Exec(ctx, d.InsertList("reserve_purchase", len(chunk), "quantity", "reserve_id", "product_id"),
+			d.List(3, args)...); err != nil {
 			return fmt.Errorf("insert holds: %w", err)
 		}
 	}
@@ -106,11 +110,13 @@ func insertHolds(ctx context.Context, tx *database.Tx, holds []hold) error {
 
 func deleteHolds(ctx context.Context, tx *database.Tx, holds []hold) error {
 	for chunk := range slices.Chunk(holds, database.ChunkRows) {
-		args := make([]any, 0, len(chunk))
-		for _, h := range chunk {
+		padded := database.Pad(chunk)
+		args := make([]any, 0, len(padded))
+		for _, h := range padded {
 			args = append(args, h.reserveID)
 		}
-		if _, err := tx.Exec(ctx, tx.Dialect().DeleteKeys("reserve_purchase", len(chunk), "reserve_id"), args...); err != nil {
+		d := tx.Dialect()
+		if _, err := tx.Kept().Exec(ctx, d.DeleteKeys("reserve_purchase", len(padded), "reserve_id"), d.List(1, args)...); err != nil {
 			return fmt.Errorf("delete holds: %w", err)
 		}
 	}
@@ -125,7 +131,8 @@ func lowerOnHand(ctx context.Context, tx *database.Tx, lines []Line) error {
 		for _, line := range chunk {
 			args = append(args, line.ProductID, line.Quantity)
 		}
-		found, err := tx.Exec(ctx, tx.Dialect().Subtract("product_details", "product_id", "quantity", len(chunk)), args...)
+		d := tx.Dialect()
+		found, err := tx.KeptList().Exec(ctx, d.Subtract("product_details", "product_id", "quantity", len(chunk)), d.List(2, args)...)
 		if err != nil {
 			return fmt.Errorf("lower what is on hand: %w", err)
 		}

@@ -136,7 +136,7 @@ func answeredBefore(ctx context.Context, tx *database.Tx, age time.Duration, lim
 func remove(ctx context.Context, tx *database.Tx, keys []Key) error {
 	keys = sorted(keys)
 	if _, err := tx.Exec(ctx, tx.Dialect().DeleteKeys("idempotency_key", len(keys),
-		"client_id", "endpoint", "idempotency_key"), args(keys)...); err != nil {
+		"client_id", "endpoint", "idempotency_key"), tx.Dialect().List(keySize, args(keys))...); err != nil {
 		return fmt.Errorf("prune idempotency keys: %w", err)
 	}
 	return nil

@@ -1,0 +1,43 @@
+package database
+
+import "slices"
+
+// paddedSizes are the lengths in which lists of rows come in statements that are kept prepared: close enough that little is
+// sent in vain, few enough that each connection keeps them all.
+var paddedSizes = []int{
+	1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, ChunkRows,
+}
+
+// Pad returns the items, at most ChunkRows, with repeats of the last one behind them so that their number is one of few: the text of a
+// statement over them is then worth keeping prepared (Tx.Kept). It is for statements that a repeat does not change.
+func Pad[T any](items []T) []T {
+	if len(items) == 0 {
+		return items
+	}
+	at, found := slices.BinarySearch(paddedSizes, len(items))
+	if found || at == len(paddedSizes) {
+		return items
+	}
+	padded := make([]T, 0, paddedSizes[at])
+	padded = append(padded, items...)
+	for len(padded) < paddedSizes[at] {
+		padded = append(padded, items[len(items)-1])
+	}
+	return padded
+}
+
+// Kept returns the transaction with its statements kept prepared on the connection, which spares the engine to parse them again.
+// Their texts must be few: lists in them are padded.
+func (tx *Tx) Kept() *Tx {
+	kept := *tx
+	kept.keep = true
+	return &kept
+}
+
+// KeptList is Kept for a statement over a List that cannot be padded: where the list is one argument its text is always the same.
+func (tx *Tx) KeptList() *Tx {
+	if tx.dialect.pack == nil {
+		return tx
+	}
+	return tx.Kept()
+}

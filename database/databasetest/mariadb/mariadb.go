@@ -1,4 +1,5 @@
-package databasetest
+// Package mariadb starts private throw-away MariaDB servers: for tests, and for measurements.
+package mariadb
 
 import (
 	"context"
@@ -11,9 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"sync"
-	"sync/atomic"
-	"testing"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -26,61 +24,21 @@ const (
 	stopTimeout = 30 * time.Second
 	// pollPause is the pause between two looks at whether the server answers.
 	pollPause = 5 * time.Millisecond
-	// dropTimeout bounds dropping a test's database.
-	dropTimeout = 30 * time.Second
 )
 
-// errNoMariaDB means that this machine has no MariaDB to start.
-var errNoMariaDB = errors.New("no MariaDB here: install it (Debian: apt-get install mariadb-server, macOS: brew install mariadb), or name a server in TEST_MYSQL_DSN")
+// ErrNone means that this machine has no MariaDB to start.
+var ErrNone = errors.New("no MariaDB here: install it (Debian: apt-get install mariadb-server, macOS: brew install mariadb)")
 
-// shared is the test binary's own server, started by the first test that needs it.
-var shared sharedServer
-
-type sharedServer struct {
-	once   sync.Once
-	server *Server // written under once, then only read
-	err    error   // likewise
-	told   atomic.Bool
+// Config says how a server is to run.
+type Config struct {
+	Parent  string   // the directory below which its data is; empty: the temporary one
+	TCP     bool     // it listens on 127.0.0.1, too; else on its socket alone
+	Options []string // mariadbd's, such as "--innodb-rollback-on-timeout=ON"; they beat what is set here
 }
 
-func (s *sharedServer) dsn(t testing.TB) string {
-	t.Helper()
-	s.once.Do(func() {
-		s.server, s.err = newServer(false)
-		if s.err == nil {
-			if s.err = s.server.start(); s.err != nil {
-				s.server.remove()
-			}
-		}
-	})
-	if s.err != nil && !errors.Is(s.err, errNoMariaDB) && s.told.Swap(true) {
-		t.Fatal("the MySQL server did not start: another test's output says why")
-	}
-	giveUpOn(t, s.err)
-	return s.server.SocketDSN("")
-}
-
-func (s *sharedServer) stop() {
-	s.once.Do(func() {}) // after this nothing starts it
-	if s.server != nil {
-		s.server.remove()
-	}
-}
-
-// giveUpOn ends a test that can have no server: it is skipped where MariaDB is missing, and fails where CI is set.
-func giveUpOn(t testing.TB, err error) {
-	t.Helper()
-	switch {
-	case errors.Is(err, errNoMariaDB) && os.Getenv("CI") == "":
-		t.Skip(err)
-	case err != nil:
-		t.Fatal(err)
-	}
-}
-
-// A Server is a private throw-away mariadbd: a data directory of its own below the temporary one, durable commits,
-// the compiled-in defaults for all else. It dies with the test binary, even with one that is killed. Its methods are
-// not safe for concurrent use.
+// A Server is a private throw-away mariadbd: a data directory of its own, durable commits, little memory, the compiled-in
+// defaults for all else. It dies with the process that started it, even with one that is killed. Its methods are not
+// safe for concurrent use.
 type Server struct {
 	binary, installer string
 	dir               string
@@ -89,20 +47,7 @@ type Server struct {
 	process           *exec.Cmd
 	exited            chan struct{} // closed once the process is gone
 	watchdog          *exec.Cmd
-	alive             io.Closer // the watchdog's sign that the test binary lives
-}
-
-// StartServer starts a server that belongs to the test alone, reachable by socket and TCP: for tests that kill it,
-// or put something between. options are mariadbd's, such as "--innodb-rollback-on-timeout=ON". It is stopped and removed
-// after the test. Without MariaDB the test is skipped, or fails where CI is set.
-func StartServer(t testing.TB, options ...string) *Server {
-	t.Helper()
-	s, err := newServer(true)
-	giveUpOn(t, err)
-	s.options = options
-	t.Cleanup(s.remove)
-	s.Start(t)
-	return s
+	alive             io.Closer // the watchdog's sign that we live
 }
 
 // SocketDSN returns the DSN of a database on the server, by way of its Unix socket.
@@ -120,14 +65,6 @@ func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv
 
 // PID is the running server's process.
 func (s *Server) PID() int { return s.process.Process.Pid }
-
-// Start starts the server after Kill or Stop, on the same data and addresses, and waits until it answers.
-func (s *Server) Start(t testing.TB) {
-	t.Helper()
-	if err := s.start(); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // Kill ends the server as a crash would (SIGKILL) and waits until it is gone.
 func (s *Server) Kill() {
@@ -148,8 +85,9 @@ func (s *Server) Stop() {
 	s.stopWatchdog()
 }
 
-func newServer(tcp bool) (s *Server, err error) {
-	s = &Server{}
+// New returns a server that Start starts and Remove removes. It returns ErrNone where there is no MariaDB.
+func New(cfg Config) (s *Server, err error) {
+	s = &Server{options: cfg.Options}
 	if s.binary, err = find("mariadbd", "mysqld"); err != nil {
 		return nil, err
 	}
@@ -157,10 +95,10 @@ func newServer(tcp bool) (s *Server, err error) {
 		return nil, err
 	}
 	// Short: a socket's path may have about a hundred characters.
-	if s.dir, err = os.MkdirTemp("", "cartwheel-db-"); err != nil {
+	if s.dir, err = os.MkdirTemp(cfg.Parent, "cartwheel-db-"); err != nil {
 		return nil, err
 	}
-	if tcp {
+	if cfg.TCP {
 		if s.port, err = freePort(); err != nil {
 			return nil, errors.Join(err, os.RemoveAll(s.dir))
 		}
@@ -180,7 +118,7 @@ func find(names ...string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("%w (looked for %v)", errNoMariaDB, names)
+	return "", fmt.Errorf("%w (looked for %v)", ErrNone, names)
 }
 
 func freePort() (int, error) {
@@ -211,7 +149,8 @@ func (s *Server) common() []string {
 	return settings
 }
 
-func (s *Server) start() error {
+// Start starts the server, also after Kill or Stop, on the same data and addresses, and waits until it answers.
+func (s *Server) Start() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	if _, err := os.Stat(s.data()); errors.Is(err, os.ErrNotExist) {
@@ -296,8 +235,8 @@ func (s *Server) await(ctx context.Context) error {
 	}
 }
 
-// startWatchdog starts a shell that outlives the test binary only to kill the server and remove its files: the pipe
-// that it reads closes when the test binary is gone, in whatever way.
+// startWatchdog starts a shell that outlives this process only to kill the server and remove its files: the pipe
+// that it reads closes when this process is gone, in whatever way.
 func (s *Server) startWatchdog() error {
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -324,41 +263,10 @@ func (s *Server) stopWatchdog() {
 	s.alive = nil
 }
 
-// remove kills the server and removes its files.
-func (s *Server) remove() {
+// Remove kills the server and removes its files.
+func (s *Server) Remove() {
 	if s.process != nil && s.process.Process != nil {
 		s.Kill()
 	}
-	_ = os.RemoveAll(s.dir) // below the temporary directory
-}
-
-// freshDatabase returns the DSN with a name that no database has, and drops it after the test.
-func freshDatabase(t testing.TB, dsn string) string {
-	t.Helper()
-	settings, err := mysql.ParseDSN(dsn)
-	if err != nil {
-		t.Fatalf("the test server's DSN: %v", err)
-	}
-	server := settings.Clone()
-	server.DBName = ""
-	settings.DBName = uniqueName(t)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), dropTimeout)
-		defer cancel()
-		if err := dropDatabase(ctx, server, settings.DBName); err != nil {
-			t.Errorf("drop the test's database: %v", err)
-		}
-	})
-	return settings.FormatDSN()
-}
-
-func dropDatabase(ctx context.Context, server *mysql.Config, name string) (err error) {
-	connector, err := mysql.NewConnector(server)
-	if err != nil {
-		return err
-	}
-	db := sql.OpenDB(connector)
-	defer func() { err = errors.Join(err, db.Close()) }()
-	_, err = db.ExecContext(ctx, "DROP DATABASE IF EXISTS `"+name+"`")
-	return err
+	_ = os.RemoveAll(s.dir) // what cannot be removed is a temporary directory of ours
 }

@@ -45,8 +45,46 @@ func (b *bench) parts() []func(context.Context) error {
 	return []func(context.Context) error{
 		b.capacity,
 		b.oneByOne,
+		b.latency,
+		b.growth,
+		b.overload,
+		b.soldOut,
+		b.footprint,
 	}
 }
+
+// keys are all rows' names for -only.
+func keys() []string {
+	var all []string
+	for _, l := range loads {
+		all = append(all, l.key)
+	}
+	for _, s := range singles {
+		all = append(all, s.key)
+	}
+	for _, engine := range engines {
+		all = append(all, "one/"+engine)
+	}
+	for _, engine := range engines {
+		all = append(all, "latency/half/"+engine, "latency/payment/"+engine)
+	}
+	for _, engine := range engines {
+		all = append(all, "growth/add/"+engine, "growth/checkout/"+engine)
+	}
+	for _, engine := range engines {
+		all = append(all, "overload/add/"+engine, "overload/checkout/"+engine)
+	}
+	for _, engine := range engines {
+		all = append(all, "soldout/"+engine)
+	}
+	for _, engine := range engines {
+		all = append(all, "memory/"+engine, "idle/"+engine)
+	}
+	return append(all, "start", "binary")
+}
+
+// wantsAny reports whether one of the rows was asked for.
+func (b *bench) wantsAny(keys ...string) bool { return slices.ContainsFunc(keys, b.settings.wants) }
 
 func (b *bench) run(ctx context.Context) error {
 	if !slices.ContainsFunc(keys(), b.settings.wants) {
@@ -88,7 +126,7 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 	}
 	b.cartwheel, b.nullshop = filepath.Join(b.dir, "cartwheel"), filepath.Join(b.dir, "nullshop")
 	for binary, source := range map[string]string{b.cartwheel: "cartwheel", b.nullshop: "./nullshop"} {
-		b.progress("building %s", filepath.Base(binary))
+		b.progressf("building %s", filepath.Base(binary))
 		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, source) //nolint:gosec // constants and our folder
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if output, err := build.CombinedOutput(); err != nil {
@@ -100,7 +138,7 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 
 // startMariaDB starts a private server, as durable as one out of the box and with more memory.
 func (b *bench) startMariaDB() (err error) {
-	b.progress("starting MariaDB")
+	b.progressf("starting MariaDB")
 	if b.mariadb, err = mariadb.New(mariadb.Config{Parent: b.dir, TCP: true, Options: []string{
 		"--innodb-buffer-pool-size=1G",
 		"--innodb-log-file-size=512M",
@@ -175,7 +213,7 @@ func (b *bench) dropDatabases() (err error) {
 	return err
 }
 
-// progress tells whoever waits what is under way.
-func (b *bench) progress(format string, args ...any) {
+// progressf tells whoever waits what is under way.
+func (b *bench) progressf(format string, args ...any) {
 	fmt.Fprintf(b.errs, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }

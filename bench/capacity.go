@@ -51,7 +51,13 @@ type shop struct {
 	*instance
 
 	store  *store
-	filled int // clients that were given carts, over all runs
+	filled int // how often carts were filled
+}
+
+// prefix is for clients that there are not yet.
+func (s *shop) prefix() string {
+	s.filled++
+	return fmt.Sprintf("b%03d-", s.filled)
 }
 
 func (b *bench) openShop(ctx context.Context, engine string, flags ...string) (*shop, error) {
@@ -128,7 +134,7 @@ func (b *bench) rounds(ctx context.Context, group []load, shops map[string]*shop
 			return err
 		}
 		n = append(n, o.rate())
-		b.progress("N of %s over %d connections: %.0f/s, p50 %.2f ms, p99 %.2f ms", what, connections, o.rate(), o.P50/1e3, o.P99/1e3)
+		b.progressf("N of %s over %d connections: %.0f/s, p50 %.2f ms, p99 %.2f ms", what, connections, o.rate(), o.P50/1e3, o.P99/1e3)
 		for _, l := range group {
 			if shops[l.engine] == nil {
 				if shops[l.engine], err = b.openShop(ctx, l.engine); err != nil {
@@ -140,7 +146,7 @@ func (b *bench) rounds(ctx context.Context, group []load, shops map[string]*shop
 				return fmt.Errorf("%s: %w", l.key, err)
 			}
 			rates[l.key] = append(rates[l.key], o.rate())
-			b.progress("%s: %.0f/s (%.2f N), p50 %.2f ms, p99 %.2f ms", l.key, o.rate(), o.rate()/n[len(n)-1], o.P50/1e3, o.P99/1e3)
+			b.progressf("%s: %.0f/s (%.2f N), p50 %.2f ms, p99 %.2f ms", l.key, o.rate(), o.rate()/n[len(n)-1], o.P50/1e3, o.P99/1e3)
 		}
 	}
 	for _, l := range group {
@@ -168,10 +174,9 @@ func (b *bench) measureNull(ctx context.Context, base, what string, connections 
 // measure loads a shop and checks that what it answered is what it stored. atMost is what it could get through at best:
 // so many carts are filled.
 func (b *bench) measure(ctx context.Context, s *shop, what string, connections int, hot bool, atMost float64) (outcome, error) {
-	t := traffic{what: what, prefix: "c", clients: adders, products: products}
+	t := traffic{what: what, prefix: "c", clients: adders, products: s.store.catalogue}
 	if what == checkout {
-		t.prefix = fmt.Sprintf("b%03d-", s.filled)
-		s.filled++
+		t.prefix = s.prefix()
 		carts := int(atMost*(b.settings.warm+b.settings.measured).Seconds()) + 2*connections
 		if err := s.store.fill(ctx, t.prefix, 0, carts, hot); err != nil {
 			return outcome{}, err
@@ -251,7 +256,7 @@ func (b *bench) compare(ctx context.Context, one single, batched []float64) erro
 				return fmt.Errorf("%s: %w", one.key, err)
 			}
 			rates = append(rates, o.rate())
-			b.progress("%s: BATCH_SIZE=1 over %d connections: %.0f/s", one.key, connections, o.rate())
+			b.progressf("%s: BATCH_SIZE=1 over %d connections: %.0f/s", one.key, connections, o.rate())
 		}
 		if best == nil || summarize(rates, "").Value > summarize(best, "").Value {
 			best = rates

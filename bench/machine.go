@@ -36,7 +36,7 @@ func (r *report) machine(ctx context.Context, b *bench) error {
 			", private, innodb_flush_log_at_trx_commit=1, 1 GiB buffer pool")
 	}
 	for _, f := range r.Machine {
-		b.progress("%s: %s", f.Name, f.Value)
+		b.progressf("%s: %s", f.Name, f.Value)
 	}
 	return nil
 }

@@ -11,11 +11,13 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 )
 
 func main() {
-	runtime.LockOSThread() // see separate
+	runtime.LockOSThread()   // see separate
+	debug.SetGCPercent(1000) // our own garbage must not stand in the way of requests that are due
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 

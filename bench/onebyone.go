@@ -12,23 +12,11 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// keys are all rows' names for -only.
-func keys() []string {
-	var all []string
-	for _, l := range loads {
-		all = append(all, l.key)
-	}
-	for _, s := range singles {
-		all = append(all, s.key)
-	}
-	return append(all, "one/mysql", "one/embedded")
-}
-
 // oneByOne compares one add at a time with its two parts: what the HTTP stack takes, and what its statements take when
 // a Go program sends them to the same engine.
 func (b *bench) oneByOne(ctx context.Context) error {
 	const most = 1.2
-	for _, engine := range []string{mysqlish, embedded} {
+	for _, engine := range engines {
 		key := "one/" + engine
 		if !b.settings.wants(key) {
 			continue
@@ -60,7 +48,7 @@ func (b *bench) oneByOne(ctx context.Context) error {
 				return fmt.Errorf("%s: %w", key, err)
 			}
 			measured, base = append(measured, o.P50), append(base, n.P50+statements)
-			b.progress("%s: %.0f µs; N %.0f µs and the statements %.0f µs", key, o.P50, n.P50, statements)
+			b.progressf("%s: %.0f µs; N %.0f µs and the statements %.0f µs", key, o.P50, n.P50, statements)
 		}
 		r := row{Key: key, Name: name, Measured: summarize(measured, "µs"), BaseName: "N and statements", Base: summarize(base, "µs"), Relation: relation}
 		if relation == atMost {
@@ -80,8 +68,9 @@ func (b *bench) statements(ctx context.Context, like *store) (median float64, er
 	if err != nil {
 		return 0, err
 	}
-	driver, dsn, upsert := "sqlite", "", " ON CONFLICT (client_id, product_id) DO UPDATE SET quantity = quantity + excluded.quantity"
+	var driver, dsn, upsert string
 	if like.engine == embedded {
+		driver, upsert = "sqlite", " ON CONFLICT (client_id, product_id) DO UPDATE SET quantity = quantity + excluded.quantity"
 		dsn = "file:" + filepath.Join(s.flags[1], "cartwheel.db") +
 			"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate"
 	} else {
@@ -100,7 +89,7 @@ func (b *bench) statements(ctx context.Context, like *store) (median float64, er
 	db.SetMaxOpenConns(1)
 	var took []float64
 	for began := time.Now(); time.Since(began) < b.settings.measured; {
-		client, product := fmt.Sprintf("c%07d", spread(len(took)*7)), fmt.Sprintf("p%05d", spread(len(took)))
+		client, product := fmt.Sprintf("c%07d", spread(len(took)*7, adders)), fmt.Sprintf("p%05d", spread(len(took), products))
 		start := time.Now()
 		if err := addByHand(ctx, db, client, product, upsert); err != nil {
 			return 0, err

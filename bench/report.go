@@ -34,7 +34,8 @@ func summarize(runs []float64, unit string) figure {
 	return f
 }
 
-func one(value float64, unit string) figure { return figure{Value: value, Unit: unit} }
+// amountOf is a figure that was measured once.
+func amountOf(value float64, unit string) figure { return figure{Value: value, Unit: unit} }
 
 func (f figure) String() string {
 	text := amount(f.Value) + " " + f.Unit
@@ -62,6 +63,7 @@ func amount(v float64) string {
 const (
 	atLeast = ">="
 	atMost  = "<="
+	exactly = "="
 	shown   = "" // no target: shown for comparison
 )
 
@@ -104,6 +106,8 @@ func (r *report) add(one row) {
 		one.Reached = judged >= one.Target
 	case atMost:
 		one.Reached = judged <= one.Target
+	case exactly:
+		one.Reached = judged == one.Target
 	default:
 		one.Reached = true
 	}

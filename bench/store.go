@@ -21,6 +21,16 @@ const (
 	mysqlish = "mysql"
 )
 
+var engines = []string{mysqlish, embedded}
+
+// engineName is what people call an engine.
+func engineName(engine string) string {
+	if engine == mysqlish {
+		return "MySQL"
+	}
+	return engine
+}
+
 const (
 	products    = 10_000
 	adders      = 100_000       // clients who add
@@ -32,15 +42,16 @@ const (
 
 // A store is one database: where an instance keeps its data, and what we put and find there.
 type store struct {
-	engine string
-	flags  []string // that make an instance use it
-	db     *database.DB
+	engine    string
+	flags     []string // that make an instance use it
+	catalogue int      // products
+	db        *database.DB
 }
 
 // open creates a database with the tables and a catalogue of so many products.
 func (b *bench) open(ctx context.Context, engine string, catalogue int) (*store, error) {
 	b.stores++
-	s := &store{engine: engine}
+	s := &store{engine: engine, catalogue: catalogue}
 	var cfg database.Config
 	if engine == embedded {
 		cfg.DataDir = filepath.Join(b.dir, fmt.Sprintf("embedded-%d", b.stores))
@@ -74,14 +85,14 @@ func (s *store) fill(ctx context.Context, prefix string, first, n int, hot bool)
 	return s.insert(ctx, "client_cart (client_id, product_id, quantity)", n, func(i int) string {
 		product := hotProduct
 		if !hot {
-			product = fmt.Sprintf("p%05d", spread(first+i))
+			product = fmt.Sprintf("p%05d", spread(first+i, s.catalogue))
 		}
 		return fmt.Sprintf("('%s%07d','%s',1)", prefix, first+i, product)
 	})
 }
 
-// spread draws a product for a client, the same each time.
-func spread(client int) int { return int(uint32(client) * 2_654_435_761 >> 8 % products) }
+// spread draws a number below a limit for another number, the same each time.
+func spread(n, limit int) int { return int(mix(uint64(n)) % uint64(limit)) } //nolint:gosec // not negative
 
 // insert writes n rows in one transaction, many in a statement. All values are our own.
 func (s *store) insert(ctx context.Context, into string, n int, row func(int) string) error {

@@ -96,15 +96,27 @@ func (b *bench) run(ctx context.Context) error {
 	if err := b.report.machine(ctx, b); err != nil {
 		return err
 	}
-	for _, part := range b.parts() {
+	for n, part := range b.parts() {
 		if err := part(ctx); err != nil {
-			return err
+			if err := b.missed(ctx, fmt.Sprintf("part %d", n+1), err); err != nil {
+				return err
+			}
 		}
 	}
 	b.report.print(b.out)
 	if b.settings.json != "" {
 		return b.report.write(b.settings.json)
 	}
+	return nil
+}
+
+// missed notes that a row could not be measured, and why. It returns an error only where the whole run is to end.
+func (b *bench) missed(ctx context.Context, key string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	b.progressf("%s was NOT MEASURED: %v", key, err)
+	b.report.Rows = append(b.report.Rows, row{Key: key, Name: key + " was not measured", Note: err.Error()})
 	return nil
 }
 

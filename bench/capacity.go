@@ -96,8 +96,13 @@ func (b *bench) capacity(ctx context.Context) error {
 		}
 	}
 	for _, one := range compared {
+		if len(rates[one.load]) == 0 {
+			continue // which was told
+		}
 		if err := b.compare(ctx, one, rates[one.load]); err != nil {
-			return err
+			if err := b.missed(ctx, one.key, err); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -128,6 +133,7 @@ func (b *bench) rounds(ctx context.Context, group []load, shops map[string]*shop
 		return err
 	}
 	var n []float64
+	failed := map[string]bool{}
 	for range b.settings.rounds {
 		o, err := b.measureNull(ctx, null, what, connections)
 		if err != nil {
@@ -141,15 +147,26 @@ func (b *bench) rounds(ctx context.Context, group []load, shops map[string]*shop
 					return err
 				}
 			}
+			if failed[l.key] {
+				continue
+			}
 			o, err := b.measure(ctx, shops[l.engine], l.what, connections, l.hot, checkoutsOfN*o.rate())
 			if err != nil {
-				return fmt.Errorf("%s: %w", l.key, err)
+				failed[l.key] = true
+				if err := b.missed(ctx, l.key, err); err != nil {
+					return err
+				}
+				continue
 			}
 			rates[l.key] = append(rates[l.key], o.rate())
 			b.progressf("%s: %.0f/s (%.2f N), p50 %.2f ms, p99 %.2f ms", l.key, o.rate(), o.rate()/n[len(n)-1], o.P50/1e3, o.P99/1e3)
 		}
 	}
 	for _, l := range group {
+		if failed[l.key] {
+			delete(rates, l.key)
+			continue
+		}
 		b.report.add(row{
 			Key: l.key, Name: l.name,
 			Measured: summarize(rates[l.key], "/s"), BaseName: "N", Base: summarize(n, "/s"),
@@ -219,12 +236,24 @@ func (b *bench) measure(ctx context.Context, s *shop, what string, connections i
 	return o, nil
 }
 
-// stored counts what requests of this kind have left behind.
+// stored counts what requests of this kind have left behind, once nothing of them is under way any more.
 func (s *shop) stored(ctx context.Context, t traffic) (int, error) {
-	if t.what == add {
-		return s.store.units(ctx)
+	for last := -1; ; {
+		var now int
+		var err error
+		if t.what == add {
+			now, err = s.store.units(ctx)
+		} else {
+			now, err = s.store.sold(ctx, t.prefix)
+		}
+		if err != nil || now == last {
+			return now, err
+		}
+		last = now
+		if err := wait(ctx, 200*time.Millisecond); err != nil {
+			return 0, err
+		}
 	}
-	return s.store.sold(ctx, t.prefix)
 }
 
 // explain repeats a run that was refused something, counting the answers by status.
@@ -253,7 +282,7 @@ func (b *bench) compare(ctx context.Context, one single, batched []float64) erro
 			// No better than the batches, one hopes; else the carts run out, which shows.
 			o, err := b.measure(ctx, s, l.what, connections, l.hot, summarize(batched, "").Value)
 			if err != nil {
-				return fmt.Errorf("%s: %w", one.key, err)
+				return err
 			}
 			rates = append(rates, o.rate())
 			b.progressf("%s: BATCH_SIZE=1 over %d connections: %.0f/s", one.key, connections, o.rate())

@@ -24,13 +24,17 @@ func (b *bench) footprint(ctx context.Context) error {
 	for _, engine := range engines {
 		if b.wantsAny("memory/"+engine, "idle/"+engine) {
 			if err := b.appetite(ctx, engine); err != nil {
-				return fmt.Errorf("memory/%s: %w", engine, err)
+				if err := b.missed(ctx, "memory/"+engine, err); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	if b.settings.wants("start") {
 		if err := b.startUp(ctx); err != nil {
-			return fmt.Errorf("start: %w", err)
+			if err := b.missed(ctx, "start", err); err != nil {
+				return err
+			}
 		}
 	}
 	if b.settings.wants("binary") {

@@ -33,7 +33,9 @@ func (b *bench) growth(ctx context.Context) error {
 				continue
 			}
 			if err := b.compareShops(ctx, key, what, full, empty); err != nil {
-				return fmt.Errorf("%s: %w", key, err)
+				if err := b.missed(ctx, key, err); err != nil {
+					return err
+				}
 			}
 		}
 		for _, s := range []*shop{empty, full} {

@@ -33,12 +33,16 @@ func (b *bench) latency(ctx context.Context) error {
 		b.progressf("latency/%s: the peak is %.0f/s", engine, peak.rate())
 		if b.settings.wants(half) {
 			if err := b.halfOfPeak(ctx, s, half, peak.rate()/2); err != nil {
-				return fmt.Errorf("%s: %w", half, err)
+				if err := b.missed(ctx, half, err); err != nil {
+					return err
+				}
 			}
 		}
 		if b.settings.wants(payment) {
 			if err := b.whilePaying(ctx, s, payment, peak.rate()/2); err != nil {
-				return fmt.Errorf("%s: %w", payment, err)
+				if err := b.missed(ctx, payment, err); err != nil {
+					return err
+				}
 			}
 		}
 		if err := s.stop(); err != nil {

@@ -32,6 +32,18 @@ type taking struct {
 	statuses              map[int]int
 	took                  time.Duration   // from the first request's time to the last answer
 	succeeded, refused    []time.Duration // latencies, sorted
+	successes             []time.Duration // when they came, counted from the first request's time
+}
+
+// goodput is how many requests a second succeeded from one moment to another.
+func (t *taking) goodput(from, to time.Duration) float64 {
+	n := 0
+	for _, at := range t.successes {
+		if at >= from && at < to {
+			n++
+		}
+	}
+	return float64(n) / (to - from).Seconds()
 }
 
 func (t *taking) sort() {

@@ -67,7 +67,7 @@ func (o offer) take(ctx context.Context) (*taking, error) {
 func (g *generator) open() error {
 	g.statuses = map[int]int{}
 	g.epoll, g.timer = -1, -1
-	g.succeeded = make([]time.Duration, 0, g.requests)
+	g.succeeded, g.successes = make([]time.Duration, 0, g.requests), make([]time.Duration, 0, g.requests)
 	target, err := url.Parse(g.base)
 	if err != nil {
 		return err
@@ -228,10 +228,11 @@ func (g *generator) receive(i int) bool {
 	if !whole {
 		return true
 	}
-	latency := time.Since(g.began) - c.due
+	now := time.Since(g.began)
+	latency := now - c.due
 	g.statuses[status]++
 	if status == 200 {
-		g.succeeded = append(g.succeeded, latency)
+		g.succeeded, g.successes = append(g.succeeded, latency), append(g.successes, now)
 	} else {
 		g.refused = append(g.refused, latency)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 )
 
 const (
@@ -40,7 +39,9 @@ func (b *bench) overload(ctx context.Context) error {
 				continue
 			}
 			if err := b.overloadWith(ctx, key, what, s); err != nil {
-				return fmt.Errorf("%s: %w", key, err)
+				if err := b.missed(ctx, key, err); err != nil {
+					return err
+				}
 			}
 		}
 		if err := free(); err != nil {
@@ -69,20 +70,20 @@ func (b *bench) overloadWith(ctx context.Context, key, what string, s *shop) err
 	}
 	peak := float64(len(t.succeeded)) / t.took.Seconds()
 	rate := overloadTimes * peak
-	t, stored, err := b.offerMany(ctx, s, what, rate, int(rate*b.settings.measured.Seconds()), overloadCallers)
+	length := b.settings.warm + b.settings.measured
+	t, stored, err := b.offerMany(ctx, s, what, rate, int(rate*length.Seconds()), overloadCallers)
 	if err != nil {
 		return err
 	}
 	if stored < len(t.succeeded) || stored > len(t.succeeded)+t.failed {
 		return fmt.Errorf("%d succeeded, %d were not answered, and %d are stored", len(t.succeeded), t.failed, stored)
 	}
-	// What is answered after the last request's time is answered when nobody offers anything any more.
-	length := time.Duration(float64(b.settings.measured))
-	goodput := float64(len(t.succeeded)) / max(t.took, length).Seconds()
+	// Not what is answered when nobody offers anything any more.
+	goodput := t.goodput(b.settings.warm, length)
 	refused := percentile(t.refused, 99)
 	note := fmt.Sprintf("offered %.0f/s over %d connections: sent %.0f/s, the others' time came while all connections were busy; "+
-		"answers %v, %d none; p99 of successes %.0f ms; took %.1f s",
-		rate, overloadCallers, float64(t.sent)/length.Seconds(), t.statuses, t.failed, percentile(t.succeeded, 99), t.took.Seconds())
+		"answers %v, %d none; p99 of successes %.0f ms",
+		rate, overloadCallers, float64(t.sent)/length.Seconds(), t.statuses, t.failed, percentile(t.succeeded, 99))
 	b.progressf("%s: peak %.0f/s, goodput %.0f/s, refusals' p99 %.1f ms; %s", key, peak, goodput, refused, note)
 	name := fmt.Sprintf("%s, %s, at five times the capacity", pathOf(what), engineName(s.store.engine))
 	b.report.add(row{

@@ -128,11 +128,13 @@ func (r *report) print(out io.Writer) {
 	fmt.Fprintln(out)
 	fmt.Fprintln(table, "what\tmeasured\tcompared to\tratio\ttarget\treached")
 	for _, one := range r.Rows {
-		base, ratio, target, reached := "", "", "", "yes"
+		measured, base, ratio, target, reached := one.Measured.String(), "", "", "", "yes"
 		if one.BaseName != "" {
 			base, ratio = one.BaseName+" "+one.Base.String(), fmt.Sprintf("%.2f", one.Ratio)
 		}
 		switch {
+		case one.Relation == shown && !one.Reached: // it could not be measured
+			measured = "-"
 		case one.Relation == shown:
 			reached = ""
 		case one.BaseName != "":
@@ -143,7 +145,7 @@ func (r *report) print(out io.Writer) {
 		if !one.Reached {
 			reached = "NO"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", one.Name, one.Measured, base, ratio, target, reached)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", one.Name, measured, base, ratio, target, reached)
 	}
 	_ = table.Flush()
 	for _, one := range r.Rows {

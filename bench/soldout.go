@@ -31,7 +31,9 @@ func (b *bench) soldOut(ctx context.Context) error {
 			return err
 		}
 		if err := b.sellOut(ctx, key, s); err != nil {
-			return fmt.Errorf("%s: %w", key, err)
+			if err := b.missed(ctx, key, err); err != nil {
+				return err
+			}
 		}
 		if err := s.stop(); err != nil {
 			return err

@@ -50,6 +50,7 @@ func (b *bench) parts() []func(context.Context) error {
 		b.overload,
 		b.soldOut,
 		b.footprint,
+		b.curves,
 	}
 }
 
@@ -80,7 +81,7 @@ func keys() []string {
 	for _, engine := range engines {
 		all = append(all, "memory/"+engine, "idle/"+engine)
 	}
-	return append(all, "start", "binary")
+	return append(all, "start", "binary", plotBatch, plotLoad) // the last two only with -plots
 }
 
 // wantsAny reports whether one of the rows was asked for.
@@ -90,6 +91,7 @@ func (b *bench) run(ctx context.Context) error {
 	if !slices.ContainsFunc(keys(), b.settings.wants) {
 		return fmt.Errorf("-only %v selects no row: see -list", b.settings.only)
 	}
+	began := time.Now()
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
@@ -103,9 +105,15 @@ func (b *bench) run(ctx context.Context) error {
 			}
 		}
 	}
+	b.progressf("took %v", time.Since(began).Round(time.Second))
 	b.report.print(b.out)
 	if b.settings.json != "" {
-		return b.report.write(b.settings.json)
+		if err := b.report.write(b.settings.json); err != nil {
+			return err
+		}
+	}
+	if b.settings.plots != "" {
+		return b.report.draw(b.settings.plots)
 	}
 	return nil
 }

@@ -83,8 +83,9 @@ type row struct {
 
 // report is what a run found.
 type report struct {
-	Machine []fact `json:"machine"`
-	Rows    []row  `json:"rows"`
+	Machine []fact  `json:"machine"`
+	Rows    []row   `json:"rows"`
+	Curves  []curve `json:"curves,omitempty"`
 }
 
 type fact struct {

@@ -30,7 +30,7 @@ func parseSettings(args []string, output io.Writer) (settings, error) {
 	only := flags.String("only", "", "rows to measure: comma-separated parts of their keys, such as add/mysql,hot (see -list)")
 	flags.BoolVar(&s.list, "list", false, "list the rows' keys and measure nothing")
 	flags.BoolVar(&s.quick, "quick", false, "one round of 2 s a run: for a first look, not for publication")
-	seconds := flags.Float64("seconds", 5, "how long one run is measured")
+	seconds := flags.Float64("seconds", 4, "how long one run is measured")
 	flags.IntVar(&s.rounds, "rounds", 3, "how often each capacity is measured; the median counts")
 	flags.StringVar(&s.mysqlDSN, "mysql-dsn", "", "use this server instead of a private MariaDB: user:password@tcp(127.0.0.1:3306)/any; makes and drops databases of its own there")
 	flags.StringVar(&s.dir, "dir", "", "where both engines keep their data; empty: a temporary directory on a disk")

@@ -33,6 +33,10 @@ race: mariadb ## Run all tests under the race detector
 bench: mariadb wrk ## Measure the numbers to reach, all in one run; BENCH='-only add' and the like choose (see docs/performance.md)
 	cd bench && go run . $(BENCH)
 
+.PHONY: microbench
+microbench: mariadb ## Time the parser, the queue and one transaction of each kind, with their allocations
+	go test -run '^$$' -bench . -benchtime 1s ./app ./queue ./cart ./checkout
+
 .PHONY: check
 check: format vet lint docs-check tidy-check race ## Everything that must be clean: format, vet, linters, generated docs, modules, races
 

@@ -29,6 +29,14 @@ test: mariadb ## Run all tests, installing what they need (MariaDB, unless TEST_
 race: mariadb ## Run all tests under the race detector
 	go test -race -timeout 20m ./...
 
+.PHONY: bench
+bench: mariadb wrk ## Measure the numbers to reach, all in one run; BENCH='-only add' and the like choose (see docs/performance.md)
+	cd bench && go run . $(BENCH)
+
+.PHONY: microbench
+microbench: mariadb ## Time the parser, the queue and one transaction of each kind, with their allocations
+	go test -run '^$$' -bench . -benchtime 1s ./app ./queue ./cart ./checkout
+
 .PHONY: check
 check: format vet lint docs-check tidy-check race ## Everything that must be clean: format, vet, linters, generated docs, modules, races
 
@@ -41,11 +49,13 @@ format:
 vet:
 	go vet ./...
 	cd e2e && go vet ./...
+	cd bench && go vet ./...
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint-$(GOLANGCI_LINT)
 	$(BIN)/golangci-lint-$(GOLANGCI_LINT) run ./...
 	cd e2e && $(BIN)/golangci-lint-$(GOLANGCI_LINT) run ./...
+	cd bench && $(BIN)/golangci-lint-$(GOLANGCI_LINT) run ./...
 
 $(BIN)/golangci-lint-$(GOLANGCI_LINT):
 	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
@@ -67,6 +77,7 @@ docs-check:
 tidy-check:
 	go mod tidy -diff
 	cd e2e && go mod tidy -diff
+	cd bench && go mod tidy -diff
 
 .PHONY: mariadb
 mariadb:
@@ -75,6 +86,14 @@ mariadb:
 		echo "The tests need mariadbd (or TEST_MYSQL_DSN): install MariaDB with this system's package manager."; exit 1; fi; \
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends mariadb-server
+
+.PHONY: wrk
+wrk:
+	@if command -v wrk >/dev/null; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "The benchmark needs wrk: install it with this system's package manager."; exit 1; fi; \
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends wrk
 
 .PHONY: clean
 clean: ## Remove what was built; ./data stays

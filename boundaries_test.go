@@ -31,7 +31,8 @@ var mayImport = map[string][]string{
 	"payment/reference/cmd/payment-service": {"payment/reference"},
 	"queue":                                 {},
 	"docs":                                  {},
-	"database/databasetest":                 {"database", "migrations"},
+	"database/databasetest":                 {"database", "database/databasetest/mariadb", "migrations"},
+	"database/databasetest/mariadb":         {},
 	"database/databasetest/proxy":           {},
 }
 

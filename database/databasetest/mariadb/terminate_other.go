@@ -1,6 +1,6 @@
 //go:build !unix
 
-package databasetest
+package mariadb
 
 import "os"
 

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"cartwheel/database/databasetest/mariadb"
+)
+
+// A bench is one run: what it started, and what it found.
+type bench struct {
+	settings  settings
+	out, errs io.Writer
+	pid       int
+	dir       string // all that it writes
+	cartwheel string // the binary
+	nullshop  string // the binary
+	script    string // wrk's
+	seed      int    // of wrk's random numbers
+
+	countStatuses bool // wrk counts answers by status: slower
+
+	mariadb   *mariadb.Server
+	databases []string // on the server, to be dropped
+	stores    int
+	started   int
+	instances []*instance
+	closers   []func() error
+	null      *instance
+	report    report
+}
+
+// parts are the groups of rows, in the order in which they run.
+func (b *bench) parts() []func(context.Context) error {
+	return []func(context.Context) error{
+		b.capacity,
+		b.oneByOne,
+		b.latency,
+		b.growth,
+		b.overload,
+		b.soldOut,
+		b.footprint,
+		b.curves,
+	}
+}
+
+// keys are all rows' names for -only.
+func keys() []string {
+	var all []string
+	for _, l := range loads {
+		all = append(all, l.key)
+	}
+	for _, s := range singles {
+		all = append(all, s.key)
+	}
+	for _, engine := range engines {
+		all = append(all, "one/"+engine)
+	}
+	for _, engine := range engines {
+		all = append(all, "latency/half/"+engine, "latency/payment/"+engine)
+	}
+	for _, engine := range engines {
+		all = append(all, "growth/add/"+engine, "growth/checkout/"+engine)
+	}
+	for _, engine := range engines {
+		all = append(all, "overload/add/"+engine, "overload/checkout/"+engine)
+	}
+	for _, engine := range engines {
+		all = append(all, "soldout/"+engine)
+	}
+	for _, engine := range engines {
+		all = append(all, "memory/"+engine, "idle/"+engine)
+	}
+	return append(all, "start", "binary", plotBatch, plotLoad) // the last two only with -plots
+}
+
+// wantsAny reports whether one of the rows was asked for.
+func (b *bench) wantsAny(keys ...string) bool { return slices.ContainsFunc(keys, b.settings.wants) }
+
+func (b *bench) run(ctx context.Context) error {
+	if !slices.ContainsFunc(keys(), b.settings.wants) {
+		return fmt.Errorf("-only %v selects no row: see -list", b.settings.only)
+	}
+	began := time.Now()
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	if err := b.report.machine(ctx, b); err != nil {
+		return err
+	}
+	for n, part := range b.parts() {
+		if err := part(ctx); err != nil {
+			if err := b.missed(ctx, fmt.Sprintf("part %d", n+1), err); err != nil {
+				return err
+			}
+		}
+	}
+	b.progressf("took %v", time.Since(began).Round(time.Second))
+	b.report.print(b.out)
+	if b.settings.json != "" {
+		if err := b.report.write(b.settings.json); err != nil {
+			return err
+		}
+	}
+	if b.settings.plots != "" {
+		return b.report.draw(b.settings.plots)
+	}
+	return nil
+}
+
+// missed notes that a row could not be measured, and why. It returns an error only where the whole run is to end.
+func (b *bench) missed(ctx context.Context, key string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	b.progressf("%s was NOT MEASURED: %v", key, err)
+	b.report.Rows = append(b.report.Rows, row{Key: key, Name: key + " was not measured", Note: err.Error()})
+	return nil
+}
+
+// prepare builds what is measured.
+func (b *bench) prepare(ctx context.Context) (err error) {
+	if _, err := exec.LookPath("wrk"); err != nil {
+		return fmt.Errorf("%w (Debian: apt-get install wrk)", err)
+	}
+	parent, err := b.diskFolder()
+	if err != nil {
+		return err
+	}
+	if b.dir, err = os.MkdirTemp(parent, "cartwheel-bench-"); err != nil {
+		return err
+	}
+	b.script = filepath.Join(b.dir, "wrk.lua")
+	if err := os.WriteFile(b.script, wrkScript, 0o600); err != nil {
+		return err
+	}
+	b.cartwheel, b.nullshop = filepath.Join(b.dir, "cartwheel"), filepath.Join(b.dir, "nullshop")
+	for binary, source := range map[string]string{b.cartwheel: "cartwheel", b.nullshop: "./nullshop"} {
+		b.progressf("building %s", filepath.Base(binary))
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, source) //nolint:gosec // constants and our folder
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if output, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w\n%s", source, err, output)
+		}
+	}
+	return nil
+}
+
+// startMariaDB starts a private server, as durable as one out of the box and with more memory.
+func (b *bench) startMariaDB() (err error) {
+	b.progressf("starting MariaDB")
+	if b.mariadb, err = mariadb.New(mariadb.Config{Parent: b.dir, TCP: true, Options: []string{
+		"--innodb-buffer-pool-size=1G",
+		"--innodb-log-file-size=512M",
+	}}); err != nil {
+		return err
+	}
+	return b.mariadb.Start()
+}
+
+// nullBase starts the null shop where it does not run yet.
+func (b *bench) nullBase(ctx context.Context) (string, error) {
+	if b.null == nil {
+		var err error
+		if b.null, err = b.start(ctx, "nullshop", b.nullshop); err != nil {
+			return "", err
+		}
+	}
+	return b.null.base, nil
+}
+
+// serve starts cartwheel on a store.
+func (b *bench) serve(ctx context.Context, s *store, flags ...string) (*instance, error) {
+	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--log-format", "json"}, s.flags...)
+	return b.start(ctx, "cartwheel-"+s.engine, b.cartwheel, append(args, flags...)...)
+}
+
+// close stops and removes everything that was started, in reverse.
+func (b *bench) close() error {
+	var errs []error
+	for _, i := range slices.Backward(b.instances) {
+		select {
+		case <-i.ended: // stopped, and looked at, by who started it
+		default:
+			errs = append(errs, i.stop())
+		}
+	}
+	for _, one := range slices.Backward(b.closers) {
+		errs = append(errs, one())
+	}
+	switch {
+	case b.mariadb != nil:
+		b.mariadb.Remove()
+	case len(b.databases) > 0:
+		errs = append(errs, b.dropDatabases())
+	}
+	if b.dir != "" {
+		errs = append(errs, os.RemoveAll(b.dir))
+	}
+	return errors.Join(errs...)
+}
+
+// dropDatabases removes ours from a server that is not.
+func (b *bench) dropDatabases() (err error) {
+	settings, err := mysql.ParseDSN(b.settings.mysqlDSN)
+	if err != nil {
+		return err
+	}
+	settings.DBName = ""
+	connector, err := mysql.NewConnector(settings)
+	if err != nil {
+		return err
+	}
+	db := sql.OpenDB(connector)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, name := range b.databases {
+		if _, dropped := db.ExecContext(ctx, "DROP DATABASE IF EXISTS `"+name+"`"); dropped != nil {
+			err = errors.Join(err, dropped)
+		}
+	}
+	return err
+}
+
+// progressf tells whoever waits what is under way.
+func (b *bench) progressf(format string, args ...any) {
+	fmt.Fprintf(b.errs, time.Now().Format("15:04:05 ")+format+"\n", args...)
+}

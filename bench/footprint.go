@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	memoryConnections = 512
+	memoryMiB         = 128
+	startSeconds      = 0.5
+	binaryMiB         = 40
+	mib               = 1 << 20
+)
+
+// footprint measures what an instance needs of the machine.
+func (b *bench) footprint(ctx context.Context) error {
+	for _, engine := range engines {
+		if b.wantsAny("memory/"+engine, "idle/"+engine) {
+			if err := b.appetite(ctx, engine); err != nil {
+				if err := b.missed(ctx, "memory/"+engine, err); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if b.settings.wants("start") {
+		if err := b.startUp(ctx); err != nil {
+			if err := b.missed(ctx, "start", err); err != nil {
+				return err
+			}
+		}
+	}
+	if b.settings.wants("binary") {
+		info, err := os.Stat(b.cartwheel)
+		if err != nil {
+			return err
+		}
+		b.report.add(row{
+			Key: "binary", Name: "binary, static, stripped", Measured: amountOf(float64(info.Size())/mib, "MiB"), Relation: atMost, Target: binaryMiB,
+		})
+	}
+	return nil
+}
+
+// appetite measures memory and the processor time of an instance that had peak load and is idle now.
+func (b *bench) appetite(ctx context.Context, engine string) error {
+	s, err := b.openShop(ctx, engine)
+	if err != nil {
+		return err
+	}
+	for _, what := range []string{add, checkout} {
+		const atMost = 30_000
+		if _, err := b.measure(ctx, s, what, memoryConnections, false, atMost); err != nil {
+			return err
+		}
+	}
+	peak, err := s.peakMemory()
+	if err != nil {
+		return err
+	}
+	b.progressf("memory/%s: %d MiB", engine, peak/mib)
+	if b.settings.wants("memory/" + engine) {
+		b.report.add(row{
+			Key: "memory/" + engine, Name: fmt.Sprintf("peak memory, %s, adds and checkouts over 512 connections", engineName(engine)),
+			Measured: amountOf(float64(peak)/mib, "MiB"), Relation: atMost, Target: memoryMiB,
+		})
+	}
+	if b.settings.wants("idle/" + engine) {
+		idle := 2 * b.settings.measured
+		before, err := s.processorTime()
+		if err != nil {
+			return err
+		}
+		if err := wait(ctx, idle); err != nil {
+			return err
+		}
+		after, err := s.processorTime()
+		if err != nil {
+			return err
+		}
+		b.report.add(row{
+			Key: "idle/" + engine, Name: fmt.Sprintf("idle, %s: processor time in %v, of one processor", engineName(engine), idle),
+			Measured: amountOf(100*(after-before).Seconds()/idle.Seconds(), "%"),
+		})
+	}
+	return s.stop()
+}
+
+// startUp measures how long it takes from the start of the process, in an empty directory, to the first Success.
+func (b *bench) startUp(ctx context.Context) error {
+	const times = 5
+	var took []float64
+	for n := range times {
+		dir := filepath.Join(b.dir, fmt.Sprintf("start-%d", n))
+		began := time.Now()
+		i, err := b.start(ctx, "cartwheel-start", b.cartwheel, "serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--demo", "--data-dir", dir)
+		if err != nil {
+			return err
+		}
+		if err := firstSuccess(ctx, i.base); err != nil {
+			return err
+		}
+		took = append(took, time.Since(began).Seconds())
+		if err := i.stop(); err != nil {
+			return err
+		}
+	}
+	b.report.add(row{
+		Key: "start", Name: "embedded: process start, in an empty directory, to the first Success",
+		Measured: summarize(took, "s"), Relation: atMost, Target: startSeconds,
+	})
+	return nil
+}
+
+func firstSuccess(ctx context.Context, base string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/addToCart", strings.NewReader(`{"clientID":"ann","productID":"mug","quantity":1}`))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(response.Body)
+		return fmt.Errorf("the first add was answered %s: %s", response.Status, body)
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+)
+
+const (
+	grownLines    = 1_000_000
+	grownProducts = 100_000
+	grownInFlight = 10_000
+	grownTarget   = 0.9
+)
+
+// growth compares a shop that is full with one that is empty, in turns.
+func (b *bench) growth(ctx context.Context) error {
+	for _, engine := range engines {
+		adding, buying := "growth/add/"+engine, "growth/checkout/"+engine
+		if !b.wantsAny(adding, buying) {
+			continue
+		}
+		empty, err := b.openShop(ctx, engine)
+		if err != nil {
+			return err
+		}
+		full, err := b.openFullShop(ctx, engine)
+		if err != nil {
+			return err
+		}
+		for _, what := range []string{add, checkout} {
+			key := "growth/" + what + "/" + engine
+			if !b.settings.wants(key) {
+				continue
+			}
+			if err := b.compareShops(ctx, key, what, full, empty); err != nil {
+				if err := b.missed(ctx, key, err); err != nil {
+					return err
+				}
+			}
+		}
+		for _, s := range []*shop{empty, full} {
+			if err := s.stop(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *bench) openFullShop(ctx context.Context, engine string) (*shop, error) {
+	b.progressf("growth/%s: filling a shop with %d lines", engine, grownLines)
+	s, err := b.open(ctx, engine, grownProducts)
+	if err != nil {
+		return nil, err
+	}
+	const linesEach = grownLines / adders
+	if err := s.insert(ctx, "client_cart (client_id, product_id, quantity)", grownLines, func(i int) string {
+		return fmt.Sprintf("('c%07d','p%05d',1)", i/linesEach, i%linesEach*(grownProducts/linesEach)+spread(i/linesEach, grownProducts/linesEach))
+	}); err != nil {
+		return nil, err
+	}
+	i, err := b.serve(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	// After the start, which on the embedded engine recovers all open checkouts. These are another instance's, and
+	// their leases do not end.
+	if err := s.insert(ctx, "checkout_journal (checkout_id, client_id, state, epoch, lease_expires_at, items, created_at, updated_at)", grownInFlight, func(i int) string {
+		return fmt.Sprintf(`('%s','flight%07d','reserved',1,'%s','[{"productID":"p%05d","quantity":1}]','%[5]s','%[5]s')`,
+			flightID(i), i, "2100-01-01 00:00:00.000", i*(grownProducts/grownInFlight), "2026-01-01 00:00:00.000")
+	}); err != nil {
+		return nil, err
+	}
+	err = s.insert(ctx, "reserve_purchase (reserve_id, product_id, quantity)", grownInFlight, func(i int) string {
+		return fmt.Sprintf("('%s:1','p%05d',1)", flightID(i), i*(grownProducts/grownInFlight))
+	})
+	return &shop{instance: i, store: s}, err
+}
+
+// flightID looks as a checkout's ID does.
+func flightID(i int) string { return fmt.Sprintf("019b0000-0000-7000-8000-%012d", i) }
+
+func (b *bench) compareShops(ctx context.Context, key, what string, full, empty *shop) error {
+	const connections, atMost = 256, 30_000
+	rates := map[*shop][]float64{}
+	for range b.settings.rounds {
+		for _, s := range []*shop{empty, full} {
+			o, err := b.measure(ctx, s, what, connections, false, atMost)
+			if err != nil {
+				return err
+			}
+			rates[s] = append(rates[s], o.rate())
+		}
+		b.progressf("%s: empty %.0f/s, full %.0f/s", key, rates[empty][len(rates[empty])-1], rates[full][len(rates[full])-1])
+	}
+	name := "/addToCart"
+	if what == checkout {
+		name = "/checkOutCart"
+	}
+	b.report.add(row{
+		Key: key, Name: name + ", " + engineName(full.store.engine) + ", with 1,000,000 lines, 100,000 products, 10,000 checkouts in flight",
+		Measured: summarize(rates[full], "/s"), BaseName: "empty", Base: summarize(rates[empty], "/s"),
+		Relation: atLeast, Target: grownTarget,
+	})
+	inFlight, err := full.store.number(ctx, "SELECT COUNT(*) FROM checkout_journal WHERE state = 'reserved' AND epoch = 1")
+	if err == nil && inFlight < grownInFlight {
+		err = fmt.Errorf("of %d checkouts in flight %d are left", grownInFlight, inFlight)
+	}
+	return err
+}

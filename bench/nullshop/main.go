@@ -1,0 +1,42 @@
+// Command nullshop is Cartwheel's HTTP stack with nothing behind it: each request is parsed, checked and answered, and
+// nobody does anything. What it answers in a second is N, to which the benchmark compares everything else.
+package main
+
+import (
+	"context"
+	"flag"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"cartwheel/app"
+	"cartwheel/cart"
+)
+
+type nothing struct{}
+
+func (nothing) AddToCart(context.Context, cart.Addition) error { return nil }
+func (nothing) CheckOut(context.Context, cart.Purchase) error  { return nil }
+
+func main() {
+	listen := flag.String("listen", "127.0.0.1:0", "where the API listens")
+	flag.Parse()
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	if err := run(*listen, log); err != nil {
+		log.Error("nullshop", "error", err)
+		os.Exit(1)
+	}
+}
+
+func run(listen string, log *slog.Logger) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
+	if err != nil {
+		return err
+	}
+	log.Info("listening", "api", "http://"+listener.Addr().String())
+	return app.ServeAlone(ctx, listener, nothing{}, log)
+}

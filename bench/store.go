@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"cartwheel/database"
+	"cartwheel/migrations"
+)
+
+const (
+	embedded = "embedded"
+	mysqlish = "mysql"
+)
+
+var engines = []string{mysqlish, embedded}
+
+// engineName is what people call an engine.
+func engineName(engine string) string {
+	if engine == mysqlish {
+		return "MySQL"
+	}
+	return engine
+}
+
+const (
+	products    = 10_000
+	adders      = 100_000       // clients who add
+	plenty      = 2_000_000_000 // units on hand: never short
+	hotProduct  = "p00000"
+	rowsAtOnce  = 2_000
+	quietWithin = 10 * time.Second
+)
+
+// A store is one database: where an instance keeps its data, and what we put and find there.
+type store struct {
+	engine    string
+	flags     []string // that make an instance use it
+	catalogue int      // products
+	db        *database.DB
+}
+
+// open creates a database with the tables and a catalogue of so many products.
+func (b *bench) open(ctx context.Context, engine string, catalogue int) (*store, error) {
+	b.stores++
+	s := &store{engine: engine, catalogue: catalogue}
+	var cfg database.Config
+	if engine == embedded {
+		cfg.DataDir = filepath.Join(b.dir, fmt.Sprintf("embedded-%d", b.stores))
+		s.flags = []string{"--data-dir", cfg.DataDir}
+	} else {
+		server, err := b.server(ctx)
+		if err != nil {
+			return nil, err
+		}
+		server.DBName = fmt.Sprintf("bench_%d_%d", b.pid, b.stores)
+		b.databases = append(b.databases, server.DBName)
+		cfg.MySQLDSN = server.FormatDSN()
+		s.flags = []string{"--mysql-dsn", cfg.MySQLDSN}
+	}
+	cfg.Log = slog.New(slog.NewTextHandler(b.errs, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	var err error
+	if s.db, err = database.Open(ctx, cfg); err != nil {
+		return nil, err
+	}
+	b.closers = append(b.closers, s.db.Close)
+	if _, err := migrations.Up(ctx, s.db, cfg.Log); err != nil {
+		return nil, err
+	}
+	return s, s.insert(ctx, "product_details (product_id, product_name, quantity)", catalogue, func(i int) string {
+		return fmt.Sprintf("('p%05d','',%d)", i, plenty)
+	})
+}
+
+// fill gives clients of a prefix a cart each with one line of one unit: the hot product, or one of all products.
+func (s *store) fill(ctx context.Context, prefix string, first, n int, hot bool) error {
+	return s.insert(ctx, "client_cart (client_id, product_id, quantity)", n, func(i int) string {
+		product := hotProduct
+		if !hot {
+			product = fmt.Sprintf("p%05d", spread(first+i, s.catalogue))
+		}
+		return fmt.Sprintf("('%s%07d','%s',1)", prefix, first+i, product)
+	})
+}
+
+// spread draws a number below a limit for another number, the same each time.
+func spread(n, limit int) int { return int(mix(uint64(n)) % uint64(limit)) } //nolint:gosec // not negative
+
+// insert writes n rows in one transaction, many in a statement. All values are our own.
+func (s *store) insert(ctx context.Context, into string, n int, row func(int) string) error {
+	tx, err := s.db.Setup().BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	for from := 0; from < n; from += rowsAtOnce {
+		var statement strings.Builder
+		statement.WriteString("INSERT INTO " + into + " VALUES ")
+		for i := from; i < min(n, from+rowsAtOnce); i++ {
+			if i > from {
+				statement.WriteByte(',')
+			}
+			statement.WriteString(row(i))
+		}
+		if _, err := tx.ExecContext(ctx, statement.String()); err != nil {
+			return errors.Join(fmt.Errorf("insert into %s: %w", into, err), tx.Rollback())
+		}
+	}
+	return tx.Commit()
+}
+
+// number reads one number.
+func (s *store) number(ctx context.Context, query string, args ...any) (int, error) {
+	var n sql.NullInt64
+	err := s.db.Setup().QueryRowContext(ctx, query, args...).Scan(&n)
+	return int(n.Int64), err
+}
+
+// units are how many units are in all carts.
+func (s *store) units(ctx context.Context) (int, error) {
+	return s.number(ctx, "SELECT SUM(quantity) FROM client_cart")
+}
+
+// sold are how many checkouts of a prefix's clients are committed.
+func (s *store) sold(ctx context.Context, prefix string) (int, error) {
+	return s.number(ctx, "SELECT COUNT(*) FROM checkout_journal WHERE state = 'committed' AND client_id BETWEEN ? AND ?", prefix, prefix+"~")
+}
+
+// quiet waits until nothing is under way and the server has cleaned up behind the last run: what it still does would
+// be taken from the next one.
+func (s *store) quiet(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, quietWithin)
+	defer cancel()
+	last := -1
+	for {
+		open, err := s.number(ctx, "SELECT COUNT(*) FROM checkout_journal WHERE lease_expires_at < '2100-01-01'")
+		if err != nil {
+			return err
+		}
+		history := 0
+		if s.engine == mysqlish {
+			// Where it may not be read, it is not waited for.
+			history, _ = s.number(ctx, "SELECT COUNT FROM information_schema.INNODB_METRICS WHERE NAME = 'trx_rseg_history_len'")
+		}
+		if open == 0 && (history == 0 || history == last) {
+			return nil
+		}
+		last = history
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("the %s engine is still busy after %v: %d checkouts are open", s.engine, quietWithin, open)
+		}
+	}
+}
+
+// server returns the MySQL-protocol server's address, and starts a private one first where none was named.
+func (b *bench) server(ctx context.Context) (*mysql.Config, error) {
+	dsn := b.settings.mysqlDSN
+	if dsn == "" {
+		if b.mariadb == nil {
+			if err := b.startMariaDB(); err != nil {
+				return nil, err
+			}
+		}
+		dsn = b.mariadb.TCPDSN("")
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return mysql.ParseDSN(dsn)
+}

@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"cartwheel/database/databasetest"
@@ -13,7 +16,14 @@ import (
 // binary is the program under test, built once.
 var binary string
 
+// waiters is how many tests run at once for each processor: most of their time they wait, for leases and payments.
+const waiters = 3
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
+		_ = parallel.Value.Set(strconv.Itoa(waiters * runtime.GOMAXPROCS(0))) // a number
+	}
 	dir, err := os.MkdirTemp("", "cartwheel-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

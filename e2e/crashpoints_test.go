@@ -1,0 +1,405 @@
+package e2e
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"cartwheel/checkout"
+	"cartwheel/database/databasetest/proxy"
+)
+
+// A crashPoint is a boundary in the flow of a checkout at which the process is killed.
+type crashPoint struct {
+	name      string
+	mysqlOnly bool   // the embedded engine has no such boundary that can be held from outside
+	client    string // "": ann, whom the till does not decline
+	deaf      bool   // the payment service reads nothing
+	// reach brings ann's checkout to the boundary and kills whoever is there.
+	reach func(*crash)
+	left  checkout.State // what the journal says then; empty: nothing
+	end   checkout.State // what recovery makes of it; empty: nothing
+	next  int            // what another checkout of the cart is answered after all
+}
+
+// crashPoints are in the order of the flow.
+var crashPoints = []crashPoint{
+	{
+		name: "before TX 1, waiting for the product", next: 409,
+		reach: func(p *crash) {
+			p.killWaiting("SELECT 1 FROM product_details WHERE product_id = 'lamp' FOR UPDATE", p.buy)
+		},
+	},
+	{
+		name: "before TX 1, waiting for the cart", mysqlOnly: true, next: 409,
+		reach: func(p *crash) { p.killWaiting("SELECT 1 FROM client_cart WHERE client_id = 'ann' FOR UPDATE", p.buy) },
+	},
+	{
+		name: "TX 1's COMMIT never arrives", mysqlOnly: true, next: 409,
+		reach: func(p *crash) { p.killAtCommit(p.owner, dropped, p.buy) },
+	},
+	{
+		name: "TX 1's COMMIT arrives after its sender's end", mysqlOnly: true, left: checkout.Reserved, end: checkout.RolledBack, next: 200,
+		reach: func(p *crash) { p.killAtCommit(p.owner, delivered, p.buy) },
+	},
+	{
+		name: "after TX 1, the charge is read by nobody", deaf: true, left: checkout.Reserved, end: checkout.RolledBack, next: 200,
+		reach: func(p *crash) {
+			p.buy()
+			p.await(checkout.Reserved)
+			p.kill(p.owner.instance)
+		},
+	},
+	{
+		name: "before the charge, which comes to the till after the void", left: checkout.Reserved, end: checkout.RolledBack, next: 200,
+		reach: func(p *crash) {
+			charge := p.owner.gate.before(p.t, http.MethodPut)
+			p.buy()
+			charge.await(soon)
+			p.kill(p.owner.instance)
+		},
+	},
+	{
+		name: "between the charge and its answer", left: checkout.Reserved, end: checkout.Committed, next: 409,
+		reach: func(p *crash) {
+			p.charged()
+			p.kill(p.owner.instance)
+		},
+	},
+	{
+		name: "between a decline and its answer", client: "decline-ann", left: checkout.Reserved, end: checkout.RolledBack, next: 402,
+		reach: func(p *crash) {
+			p.charged()
+			p.kill(p.owner.instance)
+		},
+	},
+	{
+		name: "before TX 2, waiting for the product", left: checkout.Reserved, end: checkout.Committed, next: 409,
+		reach: func(p *crash) {
+			charge := p.charged()
+			p.killWaiting("SELECT 1 FROM product_details WHERE product_id = 'lamp' FOR UPDATE", charge.goOn)
+		},
+	},
+	{
+		name: "in TX 2, waiting for the journal", mysqlOnly: true, left: checkout.Reserved, end: checkout.Committed, next: 409,
+		reach: func(p *crash) {
+			charge := p.charged()
+			p.killWaiting("SELECT 1 FROM checkout_journal WHERE client_id = 'ann' FOR UPDATE", charge.goOn)
+		},
+	},
+	{
+		name: "before TX 2 of a decline, waiting for the cart", client: "decline-ann", left: checkout.Reserved, end: checkout.RolledBack, next: 402,
+		reach: func(p *crash) {
+			charge := p.charged()
+			p.killWaiting("INSERT INTO client_cart VALUES ('decline-ann', 'lamp', 1)", charge.goOn)
+		},
+	},
+	{
+		name: "TX 2's COMMIT never arrives", mysqlOnly: true, left: checkout.Reserved, end: checkout.Committed, next: 409,
+		reach: func(p *crash) {
+			charge := p.charged()
+			p.killAtCommit(p.owner, dropped, charge.goOn)
+		},
+	},
+	{
+		name: "TX 2's COMMIT arrives after its sender's end", mysqlOnly: true, left: checkout.Committed, end: checkout.Committed, next: 409,
+		reach: func(p *crash) {
+			charge := p.charged()
+			p.killAtCommit(p.owner, delivered, charge.goOn)
+		},
+	},
+	{
+		name: "a decline's TX 2's COMMIT arrives after its sender's end", mysqlOnly: true, client: "decline-ann",
+		left: checkout.RolledBack, end: checkout.RolledBack, next: 402,
+		reach: func(p *crash) {
+			charge := p.charged()
+			p.killAtCommit(p.owner, delivered, charge.goOn)
+		},
+	},
+	{
+		name: "after TX 2, its caller is gone", left: checkout.Committed, end: checkout.Committed, next: 409,
+		reach: func(p *crash) {
+			charge := p.charged()
+			p.hangUp()
+			charge.goOn()
+			p.await(checkout.Committed)
+			p.kill(p.owner.instance)
+		},
+	},
+	{
+		name: "recovery asks for the void", left: checkout.Reserved, end: checkout.Committed, next: 409,
+		reach: func(p *crash) {
+			p.charged()
+			var void *stop
+			heir := p.succeed(func(g *gate) { void = g.before(p.t, http.MethodDelete) })
+			void.await(lease + soon)
+			p.kill(heir.instance)
+		},
+	},
+	{
+		name: "recovery has the void", left: checkout.Reserved, end: checkout.RolledBack, next: 200,
+		reach: func(p *crash) {
+			charge := p.owner.gate.before(p.t, http.MethodPut)
+			p.buy()
+			charge.await(soon)
+			var void *stop
+			heir := p.succeed(func(g *gate) { void = g.after(p.t, http.MethodDelete) })
+			void.await(lease + soon)
+			p.kill(heir.instance)
+		},
+	},
+	{
+		name: "recovery's claim is committed after its sender's end", mysqlOnly: true, left: checkout.Reserved, end: checkout.Committed, next: 409,
+		reach: func(p *crash) {
+			p.charged()
+			heir := p.start()
+			p.killAtCommit(heir, delivered, func() { p.kill(p.owner.instance) })
+		},
+	},
+	{
+		name: "recovery's TX 2's COMMIT never arrives", mysqlOnly: true, left: checkout.Reserved, end: checkout.Committed, next: 409,
+		reach: func(p *crash) {
+			p.charged()
+			heir := p.start()
+			heir.proxy.Next(proxy.Deliver()) // the claim
+			p.killAtCommit(heir, dropped, func() { p.kill(p.owner.instance) })
+		},
+	},
+	{
+		name: "recovery's TX 2's COMMIT arrives after its sender's end", mysqlOnly: true, left: checkout.Committed, end: checkout.Committed, next: 409,
+		reach: func(p *crash) {
+			p.charged()
+			heir := p.start()
+			heir.proxy.Next(proxy.Deliver())
+			p.killAtCommit(heir, delivered, func() { p.kill(p.owner.instance) })
+		},
+	},
+	{
+		name: "before the refund", left: checkout.Refunding, end: checkout.RolledBack, next: 409,
+		reach: func(p *crash) {
+			refund := p.owner.gate.before(p.t, http.MethodPost)
+			charge := p.charged()
+			p.lowerStock(1)
+			charge.goOn()
+			refund.await(soon)
+			p.kill(p.owner.instance)
+		},
+	},
+	{
+		name: "between the refund and its answer", left: checkout.Refunding, end: checkout.RolledBack, next: 409,
+		reach: func(p *crash) {
+			refund := p.owner.gate.after(p.t, http.MethodPost)
+			charge := p.charged()
+			p.lowerStock(1)
+			charge.goOn()
+			refund.await(soon)
+			p.kill(p.owner.instance)
+		},
+	},
+}
+
+func TestAKillAtEachBoundaryOfACheckoutBreaksNoPromise(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, s store) {
+		for _, point := range crashPoints {
+			if point.mysqlOnly && s.config.MySQLDSN == "" {
+				continue
+			}
+			for range campaignLength(1, 5) {
+				t.Run(point.name, func(t *testing.T) {
+					t.Parallel()
+					mine := embeddedStore
+					if s.config.MySQLDSN != "" {
+						mine = mysqlStore
+					}
+					attack(t, mine(t), point)
+				})
+			}
+		}
+	})
+}
+
+// lease is that of the instances at crash points: the shortest for a charge that may take a second.
+const lease = 3 * time.Second
+
+// A crash is one checkout on its way to a boundary.
+type crash struct {
+	*campaign
+	hand     *hand
+	owner    doomed // whoever begins the checkout
+	point    crashPoint
+	client   string
+	gates    []*gate
+	answered chan reply
+	hangUp   context.CancelFunc // of the caller
+}
+
+// A doomed instance reaches the till through a gate and its MySQL server through a proxy: it is to be killed.
+type doomed struct {
+	*instance
+	gate  *gate
+	proxy *proxy.Proxy // nil on the embedded engine
+}
+
+// attack takes a checkout of two lamps to the boundary, and recovery to the end.
+func attack(t *testing.T, s store, point crashPoint) {
+	const key = "the-one"
+	p := &crash{
+		campaign: newCampaign(t, s, map[string]int{"lamp": 10}), hand: s.hand(t), point: point,
+		client: "ann", answered: make(chan reply, 1),
+	}
+	if point.client != "" {
+		p.client = point.client
+	}
+	p.owner = p.start()
+	p.crowd.visits(p.owner.instance)
+	random := rand.New(rand.NewPCG(1, 1))
+	if got := p.crowd.add(t.Context(), random, p.client, "lamp", 2, ""); got.Code != 200 {
+		t.Fatalf("add: %v", got)
+	}
+
+	point.reach(p)
+	if got := <-p.answered; got.Code != 0 {
+		t.Fatalf("the caller was answered %v: the kill came too late", got)
+	}
+	if got := p.state(); got != point.left {
+		t.Errorf("after the kill the journal says %q, want %q", got, point.left)
+	}
+
+	rescuer := p.campaign.start(p.flags()...)
+	p.crowd.visits(rescuer)
+	p.settle(2*lease + soon)
+	for _, g := range p.gates {
+		g.goOn() // what was under way when its sender died comes to the till now
+	}
+	if got := p.state(); got != point.end {
+		t.Errorf("in the end the journal says %q, want %q", got, point.end)
+	}
+	want := 200
+	if point.end == checkout.RolledBack {
+		want = 402
+	}
+	if got := p.crowd.buy(t.Context(), random, p.client, key); got.Code != want {
+		t.Errorf("the repeat was answered %v, want %d", got, want)
+	}
+	if got := p.crowd.buy(t.Context(), random, p.client, ""); got.Code != point.next {
+		t.Errorf("another checkout of the cart was answered %v, want %d", got, point.next)
+	}
+	if point.left == checkout.Refunding {
+		if totals := p.till.Totals(); totals.Captures != 1 || totals.Refunded != 1 {
+			t.Errorf("the till took money %d times and gave it back %d times, want once each", totals.Captures, totals.Refunded)
+		}
+	}
+	p.check()
+}
+
+func (p *crash) flags() []string {
+	return []string{"--payment-timeout", "1s", "--checkout-lease", lease.String()}
+}
+
+// start starts an instance that is doomed.
+func (p *crash) start() doomed {
+	p.t.Helper()
+	return p.startBehind(openGate(p.t, p.till))
+}
+
+func (p *crash) startBehind(g *gate) doomed {
+	p.t.Helper()
+	d := doomed{gate: g}
+	p.gates = append(p.gates, g)
+	flags := append(p.flags(), "--payment-url", g.url)
+	if p.point.deaf {
+		flags = append(flags, "--payment-url", deaf(p.t))
+	}
+	if p.hand.mysql {
+		var dsn string
+		d.proxy, dsn = p.store.through(p.t)
+		flags = append(flags, "--mysql-dsn", dsn)
+	}
+	d.instance = p.campaign.start(flags...)
+	return d
+}
+
+// succeed kills the owner and starts the instance that recovers from it, behind a gate that is prepared.
+func (p *crash) succeed(prepare func(*gate)) doomed {
+	p.t.Helper()
+	p.kill(p.owner.instance)
+	g := openGate(p.t, p.till)
+	prepare(g)
+	return p.startBehind(g)
+}
+
+// buy sends the checkout and returns at once.
+func (p *crash) buy() {
+	ctx, hangUp := context.WithCancel(context.Background())
+	p.hangUp = hangUp
+	p.t.Cleanup(hangUp)
+	p.requests.Add(1)
+	go func() { p.answered <- p.owner.send(ctx, purchase(p.client).withKey("the-one")) }()
+}
+
+// charged brings the checkout to where the till has decided and not answered.
+func (p *crash) charged() *stop {
+	p.t.Helper()
+	charge := p.owner.gate.after(p.t, http.MethodPut)
+	p.buy()
+	charge.await(soon)
+	return charge
+}
+
+// lowerStock leaves so many lamps on hand, whatever is held.
+func (p *crash) lowerStock(lamps int) {
+	p.t.Helper()
+	p.hand.exec("UPDATE product_details SET quantity = ? WHERE product_id = 'lamp'", lamps)
+	p.stocked["lamp"] = lamps
+}
+
+// killWaiting goes on and kills the owner when it waits for what the statement locks.
+func (p *crash) killWaiting(statement string, goOn func()) {
+	p.t.Helper()
+	release := p.hand.lock(statement)
+	goOn()
+	p.hand.awaitWaiter()
+	p.kill(p.owner.instance)
+	release()
+}
+
+const (
+	dropped   = false
+	delivered = true
+)
+
+// killAtCommit goes on and kills an instance when it has sent the next COMMIT, which is then delivered or dropped.
+func (p *crash) killAtCommit(d doomed, arrives bool, goOn func()) {
+	p.t.Helper()
+	release := make(chan struct{})
+	d.proxy.Next(proxy.Hold(release))
+	goOn()
+	eventually(p.t, lease+soon, "the COMMIT is on its way", func() bool { return d.proxy.Counts().Held == 1 })
+	p.kill(d.instance)
+	if arrives {
+		close(release)
+		eventually(p.t, soon, "the COMMIT has arrived", func() bool { return d.proxy.Counts().HeldAnswered == 1 })
+	} else if err := d.proxy.Close(); err != nil {
+		p.t.Errorf("close the proxy: %v", err)
+	}
+}
+
+// await waits until the journal has the checkout in the state.
+func (p *crash) await(state checkout.State) {
+	p.t.Helper()
+	eventually(p.t, soon, "the checkout is "+string(state), func() bool { return p.state() == state })
+}
+
+// state is what the journal says of the client's only checkout; empty where there is none.
+func (p *crash) state() checkout.State {
+	p.t.Helper()
+	var states []string
+	for _, e := range p.store.books(p.t).checkouts {
+		states = append(states, string(e.State))
+	}
+	return checkout.State(strings.Join(states, ", "))
+}

@@ -1,0 +1,133 @@
+package e2e
+
+import (
+	"context"
+	"database/sql"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"cartwheel/database"
+	"cartwheel/database/databasetest/proxy"
+)
+
+// A hand is somebody at a SQL prompt, beside the shop.
+type hand struct {
+	t     *testing.T
+	db    *sql.DB
+	mysql bool
+}
+
+func (s store) hand(t *testing.T) *hand {
+	t.Helper()
+	db, err := database.Open(context.Background(), s.config)
+	if err != nil {
+		t.Fatalf("open the database by hand: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Errorf("close the database: %v", err)
+		}
+	})
+	return &hand{t, db.Setup(), !db.Embedded()}
+}
+
+func (h *hand) exec(statement string, args ...any) {
+	h.t.Helper()
+	if _, err := h.db.ExecContext(h.t.Context(), statement, args...); err != nil {
+		h.t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// lock keeps locked what a statement locks, until release is called. The embedded engine has one lock, for all writing.
+func (h *hand) lock(statement string, args ...any) (release func()) {
+	h.t.Helper()
+	tx, err := h.db.BeginTx(context.Background(), nil) // immediate, on the embedded engine
+	if err != nil {
+		h.t.Fatalf("begin: %v", err)
+	}
+	if h.mysql {
+		if _, err := tx.ExecContext(h.t.Context(), statement, args...); err != nil {
+			h.t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	var once sync.Once
+	release = func() {
+		once.Do(func() {
+			if err := tx.Rollback(); err != nil {
+				h.t.Errorf("roll back: %v", err)
+			}
+		})
+	}
+	h.t.Cleanup(release)
+	return release
+}
+
+// lockProbe is how long a writer of the embedded engine is given to come to its lock, which cannot be seen from outside.
+const lockProbe = 300 * time.Millisecond
+
+// awaitWaiter waits until somebody waits for what lock has locked.
+func (h *hand) awaitWaiter() {
+	h.t.Helper()
+	if !h.mysql {
+		pause(h.t.Context(), lockProbe)
+		return
+	}
+	// The engine's own list of who waits is not made anew for those who ask often. A statement that is still there after
+	// several looks is waiting.
+	const looks = 4
+	seen := map[string]int{}
+	eventually(h.t, 5*time.Second, "somebody waits for the lock", func() bool {
+		for statement := range h.underWay() {
+			if seen[statement]++; seen[statement] >= looks {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// underWay returns the statements of others that the MySQL server is busy with.
+func (h *hand) underWay() map[string]bool {
+	h.t.Helper()
+	rows, err := h.db.QueryContext(h.t.Context(), "SELECT CONCAT(id, ' ', info) FROM information_schema.processlist"+
+		" WHERE db = DATABASE() AND id <> CONNECTION_ID() AND command = 'Query' AND info IS NOT NULL")
+	if err != nil {
+		h.t.Fatalf("look what is under way: %v", err)
+	}
+	defer rows.Close() //nolint:errcheck // all is read by then, or the test fails
+	statements := map[string]bool{}
+	for rows.Next() {
+		var statement string
+		if err := rows.Scan(&statement); err != nil {
+			h.t.Fatalf("look what is under way: %v", err)
+		}
+		statements[statement] = true
+	}
+	if err := rows.Err(); err != nil {
+		h.t.Fatalf("look what is under way: %v", err)
+	}
+	return statements
+}
+
+// through puts a proxy before the store's MySQL server and returns it with the DSN that goes through it.
+func (s store) through(t *testing.T) (*proxy.Proxy, string) {
+	t.Helper()
+	dsn, err := mysql.ParseDSN(s.config.MySQLDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	between, err := proxy.Listen(dsn.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := between.Close(); err != nil {
+			t.Errorf("close the proxy: %v", err)
+		}
+	})
+	dsn.Net, dsn.Addr = "tcp", between.Address()
+	return between, dsn.FormatDSN()
+}

@@ -46,7 +46,7 @@ type sharedServer struct {
 func (s *sharedServer) dsn(t testing.TB) string {
 	t.Helper()
 	s.once.Do(func() {
-		s.server, s.err = newServer(false)
+		s.server, s.err = newServer("", false)
 		if s.err == nil {
 			if s.err = s.server.start(); s.err != nil {
 				s.server.remove()
@@ -97,7 +97,14 @@ type Server struct {
 // after the test. Without MariaDB the test is skipped, or fails where CI is set.
 func StartServer(t testing.TB, options ...string) *Server {
 	t.Helper()
-	s, err := newServer(true)
+	return StartServerIn(t, "", options...)
+}
+
+// StartServerIn is StartServer with the data directory below the one given, on a disk of its own perhaps. Its path must be
+// short, because the server's socket is there too.
+func StartServerIn(t testing.TB, parent string, options ...string) *Server {
+	t.Helper()
+	s, err := newServer(parent, true)
 	giveUpOn(t, err)
 	s.options = options
 	t.Cleanup(s.remove)
@@ -121,7 +128,27 @@ func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv
 // PID is the running server's process.
 func (s *Server) PID() int { return s.process.Process.Pid }
 
-// Start starts the server after Kill or Stop, on the same data and addresses, and waits until it answers.
+// Gone reports whether the server has ended, be it by itself.
+func (s *Server) Gone() bool {
+	select {
+	case <-s.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// Said returns the server's log.
+func (s *Server) Said() string {
+	said, err := os.ReadFile(s.logFile())
+	if err != nil {
+		return err.Error()
+	}
+	return string(said)
+}
+
+// Start starts the server after Kill or Stop, or when it ended by itself, on the same data and addresses, and waits until
+// it answers.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
 	if err := s.start(); err != nil {
@@ -148,7 +175,7 @@ func (s *Server) Stop() {
 	s.stopWatchdog()
 }
 
-func newServer(tcp bool) (s *Server, err error) {
+func newServer(parent string, tcp bool) (s *Server, err error) {
 	s = &Server{}
 	if s.binary, err = find("mariadbd", "mysqld"); err != nil {
 		return nil, err
@@ -157,7 +184,7 @@ func newServer(tcp bool) (s *Server, err error) {
 		return nil, err
 	}
 	// Short: a socket's path may have about a hundred characters.
-	if s.dir, err = os.MkdirTemp("", "cartwheel-db-"); err != nil {
+	if s.dir, err = os.MkdirTemp(parent, "cartwheel-db-"); err != nil {
 		return nil, err
 	}
 	if tcp {
@@ -212,6 +239,7 @@ func (s *Server) common() []string {
 }
 
 func (s *Server) start() error {
+	s.stopWatchdog() // of a server that ended by itself
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	if _, err := os.Stat(s.data()); errors.Is(err, os.ErrNotExist) {

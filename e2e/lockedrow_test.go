@@ -1,0 +1,324 @@
+package e2e
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"cartwheel/database"
+)
+
+// lock takes the rows that a query locks, in a transaction that is left open until the function returned is called.
+func lock(t *testing.T, s store, query string, args ...any) (release func()) {
+	t.Helper()
+	// By hand: cartwheel's own transactions end after some seconds.
+	conn, err := openSQL(t, s.config.MySQLDSN).Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	do := func(statement string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			t.Errorf("%s: %v", statement, err)
+		}
+	}
+	// At the server's own level, REPEATABLE READ, gaps between rows would be locked too, and hold up whoever inserts there.
+	do("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+	do("BEGIN")
+	if err := lockRows(t.Context(), conn, query, args); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	var once sync.Once
+	release = func() {
+		once.Do(func() {
+			do("ROLLBACK")
+			if err := conn.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(release)
+	return release
+}
+
+func lockRows(ctx context.Context, conn *sql.Conn, query string, args []any) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	rows, err := conn.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	locked := 0
+	for rows.Next() {
+		locked++
+	}
+	if locked == 0 {
+		return errors.Join(errors.New("there is nothing to lock"), rows.Err())
+	}
+	return rows.Err()
+}
+
+// How long a row is kept locked by hand, and the others are watched before that.
+func lockedFor() time.Duration { return campaignLength(2*time.Second, time.Minute) }
+
+const (
+	watchedFor = time.Second
+	// untilKnown is how long it may take until every worker knows that a row is locked.
+	untilKnown = 4500 * time.Millisecond
+)
+
+// Others shop beside somebody whose row is locked, and are timed.
+type others struct {
+	mu      sync.Mutex
+	took    map[string][]time.Duration // under mu; of what was answered Success, by path
+	refused int                        // under mu
+}
+
+const adds, checkouts = "/addToCart", "/checkOutCart"
+
+// shop sends so many clients shopping for plenty until ctx ends; wait waits for them. Each adds and checks out.
+func (o *others) shop(ctx context.Context, c *campaign, clients int) (wait func()) {
+	o.since()
+	var all sync.WaitGroup
+	for n := range clients {
+		all.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(n), 3))
+			client := fmt.Sprint("other-", n)
+			for ctx.Err() == nil {
+				o.time(ctx, adds, func() reply { return c.crowd.add(ctx, random, client, "plenty", 1, "") })
+				o.time(ctx, checkouts, func() reply { return c.crowd.buy(ctx, random, client, "") })
+			}
+		})
+	}
+	return all.Wait
+}
+
+func (o *others) time(ctx context.Context, path string, ask func() reply) {
+	started := time.Now()
+	got := ask()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case got.Code == 200:
+		o.took[path] = append(o.took[path], time.Since(started))
+	case ctx.Err() == nil: // a refusal may leave a cart empty, or fuller
+		o.refused++
+	}
+}
+
+// since forgets what was measured, and returns it, sorted.
+func (o *others) since() (took map[string][]time.Duration, refused int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	took, refused = o.took, o.refused
+	o.took, o.refused = map[string][]time.Duration{}, 0
+	for _, of := range took {
+		slices.Sort(of)
+	}
+	return took, refused
+}
+
+func p95(sorted []time.Duration) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[len(sorted)*95/100].Round(time.Millisecond)
+}
+
+// besides keeps something locked while others shop, and wants those to go on at a good speed once it is known that it is
+// locked: each of the two queues may wait for it once, for 2 s. Meanwhile asks for what is locked; it ends when done is
+// closed.
+func (c *campaign) besides(lockIt func() (release func()), meanwhile func(done <-chan struct{})) {
+	c.t.Helper()
+	ctx, stop := context.WithCancel(c.t.Context())
+	defer stop()
+	var o others
+	wait := o.shop(ctx, c, 16)
+	pause(ctx, watchedFor)
+	calm, _ := o.since()
+
+	release := lockIt()
+	done := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() { meanwhile(done) })
+	pause(ctx, untilKnown)
+	first, refusedFirst := o.since()
+	pause(ctx, lockedFor())
+	then, refused := o.since()
+	release()
+	close(done)
+	asking.Wait()
+	stop()
+	wait()
+
+	for _, path := range []string{adds, checkouts} {
+		before := float64(len(calm[path])) / watchedFor.Seconds()
+		beside := float64(len(then[path])) / lockedFor().Seconds()
+		c.note("others' %s: %.0f/s and p95 %v before, %.0f/s and p95 %v beside the lock", path, before, p95(calm[path]), beside, p95(then[path]))
+		if beside < before/3 {
+			c.t.Errorf("%s: others were served %.0f requests a second beside the lock, and %.0f before", path, beside, before)
+		}
+		if p95(then[path]) > p95(calm[path])+500*time.Millisecond {
+			c.t.Errorf("%s: 19 of 20 requests of others took up to %v beside the lock, and %v before", path, p95(then[path]), p95(calm[path]))
+		}
+		for _, took := range [][]time.Duration{first[path], then[path]} {
+			if len(took) > 0 && took[len(took)-1] > 7*time.Second {
+				c.t.Errorf("%s: the slowest request of others took %v", path, took[len(took)-1])
+			}
+		}
+	}
+	if most := (len(then[adds]) + len(then[checkouts])) / 100; refused > most {
+		c.t.Errorf("%d requests of others were refused beside the lock, want %d at most", refused, most)
+	}
+	c.note("%d and %d of others' refused", refusedFirst, refused)
+}
+
+// refusedOrLate asks until done, and wants each answer to be Success or an honest refusal; none may take longer than a
+// request may.
+func (c *campaign) refusedOrLate(done <-chan struct{}, ask func(random *rand.Rand) reply) {
+	random := rand.New(rand.NewPCG(5, 5))
+	refused := 0
+	for {
+		select {
+		case <-done:
+			if refused == 0 {
+				c.t.Error("nobody was refused: the lock was in nobody's way")
+			}
+			return
+		default:
+		}
+		started := time.Now()
+		switch got := ask(random); got.Code {
+		case 503:
+			refused++
+		case 200:
+		default:
+			c.t.Errorf("beside the lock: %v", got)
+		}
+		if took := time.Since(started); took > 17*time.Second {
+			c.t.Errorf("an answer took %v", took)
+		}
+		pause(c.t.Context(), 20*time.Millisecond)
+	}
+}
+
+func TestARowThatSomebodyKeepsLockedHoldsUpItsOwnOnly(t *testing.T) {
+	t.Parallel()
+	setup := func(t *testing.T) (*campaign, *gate) {
+		t.Parallel()
+		c := newCampaign(t, mysqlStore(t), map[string]int{"plenty": 1_000_000, "lamp": 1000})
+		g := newGate(t, c.till)
+		shop := start(t, c.store, "--payment-url", g.url)
+		c.crowd.visits(shop)
+		t.Cleanup(func() { c.weigh(shop) })
+		return c, g
+	}
+	t.Run("a product", func(t *testing.T) {
+		c, _ := setup(t)
+		random := rand.New(rand.NewPCG(1, 1))
+		c.besides(func() func() {
+			return lock(t, c.store, "SELECT * FROM product_details WHERE product_id = 'lamp' FOR UPDATE")
+		}, func(done <-chan struct{}) {
+			// Adds need no product's lock.
+			if got := c.crowd.add(t.Context(), random, "buyer", "lamp", 1, ""); got.Code != 200 {
+				t.Errorf("an add of the locked product: %v", got)
+			}
+			c.refusedOrLate(done, func(random *rand.Rand) reply { return c.crowd.buy(t.Context(), random, "buyer", "") })
+		})
+		c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "") // the last try beside the lock may have met its end
+		if got := c.crowd.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
+			t.Errorf("after the lock: %v", got)
+		}
+		c.settle(5 * time.Second)
+		c.check()
+	})
+	t.Run("a cart", func(t *testing.T) {
+		c, _ := setup(t)
+		random := rand.New(rand.NewPCG(1, 1))
+		c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
+		c.besides(func() func() {
+			return lock(t, c.store, "SELECT * FROM client_cart WHERE client_id = 'buyer' FOR UPDATE")
+		}, func(done <-chan struct{}) {
+			c.refusedOrLate(done, func(random *rand.Rand) reply {
+				if random.IntN(2) == 0 {
+					return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
+				}
+				return c.crowd.buy(t.Context(), random, "buyer", "")
+			})
+		})
+		eventually(t, 5*time.Second, "the cart's owner adds again", func() bool {
+			return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "").Code == 200
+		})
+		if got := c.crowd.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
+			t.Errorf("after the lock: %v", got)
+		}
+		c.settle(5 * time.Second)
+		c.check()
+	})
+	t.Run("a checkout's row of the journal", func(t *testing.T) {
+		c, g := setup(t)
+		random := rand.New(rand.NewPCG(1, 1))
+		c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
+		g.close(http.MethodPut)
+		answer := make(chan reply, 1)
+		go func() { answer <- c.crowd.buy(context.Background(), random, "buyer", "buy") }()
+		g.await(t, http.MethodPut, 1)
+		id := c.store.books(t).checkouts[0].CheckoutID
+		release := lock(t, c.store, "SELECT * FROM checkout_journal WHERE checkout_id = ? FOR UPDATE", id)
+		g.open(http.MethodPut) // the others' come after this
+		c.besides(func() func() { return release }, func(done <-chan struct{}) {
+			<-done
+			select {
+			case got := <-answer:
+				t.Errorf("the checkout ended beside the lock: %v", got)
+				answer <- got
+			default:
+			}
+		})
+		eventually(t, 20*time.Second, "the checkout ends", func() bool { return c.store.books(t).open() == 0 })
+		if got := <-answer; got.Code != 200 {
+			t.Errorf("the checkout was answered %v, want 200 in the end", got)
+		}
+		c.settle(5 * time.Second)
+		c.check()
+	})
+}
+
+// The embedded engine has one writer at a time: who keeps the file locked holds up everybody, for as long as it lasts.
+func TestAFileThatSomebodyKeepsLockedHoldsUpEverybodyAndNoLonger(t *testing.T) {
+	t.Parallel()
+	c := newCampaign(t, embeddedStore(t), crowdedStock())
+	hands := newHand(c)
+	c.underLoad(func(ctx context.Context, _ *instance) {
+		pause(ctx, 300*time.Millisecond)
+		release, locked, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		go func() {
+			ended <- hands.do(func(*database.Tx) error {
+				close(locked)
+				<-release
+				return sql.ErrNoRows // roll back
+			})
+		}()
+		<-locked
+		before := c.told200()
+		c.refuses(14 * time.Second)
+		pause(ctx, campaignLength(0, time.Minute))
+		after := c.told200()
+		close(release)
+		<-ended
+		if after-before > 64 { // what was being answered, and replays of keys
+			t.Errorf("%d requests were told Success while nothing could be written", after-before)
+		}
+		c.sells(8 * time.Second)
+	})
+}

@@ -215,7 +215,6 @@ func (c *campaign) refusedOrLate(done <-chan struct{}, ask func(random *rand.Ran
 func TestARowThatSomebodyKeepsLockedHoldsUpItsOwnOnly(t *testing.T) {
 	t.Parallel()
 	setup := func(t *testing.T) (*campaign, *gate) {
-		t.Parallel()
 		c := newCampaign(t, mysqlStore(t), map[string]int{"plenty": 1_000_000, "lamp": 1000})
 		g := newGate(t, c.till)
 		shop := start(t, c.store, "--payment-url", g.url)
@@ -224,6 +223,7 @@ func TestARowThatSomebodyKeepsLockedHoldsUpItsOwnOnly(t *testing.T) {
 		return c, g
 	}
 	t.Run("a product", func(t *testing.T) {
+		t.Parallel()
 		c, _ := setup(t)
 		random := rand.New(rand.NewPCG(1, 1))
 		c.besides(func() func() {
@@ -243,6 +243,7 @@ func TestARowThatSomebodyKeepsLockedHoldsUpItsOwnOnly(t *testing.T) {
 		c.check()
 	})
 	t.Run("a cart", func(t *testing.T) {
+		t.Parallel()
 		c, _ := setup(t)
 		random := rand.New(rand.NewPCG(1, 1))
 		c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
@@ -266,6 +267,7 @@ func TestARowThatSomebodyKeepsLockedHoldsUpItsOwnOnly(t *testing.T) {
 		c.check()
 	})
 	t.Run("a checkout's row of the journal", func(t *testing.T) {
+		t.Parallel()
 		c, g := setup(t)
 		random := rand.New(rand.NewPCG(1, 1))
 		c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
@@ -294,6 +296,8 @@ func TestARowThatSomebodyKeepsLockedHoldsUpItsOwnOnly(t *testing.T) {
 	})
 }
 
+var errRollBack = errors.New("roll back")
+
 // The embedded engine has one writer at a time: who keeps the file locked holds up everybody, for as long as it lasts.
 func TestAFileThatSomebodyKeepsLockedHoldsUpEverybodyAndNoLonger(t *testing.T) {
 	t.Parallel()
@@ -306,7 +310,7 @@ func TestAFileThatSomebodyKeepsLockedHoldsUpEverybodyAndNoLonger(t *testing.T) {
 			ended <- hands.do(func(*database.Tx) error {
 				close(locked)
 				<-release
-				return sql.ErrNoRows // roll back
+				return errRollBack
 			})
 		}()
 		<-locked
@@ -315,7 +319,9 @@ func TestAFileThatSomebodyKeepsLockedHoldsUpEverybodyAndNoLonger(t *testing.T) {
 		pause(ctx, campaignLength(0, time.Minute))
 		after := c.told200()
 		close(release)
-		<-ended
+		if err := <-ended; !errors.Is(err, errRollBack) {
+			t.Errorf("keep the file locked: %v", err)
+		}
 		if after-before > 64 { // what was being answered, and replays of keys
 			t.Errorf("%d requests were told Success while nothing could be written", after-before)
 		}

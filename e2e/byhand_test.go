@@ -46,7 +46,8 @@ func TestStockIsImportedWhileTheShopSellsOut(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, s store) {
 		c := newCampaign(t, s, map[string]int{"plenty": 1_000_000, "scarce": 100, "short": 50, "rare": 3})
 		h := newHand(c)
-		shop := c.start(impatientFlags...)
+		// Payments take their time, so that something is always held.
+		shop := start(t, s, append(impatientFlags, "--payment-url", slow(t, c.till, 200*time.Millisecond))...)
 		c.crowd.visits(shop)
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()

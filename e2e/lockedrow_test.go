@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -79,31 +80,37 @@ const (
 
 // Others shop beside somebody whose row is locked, and are timed.
 type others struct {
-	mu      sync.Mutex
-	took    map[string][]time.Duration // under mu; of what was answered Success, by path
-	refused int                        // under mu
+	mu sync.Mutex
+	watch
+}
+
+// A watch is what others were seen to be told for a while.
+type watch struct {
+	took    map[string][]time.Duration // of what was answered Success, by path
+	served  map[int]int                // what was answered Success, by client
+	refused int
 }
 
 const adds, checkouts = "/addToCart", "/checkOutCart"
 
 // shop sends so many clients shopping for plenty until ctx ends; wait waits for them. Each adds and checks out.
 func (o *others) shop(ctx context.Context, c *campaign, clients int) (wait func()) {
-	o.since()
+	o.since(clients)
 	var all sync.WaitGroup
 	for n := range clients {
 		all.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(n), 3))
 			client := fmt.Sprint("other-", n)
 			for ctx.Err() == nil {
-				o.time(ctx, adds, func() reply { return c.crowd.add(ctx, random, client, "plenty", 1, "") })
-				o.time(ctx, checkouts, func() reply { return c.crowd.buy(ctx, random, client, "") })
+				o.time(ctx, n, adds, func() reply { return c.crowd.add(ctx, random, client, "plenty", 1, "") })
+				o.time(ctx, n, checkouts, func() reply { return c.crowd.buy(ctx, random, client, "") })
 			}
 		})
 	}
 	return all.Wait
 }
 
-func (o *others) time(ctx context.Context, path string, ask func() reply) {
+func (o *others) time(ctx context.Context, client int, path string, ask func() reply) {
 	started := time.Now()
 	got := ask()
 	o.mu.Lock()
@@ -111,21 +118,31 @@ func (o *others) time(ctx context.Context, path string, ask func() reply) {
 	switch {
 	case got.Code == 200:
 		o.took[path] = append(o.took[path], time.Since(started))
+		o.served[client]++
 	case ctx.Err() == nil: // a refusal may leave a cart empty, or fuller
 		o.refused++
 	}
 }
 
-// since forgets what was measured, and returns it, sorted.
-func (o *others) since() (took map[string][]time.Duration, refused int) {
+// since forgets what was seen, and returns it, sorted.
+func (o *others) since(clients int) watch {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	took, refused = o.took, o.refused
-	o.took, o.refused = map[string][]time.Duration{}, 0
-	for _, of := range took {
+	seen := o.watch
+	o.watch = watch{took: map[string][]time.Duration{}, served: make(map[int]int, clients)}
+	for n := range clients {
+		o.served[n] = 0
+	}
+	for _, of := range seen.took {
 		slices.Sort(of)
 	}
-	return took, refused
+	return seen
+}
+
+// least returns how often the client was served who was served least, and the one in the middle.
+func (w watch) least() (least, middle int) {
+	served := slices.Sorted(maps.Values(w.served))
+	return served[0], served[len(served)/2]
 }
 
 func p95(sorted []time.Duration) time.Duration {
@@ -143,18 +160,19 @@ func (c *campaign) besides(lockIt func() (release func()), meanwhile func(done <
 	ctx, stop := context.WithCancel(c.t.Context())
 	defer stop()
 	var o others
-	wait := o.shop(ctx, c, 16)
+	const clients = 32 // some share each worker with whoever meets the lock
+	wait := o.shop(ctx, c, clients)
 	pause(ctx, watchedFor)
-	calm, _ := o.since()
+	calm := o.since(clients)
 
 	release := lockIt()
 	done := make(chan struct{})
 	var asking sync.WaitGroup
 	asking.Go(func() { meanwhile(done) })
 	pause(ctx, untilKnown)
-	first, refusedFirst := o.since()
+	first := o.since(clients)
 	pause(ctx, lockedFor())
-	then, refused := o.since()
+	then := o.since(clients)
 	release()
 	close(done)
 	asking.Wait()
@@ -162,25 +180,28 @@ func (c *campaign) besides(lockIt func() (release func()), meanwhile func(done <
 	wait()
 
 	for _, path := range []string{adds, checkouts} {
-		before := float64(len(calm[path])) / watchedFor.Seconds()
-		beside := float64(len(then[path])) / lockedFor().Seconds()
-		c.note("others' %s: %.0f/s and p95 %v before, %.0f/s and p95 %v beside the lock", path, before, p95(calm[path]), beside, p95(then[path]))
+		before := float64(len(calm.took[path])) / watchedFor.Seconds()
+		beside := float64(len(then.took[path])) / lockedFor().Seconds()
+		c.note("others' %s: %.0f/s and p95 %v before, %.0f/s and p95 %v beside the lock", path, before, p95(calm.took[path]), beside, p95(then.took[path]))
 		if beside < before/3 {
 			c.t.Errorf("%s: others were served %.0f requests a second beside the lock, and %.0f before", path, beside, before)
 		}
-		if p95(then[path]) > p95(calm[path])+500*time.Millisecond {
-			c.t.Errorf("%s: 19 of 20 requests of others took up to %v beside the lock, and %v before", path, p95(then[path]), p95(calm[path]))
+		if p95(then.took[path]) > p95(calm.took[path])+500*time.Millisecond {
+			c.t.Errorf("%s: 19 of 20 requests of others took up to %v beside the lock, and %v before", path, p95(then.took[path]), p95(calm.took[path]))
 		}
-		for _, took := range [][]time.Duration{first[path], then[path]} {
+		for _, took := range [][]time.Duration{first.took[path], then.took[path]} {
 			if len(took) > 0 && took[len(took)-1] > 7*time.Second {
 				c.t.Errorf("%s: the slowest request of others took %v", path, took[len(took)-1])
 			}
 		}
 	}
-	if most := (len(then[adds]) + len(then[checkouts])) / 100; refused > most {
-		c.t.Errorf("%d requests of others were refused beside the lock, want %d at most", refused, most)
+	if most := (len(then.took[adds]) + len(then.took[checkouts])) / 100; then.refused > most {
+		c.t.Errorf("%d requests of others were refused beside the lock, want %d at most", then.refused, most)
 	}
-	c.note("%d and %d of others' refused", refusedFirst, refused)
+	if least, middle := then.least(); least < middle/4 {
+		c.t.Errorf("one of the others was served %d times beside the lock, and the one in the middle %d times", least, middle)
+	}
+	c.note("%d and %d of others' refused", first.refused, then.refused)
 }
 
 // refusedOrLate asks until done, and wants each answer to be Success or an honest refusal; none may take longer than a

@@ -22,7 +22,8 @@ type network struct {
 // overNetwork returns a store whose instances reach the database over a network.
 func overNetwork(t *testing.T) (store, *network) {
 	t.Helper()
-	s, p := behindProxy(t) // which has a TCP address, whatever the database server has
+	zerolog.SetGlobalLevel(zerolog.ErrorLevel) // some toxics tell each step to a logger that all share
+	s, p := behindProxy(t)                     // which has a TCP address, whatever the database server has
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	n := &network{t, toxiproxy.NewProxy(server, "database", "127.0.0.1:0", p.Address())}
 	if err := n.proxy.Start(); err != nil {

@@ -146,7 +146,7 @@ func TestTablesEditedByHandUnderLoad(t *testing.T) {
 		defer stop()
 		wait := c.crowd.shop(ctx, 32, "plenty", "plenty", "lowered", "doomed")
 		random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-		for end := time.Now().Add(campaignLength(2*time.Second, 3*time.Minute)); time.Now().Before(end); {
+		for end := time.Now().Add(campaignLength(2*time.Second, 3*time.Minute)); time.Now().Before(end) || h.done() < 8; {
 			var err error
 			switch random.IntN(12) {
 			case 0:
@@ -160,6 +160,7 @@ func TestTablesEditedByHandUnderLoad(t *testing.T) {
 			}
 			if err != nil {
 				t.Errorf("edit by hand: %v", err)
+				break
 			}
 			pause(ctx, time.Duration(random.Int64N(int64(20*time.Millisecond))))
 		}

@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"cartwheel/database"
 )
@@ -35,9 +37,25 @@ func newHand(c *campaign) *hand {
 	return &hand{c: c, db: db, stocked: map[string]int{}, edits: map[string]int{}}
 }
 
-// do runs statements in one transaction. It may run them again.
+// do runs statements in one transaction. It may run them again, and where it gets no turn, as beside a busy embedded engine, it
+// tries for as long as an import does.
 func (h *hand) do(work func(tx *database.Tx) error) error {
-	return h.db.Transact(context.Background(), work, nil)
+	for started := time.Now(); ; {
+		err := h.db.Transact(context.Background(), work, nil)
+		if !errors.Is(err, database.ErrUnavailable) || time.Since(started) > 30*time.Second {
+			return err
+		}
+	}
+}
+
+// done is how many edits there were.
+func (h *hand) done() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, times := range h.edits {
+		n += times
+	}
+	return n
 }
 
 // reckon lets the campaign reckon with what the hand did to the stock. Call it once, before check.

@@ -209,10 +209,10 @@ func TestADatabaseServerInTrouble(t *testing.T) {
 		c := newCampaign(t, server.store(t, "connections"), crowdedStock())
 		c.underLoad(func(ctx context.Context, _ *instance) {
 			const most = 10 // the least that may be set
-			for range campaignLength(2, 30) {
+			for range campaignLength(1, 30) {
 				pause(ctx, 200*time.Millisecond)
 				server.exec(t, fmt.Sprint("SET GLOBAL max_connections = ", most))
-				others := occupy(t, server, most)
+				others := occupy(t, server)
 				// Behind a batch whose COMMIT was lost with its session, and is looked for in vain for 7 s.
 				c.refuses(14 * time.Second)
 				for _, conn := range others {
@@ -244,23 +244,31 @@ func TestADatabaseServerInTrouble(t *testing.T) {
 }
 
 // occupy takes all connections that a server has for those who are no administrators, from whoever has them.
-func occupy(t *testing.T, server shopServer, most int) (taken []*sql.DB) {
+func occupy(t *testing.T, server shopServer) (taken []*sql.DB) {
 	t.Helper()
-	held := 0
-	eventually(t, 10*time.Second, "all connections are taken", func() bool {
+	oursAlone := func() bool {
+		var sessions int
+		if err := server.admin.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.processlist"+
+			" WHERE user NOT IN ('root', 'system user')").Scan(&sessions); err != nil {
+			t.Fatalf("count the sessions: %v", err)
+		}
+		return sessions == len(taken)
+	}
+	eventually(t, 20*time.Second, "all connections are taken", func() bool {
 		for _, id := range server.sessions(t, "connections") {
 			server.endSession(t, id)
 		}
-		for held < most {
+		alone := oursAlone()
+		for {
 			db := openSQL(t, fmt.Sprintf("shop@tcp(%s)/", server.Address()))
 			db.SetMaxIdleConns(1)
 			if db.PingContext(t.Context()) != nil {
-				return len(server.sessions(t, "connections")) == 0 && held > 0
+				break
 			}
 			taken = append(taken, db)
-			held++
+			alone = false
 		}
-		return len(server.sessions(t, "connections")) == 0
+		return alone && oursAlone() // no session that was coming or going was in the way
 	})
 	return taken
 }

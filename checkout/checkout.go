@@ -81,7 +81,8 @@ type Manager struct {
 	abandon context.CancelFunc
 	owners  sync.WaitGroup // purchases and recoveries under way
 
-	trouble throttle // on what fails again and again
+	trouble throttle       // on what fails again and again
+	locked  database.Taken // checkouts whose journal row someone else keeps locked
 
 	mu      sync.Mutex
 	left    []*ownership            // under mu: what owners left when they had to

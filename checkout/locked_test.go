@@ -176,3 +176,36 @@ func TestALockedCartHoldsUpItsOwnCheckoutsAlone(t *testing.T) {
 	want(t, "ada's cart", s.inCart("ada"), "book×3")
 	wantErr(t, in.buy("bob"), nil)
 }
+
+func TestALockedJournalRowHoldsUpItsOwnCheckoutAlone(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, databasetest.MySQL(t))
+	s.stock("book", 90)
+	s.add("ada", "book", 1)
+	for i := range 20 {
+		s.add(fmt.Sprint("free-", i), "book", 1)
+	}
+	done := make(batches, 1<<10)
+	in := s.open(settings{Config: checkout.Config{ObserveSettle: done.observer()}})
+	held := in.till.hold()
+	ada := in.begin("ada")
+	held.await(t, 1)
+	in.till.back()
+	unlock := s.lockRows(t, "SELECT * FROM checkout_journal WHERE checkout_id = '"+s.entries(checkout.Filter{})[0].CheckoutID+"'")
+	held.open(s.ledger.approve)
+	done.waitedInVain(t)
+	done.doesNotWait(t)
+	done.forget()
+	var sold []*call
+	for i := range 20 {
+		sold = append(sold, in.begin(fmt.Sprint("free-", i))) // the same product
+	}
+	allSold(t, sold)
+	eventually(t, "it is tried again", func() bool { return len(done) > 1 })
+	done.wantNoWait(t, "the others")
+	if !ada.waits() {
+		t.Errorf("answered %v while its row was locked", ada.err)
+	}
+	unlock()
+	wantErr(t, ada.end(), nil)
+}

@@ -81,9 +81,10 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) error {
 			b.to[i] = Committed
 		}
 	}
-	closer := b.closer || tx.AfterLockWait()
+	suspects := b.suspects(tx)
+	closer := b.closer || tx.AfterLockWait() || len(suspects) > 0
 	if closer {
-		if err := b.lookAtOwners(ctx, tx); err != nil {
+		if err := b.lookAtOwners(ctx, tx, suspects); err != nil {
 			return err
 		}
 	}
@@ -126,34 +127,53 @@ func (b *settleBatch) orLookCloser(err error, closer, explained bool) error {
 	return errLookCloser
 }
 
-// lookAtOwners answers the jobs that are not their owner's any more with what the journal says, and leaves out those
-// whose row someone else keeps locked.
-func (b *settleBatch) lookAtOwners(ctx context.Context, tx *database.Tx) error {
+// suspects returns the live checkouts, sorted, whose rows someone else may keep locked: all of them once a lock was waited
+// for in vain, else those that were found locked a moment ago. They are not waited for: by the time that the journal is
+// written the products are locked, and everyone who buys them would wait as well.
+func (b *settleBatch) suspects(tx *database.Tx) []string {
+	ids := b.liveIDs()
+	if !tx.AfterLockWait() {
+		_, ids = b.m.locked.Split(ids)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func (b *settleBatch) liveIDs() []string {
 	ids := make([]string, 0, len(b.live))
 	for _, i := range b.live {
 		ids = append(ids, b.jobs[i].owned.id)
 	}
-	slices.Sort(ids)
-	entries, err := entriesByID(ctx, tx, ids)
+	return ids
+}
+
+// lookAtOwners answers the jobs that are not their owner's any more with what the journal says, and leaves out those
+// among the suspects whose row someone else keeps locked.
+func (b *settleBatch) lookAtOwners(ctx context.Context, tx *database.Tx, suspects []string) error {
+	entries, err := entriesByID(ctx, tx, b.liveIDs())
 	if err != nil {
 		return err
 	}
-	free := entries
-	if tx.AfterLockWait() {
-		if free, err = entriesFree(ctx, tx, ids); err != nil {
-			return err
-		}
+	free, err := entriesFree(ctx, tx, suspects)
+	if err != nil {
+		return err
+	}
+	for _, id := range suspects {
+		_, isThere := entries[id]
+		_, isFree := free[id]
+		b.m.locked.Found(id, isThere && !isFree)
 	}
 	b.live = slices.DeleteFunc(b.live, func(i int) bool {
 		o := b.jobs[i].owned
 		entry, found := entries[o.id]
+		_, suspected := slices.BinarySearch(suspects, o.id)
 		_, isFree := free[o.id]
 		switch {
 		case !found:
 			b.answers[i].Err = ErrNotFound
 		case entry.State != o.state || entry.Epoch != o.epoch:
 			b.answers[i].Value = settled{entry.State, entry.Epoch, entry.Reason}
-		case !isFree:
+		case suspected && !isFree:
 			b.answers[i].Err = fmt.Errorf("%w: checkout %s", database.ErrRowTaken, o.id)
 		default:
 			return false

@@ -140,10 +140,12 @@ func (db *DB) Transact(ctx context.Context, work func(*Tx) error, landed func(*T
 	var reconnects int
 	began := time.Now()
 	for attempt := 1; ; attempt++ {
+		tried := time.Now()
 		err := db.attempt(ctx, work, afterLockWait, false)
 		if err == nil {
 			return nil
 		}
+		silent := time.Since(tried) > db.limits.attempt/2
 		f := faultOf(err)
 		var lost *commitLostError
 		var noConnection *acquireError
@@ -159,6 +161,10 @@ func (db *DB) Transact(ctx context.Context, work func(*Tx) error, landed func(*T
 			}
 			// Whatever the answer was, work is not at fault: it was done by then.
 			err, f = lost.cause, faultLost
+		case f == faultLost && silent:
+			// The database does not answer at all: another attempt would wait as long. Whoever waits behind this
+			// transaction would then wait beyond their request's time, and could not be told that nothing was done.
+			f = faultRefused
 		case f == faultOther && errors.As(err, &noConnection):
 			f = faultRefused
 		}

@@ -288,6 +288,41 @@ func TestAnAttemptThatTakesLongIsRolledBack(t *testing.T) {
 	})
 }
 
+func TestADatabaseThatIsSilentForMostOfAnAttemptIsNotAskedAgain(t *testing.T) {
+	t.Parallel()
+	const limit = 500 * time.Millisecond
+	for name, silence := range map[string]func(t *testing.T) *database.DB{
+		"embedded, somebody keeps the file locked": func(t *testing.T) *database.DB {
+			dir := t.TempDir()
+			db := databasetest.Open(t, database.Config{DataDir: dir, Serve: true})
+			conn, err := databasetest.Open(t, database.Config{DataDir: dir}).Setup().Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			closed(t, conn)
+			execute(t, conn, "BEGIN IMMEDIATE")
+			return db
+		},
+		"mysql, nothing comes back": func(t *testing.T) *database.DB {
+			db, _, between := proxied(t)
+			between.Silence(true)
+			return db
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := silence(t)
+			db.SetLimits(limit, 0, 0)
+			began := time.Now()
+			err := db.Transact(t.Context(), func(tx *database.Tx) error { return insert(t, tx, "shoe", 1) }, nil)
+			is(t, err, database.ErrUnavailable)
+			if took := time.Since(began); took >= 2*limit {
+				t.Errorf("it took %v, which is more than one attempt of %v", took, limit)
+			}
+		})
+	}
+}
+
 // kill ends a transaction's connection as an operator would.
 func kill(t testing.TB, db *database.DB, tx *database.Tx) {
 	t.Helper()

@@ -45,7 +45,7 @@ func (s store) books(t *testing.T) books {
 			Product  string `db:"product_id"`
 			Quantity int64  `db:"quantity"`
 		}
-		if err := tx.Select(ctx, &lines, "SELECT client_id, product_id, quantity FROM client_cart"); err != nil {
+		if err := tx.Select(ctx, &lines, "SELECT client_id, product_id, COALESCE(quantity, 0) AS quantity FROM client_cart"); err != nil {
 			return err
 		}
 		for _, line := range lines {

@@ -57,7 +57,9 @@ func (c *crowd) ask(ctx context.Context, random *rand.Rand, r request) reply {
 		return reply{Code: 503}
 	}
 	c.c.requests.Add(1)
-	got := shop.send(ctx, r)
+	// Its answer is waited for when ctx has ended, too: a checkout goes on without its client, and one that is still to
+	// begin is in no books.
+	got := shop.send(context.WithoutCancel(ctx), r)
 	c.mu.Lock()
 	c.codes[fmt.Sprint(r.path, " ", got.Code)]++
 	c.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"cartwheel/database"
 )
@@ -58,15 +59,16 @@ func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string
 	ids := sortedUnique(productIDs)
 	stock := newStock(len(ids))
 	wait, ask := m.taken.Split(ids)
+	times := 1
 	if tx.AfterLockWait() {
-		wait, ask = nil, ids
+		wait, ask, times = nil, ids, asks
 	}
 	if err := onHand(ctx, tx, wait, tx.ForUpdate(), stock); err != nil {
 		return nil, err
 	}
 	// After the others: what is asked for without waiting can close no circle of waits.
 	if len(ask) > 0 {
-		if err := m.ask(ctx, tx, ask, stock); err != nil {
+		if err := m.ask(ctx, tx, ask, times, stock); err != nil {
 			return nil, err
 		}
 	}
@@ -74,19 +76,34 @@ func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string
 	return stock, held(ctx, tx, ids, stock)
 }
 
-// ask locks the rows that are free, and finds out which of the others are locked and which are gone.
-func (m *Manager) ask(ctx context.Context, tx *database.Tx, ids []string, stock *Stock) error {
-	if err := onHand(ctx, tx, ids, tx.ForFree(), stock); err != nil {
-		return err
-	}
+// After a lock that was waited for in vain nobody knows which product it was. One that is much bought is locked by other
+// transactions of ours most of the time, each for some milliseconds: it must not be taken for one that somebody keeps locked.
+const (
+	asks     = 5
+	askPause = 20 * time.Millisecond
+)
+
+// ask locks the rows that are free, trying so many times, and finds out which of the others are locked and which are gone.
+func (m *Manager) ask(ctx context.Context, tx *database.Tx, ids []string, times int, stock *Stock) error {
 	there := newStock(len(ids))
 	if err := onHand(ctx, tx, ids, "", there); err != nil {
 		return err
 	}
+	locked := ids
+	for {
+		if err := onHand(ctx, tx, locked, tx.ForFree(), stock); err != nil {
+			return err
+		}
+		locked = slices.DeleteFunc(slices.Clone(locked), func(id string) bool {
+			return stock.levels[id] != nil || there.levels[id] == nil
+		})
+		if times--; times <= 0 || len(locked) == 0 {
+			break
+		}
+		wait(ctx, askPause)
+	}
 	for _, id := range ids {
-		_, locked := stock.levels[id]
-		_, exists := there.levels[id]
-		taken := exists && !locked
+		_, taken := slices.BinarySearch(locked, id)
 		m.taken.Found(id, taken)
 		if taken {
 			stock.taken[id] = true

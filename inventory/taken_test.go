@@ -2,6 +2,7 @@ package inventory_test
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -76,6 +77,33 @@ func TestARowThatSomeoneKeepsLockedHoldsUpItsOwnProductOnly(t *testing.T) {
 		t.Error("a product that was found free is still suspected")
 	}
 	releaseOther()
+}
+
+func TestAProductThatIsLockedForAMomentIsNotTakenForOneThatIsKeptLocked(t *testing.T) {
+	t.Parallel()
+	db := databasetest.MySQL(t)
+	put(t, db, "a-kept", 5)
+	put(t, db, "b-busy", 5)
+	m := inventory.New(db)
+	lockProduct(t, db, "a-kept")
+	var attempts int
+	var busy sync.WaitGroup
+	transact(t, db, func(tx *database.Tx) error {
+		if attempts++; attempts == 2 { // which asks for both
+			release := lockProduct(t, db, "b-busy")
+			busy.Go(func() {
+				<-time.After(30 * time.Millisecond)
+				release()
+			})
+		}
+		_, err := m.Lock(t.Context(), tx, []string{"a-kept", "b-busy"})
+		return err
+	})
+	busy.Wait()
+	if attempts != 2 || !m.Suspected("a-kept") || m.Suspected("b-busy") {
+		t.Errorf("after %d attempts the kept product is suspected: %v, and the busy one: %v; want the first alone after 2",
+			attempts, m.Suspected("a-kept"), m.Suspected("b-busy"))
+	}
 }
 
 func TestAProductThatIsAskedForIsLocked(t *testing.T) {

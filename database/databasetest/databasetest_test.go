@@ -5,7 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"os"
+	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
@@ -34,7 +37,13 @@ func TestAServerOfOnesOwnKeepsWhatWasCommittedWhenItIsKilled(t *testing.T) {
 	server := databasetest.StartServer(t)
 	db := databasetest.Open(t, database.Config{MySQLDSN: server.TCPDSN("shop")})
 	exec(t, db, "INSERT INTO product_details (product_id, quantity) VALUES ('shoe', 1)")
+	if server.Gone() {
+		t.Error("a server that runs is said to be gone")
+	}
 	server.Kill()
+	if !server.Gone() {
+		t.Error("a killed server is said to run")
+	}
 	if err := db.Ping(t.Context()); !errors.Is(err, database.ErrUnavailable) {
 		t.Errorf("a killed server answered %v, want %v", err, database.ErrUnavailable)
 	}
@@ -42,6 +51,50 @@ func TestAServerOfOnesOwnKeepsWhatWasCommittedWhenItIsKilled(t *testing.T) {
 	again := databasetest.Open(t, database.Config{MySQLDSN: server.SocketDSN("shop")})
 	exec(t, again, "UPDATE product_details SET quantity = quantity + 1 WHERE product_id = 'shoe'")
 	server.Stop()
+	if !strings.Contains(server.Said(), "ready for connections") {
+		t.Errorf("it is not said what the server said: %q", server.Said())
+	}
+}
+
+func TestAServerThatEndedByItselfKeepsItsDataWhenItIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	server := databasetest.StartServer(t)
+	db := databasetest.Open(t, database.Config{MySQLDSN: server.TCPDSN("shop")})
+	exec(t, db, "INSERT INTO product_details (product_id, quantity) VALUES ('shoe', 1)")
+	process, err := os.FindProcess(server.PID())
+	if err == nil {
+		err = process.Kill()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); !server.Gone(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("the server is not gone")
+		}
+	}
+	server.Start(t)
+	runtime.GC() // what is not held any more goes
+	runtime.GC()
+	again := databasetest.Open(t, database.Config{MySQLDSN: server.SocketDSN("shop")})
+	exec(t, again, "UPDATE product_details SET quantity = quantity + 1 WHERE product_id = 'shoe'")
+}
+
+func TestAServersDataMayLieBelowADirectory(t *testing.T) {
+	t.Parallel()
+	parent, err := os.MkdirTemp("", "below-") // short, for the socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(parent); err != nil { // which must be empty by now
+			t.Error(err)
+		}
+	})
+	server := databasetest.StartServerIn(t, parent)
+	if !strings.Contains(server.SocketDSN("shop"), parent) {
+		t.Errorf("the server's socket is at %s, not below %s", server.SocketDSN("shop"), parent)
+	}
 }
 
 // exec runs a statement that must find one row.

@@ -71,7 +71,14 @@ type Server struct{ *mariadb.Server }
 // after the test. Without MariaDB the test is skipped, or fails where CI is set.
 func StartServer(t testing.TB, options ...string) *Server {
 	t.Helper()
-	server, err := mariadb.New(mariadb.Config{TCP: true, Options: options})
+	return StartServerIn(t, "", options...)
+}
+
+// StartServerIn is StartServer with the data directory below the one given, on a disk of its own perhaps. Its path must be
+// short, because the server's socket is there too.
+func StartServerIn(t testing.TB, parent string, options ...string) *Server {
+	t.Helper()
+	server, err := mariadb.New(mariadb.Config{Parent: parent, TCP: true, Options: options})
 	giveUpOn(t, err)
 	t.Cleanup(server.Remove)
 	s := &Server{server}
@@ -79,7 +86,7 @@ func StartServer(t testing.TB, options ...string) *Server {
 	return s
 }
 
-// Start starts the server after Kill or Stop, on the same data and addresses, and waits until it answers.
+// Start starts the server after Kill or Stop, or when it ended by itself, on the same data and addresses, and waits until it answers.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
 	if err := s.Server.Start(); err != nil {

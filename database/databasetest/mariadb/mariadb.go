@@ -66,6 +66,25 @@ func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv
 // PID is the running server's process.
 func (s *Server) PID() int { return s.process.Process.Pid }
 
+// Gone reports whether the server has ended, be it by itself.
+func (s *Server) Gone() bool {
+	select {
+	case <-s.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// Said returns the server's log.
+func (s *Server) Said() string {
+	said, err := os.ReadFile(s.logFile())
+	if err != nil {
+		return err.Error()
+	}
+	return string(said)
+}
+
 // Kill ends the server as a crash would (SIGKILL) and waits until it is gone.
 func (s *Server) Kill() {
 	_ = s.process.Process.Kill() // it may be gone already
@@ -149,8 +168,9 @@ func (s *Server) common() []string {
 	return settings
 }
 
-// Start starts the server, also after Kill or Stop, on the same data and addresses, and waits until it answers.
+// Start starts the server, also after Kill or Stop or when it ended by itself, on the same data and addresses, and waits until it answers.
 func (s *Server) Start() error {
+	s.stopWatchdog() // of a server that ended by itself
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	if _, err := os.Stat(s.data()); errors.Is(err, os.ErrNotExist) {
@@ -198,8 +218,7 @@ func (s *Server) Start() error {
 	}
 	if err := s.await(ctx); err != nil {
 		s.Kill()
-		said, _ := os.ReadFile(s.logFile())
-		return fmt.Errorf("%s does not answer: %w; its log:\n%s", s.binary, err, said)
+		return fmt.Errorf("%s does not answer: %w; its log:\n%s", s.binary, err, s.Said())
 	}
 	return nil
 }

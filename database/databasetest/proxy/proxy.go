@@ -65,6 +65,7 @@ type Proxy struct {
 	counts Counts
 	links  map[*link]bool // open
 	away   bool
+	silent chan struct{} // closed when silence ends; nil while there is none
 	next   []Fate
 	decide func(commit int) Fate
 	closed bool
@@ -123,6 +124,37 @@ func (p *Proxy) Away(away bool) {
 	}
 }
 
+// Silence makes the server seem silent, until it is called with false: what clients send arrives, and what the server
+// answers waits. Connections that were cut meanwhile get nothing any more.
+func (p *Proxy) Silence(silent bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case silent && p.silent == nil:
+		p.silent = make(chan struct{})
+	case !silent && p.silent != nil:
+		close(p.silent)
+		p.silent = nil
+	}
+}
+
+// speech returns what is closed when the server may be heard.
+func (p *Proxy) speech() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.silent == nil {
+		return heard
+	}
+	return p.silent
+}
+
+// heard is closed.
+var heard = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // Cut cuts all connections that are there, but for COMMITs that are held.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
@@ -168,7 +200,7 @@ func (p *Proxy) serve(client net.Conn) {
 		return
 	}
 	defer server.Close() //nolint:errcheck // it may be closed already
-	l := &link{proxy: p, client: client, server: server, answered: make(chan struct{})}
+	l := &link{proxy: p, client: client, server: server, answered: make(chan struct{}), gone: make(chan struct{})}
 	if !p.enter(l) {
 		return
 	}
@@ -246,16 +278,22 @@ type link struct {
 	proxy          *Proxy
 	client, server net.Conn
 	answered       chan struct{} // closed when no more answers are passed on
+	gone           chan struct{} // closed when the link was cut
 
 	mu      sync.Mutex
 	swallow bool // the next answer is kept from the client, and the link is cut; under mu
 	held    bool // the server's side outlives the client's; under mu
+	wasCut  bool // under mu
 }
 
 // cut closes both sides, or the client's alone while a COMMIT is held.
 func (l *link) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.wasCut {
+		l.wasCut = true
+		close(l.gone)
+	}
 	_ = l.client.Close()
 	if !l.held {
 		_ = l.server.Close()
@@ -359,6 +397,11 @@ func (l *link) passAnswers() {
 			l.mu.Unlock()
 			if swallow {
 				l.proxy.swallowed(held)
+				return
+			}
+			select {
+			case <-l.proxy.speech():
+			case <-l.gone:
 				return
 			}
 			if _, err := l.client.Write(buffer[:n]); err != nil {

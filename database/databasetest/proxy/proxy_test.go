@@ -211,3 +211,37 @@ func TestAServerThatIsAwayTurnsClientsAway(t *testing.T) {
 		t.Errorf("counted %+v, want %+v", got, want)
 	}
 }
+
+func TestASilentServerHearsAndIsNotHeardUntilItSpeaksAgain(t *testing.T) {
+	t.Parallel()
+	p, client, server := setup(t)
+	p.Silence(true)
+	send(t, client, query("SELECT 1"))
+	arrives(t, server, query("SELECT 1"))
+	send(t, server, ok)
+	if err := client.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := client.Read(make([]byte, 1)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a silent server was heard: %d bytes, error %v", n, err)
+	}
+	if err := client.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	p.Silence(false)
+	arrives(t, client, ok)
+}
+
+func TestAClientMayLeaveASilentServer(t *testing.T) {
+	t.Parallel()
+	p, client, server := setup(t)
+	p.Silence(true)
+	send(t, server, ok)
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	isCut(t, server)
+	if err := p.Close(); err != nil { // which waits for all that runs
+		t.Error(err)
+	}
+}

@@ -1,0 +1,183 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cartwheel/checkout"
+	"cartwheel/payment/reference"
+)
+
+// netOf reads from what an import says by how many units it changed what is on hand.
+var netOf = regexp.MustCompile(`on hand changed by ([-+]?[0-9,]+) units;`)
+
+// imports imports one row and lets the campaign reckon with what came of it. A row that is refused changes nothing.
+func (h *operator) imports(t *testing.T, product string, quantity int, flags ...string) {
+	t.Helper()
+	csv := fmt.Sprintf("product_id,product_name,quantity\n%s,,%d\n", product, quantity)
+	out, errs, status := run(t, h.c.store, strings.NewReader(csv), append([]string{"stock", "import", "-"}, flags...)...)
+	found := netOf.FindStringSubmatch(out)
+	refused := strings.Contains(errs, "held by checkouts in flight") || strings.Contains(errs, "below 0")
+	if found == nil || (status != 0 && !refused) {
+		t.Errorf("stock import of %d %v: status %d: %s%s", quantity, flags, status, out, errs)
+		return
+	}
+	net, err := strconv.Atoi(strings.ReplaceAll(found[1], ",", ""))
+	if err != nil {
+		t.Error(err)
+	}
+	kind := "imports"
+	if refused {
+		kind = "imports refused"
+	}
+	h.did(kind, product, net)
+}
+
+func TestStockIsImportedWhileTheShopSellsOut(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, s store) {
+		c := newCampaign(t, s, map[string]int{"plenty": 1_000_000, "scarce": 100, "short": 50, "rare": 3})
+		h := newOperator(c)
+		// Payments take their time, so that something is always held.
+		shop := start(t, s, append(impatientFlags, "--payment-url", slow(t, c.till, 200*time.Millisecond))...)
+		c.crowd.visits(shop)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		wait := c.crowd.shop(ctx, 32, "plenty", "scarce", "short", "rare")
+		var importers sync.WaitGroup
+		for product, most := range map[string]int{"scarce": 60, "short": 30, "rare": 6} {
+			importers.Go(func() {
+				random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), uint64(most)))
+				for range campaignLength(8, 200) {
+					if random.IntN(2) == 0 {
+						h.imports(t, product, random.IntN(most))
+					} else {
+						h.imports(t, product, random.IntN(most)-most/3, "--add")
+					}
+					pause(ctx, time.Duration(random.Int64N(int64(100*time.Millisecond))))
+				}
+			})
+		}
+		importers.Wait()
+		stop()
+		wait()
+		c.settle(10 * time.Second)
+		for id, p := range c.till.Payments() {
+			if p.Status == reference.Refunded {
+				t.Errorf("checkout %s was refunded, though no import may bring stock below what is held", id)
+			}
+		}
+		h.reckon()
+		c.weigh(shop)
+		c.check()
+	})
+}
+
+func TestStockLoweredByHandIsRefundedToTheUnit(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, s store) {
+		const onHand, held, left = 40, 30, 11
+		c := newCampaign(t, s, map[string]int{"lamp": onHand, "plenty": 1_000_000})
+		h, g := newOperator(c), openGate(t, c.till)
+		shop := start(t, s, "--payment-url", g.url)
+		c.crowd.visits(shop)
+		charges := g.before(t, http.MethodPut)
+		var buyers sync.WaitGroup
+		for i := range held {
+			buyers.Go(func() {
+				random := rand.New(rand.NewPCG(uint64(i), 1))
+				client, key := fmt.Sprint("buyer-", i), ""
+				if i%2 == 0 {
+					key = "buy"
+				}
+				c.crowd.add(t.Context(), random, client, "lamp", 1, "")
+				c.crowd.add(t.Context(), random, client, "plenty", 2, "")
+				if got := c.crowd.buy(t.Context(), random, client, key); got.Code != 200 && got.Code != 402 {
+					t.Errorf("checkout of %s: %v, want 200 or 402", client, got)
+				}
+			})
+		}
+		for range held {
+			charges.await(soon)
+		}
+		h.setStock(t, "lamp", left)
+		charges.goOn()
+		buyers.Wait()
+		c.settle(10 * time.Second)
+		states := map[checkout.State]int{}
+		for _, e := range s.books(t).checkouts {
+			states[e.State]++
+		}
+		refunded := map[string]int64{}
+		for _, p := range c.till.Payments() {
+			if p.Status == reference.Refunded {
+				for _, item := range p.Items {
+					refunded[item.ProductID] += item.Quantity
+				}
+			}
+		}
+		if want := int64(held - left); refunded["lamp"] != want || refunded["plenty"] != 2*want {
+			t.Errorf("refunded %v, want the %d lamps that were stranded and twice as many of what was bought with them", refunded, want)
+		}
+		if states[checkout.Committed] != left || states[checkout.RolledBack] != held-left {
+			t.Errorf("the checkouts ended as %v, want %d committed and %d rolled back", states, left, held-left)
+		}
+		c.note("%d checkouts refunded", held-left)
+		h.reckon()
+		c.weigh(shop)
+		c.check()
+	})
+}
+
+func TestTablesEditedByHandUnderLoad(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, s store) {
+		c := newCampaign(t, s, map[string]int{"plenty": 1_000_000, "lowered": 500, "doomed": 500})
+		h := newOperator(c)
+		shop := c.start(impatientFlags...)
+		c.crowd.visits(shop)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		wait := c.crowd.shop(ctx, 32, "plenty", "plenty", "lowered", "doomed")
+		random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
+		for end := time.Now().Add(campaignLength(2*time.Second, 3*time.Minute)); time.Now().Before(end) || h.done() < 8; {
+			var err error
+			switch random.IntN(12) {
+			case 0:
+				err = h.deleteProduct(ctx, "doomed")
+			case 1:
+				err = h.createProduct(ctx, "doomed", random.IntN(50))
+			case 2:
+				h.setStock(t, "lowered", random.IntN(40))
+			default:
+				err = h.editLine(ctx, random)
+			}
+			if err != nil {
+				t.Errorf("edit by hand: %v", err)
+				break
+			}
+			pause(ctx, time.Duration(random.Int64N(int64(20*time.Millisecond))))
+		}
+		stop()
+		wait()
+		c.settle(10 * time.Second)
+		refunds := 0
+		for _, p := range c.till.Payments() {
+			if p.Status == reference.Refunded {
+				refunds++
+			}
+		}
+		c.note("%d checkouts refunded", refunds)
+		h.reckon()
+		c.weigh(shop)
+		c.check()
+	})
+}

@@ -1,0 +1,212 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cartwheel/database"
+)
+
+// A disk can be filled, and given room again.
+type disk struct {
+	fill, empty func()
+	// unsure says that its errors leave open whether a commit was done.
+	unsure bool
+}
+
+// limitedFiles is a disk on which no file of a process may be written beyond so many bytes. That needs no rights.
+func limitedFiles(t *testing.T, process func() int, most uint64) disk {
+	t.Helper()
+	limit := func(bytes uint64) {
+		t.Helper()
+		pid := process()
+		var now unix.Rlimit
+		if err := unix.Prlimit(pid, unix.RLIMIT_FSIZE, nil, &now); err != nil {
+			t.Fatalf("read the limit of process %d: %v", pid, err)
+		}
+		now.Cur = min(bytes, now.Max)
+		if err := unix.Prlimit(pid, unix.RLIMIT_FSIZE, &now, nil); err != nil {
+			t.Fatalf("limit process %d: %v", pid, err)
+		}
+	}
+	return disk{fill: func() { limit(most) }, empty: func() { limit(unix.RLIM_INFINITY) }}
+}
+
+// smallDisk mounts a disk of so many MiB until the test ends. Where that is not allowed the test is skipped: it is the same as
+// limitedFiles but for the error that the system gives.
+func smallDisk(t *testing.T, mib int) (dir string, d disk) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "disk-") // short, for a server's socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	switch err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", mib)); {
+	case errors.Is(err, syscall.EPERM):
+		t.Skip("only root may mount a small disk; files that may not grow are tested all the same")
+	case err != nil:
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	filler := filepath.Join(dir, "filler")
+	return dir, disk{
+		fill: func() {
+			if err := fillUp(filler); err != nil {
+				t.Fatalf("fill the disk: %v", err)
+			}
+		},
+		empty: func() {
+			if err := os.Remove(filler); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+}
+
+// fillUp writes a file until not one page more has room.
+func fillUp(path string) (err error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	for _, piece := range []int{1 << 20, 4096} {
+		for err == nil {
+			_, err = file.Write(make([]byte, piece))
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			return err
+		}
+		err = nil
+	}
+	return nil
+}
+
+// longID is an ID that takes as much room as one may.
+func longID(n int) string {
+	id := fmt.Sprint(n)
+	return strings.Repeat("🛒", 100-len(id)) + id
+}
+
+// fillCarts gives so many clients a line each, by hand, and lets the crowd reckon with them.
+func (s shopServer) fillCarts(c *campaign, name string, clients int) {
+	c.t.Helper()
+	s.exec(c.t, fmt.Sprintf("INSERT INTO %s.client_cart SELECT CONCAT(REPEAT('🛒', 90), LPAD(seq, 10, '0')), 'plenty', 1 FROM %s.seq_1_to_%d", name, name, clients))
+	c.crowd.mu.Lock()
+	defer c.crowd.mu.Unlock()
+	for n := range clients {
+		c.crowd.sure[cartLine{strings.Repeat("🛒", 90) + fmt.Sprintf("%010d", n+1), "plenty"}] = 1
+	}
+}
+
+// hoard adds for new clients until so many were refused, and wants nothing but refusals and Success meanwhile; answers that
+// the outcome is not known are refusals only where mayBeUnknown says so.
+func (c *campaign) hoard(ctx context.Context, refusals int64, mayBeUnknown bool) {
+	c.t.Helper()
+	ctx, stop := context.WithTimeout(ctx, 30*time.Second)
+	defer stop()
+	var refused, unknown atomic.Int64
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for n := range 16 {
+		all.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(n), 9))
+			for refused.Load()+unknown.Load() < refusals && ctx.Err() == nil {
+				got := c.crowd.add(ctx, random, longID(int(next.Add(1))), "plenty", 1, "")
+				switch {
+				case got.Code == 503:
+					refused.Add(1)
+				case got.Code == 504 && mayBeUnknown:
+					unknown.Add(1)
+				case got.Code != 200 && ctx.Err() == nil:
+					c.breach("an add on a full disk was answered %v", got)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if refused.Load()+unknown.Load() < refusals {
+		c.t.Errorf("%d adds were refused, want %d: the disk was not full", refused.Load(), refusals)
+	}
+	c.note("of %d adds %d were refused and %d not known while the disk was full", next.Load(), refused.Load(), unknown.Load())
+}
+
+func TestAFullDiskCostsNothingThatWasConfirmed(t *testing.T) {
+	t.Parallel()
+	fills := func(t *testing.T, s store, diskOf func(c *campaign, shop *instance) disk, back func(c *campaign)) {
+		c := newCampaign(t, s, crowdedStock())
+		c.underLoad(func(ctx context.Context, shop *instance) {
+			d := diskOf(c, shop)
+			for range campaignLength(2, 20) {
+				pause(ctx, 200*time.Millisecond)
+				d.fill()
+				c.hoard(ctx, 40, d.unsure)
+				d.empty()
+				back(c)
+				c.sells(5 * time.Second)
+			}
+		})
+	}
+	embedded := func(*campaign) {}
+	// A database server may end when it finds no room, and is started again when there is some, as an operator would.
+	startAgain := func(t *testing.T, server shopServer) func(*campaign) {
+		return func(c *campaign) {
+			if server.Gone() {
+				server.Start(t)
+				c.kills.Add(1)
+			}
+		}
+	}
+	t.Run("embedded, files may not grow", func(t *testing.T) {
+		t.Parallel()
+		fills(t, embeddedStore(t), func(_ *campaign, shop *instance) disk {
+			d := limitedFiles(t, func() int { return shop.command.Process.Pid }, 64<<10)
+			d.unsure = true // to SQLite this is an error of the disk's, not a full one
+			return d
+		}, embedded)
+	})
+	t.Run("embedded, no space is left", func(t *testing.T) {
+		t.Parallel()
+		dir, d := smallDisk(t, 16)
+		fills(t, store{[]string{"--data-dir", dir}, database.Config{DataDir: dir}}, func(*campaign, *instance) disk { return d }, embedded)
+	})
+	t.Run("mysql, files may not grow", func(t *testing.T) {
+		t.Parallel()
+		// Without this a write beyond the limit would end the server; its children inherit what a process ignores.
+		signal.Ignore(syscall.SIGXFSZ)
+		// What is written in place stays below the limit: the log, and the tablespace that all share.
+		const most = 12 << 20
+		server := newShopServer(t, "--innodb-log-file-size=4M", "--innodb-temp-data-file-path=ibtmp1:4M:autoextend")
+		fills(t, server.store(t, "shop"), func(c *campaign, _ *instance) disk {
+			server.fillCarts(c, "shop", 26_000) // nearly to the limit
+			return limitedFiles(t, server.PID, most)
+		}, startAgain(t, server))
+	})
+	t.Run("mysql, no space is left", func(t *testing.T) {
+		t.Parallel()
+		dir, d := smallDisk(t, 128)
+		server := newShopServerIn(t, dir)
+		fills(t, server.store(t, "shop"), func(*campaign, *instance) disk { return d }, startAgain(t, server))
+	})
+}

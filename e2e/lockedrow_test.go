@@ -1,0 +1,351 @@
+package e2e
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"cartwheel/database"
+)
+
+// lock takes the rows that a query locks, in a transaction that is left open until the function returned is called.
+func lock(t *testing.T, s store, query string, args ...any) (release func()) {
+	t.Helper()
+	// By hand: cartwheel's own transactions end after some seconds.
+	conn, err := openSQL(t, s.config.MySQLDSN).Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	do := func(statement string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			t.Errorf("%s: %v", statement, err)
+		}
+	}
+	// At the server's own level, REPEATABLE READ, gaps between rows would be locked too, and hold up whoever inserts there.
+	do("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+	do("BEGIN")
+	if err := lockRows(t.Context(), conn, query, args); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	var once sync.Once
+	release = func() {
+		once.Do(func() {
+			do("ROLLBACK")
+			if err := conn.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(release)
+	return release
+}
+
+func lockRows(ctx context.Context, conn *sql.Conn, query string, args []any) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	rows, err := conn.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	locked := 0
+	for rows.Next() {
+		locked++
+	}
+	if locked == 0 {
+		return errors.Join(errors.New("there is nothing to lock"), rows.Err())
+	}
+	return rows.Err()
+}
+
+// How long a row is kept locked by hand, and the others are watched before that.
+func lockedFor() time.Duration { return campaignLength(2*time.Second, time.Minute) }
+
+const (
+	watchedFor = time.Second
+	// untilKnown is how long it may take until every worker knows that a row is locked.
+	untilKnown = 4500 * time.Millisecond
+)
+
+// Others shop beside somebody whose row is locked, and are timed.
+type others struct {
+	mu sync.Mutex
+	watch
+}
+
+// A watch is what others were seen to be told for a while.
+type watch struct {
+	took    map[string][]time.Duration // of what was answered Success, by path
+	served  map[int]int                // what was answered Success, by client
+	refused int
+}
+
+const adds, checkouts = "/addToCart", "/checkOutCart"
+
+// shop sends so many clients shopping for plenty until ctx ends; wait waits for them. Each adds and checks out.
+func (o *others) shop(ctx context.Context, c *campaign, clients int) (wait func()) {
+	o.since(clients)
+	var all sync.WaitGroup
+	for n := range clients {
+		all.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(n), 3))
+			client := fmt.Sprint("other-", n)
+			for ctx.Err() == nil {
+				o.time(ctx, n, adds, func() reply { return c.crowd.add(ctx, random, client, "plenty", 1, "") })
+				o.time(ctx, n, checkouts, func() reply { return c.crowd.buy(ctx, random, client, "") })
+			}
+		})
+	}
+	return all.Wait
+}
+
+func (o *others) time(ctx context.Context, client int, path string, ask func() reply) {
+	started := time.Now()
+	got := ask()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case got.Code == 200:
+		o.took[path] = append(o.took[path], time.Since(started))
+		o.served[client]++
+	case ctx.Err() == nil: // a refusal may leave a cart empty, or fuller
+		o.refused++
+	}
+}
+
+// since forgets what was seen, and returns it, sorted.
+func (o *others) since(clients int) watch {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	seen := o.watch
+	o.watch = watch{took: map[string][]time.Duration{}, served: make(map[int]int, clients)}
+	for n := range clients {
+		o.served[n] = 0
+	}
+	for _, of := range seen.took {
+		slices.Sort(of)
+	}
+	return seen
+}
+
+// least returns how often the client was served who was served least, and the one in the middle.
+func (w watch) least() (least, middle int) {
+	served := slices.Sorted(maps.Values(w.served))
+	return served[0], served[len(served)/2]
+}
+
+func p95(sorted []time.Duration) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[len(sorted)*95/100].Round(time.Millisecond)
+}
+
+// besides keeps something locked while others shop, and wants those to go on at a good speed once it is known that it is
+// locked: each of the two queues may wait for it once, for 2 s. Meanwhile asks for what is locked; it ends when done is
+// closed.
+func (c *campaign) besides(lockIt func() (release func()), meanwhile func(done <-chan struct{})) {
+	c.t.Helper()
+	ctx, stop := context.WithCancel(c.t.Context())
+	defer stop()
+	var o others
+	const clients = 32 // some share each worker with whoever meets the lock
+	wait := o.shop(ctx, c, clients)
+	pause(ctx, watchedFor)
+	calm := o.since(clients)
+
+	release := lockIt()
+	done := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() { meanwhile(done) })
+	pause(ctx, untilKnown)
+	first := o.since(clients)
+	pause(ctx, lockedFor())
+	then := o.since(clients)
+	release()
+	close(done)
+	asking.Wait()
+	stop()
+	wait()
+
+	for _, path := range []string{adds, checkouts} {
+		before := float64(len(calm.took[path])) / watchedFor.Seconds()
+		beside := float64(len(then.took[path])) / lockedFor().Seconds()
+		c.note("others' %s: %.0f/s and p95 %v before, %.0f/s and p95 %v beside the lock", path, before, p95(calm.took[path]), beside, p95(then.took[path]))
+		if beside < before/3 {
+			c.t.Errorf("%s: others were served %.0f requests a second beside the lock, and %.0f before", path, beside, before)
+		}
+		if p95(then.took[path]) > p95(calm.took[path])+500*time.Millisecond {
+			c.t.Errorf("%s: 19 of 20 requests of others took up to %v beside the lock, and %v before", path, p95(then.took[path]), p95(calm.took[path]))
+		}
+		for _, took := range [][]time.Duration{first.took[path], then.took[path]} {
+			if len(took) > 0 && took[len(took)-1] > 7*time.Second {
+				c.t.Errorf("%s: the slowest request of others took %v", path, took[len(took)-1])
+			}
+		}
+	}
+	if most := (len(then.took[adds]) + len(then.took[checkouts])) / 100; then.refused > most {
+		c.t.Errorf("%d requests of others were refused beside the lock, want %d at most", then.refused, most)
+	}
+	if least, middle := then.least(); least < middle/4 {
+		c.t.Errorf("one of the others was served %d times beside the lock, and the one in the middle %d times", least, middle)
+	}
+	c.note("%d and %d of others' refused", first.refused, then.refused)
+}
+
+// refusedOrLate asks until done, and wants each answer to be Success or an honest refusal; none may take longer than a
+// request may.
+func (c *campaign) refusedOrLate(done <-chan struct{}, ask func(random *rand.Rand) reply) {
+	random := rand.New(rand.NewPCG(5, 5))
+	refused := 0
+	for {
+		select {
+		case <-done:
+			if refused == 0 {
+				c.t.Error("nobody was refused: the lock was in nobody's way")
+			}
+			return
+		default:
+		}
+		started := time.Now()
+		switch got := ask(random); got.Code {
+		case 503:
+			refused++
+		case 200:
+		default:
+			c.t.Errorf("beside the lock: %v", got)
+		}
+		if took := time.Since(started); took > 17*time.Second {
+			c.t.Errorf("an answer took %v", took)
+		}
+		pause(c.t.Context(), 20*time.Millisecond)
+	}
+}
+
+func TestARowThatSomebodyKeepsLockedHoldsUpItsOwnOnly(t *testing.T) {
+	t.Parallel()
+	setup := func(t *testing.T) (*campaign, *gate) {
+		c := newCampaign(t, mysqlStore(t), map[string]int{"plenty": 1_000_000, "lamp": 1000})
+		g := openGate(t, c.till)
+		shop := start(t, c.store, "--payment-url", g.url)
+		c.crowd.visits(shop)
+		t.Cleanup(func() { c.weigh(shop) })
+		return c, g
+	}
+	t.Run("a product", func(t *testing.T) {
+		t.Parallel()
+		c, _ := setup(t)
+		random := rand.New(rand.NewPCG(1, 1))
+		c.besides(func() func() {
+			return lock(t, c.store, "SELECT * FROM product_details WHERE product_id = 'lamp' FOR UPDATE")
+		}, func(done <-chan struct{}) {
+			// Adds need no product's lock.
+			if got := c.crowd.add(t.Context(), random, "buyer", "lamp", 1, ""); got.Code != 200 {
+				t.Errorf("an add of the locked product: %v", got)
+			}
+			c.refusedOrLate(done, func(random *rand.Rand) reply { return c.crowd.buy(t.Context(), random, "buyer", "") })
+		})
+		c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "") // the last try beside the lock may have met its end
+		if got := c.crowd.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
+			t.Errorf("after the lock: %v", got)
+		}
+		c.settle(5 * time.Second)
+		c.check()
+	})
+	t.Run("a cart", func(t *testing.T) {
+		t.Parallel()
+		c, _ := setup(t)
+		random := rand.New(rand.NewPCG(1, 1))
+		c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
+		c.besides(func() func() {
+			return lock(t, c.store, "SELECT * FROM client_cart WHERE client_id = 'buyer' FOR UPDATE")
+		}, func(done <-chan struct{}) {
+			c.refusedOrLate(done, func(random *rand.Rand) reply {
+				if random.IntN(2) == 0 {
+					return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
+				}
+				return c.crowd.buy(t.Context(), random, "buyer", "")
+			})
+		})
+		eventually(t, 5*time.Second, "the cart's owner adds again", func() bool {
+			return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "").Code == 200
+		})
+		if got := c.crowd.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
+			t.Errorf("after the lock: %v", got)
+		}
+		c.settle(5 * time.Second)
+		c.check()
+	})
+	t.Run("a checkout's row of the journal", func(t *testing.T) {
+		t.Parallel()
+		c, g := setup(t)
+		random := rand.New(rand.NewPCG(1, 1))
+		c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
+		charges := g.before(t, http.MethodPut)
+		answer := make(chan reply, 1)
+		go func() { answer <- c.crowd.buy(context.Background(), random, "buyer", "buy") }()
+		charges.await(soon)
+		id := c.store.books(t).checkouts[0].CheckoutID
+		release := lock(t, c.store, "SELECT * FROM checkout_journal WHERE checkout_id = ? FOR UPDATE", id)
+		charges.goOn() // the others' come after this
+		c.besides(func() func() { return release }, func(done <-chan struct{}) {
+			<-done
+			select {
+			case got := <-answer:
+				t.Errorf("the checkout ended beside the lock: %v", got)
+				answer <- got
+			default:
+			}
+		})
+		eventually(t, 20*time.Second, "the checkout ends", func() bool { return c.store.books(t).open() == 0 })
+		if got := <-answer; got.Code != 200 {
+			t.Errorf("the checkout was answered %v, want 200 in the end", got)
+		}
+		c.settle(5 * time.Second)
+		c.check()
+	})
+}
+
+var errRollBack = errors.New("roll back")
+
+// The embedded engine has one writer at a time: who keeps the file locked holds up everybody, for as long as it lasts.
+func TestAFileThatSomebodyKeepsLockedHoldsUpEverybodyAndNoLonger(t *testing.T) {
+	t.Parallel()
+	c := newCampaign(t, embeddedStore(t), crowdedStock())
+	hands := newOperator(c)
+	c.underLoad(func(ctx context.Context, _ *instance) {
+		pause(ctx, 300*time.Millisecond)
+		release, locked, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		go func() {
+			ended <- hands.do(func(*database.Tx) error {
+				close(locked)
+				<-release
+				return errRollBack
+			})
+		}()
+		<-locked
+		before := c.told200()
+		c.refuses(14 * time.Second)
+		pause(ctx, campaignLength(0, time.Minute))
+		after := c.told200()
+		close(release)
+		if err := <-ended; !errors.Is(err, errRollBack) {
+			t.Errorf("keep the file locked: %v", err)
+		}
+		if after-before > 64 { // what was being answered, and replays of keys
+			t.Errorf("%d requests were told Success while nothing could be written", after-before)
+		}
+		c.sells(8 * time.Second)
+	})
+}

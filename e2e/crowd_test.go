@@ -25,6 +25,7 @@ type crowd struct {
 	bought  map[string]int     // under mu; checkouts that were answered Success, by client
 	unknown map[string]int     // under mu; checkouts without an answer, or Pending, by client
 	codes   map[string]int     // under mu; answers, by path and code; 0 is none
+	refused []time.Duration    // under mu; how long each refusal for now (429, 503) took
 }
 
 func newCrowd(c *campaign) *crowd {
@@ -57,10 +58,18 @@ func (c *crowd) ask(ctx context.Context, random *rand.Rand, r request) reply {
 		return reply{Code: 503}
 	}
 	c.c.requests.Add(1)
+	asked := time.Now()
 	got := shop.send(ctx, r)
+	refusal := got.Code == 429 || got.Code == 503
 	c.mu.Lock()
 	c.codes[fmt.Sprint(r.path, " ", got.Code)]++
+	if refusal {
+		c.refused = append(c.refused, time.Since(asked))
+	}
 	c.mu.Unlock()
+	if refusal && got.RetryAfter == "" {
+		c.c.breach("%s was answered %v without Retry-After", r.path, got)
+	}
 	if text := strings.ToLower(got.Body); got.Code == 500 || strings.Contains(text, "deadlock") || strings.Contains(text, "1213") {
 		c.c.breach("%s was answered %v", r.path, got)
 	}

@@ -30,7 +30,7 @@ race: mariadb ## Run all tests under the race detector
 	go test -race -timeout 20m ./...
 
 .PHONY: soak
-soak: mariadb ## Attack the shop for an hour or so: the campaigns in their long form, and the checkout's model with 10,000 histories
+soak: mariadb ## Run the campaigns in their long form, and the checkout's model with 10,000 histories
 	@status=$$(mktemp); { cd e2e && go test -v -count=1 -timeout 3h . -args -soak; echo $$? >$$status; } | grep -v '^=== '; \
 	failed=$$(cat $$status); rm -f $$status; exit $$failed
 	go test -count=1 -timeout 1h ./checkout -run TestTheBooksHoldThroughAnyHistory -rapid.checks=10000

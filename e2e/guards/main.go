@@ -20,6 +20,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 )
@@ -34,7 +35,7 @@ func status() int {
 	pick := flag.String("run", "", "take away only the guards whose names match this `regexp`")
 	from := flag.String("from", "..", "the product's `directory`")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	caught, err := check(ctx, *from, *pick)
 	if err != nil {

@@ -37,6 +37,16 @@ bench: mariadb wrk ## Measure the numbers to reach, all in one run; BENCH='-only
 microbench: mariadb ## Time the parser, the queue and one transaction of each kind, with their allocations
 	go test -run '^$$' -bench . -benchtime 1s ./app ./queue ./cart ./checkout
 
+.PHONY: soak
+soak: mariadb ## Run the campaigns in their long form, and the checkout's model with 10,000 histories
+	@status=$$(mktemp); { cd e2e && go test -v -count=1 -timeout 3h . -args -soak; echo $$? >$$status; } | grep -v '^=== '; \
+	failed=$$(cat $$status); rm -f $$status; exit $$failed
+	go test -count=1 -timeout 1h ./checkout -run TestTheBooksHoldThroughAnyHistory -rapid.checks=10000
+
+.PHONY: guards
+guards: mariadb ## Check the checks: take each guard of the product away in turn, and see a test fail
+	cd e2e && go run ./guards
+
 .PHONY: check
 check: format vet lint docs-check tidy-check race ## Everything that must be clean: format, vet, linters, generated docs, modules, races
 

@@ -75,6 +75,7 @@ func TestABatchOfUnlikeEndsIsSettledTogether(t *testing.T) {
 		for i := range each {
 			s.add(fmt.Sprint("sold-", i), "book", 1)
 			s.add(fmt.Sprint("declined-", i), "book", 1)
+			s.add(fmt.Sprint("declined-", i), "rare", 3) // short as well, and nobody asks
 			s.add(fmt.Sprint("short-", i), "book", 1)
 			s.add(fmt.Sprint("short-", i), "rare", 3)
 		}

@@ -50,3 +50,6 @@ func (m *Manager) SellBatch(ctx context.Context, reserved Reservations) error {
 	}
 	return nil
 }
+
+// Claim is what the sweeper does with the checkouts that it found expired.
+func (m *Manager) Claim(ctx context.Context, ids []string) ([]Entry, error) { return m.claim(ctx, ids) }

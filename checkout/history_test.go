@@ -35,14 +35,18 @@ func TestTheBooksHoldThroughAnyHistory(t *testing.T) {
 		}
 		h.start()
 		rt.Repeat(map[string]func(*rapid.T){
-			"add":       h.add,
-			"check out": h.checkOut,
-			"answer":    h.answer,
-			"answerAll": h.answerAll,
-			"crash":     h.crash,
-			"import":    h.imports,
-			"lower":     h.lower,
-			"":          h.check,
+			"add":                h.add,
+			"add more":           h.add,
+			"check out":          h.checkOut,
+			"check out more":     h.checkOut,
+			"answer":             h.answer,
+			"answerAll":          h.answerAll,
+			"die in TX 1":        h.dieInTX1,
+			"die while settling": h.dieWhileSettling,
+			"crash":              h.crash,
+			"import":             h.imports,
+			"lower":              h.lower,
+			"":                   h.check,
 		})
 		for _, o := range h.open {
 			o.answer <- s.ledger.approve
@@ -60,7 +64,7 @@ var (
 // A history is a shop and a model of it.
 type history struct {
 	s    *shop
-	in   *instance
+	in   []*historyInstance
 	runs int // instances so far
 
 	carts  map[units]int64
@@ -74,8 +78,18 @@ type history struct {
 	answers map[string]chan charge // for the charges that wait; under mu
 }
 
+// maxInstances is the most instances of one history.
+const maxInstances = 20
+
+// A historyInstance is one that may die.
+type historyInstance struct {
+	*instance
+	life *life
+}
+
 // An openCheckout is one whose charge waits.
 type openCheckout struct {
+	in              *historyInstance
 	id, client, key string
 	lines           []inventory.Line
 	call            *call
@@ -86,12 +100,15 @@ func (o *openCheckout) order() payment.Order {
 	return payment.Order{CheckoutID: o.id, ClientID: o.client}
 }
 
-// start opens an instance whose charges wait for the history's answers.
+// start opens two instances whose charges wait for the history's answers. What is open is recovered.
 func (h *history) start() {
-	till := h.s.ledger.till()
-	arrived := make(chan string, 1<<8)
-	h.arrived = arrived
-	till.charges(func(ctx context.Context, order payment.Order) (payment.Result, error) {
+	h.arrived = make(chan string, 1<<8)
+	h.in = []*historyInstance{h.startOne(), h.startOne()}
+}
+
+func (h *history) startOne() *historyInstance {
+	arrived, alive := h.arrived, newLife()
+	till := h.s.ledger.till().charges(func(ctx context.Context, order payment.Order) (payment.Result, error) {
 		answer := make(chan charge, 1)
 		h.mu.Lock()
 		h.answers[order.CheckoutID] = answer
@@ -103,9 +120,14 @@ func (h *history) start() {
 		case <-ctx.Done():
 			return payment.Result{}, ctx.Err()
 		}
-	})
-	h.in = h.s.open(settings{till: till})
+	}).mortal(alive)
 	h.runs++
+	return &historyInstance{h.s.open(settings{till: till, stock: &watchedStock{life: alive}, carts: &watchedCarts{life: alive}}), alive}
+}
+
+// any is one of the instances.
+func (h *history) any(t *rapid.T) *historyInstance {
+	return rapid.SampledFrom(h.in).Draw(t, "instance")
 }
 
 func (h *history) stock(product string, quantity int64) {
@@ -174,13 +196,14 @@ func (h *history) checkOut(t *rapid.T) {
 	}
 	lines := h.linesOf(client)
 	refusal := h.refusal(client, lines)
-	call := h.in.beginKeyed(client, key)
+	in := h.any(t)
+	call := in.beginKeyed(client, key)
 	if refusal != nil {
 		if err := call.end(); err == nil || err.Error() != refusal.Error() {
 			t.Fatalf("a checkout of %s was answered %v, want %v", client, err, refusal)
 		}
 		if key != "" {
-			wantReplay(t, h.in.beginKeyed(client, key).end(), refusal)
+			wantReplay(t, h.any(t).beginKeyed(client, key).end(), refusal)
 		}
 		return
 	}
@@ -193,7 +216,7 @@ func (h *history) checkOut(t *rapid.T) {
 	h.mu.Lock()
 	answer := h.answers[id]
 	h.mu.Unlock()
-	h.open = append(h.open, &openCheckout{id, client, key, lines, call, answer})
+	h.open = append(h.open, &openCheckout{in, id, client, key, lines, call, answer})
 	for _, line := range lines {
 		delete(h.carts, units{client, line.ProductID})
 	}
@@ -230,7 +253,7 @@ func (h *history) answer(t *rapid.T) {
 	}
 	h.end(o, sold)
 	if o.key != "" {
-		wantReplay(t, h.in.beginKeyed(o.client, o.key).end(), err)
+		wantReplay(t, h.any(t).beginKeyed(o.client, o.key).end(), err)
 	}
 }
 
@@ -278,48 +301,117 @@ func (h *history) plenty() bool {
 	return true
 }
 
-// crash ends the instance in the middle of everything, or drains it without giving it time; the next one recovers.
+// dieInTX1 lets an instance die when a checkout is about to begin: it does not.
+func (h *history) dieInTX1(t *rapid.T) {
+	client := rapid.SampledFrom(historyClients).Draw(t, "client")
+	if h.runs > maxInstances || h.refusal(client, h.linesOf(client)) != nil {
+		t.Skip("enough instances, or nothing to buy")
+	}
+	in := h.any(t)
+	in.life.endsAt(inTX1)
+	wantErr(t, in.begin(client).end(), errDead)
+	h.recover(t, map[string]bool{}, in)
+}
+
+// dieWhileSettling lets an instance die between the answer to a charge and its checkout's end.
+func (h *history) dieWhileSettling(t *rapid.T) {
+	if h.runs > maxInstances || len(h.open) == 0 {
+		t.Skip("enough instances, or nothing is open")
+	}
+	o := rapid.SampledFrom(h.open).Draw(t, "checkout")
+	answer, captures := h.drawAnswer(t)
+	o.in.life.endsAt(rapid.SampledFrom([]point{afterCharge, beforeVoid, afterVoid, inTX2, beforeRefund, afterRefund}).Draw(t, "dies"))
+	o.answer <- answer
+	select {
+	case <-o.in.life.ended:
+	case <-o.call.done: // it did not come by there
+	}
+	h.recover(t, map[string]bool{o.id: captures}, o.in)
+}
+
+// crash ends instances in the middle of everything, or drains them without giving them time.
 func (h *history) crash(t *rapid.T) {
-	if h.runs > 4 {
+	if h.runs > maxInstances {
 		t.Skip("enough instances")
 	}
-	captured := map[string]bool{}
+	dying := []*historyInstance{h.any(t)}
+	if rapid.Bool().Draw(t, "all") {
+		dying = h.in
+	}
+	if rapid.Bool().Draw(t, "killed") {
+		for _, in := range dying {
+			in.life.end()
+		}
+	}
+	h.recover(t, map[string]bool{}, dying...)
+}
+
+// recover buries instances, starts others, of which some die while they recover what is open, and takes into the model how
+// all that was open ended. captured says of which checkouts it is known whether they were paid; of the others it is drawn.
+func (h *history) recover(t *rapid.T, captured map[string]bool, buried ...*historyInstance) {
 	plenty := h.plenty()
 	for _, o := range h.open {
+		if _, known := captured[o.id]; known {
+			continue
+		}
 		if captured[o.id] = rapid.Bool().Draw(t, "captured"); captured[o.id] {
 			if _, err := h.s.ledger.approve(t.Context(), o.order()); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	old := h.in
-	drain := func() {
-		ended, cancel := context.WithCancel(context.Background())
-		cancel()
-		old.Drain(ended)
+	for _, in := range buried {
+		in.bury()
 	}
-	clean := rapid.Bool().Draw(t, "drained")
-	if clean {
-		drain()
+	for range rapid.SampledFrom([]int{1, 0, 2}).Draw(t, "die while they recover") {
+		at := rapid.SampledFrom([]point{beforeVoid, afterVoid, inTX2, beforeRefund, afterRefund}).Draw(t, "dies")
+		h.recoverUpTo(at)
 	}
+	survivors := slices.DeleteFunc(slices.Clone(h.in), func(in *historyInstance) bool { return slices.Contains(buried, in) })
 	h.start()
 	h.s.quiet()
-	if !clean {
-		drain()
-	}
-	for _, o := range h.open {
-		if err := o.call.end(); !errors.Is(err, checkout.ErrPending) && !clean {
-			// It may have seen the journal before it was drained.
+	for _, o := range slices.Clone(h.open) {
+		if slices.Contains(survivors, o.in) {
+			o.answer <- h.s.ledger.approve // it comes after the end, and changes nothing
+		}
+		if err := o.call.end(); !errors.Is(err, checkout.ErrPending) {
 			if state, sold := h.state(o), err == nil; sold != (state == checkout.Committed) {
 				t.Fatalf("checkout %s was answered %v, and is %s", o.id, err, state)
 			}
 		}
 	}
+	for _, in := range survivors {
+		in.bury()
+	}
 	h.readEndsAs(t, captured, plenty, nil)
 }
 
+// recoverUpTo starts an instance that dies at a point of recovery, if it comes by there.
+func (h *history) recoverUpTo(at point) {
+	h.s.t.Helper()
+	h.arrived = make(chan string, 1<<8)
+	in := h.startOne()
+	in.life.endsAt(at)
+	eventually(h.s.t, "it has recovered all, or died", func() bool {
+		select {
+		case <-in.life.ended:
+			return true
+		default:
+			return h.s.inFlight() == 0
+		}
+	})
+	in.bury()
+}
+
+// bury ends what an instance still does. A dead one does nothing any more but end its leases, which its successor would do.
+func (in *historyInstance) bury() {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	in.Drain(ended)
+}
+
 func (h *history) state(o *openCheckout) checkout.State {
-	e, err := h.in.Show(context.Background(), o.id)
+	e, err := checkout.Show(context.Background(), h.s.db, o.id)
 	if err != nil {
 		h.s.t.Fatal(err)
 	}
@@ -351,7 +443,7 @@ func (h *history) readEndsAs(t *rapid.T, captured map[string]bool, plenty bool, 
 		}
 		if o.key != "" {
 			var replay *idempotency.Replay
-			err := h.in.beginKeyed(o.client, o.key).end()
+			err := h.any(t).beginKeyed(o.client, o.key).end()
 			if !errors.As(err, &replay) || (replay.Status == 200) != (h.state(o) == checkout.Committed) {
 				t.Fatalf("a repeat of checkout %s, which is %s, was answered %v", o.id, h.state(o), err)
 			}

@@ -93,7 +93,7 @@ func TestSettlesAreNotRefused(t *testing.T) {
 		s.stock("book", 100)
 		refused := atomic.Int64{}
 		in := s.open(settings{Config: checkout.Config{
-			QueueCapacity: 64, InFlight: 64, BatchSize: 1,
+			QueueCapacity: 4, InFlight: 64, BatchSize: 1,
 			ObserveSettle: queue.Observer{Refused: func(error) { refused.Add(1) }},
 		}})
 		held := in.till.hold()
@@ -102,8 +102,8 @@ func TestSettlesAreNotRefused(t *testing.T) {
 			client := fmt.Sprint("client-", i)
 			s.add(client, "book", 1)
 			calls = append(calls, in.begin(client))
+			held.await(t, 1) // one by one: the queue that leads to TX 1 is short
 		}
-		held.await(t, 64)
 		held.open(s.ledger.approve)
 		allSold(t, calls)
 		want(t, "on hand", s.onHand("book"), 36)

@@ -166,6 +166,7 @@ type watchedStock struct {
 	*inventory.Manager
 	lock, locked func()          // before and after Lock; nil: none
 	commit       func(sales int) // before Commit; nil: none
+	life         *life           // of the instance; nil: it does not end
 }
 
 func (w *watchedStock) Lock(ctx context.Context, tx *database.Tx, ids []string) (*inventory.Stock, error) {
@@ -190,6 +191,7 @@ func (w *watchedStock) Commit(ctx context.Context, tx *database.Tx, reservations
 type watchedCarts struct {
 	cart.Lines
 	lock func(clients int) // before Lock, which begins TX 1; nil: none
+	life *life             // of the instance; nil: it does not end
 }
 
 func (w *watchedCarts) Lock(ctx context.Context, tx *database.Tx, ids []string) (*cart.Carts, error) {

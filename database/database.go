@@ -105,7 +105,10 @@ func (db *DB) Ping(ctx context.Context) error {
 func (db *DB) Close() error {
 	var errs []error
 	for _, closeOne := range db.closers {
-		errs = append(errs, closeOne())
+		// Of a MySQL server's connection an error says only that someone else was first to end it.
+		if err := closeOne(); db.Embedded() {
+			errs = append(errs, err)
+		}
 	}
 	if db.lock != nil {
 		errs = append(errs, db.lock.Unlock())

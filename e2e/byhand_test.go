@@ -130,7 +130,7 @@ func TestStockLoweredByHandIsRefundedToTheUnit(t *testing.T) {
 		if states[checkout.Committed] != left || states[checkout.RolledBack] != held-left {
 			t.Errorf("the checkouts ended as %v, want %d committed and %d rolled back", states, left, held-left)
 		}
-		c.note("%d checkouts refunded", held-left)
+		c.notef("%d checkouts refunded", held-left)
 		h.reckon()
 		c.weigh(shop)
 		c.check()
@@ -175,7 +175,7 @@ func TestTablesEditedByHandUnderLoad(t *testing.T) {
 				refunds++
 			}
 		}
-		c.note("%d checkouts refunded", refunds)
+		c.notef("%d checkouts refunded", refunds)
 		h.reckon()
 		c.weigh(shop)
 		c.check()

@@ -53,15 +53,15 @@ func newCampaign(t *testing.T, s store, stocked map[string]int) *campaign {
 	return c
 }
 
-// breach says that a promise was broken.
-func (c *campaign) breach(format string, args ...any) {
+// breachf says that a promise was broken.
+func (c *campaign) breachf(format string, args ...any) {
 	c.t.Helper()
 	c.breaches.Add(1)
 	c.t.Errorf("breach: "+format, args...)
 }
 
-// note adds to what the campaign says that it did.
-func (c *campaign) note(format string, args ...any) {
+// notef adds to what the campaign says that it did.
+func (c *campaign) notef(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.notes = append(c.notes, fmt.Sprintf(format, args...))
@@ -115,7 +115,7 @@ func (c *campaign) check() {
 	b.agrees(c.t, c.till.Payments())
 	c.crowd.agrees(b)
 	if out, errs, status := run(c.t, c.store, nil, "audit", "--gateway", "--payment-url", c.till.url); status != 0 {
-		c.breach("audit: status %d: %s%s", status, out, errs)
+		c.breachf("audit: status %d: %s%s", status, out, errs)
 	}
 	if c.t.Failed() && !before && c.breaches.Load() == 0 {
 		c.breaches.Add(1)

@@ -19,15 +19,16 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // shopping is an HTTP client that keeps as many connections as a test has clients.
 var shopping = &http.Client{
 	Timeout:   30 * time.Second,
-	Transport: &http.Transport{MaxIdleConnsPerHost: 512, MaxConnsPerHost: 0},
+	Transport: &http.Transport{MaxIdleConnsPerHost: 4096, MaxConnsPerHost: 0},
 }
 
 // A reply is an answer of the API. Code 0 means that there was none.
 type reply struct {
-	Code   int
-	Body   string
-	Status string
-	Error  string
+	Code       int
+	Body       string
+	Status     string
+	Error      string
+	RetryAfter string
 }
 
 func (r reply) String() string { return fmt.Sprintf("%d %s %s", r.Code, r.Status, r.Error) }
@@ -73,7 +74,7 @@ func (i *instance) send(ctx context.Context, r request) reply {
 	if err = errors.Join(err, response.Body.Close()); err != nil {
 		return reply{}
 	}
-	answer := reply{Code: response.StatusCode, Body: string(text)}
+	answer := reply{Code: response.StatusCode, Body: string(text), RetryAfter: response.Header.Get("Retry-After")}
 	var fields struct{ Status, Error string }
 	if json.Unmarshal(text, &fields) == nil {
 		answer.Status, answer.Error = fields.Status, fields.Error

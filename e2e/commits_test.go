@@ -204,7 +204,7 @@ func TestEachFlowsCommitMayLoseItsAnswer(t *testing.T) {
 					t.Errorf("%s: %d commits were lost, want 1", commit, n)
 				}
 			}
-			c.note("%d commits lost", lost(p))
+			c.notef("%d commits lost", lost(p))
 			c.settle(20 * time.Second)
 			c.hand.reckon()
 			c.weigh(c.shop)
@@ -258,7 +258,7 @@ func TestARecoveryClaimsCommitMayLoseItsAnswer(t *testing.T) {
 					t.Errorf("checkout %s is %s, though it was charged", e.CheckoutID, e.State)
 				}
 			}
-			c.note("%d commits lost", lost(p))
+			c.notef("%d commits lost", lost(p))
 			c.weigh(shop)
 			c.check()
 		})
@@ -295,7 +295,7 @@ func TestARandomShareOfCommitsLosesItsAnswerUnderLoad(t *testing.T) {
 	if counts.CutBefore == 0 || counts.CutAfter == 0 || counts.Held == 0 {
 		t.Errorf("not every kind of loss was tried: %+v", counts)
 	}
-	c.note("%d of %d commits lost", lost(p), counts.Commits)
+	c.notef("%d of %d commits lost", lost(p), counts.Commits)
 	c.weigh(shop)
 	c.check()
 }

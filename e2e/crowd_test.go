@@ -25,6 +25,7 @@ type crowd struct {
 	bought  map[string]int     // under mu; checkouts that were answered Success, by client
 	unknown map[string]int     // under mu; checkouts without an answer, or Pending, by client
 	codes   map[string]int     // under mu; answers, by path and code; 0 is none
+	refused []time.Duration    // under mu; how long each refusal for now (429, 503) took
 }
 
 func newCrowd(c *campaign) *crowd {
@@ -59,12 +60,20 @@ func (c *crowd) ask(ctx context.Context, random *rand.Rand, r request) reply {
 	c.c.requests.Add(1)
 	// Its answer is waited for when ctx has ended, too: a checkout goes on without its client, and one that is still to
 	// begin is in no books.
+	asked := time.Now()
 	got := shop.send(context.WithoutCancel(ctx), r)
+	refusal := got.Code == 429 || got.Code == 503
 	c.mu.Lock()
 	c.codes[fmt.Sprint(r.path, " ", got.Code)]++
+	if refusal {
+		c.refused = append(c.refused, time.Since(asked))
+	}
 	c.mu.Unlock()
+	if refusal && got.RetryAfter == "" {
+		c.c.breachf("%s was answered %v without Retry-After", r.path, got)
+	}
 	if text := strings.ToLower(got.Body); got.Code == 500 || strings.Contains(text, "deadlock") || strings.Contains(text, "1213") {
-		c.c.breach("%s was answered %v", r.path, got)
+		c.c.breachf("%s was answered %v", r.path, got)
 	}
 	return got
 }
@@ -168,22 +177,22 @@ func (c *crowd) agrees(b books) {
 	}
 	for line, units := range stored {
 		if least, most := c.sure[line], c.sure[line]+c.perhaps[line]; units < least || units > most {
-			c.c.breach("%d units of %s are with client %s, who was told of %d to %d", units, line.product, line.client, least, most)
+			c.c.breachf("%d units of %s are with client %s, who was told of %d to %d", units, line.product, line.client, least, most)
 		}
 	}
 	for line, least := range c.sure {
 		if _, found := stored[line]; !found && least > 0 {
-			c.c.breach("nothing of %s is with client %s, who was told of %d", line.product, line.client, least)
+			c.c.breachf("nothing of %s is with client %s, who was told of %d", line.product, line.client, least)
 		}
 	}
 	for client, n := range committed {
 		if least, most := c.bought[client], c.bought[client]+c.unknown[client]; n < least || n > most {
-			c.c.breach("client %s bought %d times, and was told of %d to %d", client, n, least, most)
+			c.c.breachf("client %s bought %d times, and was told of %d to %d", client, n, least, most)
 		}
 	}
 	for client, least := range c.bought {
 		if committed[client] < least {
-			c.c.breach("client %s bought %d times, and was told of %d", client, committed[client], least)
+			c.c.breachf("client %s bought %d times, and was told of %d", client, committed[client], least)
 		}
 	}
 	c.c.t.Logf("answers: %v", c.codes)

@@ -132,10 +132,10 @@ func (c *campaign) refuses(within time.Duration) {
 		asking.Go(func() {
 			started := time.Now()
 			if got := ask(rand.New(rand.NewPCG(1, 1))); got.Code != 503 {
-				c.breach("%s was answered %v, want 503", what, got)
+				c.breachf("%s was answered %v, want 503", what, got)
 			}
 			if took := time.Since(started); took > within {
-				c.breach("%s was refused after %v, want %v", what, took, within)
+				c.breachf("%s was refused after %v, want %v", what, took, within)
 			}
 		})
 	}
@@ -184,7 +184,7 @@ func TestADatabaseServerInTrouble(t *testing.T) {
 				}
 				pause(ctx, time.Duration(random.Int64N(int64(100*time.Millisecond))))
 			}
-			c.note("%d sessions ended", ended)
+			c.notef("%d sessions ended", ended)
 			c.sells(2 * time.Second)
 		})
 	})

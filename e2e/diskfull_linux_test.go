@@ -140,7 +140,7 @@ func (c *campaign) hoard(ctx context.Context, refusals int64, mayBeUnknown bool)
 				case got.Code == 504 && mayBeUnknown:
 					unknown.Add(1)
 				case got.Code != 200 && ctx.Err() == nil:
-					c.breach("an add on a full disk was answered %v", got)
+					c.breachf("an add on a full disk was answered %v", got)
 				}
 			}
 		})
@@ -149,7 +149,7 @@ func (c *campaign) hoard(ctx context.Context, refusals int64, mayBeUnknown bool)
 	if refused.Load()+unknown.Load() < refusals {
 		c.t.Errorf("%d adds were refused, want %d: the disk was not full", refused.Load(), refusals)
 	}
-	c.note("of %d adds %d were refused and %d not known while the disk was full", next.Load(), refused.Load(), unknown.Load())
+	c.notef("of %d adds %d were refused and %d not known while the disk was full", next.Load(), refused.Load(), unknown.Load())
 }
 
 func TestAFullDiskCostsNothingThatWasConfirmed(t *testing.T) {

@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	cartwheel v0.0.0
 	github.com/Shopify/toxiproxy/v2 v2.12.0
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/go-sql-driver/mysql v1.10.1
 	github.com/rs/zerolog v1.33.0
 	golang.org/x/sys v0.49.0

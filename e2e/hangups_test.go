@@ -119,7 +119,7 @@ func TestAThousandCallersThatHangUpLeaveNothingBehind(t *testing.T) {
 			return after.files <= before.files+slack
 		})
 		if after.threads > before.threads+slack {
-			c.breach("%d threads before %d hang-ups, %d after", before.threads, times, after.threads)
+			c.breachf("%d threads before %d hang-ups, %d after", before.threads, times, after.threads)
 		}
 		c.weigh(shop)
 		stacks := shop.goroutines()
@@ -136,9 +136,9 @@ func TestAThousandCallersThatHangUpLeaveNothingBehind(t *testing.T) {
 			}
 		}
 		if len(left) > 0 {
-			c.breach("%d goroutines of requests are left, such as %s", len(left), left[0])
+			c.breachf("%d goroutines of requests are left, such as %s", len(left), left[0])
 		}
-		c.note("%d hang-ups before the answer; %d goroutines, %d descriptors, %d threads after", unanswered, len(stacks), after.files, after.threads)
+		c.notef("%d hang-ups before the answer; %d goroutines, %d descriptors, %d threads after", unanswered, len(stacks), after.files, after.threads)
 		c.check()
 	})
 }

@@ -73,7 +73,7 @@ func TestKillsOfOneInstanceWhileOthersServeBreakNoPromise(t *testing.T) {
 	for _, shop := range shops {
 		c.weigh(shop)
 	}
-	c.note("a buyer beside each kill was served within %v", slowest.Round(time.Millisecond))
+	c.notef("a buyer beside each kill was served within %v", slowest.Round(time.Millisecond))
 	c.check()
 }
 
@@ -85,10 +85,10 @@ func (c *campaign) serves(ctx context.Context, client, product string) time.Dura
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if got := c.crowd.add(ctx, dice(), client, product, 1, "add"); got.Code != 200 {
-		c.breach("while others were killed, an add of %s was answered %v", client, got)
+		c.breachf("while others were killed, an add of %s was answered %v", client, got)
 	}
 	if got := c.crowd.buy(ctx, dice(), client, "buy"); got.Code != 200 {
-		c.breach("while others were killed, a checkout of %s was answered %v", client, got)
+		c.breachf("while others were killed, a checkout of %s was answered %v", client, got)
 	}
 	return time.Since(began)
 }
@@ -130,7 +130,7 @@ func TestAfterKill9TheEmbeddedEngineSettlesEveryOpenCheckoutWithinTwoSecondsOfIt
 	again := c.start()
 	c.crowd.visits(again)
 	c.settle(2*time.Second - time.Since(again.started))
-	c.note("settled %v after the start", time.Since(again.started).Round(10*time.Millisecond))
+	c.notef("settled %v after the start", time.Since(again.started).Round(10*time.Millisecond))
 	gate.goOn() // the charges that were on their way when their owner died come to a till that was told to void them
 	if got := c.crowd.buy(t.Context(), dice(), "buyer-0", ""); got.Code != 200 {
 		t.Errorf("a cart that was put back could not be bought: %v", got)
@@ -152,7 +152,7 @@ func TestAfterKill9AnotherInstanceSettlesEveryOpenCheckoutWithinTheLeaseAndTwoSe
 
 	c.crowd.visits(other)
 	c.settle(6*time.Second - time.Since(killed))
-	c.note("settled %v after the kill", time.Since(killed).Round(10*time.Millisecond))
+	c.notef("settled %v after the kill", time.Since(killed).Round(10*time.Millisecond))
 	gate.goOn()
 	if got := c.crowd.buy(t.Context(), dice(), "buyer-0", ""); got.Code != 200 {
 		t.Errorf("a cart that was put back could not be bought: %v", got)

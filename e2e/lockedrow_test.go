@@ -182,7 +182,7 @@ func (c *campaign) besides(lockIt func() (release func()), meanwhile func(done <
 	for _, path := range []string{adds, checkouts} {
 		before := float64(len(calm.took[path])) / watchedFor.Seconds()
 		beside := float64(len(then.took[path])) / lockedFor().Seconds()
-		c.note("others' %s: %.0f/s and p95 %v before, %.0f/s and p95 %v beside the lock", path, before, p95(calm.took[path]), beside, p95(then.took[path]))
+		c.notef("others' %s: %.0f/s and p95 %v before, %.0f/s and p95 %v beside the lock", path, before, p95(calm.took[path]), beside, p95(then.took[path]))
 		if beside < before/3 {
 			c.t.Errorf("%s: others were served %.0f requests a second beside the lock, and %.0f before", path, beside, before)
 		}
@@ -201,7 +201,7 @@ func (c *campaign) besides(lockIt func() (release func()), meanwhile func(done <
 	if least, middle := then.least(); least < middle/4 {
 		c.t.Errorf("one of the others was served %d times beside the lock, and the one in the middle %d times", least, middle)
 	}
-	c.note("%d and %d of others' refused", first.refused, then.refused)
+	c.notef("%d and %d of others' refused", first.refused, then.refused)
 }
 
 // refusedOrLate asks until done, and wants each answer to be Success or an honest refusal; none may take longer than a

@@ -116,7 +116,7 @@ func TestABadNetworkToTheDatabase(t *testing.T) {
 				c.suffer(ctx, n, illness, while)
 			}
 		}
-		c.note("%d kinds of bad network", len(all))
+		c.notef("%d kinds of bad network", len(all))
 	})
 }
 

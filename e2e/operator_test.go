@@ -66,7 +66,7 @@ func (o *operator) reckon() {
 		o.c.stocked[product] += units
 	}
 	for kind, n := range o.edits {
-		o.c.note("%d %s", n, kind)
+		o.c.notef("%d %s", n, kind)
 	}
 }
 

@@ -65,7 +65,7 @@ func buyAtAFailingTill(t *testing.T, s store, charges bool, want int) *campaign 
 		}
 		began := time.Now()
 		if got := c.crowd.buy(t.Context(), dice(), clients[n], "key"); got.Code != want {
-			c.breach("the till %s: %v, want %d", clients[n], got, want)
+			c.breachf("the till %s: %v, want %d", clients[n], got, want)
 		}
 		c.recovered(time.Since(began))
 	})
@@ -77,7 +77,7 @@ func TestAChargeWithoutAnOrder(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, s store) {
 		c := buyAtAFailingTill(t, s, true, 200)
 		if captures, sold := c.till.Totals().Captures, s.books(t).sold()["lamp"]; captures != len(failings) || sold != int64(len(failings)) {
-			c.breach("the till took money %d times and %d lamps are sold, want %d each", captures, sold, len(failings))
+			c.breachf("the till took money %d times and %d lamps are sold, want %d each", captures, sold, len(failings))
 		}
 		c.check()
 	})
@@ -88,7 +88,7 @@ func TestAnOrderWithoutACharge(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, s store) {
 		c := buyAtAFailingTill(t, s, false, 402)
 		if captures, sold := c.till.Totals().Captures, s.books(t).sold()["lamp"]; captures != 0 || sold != 0 {
-			c.breach("the till took money %d times and %d lamps are sold, want none", captures, sold)
+			c.breachf("the till took money %d times and %d lamps are sold, want none", captures, sold)
 		}
 		c.check()
 	})
@@ -127,15 +127,15 @@ func TestAHoldThatNeverEnds(t *testing.T) {
 			return false
 		})
 		if b := s.books(t); b.open() != lamps || b.held["lamp"] != lamps {
-			c.breach("%d checkouts hold %d lamps while no outcome is known, want %d", b.open(), b.held["lamp"], lamps)
+			c.breachf("%d checkouts hold %d lamps while no outcome is known, want %d", b.open(), b.held["lamp"], lamps)
 		}
 		if got := c.crowd.buy(t.Context(), dice(), "forgetful", ""); got.Code != 409 && got.Code != 503 {
-			c.breach("what is held was sold to another: %v", got)
+			c.breachf("what is held was sold to another: %v", got)
 		}
 		void.goOn()
 		c.settle(lease + soon)
 		if got := c.crowd.buy(t.Context(), dice(), "forgetful", ""); got.Code != 200 {
-			c.breach("what was held is not for sale again: %v", got)
+			c.breachf("what was held is not for sale again: %v", got)
 		}
 		before.goOn() // the charges, at last
 		c.check()

@@ -121,12 +121,12 @@ func TestARetryThatChargesAgain(t *testing.T) {
 		all.Wait()
 		c.settle(soon)
 		if sum := answers[200] + answers[402]; sum != clients {
-			c.breach("got the answers %v, want 200 or 402 for each of %d clients", answers, clients)
+			c.breachf("got the answers %v, want 200 or 402 for each of %d clients", answers, clients)
 		}
 		if captures := c.till.Totals().Captures; captures != answers[200] {
-			c.breach("the till took money %d times, and %d clients were told that they bought", captures, answers[200])
+			c.breachf("the till took money %d times, and %d clients were told that they bought", captures, answers[200])
 		}
-		c.note("%d clients insisted", clients)
+		c.notef("%d clients insisted", clients)
 		c.check()
 	})
 }

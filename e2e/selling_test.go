@@ -29,7 +29,7 @@ func (c *campaign) watch() (stop func() (looks int)) {
 		held := false
 		err := inventory.EachLevel(ctx, tx, func(id string, level inventory.Level) error {
 			if level.Held < 0 || level.Held > level.OnHand {
-				c.breach("product %s: %d are held and %d on hand", id, level.Held, level.OnHand)
+				c.breachf("product %s: %d are held and %d on hand", id, level.Held, level.OnHand)
 			}
 			held = held || level.Held > 0
 			return nil
@@ -104,21 +104,21 @@ func TestThreeInstancesSellAHundredUnitsToTwoThousandBuyersAtOnce(t *testing.T) 
 		case 409:
 			refused.Add(1)
 		default:
-			c.breach("a buyer was answered %v", got)
+			c.breachf("a buyer was answered %v", got)
 		}
 	})
 	took := time.Since(began)
 	looks := stop()
 	if bought.Load() != 100 || refused.Load() != buyers-100 {
-		c.breach("%d were sold and %d refused with 409, want 100 and %d", bought.Load(), refused.Load(), buyers-100)
+		c.breachf("%d were sold and %d refused with 409, want 100 and %d", bought.Load(), refused.Load(), buyers-100)
 	}
 	if sold := c.store.books(t).sold()["ticket"]; sold != 100 {
-		c.breach("%d tickets are sold, want 100", sold)
+		c.breachf("%d tickets are sold, want 100", sold)
 	}
 	if looks < 3 {
 		t.Errorf("tickets were held at %d looks, want 3 or more to say anything", looks)
 	}
-	c.note("held against on hand at %d moments in %v", looks, took.Round(time.Millisecond))
+	c.notef("held against on hand at %d moments in %v", looks, took.Round(time.Millisecond))
 	c.check()
 }
 
@@ -159,7 +159,7 @@ func TestTwoOrdersForTheLastUnit(t *testing.T) {
 		})
 		for n := range last {
 			if bought[n] != 1 || refused[n] != rivals-1 {
-				c.breach("the last unit of product %d: %d bought and %d were refused, want 1 and %d", n, bought[n], refused[n], rivals-1)
+				c.breachf("the last unit of product %d: %d bought and %d were refused, want 1 and %d", n, bought[n], refused[n], rivals-1)
 			}
 		}
 		c.check()
@@ -192,17 +192,17 @@ func TestCartsInOppositeOrderNeverMeetInADeadlockThatAClientSees(t *testing.T) {
 			}
 			for _, product := range lines {
 				if got := insist(func() reply { return c.crowd.add(t.Context(), random, client, product, 1, "") }); got.Code != 200 {
-					c.breach("an add was answered %v", got)
+					c.breachf("an add was answered %v", got)
 				}
 			}
 			got := insist(func() reply { return c.crowd.buy(t.Context(), random, client, "") })
 			if got.Code != 200 && (n%8 != 7 || got.Code != 402) {
-				c.breach("a checkout was answered %v", got)
+				c.breachf("a checkout was answered %v", got)
 			}
 		}
 	})
 	if open := c.store.books(t).open(); open != 0 {
-		c.breach("%d checkouts are in flight when all are answered", open)
+		c.breachf("%d checkouts are in flight when all are answered", open)
 	}
 	c.check()
 }
@@ -226,7 +226,7 @@ func TestConcurrentAddsLost(t *testing.T) {
 					return c.crowd.add(t.Context(), random, family, []string{"lamp", "chair"}[i%2], 1+n%3, "")
 				})
 				if got.Code != 200 {
-					c.breach("an add was answered %v", got)
+					c.breachf("an add was answered %v", got)
 				}
 				if n == 0 {
 					c.crowd.buy(t.Context(), random, family, "")
@@ -241,9 +241,9 @@ func TestConcurrentAddsLost(t *testing.T) {
 			got += units
 		}
 		if got != want {
-			c.breach("%d units are in the cart, %d were added", got, want)
+			c.breachf("%d units are in the cart, %d were added", got, want)
 		}
-		c.note("%d units added to one cart, taken out and put back %d times", want, c.crowd.told("/checkOutCart", 402))
+		c.notef("%d units added to one cart, taken out and put back %d times", want, c.crowd.told("/checkOutCart", 402))
 		c.check()
 	})
 }

@@ -69,19 +69,19 @@ func TestFiveInstancesThatStartAtOnceRecoverEachOpenCheckoutOnce(t *testing.T) {
 			want = checkout.Committed
 		}
 		if e.State != want {
-			c.breach("checkout %s of %s ended %s, want %s", e.CheckoutID, e.ClientID, e.State, want)
+			c.breachf("checkout %s of %s ended %s, want %s", e.CheckoutID, e.ClientID, e.State, want)
 		}
 		if e.Epoch != 2 {
-			c.breach("checkout %s was claimed %d times, want once", e.CheckoutID, e.Epoch-1)
+			c.breachf("checkout %s was claimed %d times, want once", e.CheckoutID, e.Epoch-1)
 		}
 		if voids := again.count(http.MethodDelete, e.CheckoutID); voids != 1 {
-			c.breach("the void of checkout %s was asked for %d times, want once", e.CheckoutID, voids)
+			c.breachf("the void of checkout %s was asked for %d times, want once", e.CheckoutID, voids)
 		}
 	}
 	if totals := c.till.Totals(); totals.Captures != each || totals.Voided != each {
-		c.breach("the till took money %d times and voided %d payments, want %d each", totals.Captures, totals.Voided, each)
+		c.breachf("the till took money %d times and voided %d payments, want %d each", totals.Captures, totals.Voided, each)
 	}
-	c.note("%d open checkouts found by 5 instances at once", 2*each)
+	c.notef("%d open checkouts found by 5 instances at once", 2*each)
 	unpaid.goOn()
 	c.check()
 }

@@ -57,7 +57,7 @@ func (a *absence) pass(want int) {
 	if got := a.store.books(a.t).checkouts[0]; got.State != settled.State || !got.UpdatedAt.Equal(settled.UpdatedAt) {
 		a.t.Errorf("the journal changed after the end: from %v to %v", settled, got)
 	}
-	a.note("1 instance stopped past its lease")
+	a.notef("1 instance stopped past its lease")
 	a.check()
 }
 
@@ -111,10 +111,10 @@ func TestSIGTERMUnderLoadLosesNothingThatWasAnswered(t *testing.T) {
 			eventually(t, 20*time.Second, "the shop is busy", func() bool { return c.crowd.told("/checkOutCart", 200) > 100*(round+1) })
 			shop.signal(syscall.SIGTERM)
 			if status := shop.exit(30 * time.Second); status != 0 {
-				c.breach("exit status %d after SIGTERM, want 0", status)
+				c.breachf("exit status %d after SIGTERM, want 0", status)
 			}
 			if n := s.books(t).open(); n != 0 {
-				c.breach("%d checkouts are in flight after a clean exit that had the time", n)
+				c.breachf("%d checkouts are in flight after a clean exit that had the time", n)
 			}
 			shop = c.start("--payment-url", gateway)
 			c.crowd.visits(shop)
@@ -123,7 +123,7 @@ func TestSIGTERMUnderLoadLosesNothingThatWasAnswered(t *testing.T) {
 		wait()
 		c.settle(8 * time.Second)
 		c.weigh(shop)
-		c.note("%d clean exits", campaignLength(2, 50))
+		c.notef("%d clean exits", campaignLength(2, 50))
 		c.check()
 	})
 }

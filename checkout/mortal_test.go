@@ -1,0 +1,130 @@
+package checkout_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"cartwheel/cart"
+	"cartwheel/cart/idempotency"
+	"cartwheel/database"
+	"cartwheel/inventory"
+	"cartwheel/payment"
+)
+
+// A point is where an instance may die.
+type point string
+
+// The points, in the order in which a checkout comes by them.
+const (
+	inTX1        point = "in TX 1"
+	beforeCharge point = "before the charge"
+	afterCharge  point = "after the charge"
+	beforeVoid   point = "before the void"
+	afterVoid    point = "after the void"
+	inTX2        point = "in TX 2"
+	beforeRefund point = "before the refund"
+	afterRefund  point = "after the refund"
+
+	inAnyTransaction point = "in any transaction"
+)
+
+var errDead = errors.New("the instance is dead")
+
+// A life ends at a point, as kill -9 ends it: what is in a transaction is rolled back, and nothing that comes later reaches the
+// tables or the payment service. A nil life does not end.
+type life struct {
+	ended chan struct{}
+
+	mu   sync.Mutex
+	at   point // under mu; empty: nowhere
+	dead bool  // under mu
+}
+
+func newLife() *life { return &life{ended: make(chan struct{})} }
+
+// endsAt lets the life end where it next comes by the point.
+func (l *life) endsAt(at point) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.at = at
+}
+
+// end ends the life wherever it is.
+func (l *life) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.dead {
+		l.dead = true
+		close(l.ended)
+	}
+}
+
+// pass is called at the points. It reports that the life has ended there, or before.
+func (l *life) pass(by point) error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	over := l.dead || l.at == by
+	l.mu.Unlock()
+	if !over {
+		return nil
+	}
+	l.end()
+	return errDead
+}
+
+// passOrHang is pass for what waits for an answer: the dead hear none.
+func (l *life) passOrHang(ctx context.Context, by point) error {
+	err := l.pass(by)
+	if err != nil {
+		<-ctx.Done()
+	}
+	return err
+}
+
+func (w *watchedStock) Reserve(ctx context.Context, tx *database.Tx, reservations []inventory.Reservation) error {
+	err := w.Manager.Reserve(ctx, tx, reservations)
+	return errors.Join(err, w.life.pass(inTX1))
+}
+
+// TakenOf begins TX 1 as well as TX 2: the dead write in neither.
+func (w *watchedCarts) TakenOf(ctx context.Context, tx *database.Tx, clients []string, keys []idempotency.Key) (map[string]bool, error) {
+	if err := w.life.pass(inAnyTransaction); err != nil {
+		return nil, err
+	}
+	return w.Lines.TakenOf(ctx, tx, clients, keys)
+}
+
+func (w *watchedCarts) PutBack(ctx context.Context, tx *database.Tx, lines []cart.ClientLine) error {
+	err := w.Lines.PutBack(ctx, tx, lines)
+	return errors.Join(err, w.life.pass(inTX2))
+}
+
+// mortal makes a till that of an instance which may die.
+func (g *till) mortal(l *life) *till {
+	charge := g.onCharge
+	g.charges(func(ctx context.Context, order payment.Order) (payment.Result, error) {
+		if err := l.passOrHang(ctx, beforeCharge); err != nil {
+			return payment.Result{}, err
+		}
+		result, err := charge(ctx, order)
+		return result, errors.Join(err, l.passOrHang(ctx, afterCharge))
+	})
+	g.voids(func(ctx context.Context, id string) (payment.Result, error) {
+		if err := l.passOrHang(ctx, beforeVoid); err != nil {
+			return payment.Result{}, err
+		}
+		result, err := g.ledger.void(ctx, id)
+		return result, errors.Join(err, l.passOrHang(ctx, afterVoid))
+	})
+	g.refunds(func(ctx context.Context, id string) error {
+		if err := l.passOrHang(ctx, beforeRefund); err != nil {
+			return err
+		}
+		err := g.ledger.refund(ctx, id)
+		return errors.Join(err, l.passOrHang(ctx, afterRefund))
+	})
+	return g
+}

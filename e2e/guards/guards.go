@@ -1,0 +1,224 @@
+package main
+
+// A guard is something in the product that keeps a promise, how to take it away, and the tests that must notice.
+type guard struct {
+	name  string
+	edits []edit
+	in    string   // the package of the tests, below the product's directory
+	tests []string // any of which may catch it
+}
+
+// An edit replaces a text that is in a file once.
+type edit struct{ file, from, to string }
+
+// guards are all of them. What is replaced is short, so that the code around it may change.
+func guards() []guard {
+	return []guard{
+		{
+			name:  "reserving locks the product's row",
+			edits: []edit{{"inventory/inventory.go", "onHand(ctx, tx, wait, tx.ForUpdate(), stock)", `onHand(ctx, tx, wait, "", stock)`}},
+			in:    "inventory", tests: []string{"TestHoldsOfCommittedTransactionsAreSeenUnderTheLock"},
+		},
+		{
+			name: "what is held is added up by a statement of its own, after the locks",
+			edits: []edit{
+				{"inventory/inventory.go", "	if err := onHand(ctx, tx, wait, tx.ForUpdate(), stock); err != nil {",
+					"	early := newStock(len(ids))\n	if err := check(ctx, tx, ids, early); err != nil {\n		return nil, err\n	}\n" +
+						"	if err := onHand(ctx, tx, wait, tx.ForUpdate(), stock); err != nil {"},
+				{"inventory/inventory.go", "	return stock, held(ctx, tx, ids, stock)\n",
+					"	for id, level := range stock.levels {\n		if early.levels[id] != nil {\n			level.Held = early.levels[id].Held\n		}\n	}\n	return stock, nil\n"},
+			},
+			in: "inventory", tests: []string{"TestHoldsOfCommittedTransactionsAreSeenUnderTheLock"},
+		},
+		{
+			name:  "reserving compares with what is available",
+			edits: []edit{{"inventory/stock.go", "line.Quantity > level.Available() {", "line.Quantity > level.OnHand {"}},
+			in:    "checkout", tests: []string{"TestTheLastUnitIsSoldOnce", "TestInstancesDoNotOversell"},
+		},
+		{
+			name:  "an add compares with what is available",
+			edits: []edit{{"cart/addbatch.go", "case after > level.Available():", "case after > level.OnHand:"}},
+			in:    "cart", tests: []string{"TestAnAddIsRefused"},
+		},
+		{
+			name:  "stock goes down only where it suffices (MySQL)",
+			edits: []edit{{"database/dialect.go", " WHERE t.%[4]s >= k.c1", ""}},
+			in:    "inventory", tests: []string{"TestCommitIsShortWhenStockWasLoweredByHand"},
+		},
+		{
+			name:  "stock goes down only where it suffices (embedded)",
+			edits: []edit{{"database/dialect.go", " AND %[1]s.%[3]s >= k.column2", ""}},
+			in:    "inventory", tests: []string{"TestCommitIsShortWhenStockWasLoweredByHand"},
+		},
+		{
+			name:  "CHECK (quantity >= 0) (MySQL)",
+			edits: []edit{{"migrations/adopt.go", `" CHECK (quantity >= 0)"`, `" CHECK (quantity >= -99)"`}},
+			in:    "migrations", tests: []string{"TestQuantitiesBelowZeroAreRefusedInCartsAndStock"},
+		},
+		{
+			name:  "CHECK (quantity >= 0) of what is on hand (embedded)",
+			edits: []edit{{"migrations/sqlite/00001_tables.sql", "    product_name varchar(100) NULL,\n    quantity     int NULL CHECK (quantity >= 0)", "    product_name varchar(100) NULL,\n    quantity     int NULL"}},
+			in:    "migrations", tests: []string{"TestQuantitiesBelowZeroAreRefusedInCartsAndStock"},
+		},
+		{
+			name:  "TX 2 checks the epoch",
+			edits: []edit{{"checkout/store.go", " WHERE state = ? AND epoch = ? AND checkout_id IN ", " WHERE state = ? AND ? > 0 AND checkout_id IN "}},
+			in:    "checkout", tests: []string{"TestAnOwnerPastItsLeaseChangesNothing"},
+		},
+		{
+			name:  "TX 2 checks the state",
+			edits: []edit{{"checkout/store.go", " WHERE state = ? AND epoch = ? AND checkout_id IN ", " WHERE ? <> '' AND epoch = ? AND checkout_id IN "}},
+			in:    "checkout", tests: []string{"TestASettleThatLandedIsNotDoneAgain"},
+		},
+		{
+			name:  "an owner that lost its checkout is told before its stock is judged",
+			edits: []edit{{"checkout/settle.go", "case entry.State != o.state || entry.Epoch != o.epoch:", "case entry.State != o.state:"}},
+			in:    "checkout", tests: []string{"TestAnOwnerPastItsLeaseDoesNotRefund", "TestAnOwnerPastItsLeaseChangesNothing"},
+		},
+		{
+			name: "a claim takes only what is expired still",
+			edits: []edit{{"checkout/store.go", `" AND lease_expires_at <= "+d.Now()+
+		" ORDER BY checkout_id"`, `" AND lease_expires_at IS NOT NULL"+
+		" ORDER BY checkout_id"`}},
+			in: "checkout", tests: []string{"TestWhatAnotherInstanceHasClaimedSinceIsNotClaimedAgain"},
+		},
+		{
+			name:  "a claim raises the epoch",
+			edits: []edit{{"checkout/store.go", "SET epoch = epoch + 1, lease_expires_at = ", "SET epoch = epoch + 0, lease_expires_at = "}},
+			in:    "checkout", tests: []string{"TestAnOwnerPastItsLeaseChangesNothing", "TestAnotherInstanceVoidsWhatACrashedOneLeft"},
+		},
+		{
+			name: "only expired leases are claimed",
+			edits: []edit{{"checkout/store.go", `"WHERE lease_expires_at <= "+tx.Dialect().Now()+`, `"WHERE lease_expires_at IS NOT NULL"+`},
+				{"checkout/store.go", `" AND lease_expires_at <= "+d.Now()+
+		" ORDER BY checkout_id"`, `" AND lease_expires_at IS NOT NULL"+
+		" ORDER BY checkout_id"`}},
+			in: "checkout", tests: []string{"TestALiveOwnersCheckoutIsNotClaimed"},
+		},
+		{
+			name:  "leases are by the database's clock",
+			edits: []edit{{"checkout/store.go", "d.NowPlus(lease), d.Now(), d.Now())", `"'"+time.Now().UTC().Add(lease).Format("2006-01-02 15:04:05.000")+"'", d.Now(), d.Now())`}},
+			in:    "checkout", tests: []string{"TestLeasesAreByTheDatabasesClock"},
+		},
+		{
+			name:  "a lost COMMIT of checkouts is looked up with a locking read",
+			edits: []edit{{"checkout/store.go", `"WHERE checkout_id = ?"+tx.ForUpdate()`, `"WHERE checkout_id = ?"`}},
+			in:    "checkout", tests: []string{"TestALostAnswerToACommitIsFoundOut"},
+		},
+		{
+			name:  "a lost COMMIT of keys is looked up with a locking read",
+			edits: []edit{{"cart/idempotency/store.go", `" AND created_at = ?"+tx.ForUpdate()`, `" AND created_at = ?"`}},
+			in:    "checkout", tests: []string{"TestALostAnswerToARefusalsCommitIsFoundOut"},
+		},
+		{
+			name: "lines are upserted in the order of their keys",
+			edits: []edit{
+				{"cart/store.go", "\t\"fmt\"\n", "\t\"fmt\"\n\t\"math/rand/v2\"\n"},
+				{"cart/store.go", "	for chunk := range slices.Chunk(lines, database.ChunkRows) {\n		args := make([]any, 0, 3*len(chunk))",
+					"	lines = slices.Clone(lines)\n	rand.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })\n" +
+						"	for chunk := range slices.Chunk(lines, database.ChunkRows) {\n		args := make([]any, 0, 3*len(chunk))"},
+			},
+			in: "checkout", tests: []string{"TestPutBacksThatCrossDoNotDeadlock"},
+		},
+		{
+			name:  "put-backs add to the line, and do not set it",
+			edits: []edit{{"cart/store.go", `"quantity = COALESCE(client_cart.quantity, 0) + "+`, `"quantity = "+`}},
+			in:    "checkout", tests: []string{"TestWhatIsAddedDuringThePaymentStaysInTheCart"},
+		},
+		{
+			name:  "a repeat looks for its key before anything else is done",
+			edits: []edit{{"cart/idempotency/idempotency.go", "if record, ok := stored[r.Key]; ok {", "if record, ok := stored[r.Key]; ok && record.Status < 0 {"}},
+			in:    "cart", tests: []string{"TestARepeatGetsTheFirstAnswer"},
+		},
+		{
+			name:  "a repeat that would be refused looks for its key first",
+			edits: []edit{{"checkout/checkout.go", "case refusedUnseen(err):", "case false && refusedUnseen(err):"}},
+			in:    "checkout", tests: []string{"TestAnInstanceThatRefusesStillReplays", "TestAFullQueueStillReplays"},
+		},
+		{
+			name:  "a key belongs to one request (422)",
+			edits: []edit{{"cart/idempotency/idempotency.go", "case r.Hash != hash:", "case false:"}},
+			in:    "cart", tests: []string{"TestAKeyIsItsClientsAndForOneRequest"},
+		},
+		{
+			name: "a checkout's key is answered in the transaction of its end",
+			edits: []edit{
+				{"checkout/settle.go", "	return b.answerKeys(ctx, tx)\n", "	return nil\n"},
+				{"checkout/settle.go", "	if errors.Is(err, errNothingToWrite) {\n		return nil\n	}\n	return err\n",
+					"	if errors.Is(err, errNothingToWrite) {\n		return nil\n	}\n	if err == nil {\n" +
+						"		err = b.m.db.Transact(ctx, func(tx *database.Tx) error { return b.answerKeys(ctx, tx) }, nil)\n	}\n	return err\n"},
+			},
+			in: "checkout", tests: []string{"TestACheckoutEndsTogetherWithItsKeysAnswerOrNotAtAll"},
+		},
+		{
+			name: "an add's key is stored in the transaction of its line",
+			edits: []edit{
+				{"cart/addbatch.go", "	if len(b.stored) > 0 {\n		b.stamp, err = idempotency.Store(ctx, tx, b.stored)\n	}\n	return err\n", "	return err\n"},
+				{"cart/addbatch.go", "	if errors.Is(err, errNothingToWrite) {\n		err = nil\n	}\n	if err == nil {\n",
+					"	if errors.Is(err, errNothingToWrite) {\n		err = nil\n	}\n	if err == nil && len(b.stored) > 0 {\n" +
+						"		err = db.Transact(ctx, func(tx *database.Tx) (err error) {\n			b.stamp, err = idempotency.Store(ctx, tx, b.stored)\n			return err\n		}, nil)\n	}\n	if err == nil {\n"},
+			},
+			in: "cart", tests: []string{"TestAnAddIsStoredTogetherWithItsKeyOrNotAtAll"},
+		},
+		{
+			name:  "an unknown payment is voided before anything is rolled back",
+			edits: []edit{{"checkout/purchase.go", "result, err := m.gateway.Void(ctx, o.id)", `result, err := payment.Result{Status: payment.Voided}, error(nil)`}},
+			in:    "checkout", tests: []string{"TestAnUnknownPaymentThatProvesChargedIsASale", "TestRecoveryCommitsWhatProvesCharged", "TestStockStaysHeldUntilTheVoidIsAnswered"},
+		},
+		{
+			name:  "only a paid checkout is refunded",
+			edits: []edit{{"checkout/settle.go", "		if b.to[i] != Committed {\n			return false\n		}\n", ""}},
+			in:    "checkout", tests: []string{"TestABatchOfUnlikeEndsIsSettledTogether"},
+		},
+		{
+			name:  "a checkout that is refunding is never sold",
+			edits: []edit{{"checkout/recover.go", "if o.state == Refunding {", "if o.state == Refunding && o.epoch < 0 {"}},
+			in:    "checkout", tests: []string{"TestRecoveryFinishesARefund"},
+		},
+		{
+			name:  "a checkout is admitted before TX 1",
+			edits: []edit{{"checkout/checkout.go", "case m.inFlight.Load() >= int64(m.config.InFlight):", "case m.inFlight.Load() < 0:"}},
+			in:    "checkout", tests: []string{"TestMoreCheckoutsThanMayBeInFlightAreRefused"},
+		},
+		{
+			name:  "nothing begins while the circuit breaker is open",
+			edits: []edit{{"checkout/checkout.go", "if err := m.gateway.Available(); err != nil {", "if err := m.gateway.Available(); false {"}},
+			in:    "checkout", tests: []string{"TestNothingIsBegunWhileTheGatewayIsUnavailable"},
+		},
+		{
+			name:  "there is room to settle whatever is in flight",
+			edits: []edit{{"checkout/checkout.go", "max(cfg.QueueCapacity, cfg.InFlight+maxRecovering)", "cfg.QueueCapacity"}},
+			in:    "checkout", tests: []string{"TestSettlesAreNotRefused"},
+		},
+		{
+			name:  "a full queue refuses",
+			edits: []edit{{"queue/queue.go", "if n >= int64(q.config.Capacity) {", "if n > int64(q.config.Capacity) {"}},
+			in:    "queue", tests: []string{"TestAFullQueueRefusesAtOnceAndAcceptsAgainWhenThereIsRoom"},
+		},
+		{
+			name:  "every commit of the embedded engine is flushed",
+			edits: []edit{{"database/sqlite.go", "_pragma=synchronous(FULL)", "_pragma=synchronous(NORMAL)"}},
+			in:    "database", tests: []string{"TestEveryCommitOfTheEmbeddedEngineIsFlushed"},
+		},
+		{
+			name:  "READ COMMITTED, whatever the server's default",
+			edits: []edit{{"database/mysql.go", `"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access`, `"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ" + access`}},
+			in:    "database", tests: []string{"TestWhatTheSQLReliesOnIsSetWhateverTheDSNSays"},
+		},
+		{
+			name:  "JSON has nothing after it",
+			edits: []edit{{"app/object.go", "if !json.Valid(body) {", "if !json.Valid(body) && json.NewDecoder(bytes.NewReader(body)).Decode(new(any)) != nil {"}},
+			in:    "app", tests: []string{"TestInvalidBodiesAreRefusedWithTheFieldAndTheReason"},
+		},
+		{
+			name:  "JSON has each field once",
+			edits: []edit{{"app/object.go", "if o.seen&(1<<i) != 0 {", "if false {"}},
+			in:    "app", tests: []string{"TestInvalidBodiesAreRefusedWithTheFieldAndTheReason"},
+		},
+		{
+			name:  "JSON has no lone surrogates",
+			edits: []edit{{"app/object.go", "if hasLoneSurrogate(quoted) {", "if false {"}},
+			in:    "app", tests: []string{"TestInvalidBodiesAreRefusedWithTheFieldAndTheReason"},
+		},
+	}
+}

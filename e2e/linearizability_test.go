@@ -1,0 +1,325 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"cartwheel/database"
+	"cartwheel/inventory"
+)
+
+// checking bounds the search for an order of one round's steps.
+const checking = 30 * time.Second
+
+// Adds, checkouts, declines, imports and looks at the tables run at once, an instance is killed in the middle of each round, and
+// what everybody saw must be explained by one order of all that happened.
+func TestWhatEverybodySawHappenedInOneOrderThoughInstancesWereKilled(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, s store) {
+		rounds := make([]*round, campaignLength(6, 120))
+		stocked := map[string]int{"plenty": 100}
+		for n := range rounds {
+			rounds[n] = &round{n: n, strict: s.config.MySQLDSN == "", onHand: units{12, 7}}
+			for i, product := range rounds[n].products() {
+				stocked[product] = rounds[n].onHand[i]
+			}
+		}
+		c := newCampaign(t, s, stocked)
+		w := &watched{c: c, gateway: slow(t, c.till, 10*time.Millisecond), random: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 13)),
+			began: time.Now()}
+		var err error
+		if w.db, err = database.Open(t.Context(), s.config); err != nil {
+			t.Fatalf("open the books: %v", err)
+		}
+		defer func() {
+			if err := w.db.Close(); err != nil {
+				t.Errorf("close the books: %v", err)
+			}
+		}()
+		w.shops = append(w.shops, w.start())
+		if s.config.MySQLDSN != "" {
+			w.shops = append(w.shops, w.start())
+		}
+		c.crowd.visits(w.shops...)
+		for _, r := range rounds {
+			w.play(r)
+		}
+		c.settle(10 * time.Second)
+		c.weigh(w.shops[0])
+		steps := 0
+		for _, r := range rounds {
+			w.look(r)
+			steps += len(r.steps)
+			switch result := r.steps.linearizable(r.onHand, checking); result {
+			case porcupine.Illegal:
+				c.breachf("no order explains what was seen in round %d:\n%s", r.n, r.steps)
+			case porcupine.Unknown:
+				t.Errorf("within %v it is not known whether an order explains round %d, of %d steps", checking, r.n, len(r.steps))
+			case porcupine.Ok:
+			}
+		}
+		c.notef("%d rounds of %d steps in all, %d of them pending forever", len(rounds), steps, w.pending)
+		c.check()
+	})
+}
+
+// watched is a shop whose history is taken down.
+type watched struct {
+	c       *campaign
+	gateway string // URL; it takes its time, so that kills meet checkouts under way
+	db      *database.DB
+	random  *rand.Rand // the campaign's goroutine
+	began   time.Time
+	shops   []*instance
+	pending int // steps that are pending forever; the campaign's goroutine
+}
+
+// A round has clients and products of its own, and so a history of its own.
+type round struct {
+	n      int
+	strict bool
+	onHand units // at first
+
+	mu       sync.Mutex
+	requests int   // under mu
+	steps    trace // under mu
+}
+
+func (r *round) products() [modelProducts]string {
+	return [modelProducts]string{fmt.Sprintf("r%04d-a", r.n), fmt.Sprintf("r%04d-b", r.n)}
+}
+
+// clients are those of a round; the second is declined by the till.
+func (r *round) clients() [modelClients]string {
+	return [modelClients]string{fmt.Sprintf("r%04d", r.n), fmt.Sprintf("decline-r%04d", r.n)}
+}
+
+// request numbers a request, for its steps.
+func (r *round) request() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.requests++
+	return r.requests
+}
+
+// happened takes steps down, which lie between call and end.
+func (r *round) happened(call, end int64, steps ...step) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range steps {
+		s.strict = r.strict
+		r.steps = append(r.steps, porcupine.Operation{Input: s, Call: call, Return: end})
+	}
+}
+
+func (w *watched) now() int64 { return time.Since(w.began).Nanoseconds() }
+
+func (w *watched) start() *instance {
+	return w.c.start("--payment-url", w.gateway, "--checkout-lease", "2500ms", "--payment-timeout", "500ms")
+}
+
+// play runs a round, in the middle of which an instance is killed.
+func (w *watched) play(r *round) {
+	ctx := w.c.t.Context()
+	pace := campaignLength(15*time.Millisecond, time.Duration(5+w.random.IntN(300))*time.Millisecond)
+	var workers sync.WaitGroup
+	for client := range modelClients {
+		for worker := range 2 {
+			random := rand.New(rand.NewPCG(w.random.Uint64(), uint64(worker)))
+			workers.Go(func() {
+				for range 10 {
+					w.request(ctx, r, random, client)
+					pause(ctx, time.Duration(random.Int64N(int64(pace))))
+				}
+			})
+		}
+	}
+	stop := make(chan struct{})
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		for {
+			w.look(r)
+			select {
+			case <-stop:
+				return
+			case <-time.After(pace / 2):
+			}
+		}
+	})
+	looking.Go(func() {
+		pause(ctx, 2*pace)
+		w.importOne(r)
+	})
+
+	pause(ctx, time.Duration(w.random.Int64N(int64(10*pace))))
+	place := w.random.IntN(len(w.shops))
+	victim := w.shops[place]
+	w.c.kill(victim) // while it is visited
+	w.shops = append(w.shops[:place:place], w.shops[place+1:]...)
+	w.c.crowd.visits(w.shops...)
+	w.shops = append(w.shops, w.start())
+	w.c.crowd.visits(w.shops...)
+	workers.Wait()
+	close(stop)
+	looking.Wait()
+	for _, op := range r.steps {
+		if op.Return == forever {
+			w.pending++
+		}
+	}
+}
+
+// request adds something, or checks out, and takes down what that meant.
+func (w *watched) request(ctx context.Context, r *round, random *rand.Rand, client int) {
+	base := step{request: r.request(), client: client}
+	call := w.now()
+	if random.IntN(3) > 0 {
+		base.product, base.quantity = random.IntN(modelProducts), 1+random.IntN(3)
+		got := w.c.crowd.add(ctx, random, r.clients()[client], r.products()[base.product], base.quantity, "")
+		w.added(r, base, got, call, w.now())
+		return
+	}
+	got := w.c.crowd.buy(ctx, random, r.clients()[client], "")
+	w.bought(r, base, got, call, w.now())
+}
+
+func (w *watched) added(r *round, s step, got reply, call, end int64) {
+	switch got.Code {
+	case 200:
+		if r.strict {
+			r.happened(call, end, s.as(stepAdd))
+			return
+		}
+		r.happened(call, end, s.as(stepAllow), s.as(stepStore))
+	case 409:
+		product, wanted, available := w.shortage(r, got)
+		s.wanted, s.available = wanted, available
+		if product != s.product {
+			w.c.breachf("an add of product %d was answered %v", s.product, got)
+		}
+		r.happened(call, end, s.as(stepRefuseAdd))
+	case 0, 504:
+		s.maybe = true
+		r.happened(call, forever, s.as(stepAdd))
+	case 503:
+	default:
+		w.c.breachf("an add was answered %v", got)
+	}
+}
+
+func (w *watched) bought(r *round, s step, got reply, call, end int64) {
+	begin := []step{s.as(stepSee), s.as(stepTake)}
+	if r.strict {
+		begin = begin[1:]
+	}
+	switch got.Code {
+	case 200:
+		r.happened(call, end, append(begin, s.as(stepSell))...)
+	case 402:
+		r.happened(call, end, append(begin, s.as(stepPutBack))...)
+	case 409:
+		if strings.Contains(got.Error, "empty") {
+			r.happened(call, end, s.as(stepRefuseEmpty))
+			return
+		}
+		s.product, s.wanted, s.available = w.shortage(r, got)
+		r.happened(call, end, s.as(stepRefuseShort))
+	case 0, 202, 504:
+		for _, s := range append(begin, s.as(stepSell), s.as(stepPutBack)) {
+			s.maybe = true
+			r.happened(call, forever, s)
+		}
+	case 503:
+	default:
+		w.c.breachf("a checkout was answered %v", got)
+	}
+}
+
+func (s step) as(kind stepKind) step {
+	s.kind = kind
+	return s
+}
+
+var shortages = regexp.MustCompile(`not enough stock of product (\S+): wanted (\d+), available (\d+)`)
+
+// shortage reads a refusal.
+func (w *watched) shortage(r *round, got reply) (product, wanted, available int) {
+	said := shortages.FindStringSubmatch(got.Error)
+	if said == nil {
+		w.c.breachf("a request was answered %v", got)
+		return 0, 0, 0
+	}
+	for i, name := range r.products() {
+		if name == said[1] {
+			product = i
+		}
+	}
+	wanted, _ = strconv.Atoi(said[2])
+	available, _ = strconv.Atoi(said[3])
+	return product, wanted, available
+}
+
+// importOne adds to the stock while the round goes on.
+func (w *watched) importOne(r *round) {
+	s := step{kind: stepImport, product: r.n % modelProducts, quantity: 3, request: r.request()}
+	name := r.products()[s.product]
+	call := w.now()
+	csv := "product_id,product_name,quantity\n" + name + ",," + itoa(s.quantity) + "\n"
+	if _, errs, status := run(w.c.t, w.c.store, strings.NewReader(csv), "stock", "import", "--add", "-"); status != 0 {
+		w.c.t.Errorf("stock import: status %d: %s", status, errs)
+	}
+	r.happened(call, w.now(), s)
+	w.c.stocked[name] += s.quantity
+}
+
+// look looks at the round's rows, all of them at one moment.
+func (w *watched) look(r *round) {
+	ctx := w.c.t.Context()
+	s := step{kind: stepLook, request: r.request()}
+	products, clients := r.products(), r.clients()
+	call := w.now()
+	if err := w.db.Snapshot(ctx, func(tx *database.Tx) error {
+		if err := inventory.EachLevel(ctx, tx, func(id string, level inventory.Level) error {
+			for i := range products {
+				if products[i] == id {
+					s.seen.onHand[i], s.seen.held[i] = int(level.OnHand), int(level.Held)
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		var lines []struct {
+			Client   string `db:"client_id"`
+			Product  string `db:"product_id"`
+			Quantity int    `db:"quantity"`
+		}
+		if err := tx.Select(ctx, &lines, "SELECT client_id, product_id, quantity FROM client_cart WHERE client_id IN (?, ?)",
+			clients[0], clients[1]); err != nil {
+			return err
+		}
+		for _, line := range lines {
+			for i := range clients {
+				for j := range products {
+					if clients[i] == line.Client && products[j] == line.Product {
+						s.seen.carts[i][j] = line.Quantity
+					}
+				}
+			}
+		}
+		return nil
+	}); err != nil {
+		w.c.t.Errorf("look at the tables: %v", err)
+		return
+	}
+	r.happened(call, w.now(), s)
+}

@@ -16,7 +16,8 @@ type cartLine struct{ client, product string }
 
 // A crowd is many clients who shop at random, at any of the instances that are open, and remember what they were told.
 type crowd struct {
-	c *campaign
+	c       *campaign
+	hangsUp bool // when ctx ends; else an answer is waited for then, too
 
 	mu      sync.Mutex
 	shops   []*instance        // under mu; whom to ask
@@ -58,10 +59,12 @@ func (c *crowd) ask(ctx context.Context, random *rand.Rand, r request) reply {
 		return reply{Code: 503}
 	}
 	c.c.requests.Add(1)
-	// Its answer is waited for when ctx has ended, too: a checkout goes on without its client, and one that is still to
-	// begin is in no books.
+	if !c.hangsUp {
+		// A checkout goes on without its client, and one that is still to begin is in no books.
+		ctx = context.WithoutCancel(ctx)
+	}
 	asked := time.Now()
-	got := shop.send(context.WithoutCancel(ctx), r)
+	got := shop.send(ctx, r)
 	refusal := got.Code == 429 || got.Code == 503
 	c.mu.Lock()
 	c.codes[fmt.Sprint(r.path, " ", got.Code)]++

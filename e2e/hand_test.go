@@ -93,7 +93,7 @@ func (h *hand) awaitWaiter() {
 func (h *hand) underWay() map[string]bool {
 	h.t.Helper()
 	rows, err := h.db.QueryContext(h.t.Context(), "SELECT CONCAT(id, ' ', info) FROM information_schema.processlist"+
-		" WHERE db = DATABASE() AND id <> CONNECTION_ID() AND command = 'Query' AND info IS NOT NULL")
+		" WHERE db = DATABASE() AND id <> CONNECTION_ID() AND command IN ('Query', 'Execute') AND info IS NOT NULL")
 	if err != nil {
 		h.t.Fatalf("look what is under way: %v", err)
 	}

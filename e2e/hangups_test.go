@@ -80,6 +80,7 @@ func TestAThousandCallersThatHangUpLeaveNothingBehind(t *testing.T) {
 		gateway.Config.SetKeepAlivesEnabled(false)
 		shop := c.start("--payment-url", gateway.URL)
 		c.crowd.visits(shop)
+		c.crowd.hangsUp = true
 		const callers = 50
 		hangUps := func(round, times int) {
 			atOnce(callers, func(n int) {

@@ -34,7 +34,7 @@ release: ## Build dist/: static binaries for Linux, macOS and Windows, and their
 	cd dist; if command -v sha256sum >/dev/null; then sha256sum cartwheel-*; else shasum -a 256 cartwheel-*; fi >SHA256SUMS
 
 .PHONY: test
-test: mariadb ## Run all tests, installing what they need (MariaDB, unless TEST_MYSQL_DSN names a server)
+test: mariadb haproxy ## Run all tests, installing what they need (MariaDB, unless TEST_MYSQL_DSN names a server)
 	go test -timeout 15m ./...
 	cd e2e && go test -timeout 15m ./...
 
@@ -88,6 +88,13 @@ mariadb:
 		echo "The tests need mariadbd (or TEST_MYSQL_DSN): install MariaDB with this system's package manager."; exit 1; fi; \
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends mariadb-server
+
+# Where it cannot be installed, its one test is skipped, unless CI is set.
+.PHONY: haproxy
+haproxy:
+	@if command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || ! command -v apt-get >/dev/null; then exit 0; fi; \
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends haproxy
 
 .PHONY: clean
 clean: ## Remove what was built; ./data stays

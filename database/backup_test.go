@@ -49,6 +49,10 @@ func TestABackupThatFailsLeavesNoFile(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
+	// What a run left that was killed.
+	if err := os.WriteFile(filepath.Join(dir, "backup.db.part"), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := db.Backup(ctx, filepath.Join(dir, "backup.db")); err == nil {
 		t.Error("a cancelled backup succeeded")
 	}

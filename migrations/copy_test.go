@@ -36,6 +36,34 @@ func fill(t *testing.T, source *database.DB) {
 			('ann', 'addToCart', 'key~2', x'0101010101010101010101010101010101010101010101010101010101010101', 200, '{"status":"Success","error":""}`+"\n"+`', '2026-01-02 03:03:50')`)
 }
 
+// eachRow calls use for each row of a query; nil is NULL.
+func eachRow(t *testing.T, db *database.DB, query string, use func(row []*string)) {
+	t.Helper()
+	rows, err := db.Setup().QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	columns, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		values, into := make([]*string, len(columns)), make([]any, len(columns))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			t.Fatal(err)
+		}
+		use(values)
+	}
+}
+
 // dump returns the rows of all tables as text, sorted. Of leases it only says whether there is one.
 func dump(t *testing.T, db *database.DB) []string {
 	t.Helper()
@@ -58,32 +86,17 @@ func dump(t *testing.T, db *database.DB) []string {
 			at("created_at") + ", " + at("updated_at") + " FROM checkout_journal",
 		"SELECT 'key', client_id, endpoint, idempotency_key, " + hex + ", http_status, body, " + at("created_at") + " FROM idempotency_key",
 	} {
-		rows, err := db.Setup().QueryContext(t.Context(), query)
-		if err != nil {
-			t.Fatal(err)
-		}
-		columns, _ := rows.Columns()
-		for rows.Next() {
-			values, into := make([]*string, len(columns)), make([]any, len(columns))
-			for i := range values {
-				into[i] = &values[i]
-			}
-			if err := rows.Scan(into...); err != nil {
-				t.Fatal(err)
-			}
-			var row strings.Builder
-			for _, v := range values {
+		eachRow(t, db, query, func(row []*string) {
+			var text strings.Builder
+			for _, v := range row {
 				if v == nil {
-					row.WriteString("|NULL")
+					text.WriteString("|NULL")
 				} else {
-					fmt.Fprintf(&row, "|%q", *v)
+					fmt.Fprintf(&text, "|%q", *v)
 				}
 			}
-			all = append(all, row.String())
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			t.Fatal(err)
-		}
+			all = append(all, text.String())
+		})
 	}
 	slices.Sort(all)
 	return all
@@ -190,21 +203,8 @@ func TestACopyKnowsEveryColumn(t *testing.T) {
 		source: "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' AND m.name <> 'goose_db_version' ORDER BY m.name, c.cid",
 		target: "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = database() AND table_name <> 'goose_db_version' ORDER BY table_name, ordinal_position",
 	} {
-		rows, err := db.Setup().QueryContext(t.Context(), query)
-		if err != nil {
-			t.Fatal(err)
-		}
 		there := map[string][]string{}
-		for rows.Next() {
-			var table, column string
-			if err := rows.Scan(&table, &column); err != nil {
-				t.Fatal(err)
-			}
-			there[table] = append(there[table], column)
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			t.Fatal(err)
-		}
+		eachRow(t, db, query, func(row []*string) { there[*row[0]] = append(there[*row[0]], *row[1]) })
 		if diff := cmp.Diff(there, migrations.CopiedColumns()); diff != "" {
 			t.Errorf("%s (-there +copied):\n%s", db.Engine(), diff)
 		}

@@ -51,7 +51,7 @@ func proxied(t *testing.T, instances ...*instance) *instance {
 		}
 	})
 	eventually(t, 10*time.Second, "the proxy answers", func() bool {
-		response, err := shopping.Get(proxy.base + "/readyz") //nolint:noctx // bounded by the client's timeout
+		response, err := shopping.Get(proxy.base + "/readyz")
 		if err != nil {
 			return false
 		}
@@ -141,7 +141,7 @@ func TestBehindHAProxyTheEndOfAnInstanceCostsOnlyWhatWasUnderWayOnIt(t *testing.
 		answered.Load(), byKill, byStop, clients)
 
 	eventually(t, 10*time.Second, "nothing is held", func() bool { return s.books(t).held["plenty"] == 0 })
-	if got, want := int64(10_000_000)-int64(s.books(t).onHand["plenty"]), sold.Load(); got != want {
+	if got, want := int64(10_000_000)-s.books(t).onHand["plenty"], sold.Load(); got != want {
 		t.Errorf("%d units are sold, the clients bought %d", got, want)
 	}
 	if out, errs, status := run(t, s, nil, "audit"); status != 0 {

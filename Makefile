@@ -20,8 +20,21 @@ run: ## Start the shop on the embedded engine, with a few products to buy
 build: ## Build the static binary ./cartwheel
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o cartwheel .
 
+RELEASES := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+
+# The same source, Go and VERSION give the same bytes, wherever they are built.
+.PHONY: release
+release: ## Build dist/: static binaries for Linux, macOS and Windows, and their SHA256SUMS
+	@rm -rf dist && mkdir dist
+	@set -e; for platform in $(RELEASES); do \
+		os=$${platform%/*}; arch=$${platform#*/}; extension=; [ $$os = windows ] && extension=.exe; \
+		name=cartwheel-$(VERSION)-$$os-$$arch$$extension; echo "dist/$$name"; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o dist/$$name .; \
+	done; \
+	cd dist; if command -v sha256sum >/dev/null; then sha256sum cartwheel-*; else shasum -a 256 cartwheel-*; fi >SHA256SUMS
+
 .PHONY: test
-test: mariadb ## Run all tests, installing what they need (MariaDB, unless TEST_MYSQL_DSN names a server)
+test: mariadb haproxy ## Run all tests, installing what they need (MariaDB, unless TEST_MYSQL_DSN names a server)
 	go test -timeout 15m ./...
 	cd e2e && go test -timeout 15m ./...
 
@@ -104,6 +117,13 @@ wrk:
 		echo "The benchmark needs wrk: install it with this system's package manager."; exit 1; fi; \
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends wrk
+
+# Where it cannot be installed, its one test is skipped, unless CI is set.
+.PHONY: haproxy
+haproxy:
+	@if command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || ! command -v apt-get >/dev/null; then exit 0; fi; \
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends haproxy
 
 .PHONY: clean
 clean: ## Remove what was built; ./data stays

@@ -28,6 +28,7 @@ type commandLine struct {
 	Cart        cartCommand        `cmd:"" help:"Look into a client's cart."`
 	Checkouts   checkoutsCommand   `cmd:"" help:"List and show checkouts."`
 	Audit       auditCommand       `cmd:"" help:"Check the books: stock, holds and open checkouts, all as of one moment."`
+	Backup      backupCommand      `cmd:"" help:"Copy the embedded engine's data into a file, also while the server sells."`
 	Migrate     migrateCommand     `cmd:"" help:"Bring the database's tables up to date, or tell how they are. The server does so by itself."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; exit status 0 if so."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`

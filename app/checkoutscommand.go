@@ -19,16 +19,30 @@ type checkoutsCommand struct {
 
 type checkoutsListCommand struct {
 	storage
-	State  string `enum:",reserved,refunding,committed,rolled_back,open" default:"" placeholder:"STATE" help:"Only those in this state: reserved, refunding, committed, rolled_back; open means reserved or refunding."`
-	Client string `placeholder:"CLIENT" help:"Only this client's."`
-	Limit  int    `default:"100" help:"At most so many; 0: all."`
-	JSON   bool   `name:"json" help:"Print a JSON array, for programs."`
+	State  string        `enum:",reserved,refunding,committed,rolled_back,open" default:"" placeholder:"STATE" help:"Only those in this state: reserved, refunding, committed, rolled_back; open means reserved or refunding."`
+	Client string        `placeholder:"CLIENT" help:"Only this client's."`
+	Since  time.Duration `placeholder:"AGE" help:"Only those that began within this time, such as 30m or 24h."`
+	Limit  int           `default:"100" help:"At most so many; 0: all."`
+	JSON   bool          `name:"json" help:"Print a JSON array, for programs."`
+}
+
+// Validate says which flags make no sense. kong calls it.
+func (c *checkoutsListCommand) Validate() error {
+	switch {
+	case c.Limit < 0:
+		return fmt.Errorf("--limit is %d: expected 0 (all) or more", c.Limit)
+	case c.Since < 0:
+		return fmt.Errorf("--since is %v: expected an age, such as 24h", c.Since)
+	}
+	return nil
 }
 
 // Run lists checkouts.
 func (c *checkoutsListCommand) Run(ctx context.Context, console Console) error {
+	ctx, stop := interruptible(ctx)
+	defer stop()
 	return c.reading(ctx, console, func(db *database.DB) error {
-		filter := checkout.Filter{State: checkout.State(c.State), ClientID: c.Client, Limit: c.Limit}
+		filter := checkout.Filter{State: checkout.State(c.State), ClientID: c.Client, Since: c.Since, Limit: c.Limit}
 		if c.State == "open" {
 			filter.State, filter.Open = "", true
 		}
@@ -67,6 +81,8 @@ type checkoutsShowCommand struct {
 
 // Run shows one checkout.
 func (c *checkoutsShowCommand) Run(ctx context.Context, console Console) error {
+	ctx, stop := interruptible(ctx)
+	defer stop()
 	return c.reading(ctx, console, func(db *database.DB) error {
 		entry, err := checkout.Show(ctx, db, c.ID)
 		if err != nil {

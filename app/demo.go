@@ -34,3 +34,16 @@ func fillEmptyCatalogue(ctx context.Context, db *database.DB, log *slog.Logger) 
 	log.Info("filled the empty catalogue with demo products", "products", report.Taken)
 	return nil
 }
+
+// firstSteps says what to try in a shop that was just opened, for a person who sees it for the first time.
+func firstSteps(base string) string {
+	return `
+  The shop is open. In another terminal:
+
+    curl -s ` + base + pathAddToCart + ` -H 'Content-Type: application/json' -d '{"clientID": "ann", "productID": "mug", "quantity": 2}'
+    curl -s ` + base + pathCheckOutCart + ` -H 'Content-Type: application/json' -d '{"clientID": "ann"}'
+
+  Or in a browser: ` + base + pathDocumentation + `        Ctrl-C stops it; what was bought stays.
+
+`
+}

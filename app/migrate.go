@@ -13,6 +13,7 @@ import (
 type migrateCommand struct {
 	Up     migrateUpCommand     `cmd:"" help:"Apply the migrations that the database does not have."`
 	Status migrateStatusCommand `cmd:"" help:"List the migrations, and which of them the database has."`
+	Move   migrateMoveCommand   `cmd:"" help:"Move everything from the embedded engine to an empty MySQL database."`
 }
 
 type migrateUpCommand struct{ storage }

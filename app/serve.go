@@ -45,6 +45,9 @@ func (c *serveCommand) Run(ctx context.Context, console Console) error {
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- shop.serve() }()
+	if c.Demo && isTerminal(console.Err) {
+		fmt.Fprint(console.Err, firstSteps(clickable(shop.listener.Addr())))
+	}
 	select {
 	case err = <-failed:
 		log.Error("the listener failed", "error", err)
@@ -84,7 +87,7 @@ func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, 
 	if r.gateway, err = payment.Open(c.PaymentURL, payment.Options{
 		Timeout: c.PaymentTimeout, Secret: c.PaymentSecret, MaxInFlight: c.CheckoutsInFlight, Log: log,
 	}); err != nil {
-		return r, fmt.Errorf("--payment-url: %w", err)
+		return r, fmt.Errorf("--payment-url (PAYMENT_URL): %w", err)
 	}
 	log.Info("payments go to", "gateway", r.gateway.String())
 	if r.db, err = c.storage.open(ctx, log, database.Config{Serve: true}); err != nil {
@@ -130,7 +133,7 @@ func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, 
 	}, r.carts, r)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
-		return r, fmt.Errorf("--listen: %w (choose another address, or stop what has this one)", err)
+		return r, cannotListen("--listen (LISTEN_ADDR)", err)
 	}
 	r.listener = limitConnections(listener, maxConnections)
 

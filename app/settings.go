@@ -35,20 +35,20 @@ const (
 // Validate says which settings make no sense, and what was expected. kong calls it.
 func (s *settings) Validate() error {
 	return errors.Join(
-		positive("--payment-timeout", s.PaymentTimeout),
-		positive("--request-timeout", s.RequestTimeout),
-		positive("--drain-timeout", s.DrainTimeout),
+		positive("--payment-timeout (PAYMENT_TIMEOUT)", s.PaymentTimeout),
+		positive("--request-timeout (REQUEST_TIMEOUT)", s.RequestTimeout),
+		positive("--drain-timeout (DRAIN_TIMEOUT)", s.DrainTimeout),
 		s.validateLease(),
-		within("--checkouts-in-flight", s.CheckoutsInFlight, 1, maxQueue),
-		within("--queue-capacity", s.QueueCapacity, 1, maxQueue),
-		within("--batch-size", s.BatchSize, 1, maxBatchSize),
+		within("--checkouts-in-flight (CHECKOUTS_IN_FLIGHT)", s.CheckoutsInFlight, 1, maxQueue),
+		within("--queue-capacity (QUEUE_CAPACITY)", s.QueueCapacity, 1, maxQueue),
+		within("--batch-size (BATCH_SIZE)", s.BatchSize, 1, maxBatchSize),
 		s.validateRate(),
 	)
 }
 
 func (s *settings) validateLease() error {
 	if s.CheckoutLease < s.PaymentTimeout+checkout.MinLeaseMargin {
-		return fmt.Errorf("--checkout-lease is %v: expected at least %v, which is the payment timeout and %v to settle",
+		return fmt.Errorf("--checkout-lease (CHECKOUT_LEASE) is %v: expected at least %v, which is --payment-timeout (PAYMENT_TIMEOUT) and %v to settle",
 			s.CheckoutLease, s.PaymentTimeout+checkout.MinLeaseMargin, checkout.MinLeaseMargin)
 	}
 	return nil
@@ -56,7 +56,7 @@ func (s *settings) validateLease() error {
 
 func (s *settings) validateRate() error {
 	if s.RateLimit < 0 {
-		return fmt.Errorf("--rate-limit is %v: expected 0 (no limit) or more", s.RateLimit)
+		return fmt.Errorf("--rate-limit (RATE_LIMIT) is %v: expected 0 (no limit) or more", s.RateLimit)
 	}
 	return nil
 }

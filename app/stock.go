@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,7 +30,7 @@ type stockImportCommand struct {
 	File    string `arg:"" placeholder:"FILE" help:"CSV file with the header product_id,product_name,quantity; - is standard input."`
 	Add     bool   `help:"Add the quantities, which may be negative, to what is on hand, instead of setting it."`
 	DryRun  bool   `help:"Check every row against the stock as it is now, and write nothing."`
-	Rejects string `placeholder:"FILE" help:"Write the bad rows to this file, to be mended and imported again."`
+	Rejects string `placeholder:"FILE" help:"Write the bad rows to this file, each with its reason, to be corrected and imported again."`
 }
 
 // Help is what --help says beside the flags.
@@ -61,7 +63,7 @@ func (c stockImportCommand) run(ctx context.Context, console Console, db *databa
 		DryRun: c.DryRun,
 		Bad: func(bad inventory.BadRow) error {
 			bar.aside(func() { fmt.Fprintf(console.Err, "line %d: %s\n", bad.Line, printable(bad.Reason)) })
-			return rejects.add(header, bad.Text)
+			return rejects.add(header, bad)
 		},
 		Header:   func(columns string) { header = columns },
 		Progress: bar.show,
@@ -121,27 +123,32 @@ func signed(n int64) string {
 	return humanize.Comma(n)
 }
 
-// A rejectFile takes the lines that were not taken. It is created with the first.
+// A rejectFile takes the rows that were not taken, as they stand in their file, and behind each the reason. The
+// import reads such a file, too: without the reasons. It is created with the first row.
 type rejectFile struct {
 	path string // empty: none
 	file *os.File
 	out  *bufio.Writer
 }
 
-func (r *rejectFile) add(header, line string) (err error) {
+func (r *rejectFile) add(header string, bad inventory.BadRow) (err error) {
 	if r.path == "" {
 		return nil
 	}
+	line := bad.Text + "," + quoted(bad.Reason) + "\n"
 	if r.file == nil {
 		if r.file, err = os.Create(r.path); err != nil {
 			return err
 		}
 		r.out = bufio.NewWriter(r.file)
-		line = header + "\n" + line
+		line = header + "," + inventory.ReasonColumn + "\n" + line
 	}
-	_, err = r.out.WriteString(line + "\n")
+	_, err = r.out.WriteString(line)
 	return err
 }
+
+// quoted is text as a field of a CSV file.
+func quoted(text string) string { return `"` + strings.ReplaceAll(printable(text), `"`, `""`) + `"` }
 
 func (r *rejectFile) close() error {
 	if r.file == nil {
@@ -151,14 +158,17 @@ func (r *rejectFile) close() error {
 }
 
 // A bar shows an import's progress, on a terminal alone.
-type bar struct{ progress *progressbar.ProgressBar }
+type bar struct {
+	progress *progressbar.ProgressBar
+	began    time.Time
+}
 
 // newBar begins a bar of so many bytes; -1: not known.
 func newBar(w io.Writer, size int64) bar {
 	if !isTerminal(w) {
 		return bar{}
 	}
-	return bar{progressbar.NewOptions64(size,
+	return bar{began: time.Now(), progress: progressbar.NewOptions64(size,
 		progressbar.OptionSetWriter(w),
 		progressbar.OptionSetWidth(30),
 		progressbar.OptionThrottle(100*time.Millisecond),
@@ -178,7 +188,8 @@ func (b bar) reader(file io.Reader) io.Reader {
 
 func (b bar) show(r inventory.ImportReport) {
 	if b.progress != nil {
-		b.progress.Describe(humanize.Comma(int64(r.Rows)) + " rows")
+		perSecond := float64(r.Rows) / max(time.Since(b.began).Seconds(), 0.001)
+		b.progress.Describe(fmt.Sprintf("%s rows, %s a second", humanize.Comma(int64(r.Rows)), humanize.Comma(int64(perSecond))))
 	}
 }
 
@@ -199,7 +210,8 @@ func (b bar) finish() {
 type stockListCommand struct {
 	storage
 	JSON   bool   `name:"json" help:"Print a JSON array, for programs."`
-	Low    *int64 `placeholder:"N" help:"Only products of which at most N units are available."`
+	Low    *int64 `placeholder:"UNITS" help:"Only products of which at most so many units are available."`
+	Lowest int    `placeholder:"N" help:"Only the N products of which the fewest units are available, these first."`
 	Search string `placeholder:"TEXT" help:"Only products with this in their ID or name; upper and lower case are the same."`
 }
 
@@ -224,14 +236,58 @@ func (c stockListCommand) run(ctx context.Context, w io.Writer, db *database.DB)
 	if c.JSON {
 		out = newArray(w)
 	}
-	err := inventory.New(db).List(ctx, inventory.Filter{Low: c.Low, Search: c.Search}, func(p inventory.Product) error {
+	show := func(p inventory.Product) error {
 		line := stockLine{p.ID, p.Name, p.OnHand, p.Held, p.Available()}
 		return out.add(line, line.ProductID, line.Name, line.OnHand, line.Held, line.Available)
-	})
-	if err != nil {
+	}
+	lowest := lowestAvailable{most: c.Lowest}
+	pick := show
+	if c.Lowest > 0 {
+		pick = lowest.pick
+	}
+	if err := inventory.New(db).List(ctx, inventory.Filter{Low: c.Low, Search: c.Search}, pick); err != nil {
 		return err
 	}
+	for _, p := range lowest.products {
+		if err := show(p); err != nil {
+			return err
+		}
+	}
 	return out.end()
+}
+
+// maxLowest is how many products stock list sorts: what it may hold in memory.
+const maxLowest = 10_000
+
+// Validate says which flags make no sense. kong calls it.
+func (c stockListCommand) Validate() error {
+	if c.Lowest < 0 || c.Lowest > maxLowest {
+		return fmt.Errorf("--lowest is %d: expected 1 to %d", c.Lowest, maxLowest)
+	}
+	return nil
+}
+
+// lowestAvailable keeps, of the products that it is shown, those with the fewest units available, in this order.
+type lowestAvailable struct {
+	most     int
+	products []inventory.Product
+}
+
+func (l *lowestAvailable) pick(p inventory.Product) error {
+	if len(l.products) == l.most {
+		if p.Available() >= l.products[l.most-1].Available() {
+			return nil
+		}
+		l.products = l.products[:l.most-1]
+	}
+	at, _ := slices.BinarySearchFunc(l.products, p.Available(), func(other inventory.Product, available int64) int {
+		if other.Available() <= available { // behind its equals, whose IDs are smaller
+			return -1
+		}
+		return 1
+	})
+	l.products = slices.Insert(l.products, at, p)
+	return nil
 }
 
 // interruptible returns a context that ends with SIGINT or SIGTERM. A second one ends the process.

@@ -95,6 +95,9 @@ func TestStockIsImportedAndListed(t *testing.T) {
 			"", "stock", "list", "--low", "5", "--json")
 		c.want("PRODUCT  NAME        ON HAND  HELD  AVAILABLE\n"+
 			"mug      Mug, large  1200     0     1200\n", "", "stock", "list", "--search", "LARGE")
+		c.want("PRODUCT  NAME  ON HAND  HELD  AVAILABLE\n"+
+			"old      Old   1        0     1\n"+
+			"tea      Tea   50       45    5\n", "", "stock", "list", "--lowest", "2")
 	})
 }
 
@@ -120,11 +123,23 @@ func TestBadRowsOfAnImportAreReportedAndRejected(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff("quantity,product_id,product_name\nfive,tea,\"Tea, green\"\n-1,old,\n7,\x1b[2J,\n", string(rejected)); diff != "" {
+	if diff := cmp.Diff("quantity,product_id,product_name,reason\n"+
+		"five,tea,\"Tea, green\",\"quantity: want an integer, got \"\"five\"\"\"\n"+
+		"-1,old,,\"would bring on hand to -1, below 0\"\n"+
+		"7,\x1b[2J,,\"product_id: want no control characters\"\n", string(rejected)); diff != "" {
 		t.Errorf("rejects (-want +got):\n%s", diff)
 	}
 
-	// Mended, the rejects are a file to import.
+	// Imported as they are, they are rejected again, for the same reasons and each with one.
+	again := filepath.Join(dir, "again.csv")
+	if status, _, said := c.run("", "stock", "import", rejects, "--rejects", again); status != 1 || !strings.HasPrefix(said, "line 2: quantity") {
+		t.Errorf("status %d, %s", status, said)
+	}
+	if rejectedAgain, err := os.ReadFile(again); err != nil || string(rejectedAgain) != string(rejected) {
+		t.Errorf("rejected again (-first +second): %s, error %v", cmp.Diff(string(rejected), string(rejectedAgain)), err)
+	}
+
+	// Mended, they are a file to import, with the reasons or without.
 	mended := strings.NewReplacer("five", "5", "-1", "1", "\x1b[2J", "pot").Replace(string(rejected))
 	c.want("3 rows: 3 taken, 0 bad; on hand changed by +13 units; N s, N rows a second\n", mended, "stock", "import", "-")
 
@@ -230,5 +245,23 @@ func TestMigrationsAreListedAndApplied(t *testing.T) {
 	}
 	if n := pending(); n != 0 {
 		t.Errorf("%d are pending after up", n)
+	}
+}
+
+func TestTheLowestComeFirstAndEqualsInTheOrderOfTheirIDs(t *testing.T) {
+	t.Parallel()
+	lowest := lowestAvailable{most: 3}
+	for i, available := range []int64{5, 3, 9, 3, 1, 3, 8} {
+		p := inventory.Product{ID: string(rune('a' + i)), Level: inventory.Level{OnHand: available + 1, Held: 1}}
+		if err := lowest.pick(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for _, p := range lowest.products {
+		got = append(got, p.ID)
+	}
+	if diff := cmp.Diff([]string{"e", "b", "d"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -17,10 +17,17 @@ type storage struct {
 	DataDir  string `env:"DATA_DIR" default:"./data" help:"Where the embedded engine keeps cartwheel.db."`
 }
 
-// open opens the engine. how says what is special about it.
+// open opens the engine. how says what is special about it. Its errors name the flag that they are about.
 func (s storage) open(ctx context.Context, log *slog.Logger, how database.Config) (*database.DB, error) {
 	how.MySQLDSN, how.DataDir, how.Log = s.MySQLDSN, s.DataDir, log
-	return database.Open(ctx, how)
+	db, err := database.Open(ctx, how)
+	switch {
+	case err != nil && s.MySQLDSN != "":
+		return nil, fmt.Errorf("--mysql-dsn (MYSQL_DSN): %w", err)
+	case err != nil:
+		return nil, fmt.Errorf("--data-dir (DATA_DIR): %w", err)
+	}
+	return db, nil
 }
 
 // using opens the engine for one command and closes it after use.

@@ -228,6 +228,10 @@ func eachEntry(ctx context.Context, tx *database.Tx, filter Filter, use func(Ent
 	if filter.ClientID != "" {
 		add("client_id = ?", filter.ClientID)
 	}
+	if filter.Since > 0 {
+		add("checkout_id > ?", firstID(filter.Since)) // the index that the list goes along ends there
+		add("created_at > " + tx.Dialect().NowPlus(-filter.Since))
+	}
 	limit := ""
 	if filter.Limit > 0 {
 		limit = " LIMIT ?"

@@ -34,6 +34,7 @@ type Config struct {
 type DB struct {
 	dialect   Dialect
 	engine    string // what a person reads: "embedded://data/cartwheel.db"
+	path      string // the embedded engine's file; empty otherwise
 	log       *slog.Logger
 	limits    limits
 	writer    writer

@@ -248,6 +248,9 @@ func awaitMySQL(ctx context.Context, cfg Config, settings *mysql.Config) error {
 	case ctx.Err() != nil && last != nil:
 		err = fmt.Errorf("%w while waiting: %w", err, last)
 	}
+	if advice := adviceOn(err); advice != "" {
+		err = fmt.Errorf("%w (%s)", err, advice)
+	}
 	return fmt.Errorf("%w: %s at %s: %w", ErrUnavailable, settings.DBName, place(settings), err)
 }
 

@@ -31,19 +31,22 @@ const (
 // openSQLite opens the embedded engine: modernc.org/sqlite with a write-ahead log, flushed at every commit.
 func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	path := filepath.Join(cfg.DataDir, fileName)
+	if err := checkNotRetired(cfg.DataDir); err != nil {
+		return nil, err
+	}
 	if cfg.Existing {
 		if _, err := os.Stat(path); err != nil {
 			return nil, fmt.Errorf("there is no data yet in %s: %w", cfg.DataDir, err)
 		}
 	} else if err := os.MkdirAll(cfg.DataDir, 0o750); err != nil {
-		return nil, fmt.Errorf("create the data directory: %w", err)
+		return nil, fmt.Errorf("create the data directory: %w (choose one that this user may write to)", err)
 	}
-	db := &DB{dialect: sqliteDialect, engine: "embedded://" + path, log: cfg.Log, limits: defaultLimits}
+	db := &DB{dialect: sqliteDialect, engine: "embedded://" + path, path: path, log: cfg.Log, limits: defaultLimits}
 	if cfg.Serve {
 		db.lock = flock.New(filepath.Join(cfg.DataDir, lockName))
 		switch taken, err := db.lock.TryLock(); {
 		case err != nil:
-			return nil, fmt.Errorf("lock the data directory: %w", err)
+			return nil, fmt.Errorf("lock the data directory: %w (may this user write to it?)", err)
 		case !taken:
 			return nil, fmt.Errorf("%w: %s (stop that server, or choose another --data-dir)", ErrLocked, cfg.DataDir)
 		}

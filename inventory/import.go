@@ -31,7 +31,7 @@ type Import struct {
 	Add bool
 	// DryRun judges every row and writes nothing. It remembers each product of the file, in some 40 bytes.
 	DryRun bool
-	// Header is called once with the file's columns, in its order. nil: not called.
+	// Header is called once with the file's columns, in its order, without ReasonColumn. nil: not called.
 	Header func(columns string)
 	// Bad is called for every bad row, in the order of the file; its error stops the import. nil: not called.
 	Bad func(BadRow) error
@@ -43,7 +43,7 @@ type Import struct {
 type BadRow struct {
 	Line   int    // counted from 1; the header is the first
 	Reason string // for people
-	Text   string // the line as it stands in the file
+	Text   string // the line as it stands in the file, without an earlier reason
 }
 
 // An ImportReport says what became of an import. Of a dry run it says what would have.
@@ -59,7 +59,7 @@ type ImportReport struct {
 	NetUncertain bool
 }
 
-// Import takes the rows of a CSV file with the header ImportHeader. A product that does not exist is created; an empty
+// Import takes the rows of a CSV file with the header ImportHeader, which ReasonColumn may follow. A product that does not exist is created; an empty
 // name leaves the name as it is. A product that comes twice is set, or added to, twice. Bad rows are left out: those
 // that are malformed, and those that would bring on hand below what is held, below 0, or above MaxOnHand.
 //

@@ -16,6 +16,9 @@ import (
 // ImportHeader is the first line of an import file; its columns may stand in any order.
 const ImportHeader = "product_id,product_name,quantity"
 
+// ReasonColumn may follow the others: it says why a row was refused once, and is not read.
+const ReasonColumn = "reason"
+
 const (
 	maxIDRunes   = 100 // the column is varchar(100)
 	maxNameRunes = 100 // likewise
@@ -28,7 +31,7 @@ const (
 // An importRow is one line of an import file.
 type importRow struct {
 	line      int
-	text      string // as it stands in the file, without the line's end
+	text      string // as it stands in the file, without the line's end and an earlier reason
 	productID string
 	name      string // empty: the product keeps the name it has
 	quantity  int64
@@ -43,8 +46,9 @@ type importFile struct {
 	one    oneLine // what fields reads from
 	fields *csv.Reader
 
-	header                    string
-	productID, name, quantity int // which column is which
+	header                    string // without a reason's column
+	productID, name, quantity int    // which column is which
+	reasons                   bool   // a reason's column follows them
 }
 
 // openImport begins to read an import file, whose header it checks.
@@ -58,6 +62,9 @@ func openImport(source io.Reader) (*importFile, error) {
 		return nil, err
 	}
 	header, err := f.split(bytes.TrimPrefix(text, []byte("\uFEFF")))
+	if last := len(header) - 1; last > 0 && header[last] == ReasonColumn {
+		header, f.reasons = header[:last], true
+	}
 	at := map[string]int{}
 	for i, column := range header {
 		at[column] = i
@@ -86,6 +93,10 @@ func (f *importFile) read() (importRow, error) {
 			return row, nil
 		}
 		fields, err := f.split(text)
+		if f.reasons && len(fields) == f.fieldCount()+1 {
+			fields = fields[:f.fieldCount()]
+			row.text = joined(fields)
+		}
 		switch {
 		case errors.Is(err, io.EOF):
 			continue // an empty line
@@ -101,6 +112,15 @@ func (f *importFile) read() (importRow, error) {
 }
 
 func (f *importFile) fieldCount() int { return strings.Count(ImportHeader, ",") + 1 }
+
+// joined writes fields as a line of a file.
+func joined(fields []string) string {
+	var line strings.Builder
+	out := csv.NewWriter(&line)
+	_ = out.Write(fields) // a builder takes everything
+	out.Flush()
+	return strings.TrimSuffix(line.String(), "\n")
+}
 
 // next returns the next line without its end, and whether that is all of it; of an overlong one it returns the
 // beginning. The text is good until the next call.

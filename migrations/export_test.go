@@ -40,3 +40,14 @@ func FirstTables() string {
 	}
 	return string(text)
 }
+
+// CopiedColumns returns the columns that Copy copies, by table.
+func CopiedColumns() map[string][]string {
+	columns := map[string][]string{}
+	for _, t := range copyTables {
+		for _, c := range t.columns {
+			columns[t.name] = append(columns[t.name], c.name)
+		}
+	}
+	return columns
+}

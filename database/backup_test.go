@@ -1,0 +1,65 @@
+package database_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"cartwheel/database"
+	"cartwheel/database/databasetest"
+)
+
+func TestABackupHoldsWhatWasCommittedAndNoMore(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Embedded(t)
+	if _, err := db.Setup().ExecContext(t.Context(), "INSERT INTO product_details VALUES ('mug', 'Mug', 7)"); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "cartwheel.db")
+	// While somebody writes, as a server does.
+	err := db.Transact(t.Context(), func(tx *database.Tx) error {
+		if _, err := tx.Exec(t.Context(), "UPDATE product_details SET quantity = 6"); err != nil {
+			return err
+		}
+		return db.Backup(t.Context(), file)
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Backup(t.Context(), file); err == nil {
+		t.Error("a backup was overwritten")
+	}
+	restored := databasetest.Open(t, database.Config{DataDir: dir, Serve: true})
+	var quantity int
+	var sound string
+	if err := restored.Setup().QueryRowContext(t.Context(), "SELECT quantity FROM product_details WHERE product_id = 'mug'").Scan(&quantity); err != nil || quantity != 7 {
+		t.Errorf("%d on hand, error %v; want the 7 that were committed", quantity, err)
+	}
+	if err := restored.Setup().QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&sound); err != nil || sound != "ok" {
+		t.Errorf("integrity: %s, error %v", sound, err)
+	}
+}
+
+func TestABackupThatFailsLeavesNoFile(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Embedded(t)
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	// What a run left that was killed.
+	if err := os.WriteFile(filepath.Join(dir, "backup.db.part"), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Backup(ctx, filepath.Join(dir, "backup.db")); err == nil {
+		t.Error("a cancelled backup succeeded")
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
+		t.Errorf("left %v, error %v; want nothing", files, err)
+	}
+	if err := databasetest.MySQL(t).Backup(t.Context(), filepath.Join(dir, "backup.db")); !errors.Is(err, database.ErrNotEmbedded) {
+		t.Errorf("on MySQL: %v, want %v", err, database.ErrNotEmbedded)
+	}
+}

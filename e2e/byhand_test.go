@@ -20,10 +20,10 @@ import (
 var netOf = regexp.MustCompile(`on hand changed by ([-+]?[0-9,]+) units;`)
 
 // imports imports one row and lets the campaign reckon with what came of it. A row that is refused changes nothing.
-func (h *operator) imports(t *testing.T, product string, quantity int, flags ...string) {
+func (e *editor) imports(t *testing.T, product string, quantity int, flags ...string) {
 	t.Helper()
 	csv := fmt.Sprintf("product_id,product_name,quantity\n%s,,%d\n", product, quantity)
-	out, errs, status := run(t, h.c.store, strings.NewReader(csv), append([]string{"stock", "import", "-"}, flags...)...)
+	out, errs, status := run(t, e.c.store, strings.NewReader(csv), append([]string{"stock", "import", "-"}, flags...)...)
 	found := netOf.FindStringSubmatch(out)
 	refused := strings.Contains(errs, "held by checkouts in flight") || strings.Contains(errs, "below 0")
 	if found == nil || (status != 0 && !refused) {
@@ -38,14 +38,14 @@ func (h *operator) imports(t *testing.T, product string, quantity int, flags ...
 	if refused {
 		kind = "imports refused"
 	}
-	h.did(kind, product, net)
+	e.did(kind, product, net)
 }
 
 func TestStockIsImportedWhileTheShopSellsOut(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
 		c := newCampaign(t, s, map[string]int{"plenty": 1_000_000, "scarce": 100, "short": 50, "rare": 3})
-		h := newOperator(c)
+		h := newEditor(c)
 		// Payments take their time, so that something is always held.
 		shop := start(t, s, append(impatientFlags, "--payment-url", slow(t, c.till, 200*time.Millisecond))...)
 		c.crowd.visits(shop)
@@ -86,7 +86,7 @@ func TestStockLoweredByHandIsRefundedToTheUnit(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, s store) {
 		const onHand, held, left = 40, 30, 11
 		c := newCampaign(t, s, map[string]int{"lamp": onHand, "plenty": 1_000_000})
-		h, g := newOperator(c), openGate(t, c.till)
+		h, g := newEditor(c), openGate(t, c.till)
 		shop := start(t, s, "--payment-url", g.url)
 		c.crowd.visits(shop)
 		charges := g.before(t, http.MethodPut)
@@ -141,7 +141,7 @@ func TestTablesEditedByHandUnderLoad(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
 		c := newCampaign(t, s, map[string]int{"plenty": 1_000_000, "lowered": 500, "doomed": 500})
-		h := newOperator(c)
+		h := newEditor(c)
 		shop := c.start(impatientFlags...)
 		c.crowd.visits(shop)
 		ctx, stop := context.WithCancel(t.Context())

@@ -69,7 +69,7 @@ type committing struct {
 	lost   lostCommit
 	proxy  *proxy.Proxy
 	gate   *gate
-	hand   *operator
+	hand   *editor
 	shop   *instance
 	random *rand.Rand
 }
@@ -194,7 +194,7 @@ func TestEachFlowsCommitMayLoseItsAnswer(t *testing.T) {
 			s, p := behindProxy(t)
 			c := &committing{campaign: newCampaign(t, s, map[string]int{"lamp": 1000, "fading": 10, "waning": 10}),
 				lost: lostCommit, proxy: p, random: rand.New(rand.NewPCG(1, 1))}
-			c.gate, c.hand = openGate(t, c.till), newOperator(c.campaign)
+			c.gate, c.hand = openGate(t, c.till), newEditor(c.campaign)
 			c.shop = start(t, s, "--payment-url", c.gate.url)
 			c.crowd.visits(c.shop)
 			for commit, flow := range flows {

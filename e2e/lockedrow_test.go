@@ -323,7 +323,7 @@ var errRollBack = errors.New("roll back")
 func TestAFileThatSomebodyKeepsLockedHoldsUpEverybodyAndNoLonger(t *testing.T) {
 	t.Parallel()
 	c := newCampaign(t, embeddedStore(t), crowdedStock())
-	hands := newOperator(c)
+	hands := newEditor(c)
 	c.underLoad(func(ctx context.Context, _ *instance) {
 		pause(ctx, 300*time.Millisecond)
 		release, locked, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)

@@ -12,9 +12,9 @@ import (
 	"cartwheel/database"
 )
 
-// An operator changes the tables behind the shop's back, as one with an SQL prompt can, and tells the campaign what it
+// An editor changes the tables behind the shop's back, as one with an SQL prompt can, and tells the campaign what it
 // took and gave, so that the books can still be held against it.
-type operator struct {
+type editor struct {
 	c  *campaign
 	db *database.DB
 
@@ -23,7 +23,7 @@ type operator struct {
 	edits   map[string]int // under mu; what was done, by kind
 }
 
-func newOperator(c *campaign) *operator {
+func newEditor(c *campaign) *editor {
 	c.t.Helper()
 	db, err := database.Open(context.Background(), c.store.config)
 	if err != nil {
@@ -34,14 +34,14 @@ func newOperator(c *campaign) *operator {
 			c.t.Errorf("close the tables: %v", err)
 		}
 	})
-	return &operator{c: c, db: db, stocked: map[string]int{}, edits: map[string]int{}}
+	return &editor{c: c, db: db, stocked: map[string]int{}, edits: map[string]int{}}
 }
 
 // do runs statements in one transaction. It may run them again, and where it gets no turn, as beside a busy embedded engine, it
 // tries for as long as an import does.
-func (o *operator) do(work func(tx *database.Tx) error) error {
+func (e *editor) do(work func(tx *database.Tx) error) error {
 	for started := time.Now(); ; {
-		err := o.db.Transact(context.Background(), work, nil)
+		err := e.db.Transact(context.Background(), work, nil)
 		if !errors.Is(err, database.ErrUnavailable) || time.Since(started) > 30*time.Second {
 			return err
 		}
@@ -49,32 +49,32 @@ func (o *operator) do(work func(tx *database.Tx) error) error {
 }
 
 // done is how many edits there were.
-func (o *operator) done() (n int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, times := range o.edits {
+func (e *editor) done() (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, times := range e.edits {
 		n += times
 	}
 	return n
 }
 
 // reckon lets the campaign reckon with what was done to the stock. Call it once, before check.
-func (o *operator) reckon() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for product, units := range o.stocked {
-		o.c.stocked[product] += units
+func (e *editor) reckon() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for product, units := range e.stocked {
+		e.c.stocked[product] += units
 	}
-	for kind, n := range o.edits {
-		o.c.notef("%d %s", n, kind)
+	for kind, n := range e.edits {
+		e.c.notef("%d %s", n, kind)
 	}
 }
 
 // setStock sets what is on hand by a plain UPDATE, whatever is held.
-func (o *operator) setStock(t *testing.T, product string, units int) {
+func (e *editor) setStock(t *testing.T, product string, units int) {
 	t.Helper()
 	var before []int64
-	if err := o.do(func(tx *database.Tx) error {
+	if err := e.do(func(tx *database.Tx) error {
 		before = nil
 		if err := tx.Select(t.Context(), &before, "SELECT COALESCE(quantity, 0) FROM product_details WHERE product_id = ?"+tx.ForUpdate(), product); err != nil {
 			return err
@@ -89,13 +89,13 @@ func (o *operator) setStock(t *testing.T, product string, units int) {
 		t.Errorf("set the stock of %s by hand: there are %d such products", product, len(before))
 		return
 	}
-	o.did("stock levels set", product, units-int(before[0]))
+	e.did("stock levels set", product, units-int(before[0]))
 }
 
 // deleteProduct deletes a product's row, whatever is held.
-func (o *operator) deleteProduct(ctx context.Context, product string) error {
+func (e *editor) deleteProduct(ctx context.Context, product string) error {
 	var before []int64
-	err := o.do(func(tx *database.Tx) error {
+	err := e.do(func(tx *database.Tx) error {
 		before = nil
 		if err := tx.Select(ctx, &before, "SELECT COALESCE(quantity, 0) FROM product_details WHERE product_id = ?"+tx.ForUpdate(), product); err != nil {
 			return err
@@ -104,15 +104,15 @@ func (o *operator) deleteProduct(ctx context.Context, product string) error {
 		return err
 	})
 	if err == nil && len(before) == 1 {
-		o.did("products deleted", product, -int(before[0]))
+		e.did("products deleted", product, -int(before[0]))
 	}
 	return err
 }
 
 // createProduct creates a product that is not there.
-func (o *operator) createProduct(ctx context.Context, product string, units int) error {
+func (e *editor) createProduct(ctx context.Context, product string, units int) error {
 	var created int64
-	err := o.do(func(tx *database.Tx) error {
+	err := e.do(func(tx *database.Tx) error {
 		var there []string
 		if err := tx.Select(ctx, &there, "SELECT product_id FROM product_details WHERE product_id = ?", product); err != nil || len(there) > 0 {
 			return err
@@ -122,20 +122,20 @@ func (o *operator) createProduct(ctx context.Context, product string, units int)
 		return err
 	})
 	if err == nil && created == 1 {
-		o.did("products created", product, units)
+		e.did("products created", product, units)
 	}
 	return err
 }
 
-func (o *operator) did(what, product string, units int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.stocked[product] += units
-	o.edits[what]++
+func (e *editor) did(what, product string, units int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stocked[product] += units
+	e.edits[what]++
 }
 
 // editLine makes a random line of somebody's cart say something else: nothing in one of three ways, or more than there is.
-func (o *operator) editLine(ctx context.Context, random *rand.Rand) error {
+func (e *editor) editLine(ctx context.Context, random *rand.Rand) error {
 	type found struct {
 		Client   string `db:"client_id"`
 		Product  string `db:"product_id"`
@@ -143,7 +143,7 @@ func (o *operator) editLine(ctx context.Context, random *rand.Rand) error {
 	}
 	const columns = "SELECT client_id, product_id, COALESCE(quantity, 0) AS quantity FROM client_cart"
 	var lines []found
-	if err := o.db.Read(ctx, func(tx *database.Tx) error { return tx.Select(ctx, &lines, columns) }); err != nil || len(lines) == 0 {
+	if err := e.db.Read(ctx, func(tx *database.Tx) error { return tx.Select(ctx, &lines, columns) }); err != nil || len(lines) == 0 {
 		return err
 	}
 	line := lines[random.IntN(len(lines))]
@@ -154,7 +154,7 @@ func (o *operator) editLine(ctx context.Context, random *rand.Rand) error {
 	}
 	kind := random.IntN(len(kinds))
 	var before []found
-	if err := o.do(func(tx *database.Tx) error {
+	if err := e.do(func(tx *database.Tx) error {
 		before = nil
 		const one = " WHERE client_id = ? AND product_id = ?"
 		if err := tx.Select(ctx, &before, columns+one+tx.ForUpdate(), line.Client, line.Product); err != nil {
@@ -172,11 +172,11 @@ func (o *operator) editLine(ctx context.Context, random *rand.Rand) error {
 	if kind == slices.Index(kinds, "cart lines set too large") {
 		change += 2_000_000_000
 	}
-	o.c.crowd.mu.Lock()
-	o.c.crowd.sure[cartLine{line.Client, line.Product}] += change
-	o.c.crowd.mu.Unlock()
-	o.mu.Lock()
-	o.edits[kinds[kind]]++
-	o.mu.Unlock()
+	e.c.crowd.mu.Lock()
+	e.c.crowd.sure[cartLine{line.Client, line.Product}] += change
+	e.c.crowd.mu.Unlock()
+	e.mu.Lock()
+	e.edits[kinds[kind]]++
+	e.mu.Unlock()
 	return nil
 }

@@ -40,7 +40,8 @@ type storedLine struct {
 	lines    int
 }
 
-// addLines adds to lines, which are sorted, and returns them as they are stored then. It locks them.
+// addLines adds to lines, which are sorted, and returns them as they are stored then, which is known when the transaction's
+// next statement has returned. It locks them.
 func addLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[lineKey]storedLine, error) {
 	d := tx.Dialect()
 	if !d.Returning() {
@@ -53,7 +54,7 @@ func addLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[lin
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		rows := len(database.Pad(chunk))
 		query := upsert(d, rows) + " RETURNING client_id, product_id, quantity, " + countOf("client_cart")
-		if err := scanStored(ctx, tx.Kept(), found, query, upsertArgs(d, chunk, rows)); err != nil {
+		if err := tx.Kept().LaterEach(ctx, scanStored(found), query, upsertArgs(d, chunk, rows)...); err != nil {
 			return nil, fmt.Errorf("add to cart lines: %w", err)
 		}
 	}
@@ -67,7 +68,7 @@ func selectLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[
 		padded := database.Pad(chunk)
 		query := "SELECT t.client_id, t.product_id, t.quantity, " + countOf("t") + " FROM " +
 			tx.Dialect().JoinKeys("client_cart", len(padded), "client_id", "product_id")
-		if err := scanStored(ctx, tx.Kept(), found, query, lineArgs(tx.Dialect(), padded)); err != nil {
+		if err := tx.Kept().Each(ctx, scanStored(found), query, lineArgs(tx.Dialect(), padded)...); err != nil {
 			return nil, fmt.Errorf("read cart lines: %w", err)
 		}
 	}
@@ -81,8 +82,8 @@ func countOf(row string) string {
 
 // scanStored reads lines with the number of lines in their carts into found. Where a line comes again, the cart has grown
 // since: the last one counts.
-func scanStored(ctx context.Context, tx *database.Tx, found map[lineKey]storedLine, query string, args []any) error {
-	return tx.Each(ctx, func(rows *sql.Rows) error {
+func scanStored(found map[lineKey]storedLine) func(*sql.Rows) error {
+	return func(rows *sql.Rows) error {
 		var key lineKey
 		var quantity sql.NullInt64
 		var stored storedLine
@@ -92,7 +93,7 @@ func scanStored(ctx context.Context, tx *database.Tx, found map[lineKey]storedLi
 		stored.quantity = quantity.Int64
 		found[key] = stored
 		return nil
-	}, query, args...)
+	}
 }
 
 // countLines returns how many lines each client has.
@@ -143,7 +144,7 @@ func readLines(ctx context.Context, tx *database.Tx, query string, args []any) (
 func upsertLines(ctx context.Context, tx *database.Tx, lines []ClientLine) error {
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		rows := len(database.Pad(chunk))
-		if _, err := tx.Kept().Exec(ctx, upsert(tx.Dialect(), rows), upsertArgs(tx.Dialect(), chunk, rows)...); err != nil {
+		if err := tx.Kept().Later(ctx, nil, upsert(tx.Dialect(), rows), upsertArgs(tx.Dialect(), chunk, rows)...); err != nil {
 			return fmt.Errorf("add to cart lines: %w", err)
 		}
 	}
@@ -183,7 +184,7 @@ func takeFromLines(ctx context.Context, tx *database.Tx, lines []ClientLine) err
 func deleteLines(ctx context.Context, tx *database.Tx, lines []ClientLine) error {
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		if _, err := tx.Kept().Exec(ctx, tx.Dialect().DeleteKeys("client_cart", len(padded), "client_id", "product_id"),
+		if err := tx.Kept().Later(ctx, nil, tx.Dialect().DeleteKeys("client_cart", len(padded), "client_id", "product_id"),
 			lineArgs(tx.Dialect(), padded)...); err != nil {
 			return fmt.Errorf("take lines out of carts: %w", err)
 		}

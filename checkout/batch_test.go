@@ -61,7 +61,7 @@ func TestABatchOfUnlikeCheckoutsIsReservedTogether(t *testing.T) {
 			}
 		}
 		want(t, "zinc on hand", s.onHand("zinc"), 5)
-		done.together(t, s.db.Dialect().Parallel(), jobs, jobs+len(decoys)-waiting)
+		done.together(t, checkout.Workers, jobs, jobs+len(decoys)-waiting)
 	})
 }
 
@@ -130,7 +130,7 @@ func TestABatchOfUnlikeEndsIsSettledTogether(t *testing.T) {
 			}
 		}
 		want(t, "refunded for want of stock", refunded, each-2)
-		parallel := s.db.Dialect().Parallel()
+		parallel := checkout.Workers
 		done.together(t, parallel, jobs, jobs+len(decoys)-waiting+refunded)
 		if n := commits.Load(); n > int64(3*parallel+2*refunded) {
 			t.Errorf("the settles took %d transactions", n)

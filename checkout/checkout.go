@@ -43,6 +43,10 @@ type stock interface {
 	Rollback(context.Context, *database.Tx, []inventory.Reservation) error
 }
 
+// workers is how many workers each queue has. The transactions of two would wait for each other at every product that is much
+// bought, in batches of half the size: see docs/decisions.md. TX 1 and TX 2 go on side by side.
+const workers = 1
+
 // MinLeaseMargin is by how much the lease must exceed the payment timeout, so that an owner whose charge timed out
 // has time to settle.
 const MinLeaseMargin = 2 * time.Second
@@ -108,7 +112,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 	m.background, m.stopBackground = context.WithCancel(context.Background())
 	m.reserves = queue.New(queue.Config[reserveJob, *ownership]{
 		Name:      "checkout.reserve",
-		Shards:    db.Dialect().Parallel(),
+		Shards:    workers,
 		Capacity:  cfg.QueueCapacity,
 		BatchSize: cfg.BatchSize,
 		Work:      m.reserve,
@@ -118,7 +122,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 	})
 	m.settles = queue.New(queue.Config[settleJob, settled]{
 		Name:   "checkout.settle",
-		Shards: db.Dialect().Parallel(),
+		Shards: workers,
 		// Room for every checkout that may be in flight: nothing is refused after TX 1.
 		Capacity:  max(cfg.QueueCapacity, cfg.InFlight+maxRecovering),
 		BatchSize: cfg.BatchSize,

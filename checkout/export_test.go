@@ -9,6 +9,9 @@ import (
 	"github.com/google/uuid"
 )
 
+// Workers is how many workers each queue has.
+const Workers = workers
+
 // Reservations are checkouts between TX 1 and TX 2.
 type Reservations []*ownership
 

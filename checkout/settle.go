@@ -103,23 +103,31 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) error {
 		return errNothingToWrite
 	}
 	b.sort()
+	if err := b.apply(ctx, tx); err != nil {
+		return b.orLookCloser(err, closer)
+	}
+	return b.answerKeys(ctx, tx)
+}
+
+// apply moves stock and journal, in one round trip where there is one.
+func (b *settleBatch) apply(ctx context.Context, tx *database.Tx) error {
 	if err := b.m.stock.Commit(ctx, tx, b.sold); err != nil {
-		return b.orLookCloser(err, closer, errors.Is(err, inventory.ErrShort) || errors.Is(err, database.ErrRowTaken))
+		return err
 	}
 	if err := b.m.stock.Rollback(ctx, tx, b.dropped); err != nil {
 		return err
 	}
 	if err := b.move(ctx, tx); err != nil {
-		return b.orLookCloser(err, closer, errors.Is(err, errStale))
+		return err
 	}
-	return b.answerKeys(ctx, tx)
+	return tx.Flush(ctx)
 }
 
 // orLookCloser turns what looking closer explains into a request to do so; if it was looked closer already, what was
 // seen has changed since, and all is run again.
-func (b *settleBatch) orLookCloser(err error, closer, explained bool) error {
+func (b *settleBatch) orLookCloser(err error, closer bool) error {
 	switch {
-	case !explained:
+	case !errors.Is(err, inventory.ErrShort) && !errors.Is(err, database.ErrRowTaken) && !errors.Is(err, errStale):
 		return err
 	case closer:
 		return errors.Join(database.ErrRunAgain, err)
@@ -298,12 +306,8 @@ func (b *settleBatch) move(ctx context.Context, tx *database.Tx) error {
 	}
 	slices.SortFunc(order, func(x, y transition) int { return compare(moves[x][0], moves[y][0]) })
 	for _, t := range order {
-		moved, err := move(ctx, tx, t, moves[t])
-		if err != nil {
+		if err := move(ctx, tx, t, moves[t]); err != nil {
 			return err
-		}
-		if moved != len(moves[t]) {
-			return errStale
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"cartwheel/checkout"
 	"cartwheel/queue"
 )
 
@@ -40,7 +41,7 @@ func (st *stall) occupy(in *instance, queue int) (calls []*call, waiting int) {
 	in.s.t.Helper()
 	in.s.t.Cleanup(st.open)
 	stopped, taken := 0, 0
-	for stopped < in.s.db.Dialect().Parallel() {
+	for stopped < checkout.Workers {
 		if len(calls) == decoys {
 			in.s.t.Fatal("the decoys do not reach every worker")
 		}

@@ -116,7 +116,7 @@ func insertEntries(ctx context.Context, tx *database.Tx, owned []*ownership, lea
 			}
 			args = append(args, o.id, o.clientID, string(items), sql.NullString{String: o.key, Valid: o.key != ""})
 		}
-		if _, err := tx.Exec(ctx, "INSERT INTO checkout_journal (checkout_id, client_id, state, epoch,"+
+		if err := tx.Later(ctx, nil, "INSERT INTO checkout_journal (checkout_id, client_id, state, epoch,"+
 			" lease_expires_at, items, idempotency_key, created_at, updated_at) VALUES "+
 			row+strings.Repeat(","+row, len(chunk)-1), args...); err != nil {
 			return fmt.Errorf("write the journal: %w", err)
@@ -132,26 +132,29 @@ type transition struct {
 	reason   string
 }
 
-// move makes a transition for the checkouts that are in its state and epoch, and returns how many were. The IDs
-// are sorted.
-func move(ctx context.Context, tx *database.Tx, t transition, ids []string) (int, error) {
+// move makes a transition for checkouts that are in its state and epoch. The IDs are sorted. Where one is not, errStale comes
+// from here or from the transaction's next statement.
+func move(ctx context.Context, tx *database.Tx, t transition, ids []string) error {
 	lease := "NULL"
 	if !t.to.Settled() {
 		lease = "lease_expires_at"
 	}
-	moved := 0
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		padded := database.Pad(chunk)
 		args := append([]any{t.to, sql.NullString{String: t.reason, Valid: t.reason != ""}, t.from, t.epoch}, anys(padded)...)
-		n, err := tx.Kept().Exec(ctx, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET state = ?, reason = ?, lease_expires_at = "+lease+
-			", updated_at = "+tx.Dialect().Now()+" WHERE state = ? AND epoch = ? AND checkout_id IN "+
-			database.In(len(padded)), args...)
-		if err != nil {
-			return moved, fmt.Errorf("move checkouts from %s to %s: %w", t.from, t.to, err)
+		all := func(moved int64) error {
+			if moved != int64(len(chunk)) {
+				return errStale
+			}
+			return nil
 		}
-		moved += int(n)
+		if err := tx.Kept().Later(ctx, all, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET state = ?, reason = ?, lease_expires_at = "+lease+
+			", updated_at = "+tx.Dialect().Now()+" WHERE state = ? AND epoch = ? AND checkout_id IN "+
+			database.In(len(padded)), args...); err != nil {
+			return fmt.Errorf("move checkouts from %s to %s: %w", t.from, t.to, err)
+		}
 	}
-	return moved, nil
+	return nil
 }
 
 // expired returns open checkouts whose leases have expired, the longest expired first. It locks nothing.

@@ -41,6 +41,8 @@ type Dialect struct {
 	pack func(columns int, args []any) []any
 	// returning says that INSERT … RETURNING is to be had.
 	returning bool
+	// pipelines says that several statements may be sent in one round trip, and that there is one to save.
+	pipelines bool
 	// parallel is how many transactions can make progress at once.
 	parallel int
 }
@@ -66,7 +68,8 @@ var mysqlDialect = Dialect{
 		"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
 		"START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
 	},
-	parallel: 2,
+	pipelines: true,
+	parallel:  2,
 }
 
 var sqliteDialect = Dialect{

@@ -53,7 +53,9 @@ func openMySQL(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, err
 	}
 	// Writers leave autocommit off: the first statement begins the transaction, which saves a round trip.
-	writes, err := pool(settings, writeConnections, "", "autocommit = 0")
+	several := settings.Clone()
+	several.MultiStatements = true // in one round trip: see Tx.Later
+	writes, err := pool(several, writeConnections, "", "autocommit = 0")
 	if err != nil {
 		return nil, err
 	}

@@ -112,13 +112,13 @@ func TestWhatTheSQLReliesOnIsSetWhateverTheDSNSays(t *testing.T) {
 		}
 		return nil
 	})
-	err := db.Transact(t.Context(), func(tx *database.Tx) error {
+	err := db.Read(t.Context(), func(tx *database.Tx) error {
 		_, err := tx.Exec(t.Context(), "SELECT 1; SELECT 2")
 		return err
-	}, nil)
+	})
 	var my *mysql.MySQLError
 	if !errors.As(err, &my) || my.Number != 1064 {
-		t.Errorf("two statements in one got error %v, want a syntax error", err)
+		t.Errorf("a reader sent two statements in one and got error %v, want a syntax error", err)
 	}
 }
 

@@ -34,6 +34,7 @@ type session struct {
 	conn *sqlx.Conn
 	// since is when it was opened, used when it was last given back.
 	since, used time.Time
+	deferred    []deferred // to be sent with the next statement
 	cache       caching
 	// prepared holds statements by text.
 	prepared map[string]*sqlx.Stmt

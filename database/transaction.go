@@ -83,6 +83,16 @@ func (tx *Tx) ForFree() string { return tx.dialect.lockFree }
 // Exec runs a statement and returns how many rows it found (not only those that it changed; an upsert on the
 // MySQL engine counts 2 for a row that it updated).
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	if tx.joins(false) {
+		var rows int64
+		if err := tx.Later(ctx, func(n int64) error { rows = n; return nil }, query, args...); err != nil {
+			return 0, err
+		}
+		return rows, tx.Flush(ctx)
+	}
+	if err := tx.Flush(ctx); err != nil {
+		return 0, err
+	}
 	ctx, err := tx.statementContext(ctx)
 	if err != nil {
 		return 0, err
@@ -96,6 +106,9 @@ func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error
 
 // Select scans all rows into dest, a pointer to a slice, as sqlx does.
 func (tx *Tx) Select(ctx context.Context, dest any, query string, args ...any) error {
+	if err := tx.Flush(ctx); err != nil {
+		return err
+	}
 	ctx, err := tx.statementContext(ctx)
 	if err != nil {
 		return err
@@ -105,6 +118,15 @@ func (tx *Tx) Select(ctx context.Context, dest any, query string, args ...any) e
 
 // Each calls scan for every row. It is Select without reflection, for the paths that are walked most.
 func (tx *Tx) Each(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) (err error) {
+	if tx.joins(true) {
+		if err := tx.LaterEach(ctx, scan, query, args...); err != nil {
+			return err
+		}
+		return tx.Flush(ctx)
+	}
+	if err := tx.Flush(ctx); err != nil {
+		return err
+	}
 	if ctx, err = tx.statementContext(ctx); err != nil {
 		return err
 	}
@@ -212,6 +234,7 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 	if err != nil {
 		return &acquireError{err}
 	}
+	session.deferred = nil
 	tx := &Tx{session: session, dialect: db.dialect, afterLockWait: afterLockWait, overdue: overdue}
 	if lookup {
 		tx.lookup = ctx
@@ -228,6 +251,9 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 		return err
 	}
 	if err := work(tx); err != nil {
+		return err
+	}
+	if err := tx.Flush(ctx); err != nil {
 		return err
 	}
 	if err := session.commit(); err != nil {

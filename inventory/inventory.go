@@ -94,6 +94,9 @@ func (m *Manager) ask(ctx context.Context, tx *database.Tx, ids []string, times 
 		if err := onHand(ctx, tx, locked, tx.ForFree(), stock); err != nil {
 			return err
 		}
+		if err := tx.Flush(ctx); err != nil {
+			return err
+		}
 		locked = slices.DeleteFunc(slices.Clone(locked), func(id string) bool {
 			return stock.levels[id] != nil || there.levels[id] == nil
 		})
@@ -120,7 +123,7 @@ func (m *Manager) Reserve(ctx context.Context, tx *database.Tx, reservations []R
 // Commit takes what was reserved off the stock on hand, then drops the holds. It waits for rows that are locked,
 // but not for those that were lately waited for in vain.
 //
-// Errors: *TakenError for such a row: Lock asks for it without waiting. ErrShort when on hand is less than what is bought of a product, which someone lowered by hand; the
+// Errors: *TakenError for such a row: Lock asks for it without waiting. From here or from the transaction's next statement: ErrShort when on hand is less than what is bought of a product, which someone lowered by hand; the
 // transaction must then be rolled back.
 func (m *Manager) Commit(ctx context.Context, tx *database.Tx, reservations []Reservation) error {
 	bought := map[string]int64{}

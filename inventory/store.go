@@ -9,11 +9,12 @@ import (
 	"cartwheel/database"
 )
 
-// onHand reads the products' rows into stock, with the locking clause given. The IDs are sorted.
+// onHand reads the products' rows into stock, with the locking clause given, by the time that the transaction's next statement
+// has returned. The IDs are sorted.
 func onHand(ctx context.Context, tx *database.Tx, ids []string, locking string, stock *Stock) error {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		err := tx.Kept().Each(ctx, func(rows *sql.Rows) error {
+		err := tx.Kept().LaterEach(ctx, func(rows *sql.Rows) error {
 			var id string
 			var quantity sql.NullInt64
 			if err := rows.Scan(&id, &quantity); err != nil {
@@ -100,7 +101,7 @@ func insertHolds(ctx context.Context, tx *database.Tx, holds []hold) error {
 			args = append(args, h.reserveID, h.line.ProductID, h.line.Quantity)
 		}
 		d := tx.Dialect()
-		if _, err := tx.KeptList().Exec(ctx, d.InsertList("reserve_purchase", len(chunk), "quantity", "reserve_id", "product_id"),
+		if err := tx.KeptList().Later(ctx, nil, d.InsertList("reserve_purchase", len(chunk), "quantity", "reserve_id", "product_id"),
 			d.List(3, args)...); err != nil {
 			return fmt.Errorf("insert holds: %w", err)
 		}
@@ -116,7 +117,7 @@ func deleteHolds(ctx context.Context, tx *database.Tx, holds []hold) error {
 			args = append(args, h.reserveID)
 		}
 		d := tx.Dialect()
-		if _, err := tx.Kept().Exec(ctx, d.DeleteKeys("reserve_purchase", len(padded), "reserve_id"), d.List(1, args)...); err != nil {
+		if err := tx.Kept().Later(ctx, nil, d.DeleteKeys("reserve_purchase", len(padded), "reserve_id"), d.List(1, args)...); err != nil {
 			return fmt.Errorf("delete holds: %w", err)
 		}
 	}
@@ -132,12 +133,14 @@ func lowerOnHand(ctx context.Context, tx *database.Tx, lines []Line) error {
 			args = append(args, line.ProductID, line.Quantity)
 		}
 		d := tx.Dialect()
-		found, err := tx.KeptList().Exec(ctx, d.Subtract("product_details", "product_id", "quantity", len(chunk)), d.List(2, args)...)
-		if err != nil {
-			return fmt.Errorf("lower what is on hand: %w", err)
+		enough := func(found int64) error {
+			if found != int64(len(chunk)) {
+				return ErrShort
+			}
+			return nil
 		}
-		if found != int64(len(chunk)) {
-			return ErrShort
+		if err := tx.KeptList().Later(ctx, enough, d.Subtract("product_details", "product_id", "quantity", len(chunk)), d.List(2, args)...); err != nil {
+			return fmt.Errorf("lower what is on hand: %w", err)
 		}
 	}
 	return nil

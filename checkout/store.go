@@ -227,6 +227,10 @@ func eachEntry(ctx context.Context, tx *database.Tx, filter Filter, use func(Ent
 	if filter.ClientID != "" {
 		add("client_id = ?", filter.ClientID)
 	}
+	order := "checkout_id DESC"
+	if filter.Oldest {
+		order = "created_at, checkout_id" // no index has this order: the condition's is used, and few rows are sorted
+	}
 	limit := ""
 	if filter.Limit > 0 {
 		limit = " LIMIT ?"
@@ -239,7 +243,7 @@ func eachEntry(ctx context.Context, tx *database.Tx, filter Filter, use func(Ent
 		}
 		return use(e)
 	}, "SELECT "+entryColumns+" FROM checkout_journal WHERE "+strings.Join(where, " AND ")+
-		" ORDER BY checkout_id DESC"+limit, args...)
+		" ORDER BY "+order+limit, args...)
 }
 
 // overdueEntries returns open checkouts whose leases expired so long ago.

@@ -78,6 +78,7 @@ func openMySQL(ctx context.Context, cfg Config) (*DB, error) {
 		dialect:   mysqlDialect,
 		engine:    "mysql://" + place(settings) + "/" + settings.DBName,
 		log:       cfg.Log,
+		observe:   cfg.Observe,
 		limits:    defaultLimits,
 		writer:    &pooled{db: writes},
 		writes:    writes,

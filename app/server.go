@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"cartwheel/app/metrics"
 	"cartwheel/cart"
 )
 
@@ -41,6 +42,7 @@ type serverConfig struct {
 	RateLimit      float64       // requests a second and client address; 0: no limit
 	APIKeys        []string      // none: open to all
 	CORSOrigins    []string      // none: no browser page of another origin
+	Metrics        *metrics.Metrics
 	Log            *slog.Logger
 }
 
@@ -52,6 +54,7 @@ type server struct {
 	origins   origins
 	bodies    *bodies
 	faults    *faultLog
+	latencies *latencies
 	log       *slog.Logger
 
 	echo    *echo.Echo
@@ -68,6 +71,7 @@ func newServer(config serverConfig, shop shop, readiness readiness) *http.Server
 		origins:   config.CORSOrigins,
 		bodies:    newBodies(),
 		faults:    &faultLog{log: config.Log},
+		latencies: newLatencies(config.Metrics),
 		log:       config.Log,
 		echo:      echo.New(),
 		methods:   make(map[string][]string),
@@ -97,6 +101,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := s.echo.AcquireContext()
 	defer s.echo.ReleaseContext(c)
 	c.Reset(r, w)
+	defer s.latencies.answered(c, time.Now()) // also where the answer is cut off
 	if err := s.handle(c); err != nil {
 		s.fail(c, err)
 	}

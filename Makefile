@@ -21,7 +21,7 @@ build: ## Build the static binary ./cartwheel
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o cartwheel .
 
 .PHONY: test
-test: mariadb ## Run all tests, installing what they need (MariaDB, unless TEST_MYSQL_DSN names a server)
+test: mariadb chromium ## Run all tests, installing what they need (Chromium; MariaDB, unless TEST_MYSQL_DSN names a server)
 	go test -timeout 15m ./...
 	cd e2e && go test -timeout 15m ./...
 
@@ -75,6 +75,19 @@ mariadb:
 		echo "The tests need mariadbd (or TEST_MYSQL_DSN): install MariaDB with this system's package manager."; exit 1; fi; \
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends mariadb-server
+
+.PHONY: chromium
+chromium:
+	@if command -v chromium >/dev/null; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "The browser tests are skipped: install Chromium with this system's package manager."; exit 0; fi; \
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends chromium
+
+.PHONY: screenshots
+screenshots: chromium ## Take the README's pictures of the dashboard anew
+	mkdir -p docs/images
+	cd e2e && SCREENSHOTS=$(CURDIR)/docs/images go test -count 1 -run TestTheDashboardFitsEveryScreenAndScheme .
 
 .PHONY: clean
 clean: ## Remove what was built; ./data stays

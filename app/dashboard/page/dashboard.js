@@ -1,7 +1,8 @@
 "use strict";
 // The page is rendered by the server, here and in every event. This script swaps in what it is sent, and draws.
 (() => {
-  const span = 300; // seconds that the charts show
+  const span = 300; // seconds that the charts show at most
+  const least = 60; // and at least
   const gapAfter = 3; // seconds without news before a line is broken
   const silentAfter = 5000; // ms without news before the page says so
   const searchEvery = 2000; // ms between two looks for what is searched
@@ -48,6 +49,8 @@
   ];
 
   let moments = [];
+  const newest = () => moments.length ? moments[moments.length - 1].at : Date.now() / 1000;
+  const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
   // columns is what uPlot draws: times, then a column a line. A pause becomes a gap.
   const columns = (lines) => {
@@ -75,10 +78,11 @@
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "all" } },
       legend: { live: true },
       scales: {
-        x: { range: () => { const end = moments.length ? moments[moments.length - 1].at : Date.now() / 1000; return [end - span, end]; } },
+        x: { range: () => [Math.min(newest() - least, moments.length ? moments[0].at : Infinity), newest()] },
         y: { range: (_, __, most) => [0, Math.max(most * 1.1 || 0, chart.least)] },
       },
-      axes: [{ ...axis, size: 26, space: 70 }, { ...axis, size: 46, gap: 4, values: (_, all) => all.map((v) => number.format(v)) }],
+      padding: [8, 14, 0, 0],
+      axes: [{ ...axis, size: 24, space: 90, values: (_, all) => all.map((t) => clock.format(t * 1000)) }, { ...axis, size: 46, gap: 4, values: (_, all) => all.map((v) => number.format(v)) }],
       series: [{ label: "Time" }, ...chart.lines.map((l) => ({
         label: l.label, stroke: css(l.colour), width: 1.6, dash: l.dash, points: { show: false },
         value: (_, v) => v == null ? "–" : number.format(v),
@@ -126,10 +130,9 @@
   };
   let heard = 0;
   const keep = (more) => {
-    const last = moments.length ? moments[moments.length - 1].at : 0;
+    const last = moments.length ? newest() : 0;
     moments.push(...more.filter((m) => m.at > last));
-    const oldest = moments.length ? moments[moments.length - 1].at - span : 0;
-    moments = moments.filter((m) => m.at >= oldest);
+    moments = moments.filter((m) => m.at >= newest() - span);
     draw();
   };
   const connect = () => {

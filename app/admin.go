@@ -54,8 +54,8 @@ func openAdmin(ctx context.Context, address string, m *metrics.Metrics, board *d
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		// No ReadTimeout, which would end the context of whatever takes longer. No WriteTimeout: a profile takes as long as it was asked to, and the dashboard's events go on. Those have a
-		// deadline each.
+		// Neither ReadTimeout nor WriteTimeout: a profile takes as long as it was asked to, and the dashboard's events
+		// go on. Each event has a deadline.
 	}
 	go func() { a.served <- a.http.Serve(listener) }()
 	return a, nil

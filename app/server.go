@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"cartwheel/app/metrics"
 	"cartwheel/cart"
+	"cartwheel/checkout"
 )
 
 // What the listener allows a connection. A caller that dawdles holds a goroutine no longer than these.
@@ -152,6 +154,10 @@ func (s *server) fail(c echo.Context, err error) {
 	v := verdictOf(err)
 	if v.code >= http.StatusInternalServerError {
 		s.faults.write(c, v.code, err)
+	}
+	if pending, ok := errors.AsType[*checkout.PendingError](err); ok {
+		// From here on the checkout is found in the log by its own ID.
+		s.log.Info("answered Pending", "requestID", requestID(response.Header()), "checkout", pending.CheckoutID)
 	}
 	if v.code == http.StatusInternalServerError {
 		v.body = answer{statusFailed, wordsInternal + ", request ID " + requestID(response.Header())}.body()

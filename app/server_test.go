@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/labstack/echo/v4"
 
+	"cartwheel/app/metrics"
 	"cartwheel/cart"
 	"cartwheel/cart/idempotency"
 	"cartwheel/checkout"
@@ -573,3 +574,23 @@ type discardingWriter struct {
 func (w *discardingWriter) Header() http.Header         { return w.header }
 func (w *discardingWriter) WriteHeader(code int)        { w.code = code }
 func (w *discardingWriter) Write(p []byte) (int, error) { return len(p), nil }
+
+func TestEveryRequestIsCountedByRouteAndCode(t *testing.T) {
+	t.Parallel()
+	m := metrics.New(metrics.Build{})
+	s := setup(t, serverConfig{Metrics: m, RateLimit: 0.000001}) // one request of a minute's worth
+	s.do(http.MethodPost, pathAddToCart, `{"clientID":"ann","productID":"mug","quantity":1}`)
+	s.do(http.MethodPost, pathCheckOutCart, `{"clientID":"ann"}`) // over the rate
+	s.do(http.MethodGet, pathHealthz, "")
+	s.do(http.MethodGet, pathDocumentation+"/doc.json", "")
+	for _, want := range []struct {
+		route metrics.Route
+		code  int
+	}{
+		{metrics.RouteAddToCart, 200}, {metrics.RouteCheckOutCart, 429}, {metrics.RouteHealthz, 200},
+	} {
+		if got := m.Answers(want.route).Codes[want.code]; got != 1 {
+			t.Errorf("%s answered %d: counted %d times, want once; all: %v", want.route, want.code, got, m.Answers(want.route).Codes)
+		}
+	}
+}

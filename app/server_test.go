@@ -594,3 +594,17 @@ func TestEveryRequestIsCountedByRouteAndCode(t *testing.T) {
 		}
 	}
 }
+
+func TestAPendingAnswerIsLoggedWithTheRequestAndTheCheckout(t *testing.T) {
+	t.Parallel()
+	s := setup(t, serverConfig{})
+	s.shop.answer = func(context.Context) error { return &checkout.PendingError{CheckoutID: "checkout-7"} }
+	s.do(http.MethodPost, pathCheckOutCart, `{"clientID":"ann"}`, headerRequestID, "request-5")
+	log := s.log.String()
+	if !strings.Contains(log, `"requestID":"request-5"`) || !strings.Contains(log, `"checkout":"checkout-7"`) {
+		t.Errorf("the one does not lead to the other: %s", log)
+	}
+	if strings.Contains(log, "ann") {
+		t.Errorf("the log names the client: %s", log)
+	}
+}

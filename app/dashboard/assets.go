@@ -3,7 +3,6 @@ package dashboard
 import (
 	"net/http"
 	"path"
-	"strings"
 )
 
 // contentTypes are named here, not looked up: what the machine's tables say differs.
@@ -13,15 +12,11 @@ var contentTypes = map[string]string{
 	".svg": "image/svg+xml",
 }
 
-func baseOf(file string) string { return path.Base(file) }
-
-// asset serves a file that is part of the program. A new release is a new file, so it is asked for every time: it comes
-// from the same machine.
+// asset serves a file that is part of the program.
 func asset(name string, content []byte) http.Handler {
 	kind := contentTypes[path.Ext(name)]
-	text := string(content)
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", kind)
-		_, _ = strings.NewReader(text).WriteTo(w) // the browser left: nobody to tell
+		_, _ = w.Write(content) // the browser left: nobody to tell
 	})
 }

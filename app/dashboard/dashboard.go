@@ -7,8 +7,8 @@ package dashboard
 import (
 	"context"
 	"embed"
-	"io/fs"
 	"net/http"
+	"path"
 	"sync"
 
 	"cartwheel/app/metrics"
@@ -75,7 +75,7 @@ func (d *Dashboard) Close() {
 	d.tasks.Wait()
 }
 
-//go:embed page/dashboard.css page/dashboard.js page/icon.svg vendor/uplot/uPlot.iife.min.js vendor/uplot/uPlot.min.css
+//go:embed page/dashboard.css page/dashboard.js page/icon.svg uplot/uPlot.iife.min.js uplot/uPlot.min.css
 var embedded embed.FS
 
 // Register adds the dashboard's routes.
@@ -83,12 +83,13 @@ func (d *Dashboard) Register(routes *http.ServeMux) {
 	routes.Handle("GET "+pathPage+"{$}", guarded(http.HandlerFunc(d.page)))
 	routes.Handle("GET "+pathEvents, guarded(http.HandlerFunc(d.events)))
 	routes.Handle("GET "+pathStock, guarded(http.HandlerFunc(d.stock)))
-	for _, file := range []string{"page/dashboard.css", "page/dashboard.js", "page/icon.svg", "vendor/uplot/uPlot.iife.min.js", "vendor/uplot/uPlot.min.css"} {
-		content, err := fs.ReadFile(embedded, file)
+	for _, file := range []string{"page/dashboard.css", "page/dashboard.js", "page/icon.svg", "uplot/uPlot.iife.min.js", "uplot/uPlot.min.css"} {
+		content, err := embedded.ReadFile(file)
 		if err != nil {
 			panic(err) // it is embedded
 		}
-		routes.Handle("GET "+pathFiles+baseOf(file), guarded(asset(baseOf(file), content)))
+		name := path.Base(file)
+		routes.Handle("GET "+pathFiles+name, guarded(asset(name, content)))
 	}
 }
 

@@ -8,16 +8,13 @@ import (
 
 // A moment is one second, as the charts draw it. What there was nothing of to measure is null.
 type moment struct {
-	At        float64 `json:"at"` // seconds since the Unix epoch
-	Adds      rates   `json:"adds"`
-	Checkouts rates   `json:"checkouts"`
-	Batches   []*mean `json:"batches"`  // jobs a batch, by queue in the order of the flow
-	Payments  int     `json:"payments"` // calls to the gateway under way
-	InFlight  int     `json:"inFlight"` // checkouts
+	At        float64    `json:"at"` // seconds since the Unix epoch
+	Adds      rates      `json:"adds"`
+	Checkouts rates      `json:"checkouts"`
+	Batches   []*float64 `json:"batches"`  // jobs a batch, by queue in the order of the flow
+	Payments  int        `json:"payments"` // calls to the gateway under way
+	InFlight  int        `json:"inFlight"` // checkouts
 }
-
-// A mean is rounded to a tenth on its way to the page.
-type mean = float64
 
 // rates are answers a second by outcome, and how long they took.
 type rates struct {
@@ -66,7 +63,7 @@ func (d *Dashboard) momentBetween(before, now reading, levels metrics.Levels) mo
 		At:        float64(now.at.UnixMilli()) / 1e3,
 		Adds:      ratesBetween(before.adds, now.adds, seconds),
 		Checkouts: ratesBetween(before.checkouts, now.checkouts, seconds),
-		Batches:   make([]*mean, len(levels.Queues)),
+		Batches:   make([]*float64, len(levels.Queues)),
 		Payments:  d.metrics.PaymentsInFlight(),
 		InFlight:  levels.Checkouts.Now,
 	}

@@ -50,7 +50,7 @@ type queueView struct {
 	metrics.Fill
 
 	Percent int
-	Batch   *mean // jobs a batch, in the last second
+	Batch   *float64 // jobs a batch, in the last second
 	Refused uint64
 }
 

@@ -43,10 +43,10 @@ const (
 )
 
 // latencyBuckets are the upper bounds of what a request is seen to take, in seconds. Where most requests fall they
-// stand a third apart or less, which is how close the quantiles of the dashboard are.
+// stand half apart or less, which is how close the quantiles of the dashboard are.
 var latencyBuckets = []float64{
-	.00025, .0005, .00075, .001, .0015, .002, .003, .004, .005, .0075, .01, .015, .02, .03, .05, .075, .1, .15, .25, .5,
-	1, 2.5, 5, 10, 15,
+	.00025, .0005, .00075, .001, .0015, .002, .003, .004, .005, .0075, .01, .015, .02, .03, .05, .075, .1, .15, .25, .375, .5, .75,
+	1, 1.5, 2.5, 5, 10, 15,
 }
 
 // requests times the requests by route and code.

@@ -76,7 +76,7 @@
       width: Math.max(place.clientWidth, 120),
       height: 150,
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "all" } },
-      legend: { live: true },
+      legend: { live: true, markers: { dash: (_, i) => chart.lines[i - 1]?.dash ? "dashed" : "solid" } },
       scales: {
         x: { range: () => [Math.min(newest() - least, moments.length ? moments[0].at : Infinity), newest()] },
         y: { range: (_, __, most) => [0, Math.max(most * 1.1 || 0, chart.least)] },

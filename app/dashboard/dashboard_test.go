@@ -30,10 +30,12 @@ type fakeShop struct {
 	open     []checkout.Entry    // under mu
 	err      error               // under mu
 	looks    atomic.Int64
+	takes    time.Duration // to find products
 }
 
 func (f *fakeShop) LowestStock(_ context.Context, search string, limit int) ([]inventory.Product, error) {
 	f.looks.Add(1)
+	<-time.After(f.takes)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var found []inventory.Product
@@ -88,7 +90,14 @@ func setup(t *testing.T) *site {
 	return s
 }
 
-func (s *site) get(path string) (*http.Response, string) {
+// A reply is what came back, as far as tests look at it.
+type reply struct {
+	code   int
+	header http.Header
+	text   string
+}
+
+func (s *site) get(path string) reply {
 	s.t.Helper()
 	answer, err := http.Get(s.url + path)
 	if err != nil {
@@ -99,7 +108,7 @@ func (s *site) get(path string) (*http.Response, string) {
 	if _, err := bufio.NewReader(answer.Body).WriteTo(&text); err != nil {
 		s.t.Fatal(err)
 	}
-	return answer, text.String()
+	return reply{answer.StatusCode, answer.Header, text.String()}
 }
 
 // watch opens the events. next blocks until the next one.
@@ -152,27 +161,32 @@ func TestAViewerSeesTheSecondsPass(t *testing.T) {
 	if event, _ := next(); event != "history" {
 		t.Errorf("the first event is %q, want the history", event)
 	}
+	event, data := next() // from here on the counters are looked at
+	if event != "moment" {
+		t.Errorf("got %q, want a moment", event)
+	}
+	if quiet := decode(t, data); quiet.Adds.All() != 0 || quiet.Adds.P50 != nil {
+		t.Errorf("nothing was asked, and the page says %+v", quiet.Adds)
+	}
 	for range 50 {
 		s.metrics.Requests(metrics.RouteAddToCart).Answered(200, 4*time.Millisecond)
 	}
 	s.metrics.Requests(metrics.RouteCheckOutCart).Answered(402, time.Millisecond)
-	_, first := next()
-	event, second := next()
-	if event != "moment" {
-		t.Errorf("got %q, want a moment", event)
+	var adds, declined float64
+	var last news
+	for seconds := 0; declined == 0 && seconds < 5; seconds++ { // all at once, or in two seconds
+		_, data = next()
+		last = decode(t, data)
+		adds, declined = adds+last.Adds.Success, declined+last.Checkouts.Declined
+		if median := last.Adds.P50; median != nil && (*median < 3 || *median > 4) {
+			t.Errorf("the median of 4 ms is told as %v", *median)
+		}
 	}
-	got := decode(t, first)
-	if got.Adds.Success < 25 || got.Adds.Success > 51 || got.Checkouts.Declined <= 0 || got.Checkouts.Success != 0 {
-		t.Errorf("50 adds and a decline within a second: got %+v, %+v", got.Adds, got.Checkouts)
+	if adds < 25 || adds > 75 || declined <= 0 || last.Checkouts.Success != 0 { // a busy machine's seconds are not exact
+		t.Errorf("50 adds and a decline: got %v adds and %v declines", adds, declined)
 	}
-	if got.Adds.P50 == nil || *got.Adds.P50 < 3 || *got.Adds.P50 > 4 {
-		t.Errorf("the median of 4 ms is told as %v", got.Adds.P50)
-	}
-	if !strings.Contains(got.HTML["queues"], "3,500 of 4,096") || !strings.Contains(got.HTML["queues"], "filling") {
-		t.Errorf("the queue is not shown as filling: %s", got.HTML["queues"])
-	}
-	if quiet := decode(t, second); quiet.Adds.Success != 0 || quiet.Adds.P50 != nil {
-		t.Errorf("nothing in the second after: got %+v", quiet.Adds)
+	if !strings.Contains(last.HTML["queues"], "3,500 of 4,096") || !strings.Contains(last.HTML["queues"], "filling") {
+		t.Errorf("the queue is not shown as filling: %s", last.HTML["queues"])
 	}
 }
 
@@ -247,7 +261,7 @@ func TestWhatOthersWroteIsEscaped(t *testing.T) {
 	s.products = []inventory.Product{product(hostile, 5)}
 	s.open = []checkout.Entry{{CheckoutID: hostile, State: checkout.Refunding, Epoch: 3, CreatedAt: time.Now()}}
 	s.audit.Store(&checkout.Verdict{At: time.Now(), Count: 1, Breaches: []checkout.Breach{{Rule: checkout.RuleStock, What: hostile, Detail: hostile}}})
-	_, page := s.get("/?search=" + "%3Cscript%3E")
+	page := s.get("/?search=%3Cscript%3E").text
 	_, next, _ := s.watch()
 	next()
 	_, data := next()
@@ -279,38 +293,38 @@ func TestThePageAllowsNothingButItself(t *testing.T) {
 		"/dashboard/icon.svg": "image/svg+xml", "/dashboard/uPlot.iife.min.js": "text/javascript", "/dashboard/uPlot.min.css": "text/css",
 		"/dashboard/stock": "text/html",
 	} {
-		answer, text := s.get(path)
-		if answer.StatusCode != http.StatusOK || !strings.HasPrefix(answer.Header.Get("Content-Type"), kind) || len(text) < 50 {
-			t.Errorf("%s: %d %s, %d bytes", path, answer.StatusCode, answer.Header.Get("Content-Type"), len(text))
+		got := s.get(path)
+		if got.code != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), kind) || len(got.text) < 50 {
+			t.Errorf("%s: %d %s, %d bytes", path, got.code, got.header.Get("Content-Type"), len(got.text))
 		}
-		policy := answer.Header.Get("Content-Security-Policy")
+		policy := got.header.Get("Content-Security-Policy")
 		if !strings.HasPrefix(policy, "default-src 'none';") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "*") {
 			t.Errorf("%s: policy %q", path, policy)
 		}
 	}
-	if answer, _ := s.get("/dashboard/other"); answer.StatusCode != http.StatusNotFound {
-		t.Errorf("/dashboard/other: %d, want 404", answer.StatusCode)
+	if got := s.get("/dashboard/other"); got.code != http.StatusNotFound {
+		t.Errorf("/dashboard/other: %d, want 404", got.code)
 	}
 }
 
 func TestStockIsFoundAndTheEmptyStateSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	if _, page := s.get("/"); !strings.Contains(page, "cartwheel stock import") {
+	if page := s.get("/").text; !strings.Contains(page, "cartwheel stock import") {
 		t.Error("an empty catalogue does not say how to fill it")
 	}
 	s = setup(t)
 	for i := range stockRows + 1 {
 		s.products = append(s.products, product(fmt.Sprintf("p%03d", i), int64(i)))
 	}
-	_, all := s.get(pathStock)
+	all := s.get(pathStock).text
 	if got := strings.Count(all, "<tr>"); got != stockRows+1 || !strings.Contains(all, "And more") {
 		t.Errorf("%d rows with the head, want %d and that there are more", got, stockRows+1)
 	}
-	if _, one := s.get(pathStock + "?search=p007"); strings.Count(one, "<tr>") != 2 || strings.Contains(one, "And more") {
+	if one := s.get(pathStock + "?search=p007").text; strings.Count(one, "<tr>") != 2 || strings.Contains(one, "And more") {
 		t.Errorf("search: %s", one)
 	}
-	if _, none := s.get(pathStock + "?search=zebra"); !strings.Contains(none, "“zebra”") {
+	if none := s.get(pathStock + "?search=zebra").text; !strings.Contains(none, "“zebra”") {
 		t.Errorf("nothing found: %s", none)
 	}
 }
@@ -335,11 +349,24 @@ func TestStockIsNotReadAgainAtOnce(t *testing.T) {
 	}
 }
 
+func TestTheDatabaseIsLeftAloneBetweenSearches(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.takes = 50 * time.Millisecond
+	began := time.Now()
+	for _, search := range []string{"m", "mu", "mug"} {
+		s.get(pathStock + "?search=" + search)
+	}
+	if took, least := time.Since(began), 3*s.takes+2*breather*s.takes; took < least {
+		t.Errorf("three searches of %v each took %v, want pauses that make it %v", s.takes, took, least)
+	}
+}
+
 func TestADatabaseThatIsAwayIsSaid(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	s.err = errors.New("secret detail")
-	_, page := s.get("/")
+	page := s.get("/").text
 	if got := strings.Count(page, "Could not be read"); got != 2 {
 		t.Errorf("%d parts say that they could not be read, want the stock and the checkouts", got)
 	}

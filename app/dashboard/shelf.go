@@ -18,6 +18,8 @@ const (
 	// idleShare is how many times as long as a read took it is not repeated: reading takes two hundredths of the time
 	// at most, however large the catalogue is.
 	idleShare = 50
+	// breather is how many times as long as a read took nothing else is read: whoever types quickly asks for much.
+	breather = 2
 	// maxSearches is how many different searches are remembered.
 	maxSearches = 32
 	// maxSearchRunes is the longest search; no ID or name is longer.
@@ -57,11 +59,12 @@ func (s *shelf) look(ctx context.Context, search string) listing {
 	}
 	select {
 	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
 	case <-ctx.Done():
 		known, _ := s.remembered(search)
 		return known
 	}
+	var took time.Duration
+	defer func() { time.AfterFunc(breather*took, func() { <-s.turn }) }()
 	known, fresh := s.remembered(search) // another reader may have been before
 	if fresh {
 		return known
@@ -70,7 +73,7 @@ func (s *shelf) look(ctx context.Context, search string) listing {
 	defer cancel()
 	began := time.Now()
 	products, err := s.shop.LowestStock(ctx, search, stockRows+1)
-	took := time.Since(began)
+	took = time.Since(began)
 	if err != nil {
 		known.Failed = true
 	} else {

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"database/sql"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -71,7 +72,7 @@ func TestTheMetricsFollowPrometheusConventions(t *testing.T) {
 func TestTheMetricsSayWhatHappened(t *testing.T) {
 	t.Parallel()
 	answer := httptest.NewRecorder()
-	setup(t).Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	setup(t).Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	page := answer.Body.String()
 	for _, want := range []string{
 		`cartwheel_http_request_duration_seconds_count{code="200",route="/addToCart"} 1`,

@@ -34,7 +34,7 @@ release: ## Build dist/: static binaries for Linux, macOS and Windows, and their
 	cd dist; if command -v sha256sum >/dev/null; then sha256sum cartwheel-*; else shasum -a 256 cartwheel-*; fi >SHA256SUMS
 
 .PHONY: test
-test: mariadb haproxy ## Run all tests, installing what they need (MariaDB, unless TEST_MYSQL_DSN names a server)
+test: mariadb haproxy chromium ## Run all tests, installing what they need (Chromium, HAProxy; MariaDB, unless TEST_MYSQL_DSN names a server)
 	go test -timeout 15m ./...
 	cd e2e && go test -timeout 15m ./...
 
@@ -124,6 +124,19 @@ haproxy:
 	@if command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || ! command -v apt-get >/dev/null; then exit 0; fi; \
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends haproxy
+
+.PHONY: chromium
+chromium:
+	@if command -v chromium >/dev/null; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "The browser tests are skipped: install Chromium with this system's package manager."; exit 0; fi; \
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends chromium
+
+.PHONY: screenshots
+screenshots: chromium ## Take the README's pictures of the dashboard anew
+	mkdir -p docs/images
+	cd e2e && SCREENSHOTS=$(CURDIR)/docs/images go test -count 1 -run TestTheDashboardFitsEveryScreenAndScheme .
 
 .PHONY: clean
 clean: ## Remove what was built; ./data stays

@@ -19,7 +19,9 @@ import (
 // here is new: add it, and say whom it may know.
 var mayImport = map[string][]string{
 	".":                                     {"app"},
-	"app":                                   {"cart", "cart/idempotency", "checkout", "database", "docs", "inventory", "migrations", "payment", "queue"},
+	"app":                                   {"app/dashboard", "app/metrics", "cart", "cart/idempotency", "checkout", "database", "docs", "inventory", "migrations", "payment", "queue"},
+	"app/dashboard":                         {"app/metrics", "checkout", "inventory"},
+	"app/metrics":                           {"checkout", "database", "payment", "queue"},
 	"checkout":                              {"cart", "cart/idempotency", "database", "inventory", "payment", "queue"},
 	"cart":                                  {"cart/idempotency", "database", "inventory", "queue"},
 	"cart/idempotency":                      {"database"},

@@ -24,7 +24,7 @@ const (
 
 // limitConnections bounds how many connections of l are open at once. A caller over the limit is not left
 // waiting: it reads a 503 and is disconnected.
-func limitConnections(l net.Listener, most int) net.Listener {
+func limitConnections(l net.Listener, most int) *connectionLimit {
 	body := answer{statusFailed, "too many connections, nothing was done: try again"}.body()
 	head := fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"+
 		"Content-Length: %d\r\nRetry-After: %d\r\nConnection: close\r\n\r\n", len(body), retrySoon)
@@ -42,6 +42,7 @@ type connectionLimit struct {
 	most       int64
 	refusal    []byte
 	open       atomic.Int64
+	refused    atomic.Int64   // since the start
 	turnedAway chan struct{}  // a place for each caller that is being seen out
 	seeingOut  sync.WaitGroup // their goroutines
 }
@@ -57,6 +58,7 @@ func (l *connectionLimit) Accept() (net.Conn, error) {
 			return &countedConn{Conn: conn, release: sync.OnceFunc(func() { l.open.Add(-1) })}, nil
 		}
 		l.open.Add(-1)
+		l.refused.Add(1)
 		l.turnAway(conn)
 	}
 }

@@ -80,7 +80,7 @@ func TestAPlaceIsGivenBackOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limited := limitConnections(inner, 1).(*connectionLimit)
+	limited := limitConnections(inner, 1)
 	t.Cleanup(func() { _ = limited.Close() })
 	caller, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", inner.Addr().String())
 	if err != nil {

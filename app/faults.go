@@ -30,7 +30,7 @@ func (f *faultLog) write(c echo.Context, code int, cause error) {
 	attrs = append(attrs,
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", code),
 		slog.String("requestID", requestID(c.Response().Header())),
-		slog.String("client", r.RemoteAddr), slog.Any("error", cause))
+		slog.String("address", r.RemoteAddr), slog.Any("error", cause))
 
 	switch code {
 	case http.StatusServiceUnavailable:

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"cartwheel/app/metrics"
 	"cartwheel/cart"
 	"cartwheel/cart/idempotency"
 	"cartwheel/checkout"
@@ -63,12 +64,15 @@ type running struct {
 	settings settings
 	log      *slog.Logger
 
+	metrics   *metrics.Metrics
 	db        *database.DB
 	gateway   payment.Gateway
+	stock     *inventory.Manager
 	checkouts *checkout.Manager
 	carts     *cart.Manager
+	admin     *adminServer // nil where it is off
 	server    *http.Server
-	listener  net.Listener
+	listener  *connectionLimit
 
 	auditor    checkout.Auditor
 	draining   atomic.Bool
@@ -78,7 +82,7 @@ type running struct {
 
 // open starts everything but the listener's loop. Where it fails it has stopped what it had started.
 func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, err error) {
-	r = &running{settings: c.settings, log: log}
+	r = &running{settings: c.settings, log: log, metrics: metrics.New(build())}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.close())
@@ -86,38 +90,43 @@ func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, 
 	}()
 	if r.gateway, err = payment.Open(c.PaymentURL, payment.Options{
 		Timeout: c.PaymentTimeout, Secret: c.PaymentSecret, MaxInFlight: c.CheckoutsInFlight, Log: log,
+		Observe: r.metrics.Payments(),
 	}); err != nil {
 		return r, fmt.Errorf("--payment-url (PAYMENT_URL): %w", err)
 	}
 	log.Info("payments go to", "gateway", r.gateway.String())
-	if r.db, err = c.storage.open(ctx, log, database.Config{Serve: true}); err != nil {
+	if r.db, err = c.storage.open(ctx, log, database.Config{Serve: true, Observe: r.metrics.Transactions()}); err != nil {
 		return r, err
 	}
 	log.Info("stock and carts are in", "engine", r.db.Engine())
 	if _, err := migrations.Up(ctx, r.db, log); err != nil {
 		return r, fmt.Errorf("bring the tables up to date: %w", err)
 	}
-	stock := inventory.New(r.db)
+	r.stock = inventory.New(r.db)
 	if c.Demo {
 		if err := fillEmptyCatalogue(ctx, r.db, log); err != nil {
 			return r, err
 		}
 	}
 	lines := &cart.Lines{}
-	r.checkouts = checkout.New(r.db, lines, stock, r.gateway, checkout.Config{
-		QueueCapacity:  c.QueueCapacity,
-		BatchSize:      c.BatchSize,
-		InFlight:       c.CheckoutsInFlight,
-		Lease:          c.CheckoutLease,
-		PaymentTimeout: c.PaymentTimeout,
-		Present:        present,
-		Log:            log,
+	r.checkouts = checkout.New(r.db, lines, r.stock, r.gateway, checkout.Config{
+		QueueCapacity:   c.QueueCapacity,
+		BatchSize:       c.BatchSize,
+		InFlight:        c.CheckoutsInFlight,
+		Lease:           c.CheckoutLease,
+		PaymentTimeout:  c.PaymentTimeout,
+		Present:         present,
+		Log:             log,
+		ObserveReserve:  r.metrics.Queue("checkout.reserve"),
+		ObserveSettle:   r.metrics.Queue("checkout.settle"),
+		ObserveRecovery: r.metrics.Recovered,
 	})
-	r.carts = cart.NewManager(r.db, lines, stock, r.checkouts, cart.Config{
+	r.carts = cart.NewManager(r.db, lines, r.stock, r.checkouts, cart.Config{
 		QueueCapacity: c.QueueCapacity,
 		BatchSize:     c.BatchSize,
 		Present:       present,
 		Log:           log,
+		Observe:       r.metrics.Queue("cart.add"),
 	})
 	if err := r.checkouts.Start(ctx); err != nil {
 		return r, fmt.Errorf("start recovery: %w", err)
@@ -129,6 +138,7 @@ func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, 
 		RateLimit:      c.RateLimit,
 		APIKeys:        c.APIKeys,
 		CORSOrigins:    c.CORSOrigins,
+		Metrics:        r.metrics,
 		Log:            log,
 	}, r.carts, r)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
@@ -136,9 +146,17 @@ func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, 
 		return r, cannotListen("--listen (LISTEN_ADDR)", err)
 	}
 	r.listener = limitConnections(listener, maxConnections)
+	r.metrics.Watch(r.levels)
 
 	base := clickable(listener.Addr())
-	log.Info("listening", "api", base, "documentation", base+pathDocumentation)
+	addresses := []any{"api", base, "documentation", base + pathDocumentation}
+	if c.AdminListen != "" {
+		if r.admin, err = openAdmin(ctx, c.AdminListen, r.metrics, r.newDashboard(), log); err != nil {
+			return r, errors.Join(err, listener.Close())
+		}
+		addresses = append(addresses, "dashboard", r.admin.url())
+	}
+	log.Info("listening", addresses...)
 	return r, nil
 }
 
@@ -196,6 +214,9 @@ func (r *running) close() error {
 	if r.checkouts != nil {
 		errs = append(errs, r.checkouts.Close(answered))
 	}
+	if r.admin != nil { // until here it shows how the rest is going
+		errs = append(errs, r.admin.close())
+	}
 	if r.background != nil {
 		r.background()
 		errs = append(errs, r.tasks.Wait())
@@ -214,7 +235,7 @@ func (r *running) Ready(ctx context.Context) error {
 	if r.draining.Load() {
 		return checkout.ErrDraining
 	}
-	for _, q := range append([]checkout.QueueState{r.carts.Queue()}, r.checkouts.Queues()...) {
+	for _, q := range r.queues() {
 		if q.Full() {
 			return fmt.Errorf("the queue %s is full", q.Name())
 		}

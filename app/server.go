@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -11,7 +12,9 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"cartwheel/app/metrics"
 	"cartwheel/cart"
+	"cartwheel/checkout"
 )
 
 // What the listener allows a connection. A caller that dawdles holds a goroutine no longer than these.
@@ -41,6 +44,7 @@ type serverConfig struct {
 	RateLimit      float64       // requests a second and client address; 0: no limit
 	APIKeys        []string      // none: open to all
 	CORSOrigins    []string      // none: no browser page of another origin
+	Metrics        *metrics.Metrics
 	Log            *slog.Logger
 }
 
@@ -52,6 +56,7 @@ type server struct {
 	origins   origins
 	bodies    *bodies
 	faults    *faultLog
+	latencies *latencies
 	log       *slog.Logger
 
 	echo    *echo.Echo
@@ -68,6 +73,7 @@ func newServer(config serverConfig, shop shop, readiness readiness) *http.Server
 		origins:   config.CORSOrigins,
 		bodies:    newBodies(),
 		faults:    &faultLog{log: config.Log},
+		latencies: newLatencies(config.Metrics),
 		log:       config.Log,
 		echo:      echo.New(),
 		methods:   make(map[string][]string),
@@ -97,6 +103,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := s.echo.AcquireContext()
 	defer s.echo.ReleaseContext(c)
 	c.Reset(r, w)
+	defer s.latencies.answered(c, time.Now()) // also where the answer is cut off
 	if err := s.handle(c); err != nil {
 		s.fail(c, err)
 	}
@@ -147,6 +154,10 @@ func (s *server) fail(c echo.Context, err error) {
 	v := verdictOf(err)
 	if v.code >= http.StatusInternalServerError {
 		s.faults.write(c, v.code, err)
+	}
+	if pending, ok := errors.AsType[*checkout.PendingError](err); ok {
+		// From here on the checkout is found in the log by its own ID.
+		s.log.Info("answered Pending", "requestID", requestID(response.Header()), "checkout", pending.CheckoutID)
 	}
 	if v.code == http.StatusInternalServerError {
 		v.body = answer{statusFailed, wordsInternal + ", request ID " + requestID(response.Header())}.body()

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/labstack/echo/v4"
 
+	"cartwheel/app/metrics"
 	"cartwheel/cart"
 	"cartwheel/cart/idempotency"
 	"cartwheel/checkout"
@@ -321,7 +322,7 @@ func TestErrorsOfTheModulesAreAnsweredAsTheTableSays(t *testing.T) {
 					t.Errorf("present gives %d %q, sent was %d %q", code, body, got.code, got.body)
 				}
 			}
-			if logged := strings.Contains(s.log.String(), `"requestID"`); logged != (test.code >= 500) {
+			if logged := strings.Contains(s.log.String(), `"requestID"`); logged != (test.code >= 500 || test.code == http.StatusAccepted) {
 				t.Errorf("logged is %t for %d: %s", logged, test.code, s.log)
 			}
 		})
@@ -573,3 +574,37 @@ type discardingWriter struct {
 func (w *discardingWriter) Header() http.Header         { return w.header }
 func (w *discardingWriter) WriteHeader(code int)        { w.code = code }
 func (w *discardingWriter) Write(p []byte) (int, error) { return len(p), nil }
+
+func TestEveryRequestIsCountedByRouteAndCode(t *testing.T) {
+	t.Parallel()
+	m := metrics.New(metrics.Build{})
+	s := setup(t, serverConfig{Metrics: m, RateLimit: 0.000001}) // one request of a minute's worth
+	s.do(http.MethodPost, pathAddToCart, `{"clientID":"ann","productID":"mug","quantity":1}`)
+	s.do(http.MethodPost, pathCheckOutCart, `{"clientID":"ann"}`) // over the rate
+	s.do(http.MethodGet, pathHealthz, "")
+	s.do(http.MethodGet, pathDocumentation+"/doc.json", "")
+	for _, want := range []struct {
+		route metrics.Route
+		code  int
+	}{
+		{metrics.RouteAddToCart, 200}, {metrics.RouteCheckOutCart, 429}, {metrics.RouteHealthz, 200},
+	} {
+		if got := m.Answers(want.route).Codes[want.code]; got != 1 {
+			t.Errorf("%s answered %d: counted %d times, want once; all: %v", want.route, want.code, got, m.Answers(want.route).Codes)
+		}
+	}
+}
+
+func TestAPendingAnswerIsLoggedWithTheRequestAndTheCheckout(t *testing.T) {
+	t.Parallel()
+	s := setup(t, serverConfig{})
+	s.shop.answer = func(context.Context) error { return &checkout.PendingError{CheckoutID: "checkout-7"} }
+	s.do(http.MethodPost, pathCheckOutCart, `{"clientID":"ann"}`, headerRequestID, "request-5")
+	log := s.log.String()
+	if !strings.Contains(log, `"requestID":"request-5"`) || !strings.Contains(log, `"checkout":"checkout-7"`) {
+		t.Errorf("the one does not lead to the other: %s", log)
+	}
+	if strings.Contains(log, "ann") {
+		t.Errorf("the log names the client: %s", log)
+	}
+}

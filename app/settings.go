@@ -11,6 +11,7 @@ import (
 // settings are what serve can be told beside where the data is.
 type settings struct {
 	Listen            string        `env:"LISTEN_ADDR" default:":5003" help:"Where the API listens."`
+	AdminListen       string        `env:"ADMIN_ADDR" default:"127.0.0.1:5004" help:"Where the dashboard, the metrics and the profiles are, without any key. Empty: nowhere."`
 	PaymentURL        string        `name:"payment-url" env:"PAYMENT_URL" default:"sandbox:" help:"The payment gateway: http(s)://host/base, or sandbox: which approves at once; sandbox:?latency=2s&decline=0.1 delays, and declines that share."`
 	PaymentTimeout    time.Duration `env:"PAYMENT_TIMEOUT" default:"10s" help:"How long a charge may take before it is voided."`
 	PaymentSecret     string        `env:"PAYMENT_SECRET" placeholder:"SECRET" help:"Signs the requests to the gateway (HMAC-SHA256). Empty: unsigned."`

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+
+	"cartwheel/app/metrics"
 )
 
 // version is what a release is called. Its build sets it: -ldflags "-X cartwheel/app.version=v1.2.3".
@@ -17,6 +19,16 @@ func (versionCommand) Run(console Console) error {
 	info, _ := debug.ReadBuildInfo()
 	fmt.Fprintln(console.Out, "cartwheel", describeBuild(version, info))
 	return nil
+}
+
+// build says what runs, for the metrics and the dashboard.
+func build() metrics.Build {
+	info, _ := debug.ReadBuildInfo()
+	name := version
+	if info != nil {
+		name = cmp.Or(name, info.Main.Version)
+	}
+	return metrics.Build{Version: cmp.Or(name, "(devel)"), GoVersion: runtime.Version()}
 }
 
 // describeBuild says what this binary was built from, in one line. info may be nil.

@@ -63,6 +63,9 @@ type Config struct {
 	Log     *slog.Logger
 	// ObserveReserve and ObserveSettle watch the queues.
 	ObserveReserve, ObserveSettle queue.Observer
+	// ObserveRecovery is told of each try to finish a checkout that its owner left: the state that it has reached,
+	// which is settled unless the try failed. Nil: nobody is.
+	ObserveRecovery func(State)
 }
 
 // Manager is the Checkout Manager. Its methods are safe for concurrent use.

@@ -15,6 +15,7 @@ type Filter struct {
 	ClientID string        // empty: any
 	Since    time.Duration // only those that began so long ago at most; 0: any
 	Limit    int           // 0: no limit
+	Oldest   bool          // the oldest first, instead of the newest
 }
 
 // clockSkew is by how much the clocks of instances and database may differ when checkouts are looked for by time.
@@ -27,7 +28,7 @@ func firstID(age time.Duration) string {
 	return fmt.Sprintf("%08x-%04x", at>>16, at&0xffff)
 }
 
-// List calls use for each checkout, the newest first. It locks nothing.
+// List calls use for each checkout, the newest first or as the filter says. It locks nothing.
 func List(ctx context.Context, db *database.DB, filter Filter, use func(Entry) error) error {
 	return db.Read(ctx, func(tx *database.Tx) error { return eachEntry(ctx, tx, filter, use) })
 }

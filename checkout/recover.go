@@ -144,12 +144,22 @@ func (m *Manager) recoverOne(o *ownership) {
 	ctx, cancel := context.WithDeadline(m.owning, o.until)
 	defer cancel()
 	end, err := m.resume(ctx, o)
+	if m.config.ObserveRecovery != nil {
+		m.config.ObserveRecovery(stateOf(o, end, err))
+	}
 	if err != nil {
 		m.leave(o) // its lease expires, and whoever finds it tries again
 		m.trouble.warn(m.log, "a checkout could not be recovered yet", "checkout", o.id, "state", o.state, "error", err)
 		return
 	}
 	m.log.Info("recovered a checkout", "checkout", o.id, "state", end.state, "reason", end.reason)
+}
+
+func stateOf(o *ownership, end settled, err error) State {
+	if err != nil {
+		return o.state
+	}
+	return end.state
 }
 
 // resume goes on from the state in which a checkout was found.

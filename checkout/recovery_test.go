@@ -27,10 +27,12 @@ func TestAnotherInstanceVoidsWhatACrashedOneLeft(t *testing.T) {
 		ada := old.begin("ada")
 		paused.await(t, 1)
 
-		s.open(settings{})
+		recovered := make(chan checkout.State, 8)
+		s.open(settings{Config: checkout.Config{ObserveRecovery: func(state checkout.State) { recovered <- state }}})
 		s.quiet()
 		e := s.entry("ada")
 		want(t, "state", e.State, checkout.RolledBack)
+		want(t, "observed", <-recovered, checkout.RolledBack)
 		want(t, "epoch", e.Epoch, 2)
 		want(t, "voided", s.ledger.of(e.CheckoutID).voided, true)
 		took := e.UpdatedAt.Sub(e.CreatedAt)

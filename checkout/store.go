@@ -235,6 +235,10 @@ func eachEntry(ctx context.Context, tx *database.Tx, filter Filter, use func(Ent
 		add("checkout_id > ?", firstID(filter.Since)) // the index that the list goes along ends there
 		add("created_at > " + tx.Dialect().NowPlus(-filter.Since))
 	}
+	order := "checkout_id DESC"
+	if filter.Oldest {
+		order = "created_at, checkout_id" // no index has this order: the condition's is used, and few rows are sorted
+	}
 	limit := ""
 	if filter.Limit > 0 {
 		limit = " LIMIT ?"
@@ -247,7 +251,7 @@ func eachEntry(ctx context.Context, tx *database.Tx, filter Filter, use func(Ent
 		}
 		return use(e)
 	}, "SELECT "+entryColumns+" FROM checkout_journal WHERE "+strings.Join(where, " AND ")+
-		" ORDER BY checkout_id DESC"+limit, args...)
+		" ORDER BY "+order+limit, args...)
 }
 
 // overdueEntries returns open checkouts whose leases expired so long ago.

@@ -28,6 +28,8 @@ type Config struct {
 	StartTimeout time.Duration
 	// Log takes what happens while opening, and transactions' retries. nil: slog.Default.
 	Log *slog.Logger
+	// Observe is told of transactions, for metrics. Its zero value costs nothing.
+	Observe Observer
 }
 
 // DB is an opened engine. Its methods are safe for concurrent use.
@@ -36,6 +38,7 @@ type DB struct {
 	engine    string // what a person reads: "embedded://data/cartwheel.db"
 	path      string // the embedded engine's file; empty otherwise
 	log       *slog.Logger
+	observe   Observer
 	limits    limits
 	writer    writer
 	writes    *sqlx.DB // what writer takes its connections from

@@ -81,6 +81,7 @@ func openMySQL(ctx context.Context, cfg Config) (*DB, error) {
 		dialect:   mysqlDialect,
 		engine:    "mysql://" + place(settings) + "/" + settings.DBName,
 		log:       cfg.Log,
+		observe:   cfg.Observe,
 		limits:    defaultLimits,
 		writer:    kept,
 		writes:    writes,

@@ -41,7 +41,7 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	} else if err := os.MkdirAll(cfg.DataDir, 0o750); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w (choose one that this user may write to)", err)
 	}
-	db := &DB{dialect: sqliteDialect, engine: "embedded://" + path, path: path, log: cfg.Log, limits: defaultLimits}
+	db := &DB{dialect: sqliteDialect, engine: "embedded://" + path, path: path, log: cfg.Log, observe: cfg.Observe, limits: defaultLimits}
 	if cfg.Serve {
 		db.lock = flock.New(filepath.Join(cfg.DataDir, lockName))
 		switch taken, err := db.lock.TryLock(); {

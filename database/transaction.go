@@ -158,6 +158,16 @@ func (tx *Tx) Each(ctx context.Context, scan func(*sql.Rows) error, query string
 // Errors: work's own, after a rollback; ErrUnavailable (nothing was done); ErrRowTaken (nothing was done);
 // ErrOutcomeUnknown.
 func (db *DB) Transact(ctx context.Context, work func(*Tx) error, landed func(*Tx) (bool, error)) error {
+	if db.observe.Transacted == nil {
+		return db.transact(ctx, work, landed)
+	}
+	began := time.Now()
+	err := db.transact(ctx, work, landed)
+	db.observe.Transacted(endOf(err), time.Since(began))
+	return err
+}
+
+func (db *DB) transact(ctx context.Context, work func(*Tx) error, landed func(*Tx) (bool, error)) error {
 	var afterLockWait bool
 	var reconnects int
 	began := time.Now()
@@ -216,6 +226,9 @@ func (db *DB) Transact(ctx context.Context, work func(*Tx) error, landed func(*T
 		}
 		if !pause(ctx, attempt) {
 			return fmt.Errorf("%w: %w: %w", ErrUnavailable, ctx.Err(), err)
+		}
+		if db.observe.RunAgain != nil {
+			db.observe.RunAgain(numberOf(err))
 		}
 	}
 }

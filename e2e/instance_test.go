@@ -72,7 +72,7 @@ func start(t *testing.T, s store, flags ...string) *instance {
 // launch runs an instance and returns at once.
 func launch(t *testing.T, s store, flags ...string) *instance {
 	t.Helper()
-	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--log-format", "json"}, s.flags...)
+	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "", "--log-format", "json"}, s.flags...)
 	i := &instance{t: t, command: exec.Command(binary, append(args, flags...)...), log: &logBuffer{}, ended: make(chan struct{})}
 	i.command.Env = cleanEnvironment()
 	i.command.Stderr = i.log
@@ -99,7 +99,7 @@ func cleanEnvironment() []string {
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")
 		switch name {
-		case "MYSQL_DSN", "DATA_DIR", "LISTEN_ADDR", "PAYMENT_URL", "PAYMENT_SECRET", "API_KEYS":
+		case "MYSQL_DSN", "DATA_DIR", "LISTEN_ADDR", "ADMIN_ADDR", "PAYMENT_URL", "PAYMENT_SECRET", "API_KEYS":
 			continue
 		}
 		env = append(env, variable)

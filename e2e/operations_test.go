@@ -122,7 +122,7 @@ func newOperator(t *testing.T) *operator {
 	address := listener.Addr().String()
 	_ = listener.Close()
 	o.env = append(cleanEnvironment(), "HOME="+dir, "PATH="+programs+":"+os.Getenv("PATH"),
-		"DATA_DIR="+filepath.Join(dir, "data"), "LISTEN_ADDR="+address, "LC_ALL=C.UTF-8")
+		"DATA_DIR="+filepath.Join(dir, "data"), "LISTEN_ADDR="+address, "ADMIN_ADDR=", "LC_ALL=C.UTF-8")
 	t.Cleanup(func() {
 		// What a failed procedure left running.
 		_, _ = o.sh(context.Background(), `if [ -f pid ]; then kill -9 $(cat pid); fi`)

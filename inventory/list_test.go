@@ -55,6 +55,43 @@ func TestListPicksProducts(t *testing.T) {
 	})
 }
 
+func TestLowestComesFirst(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		imported(t, db, inventory.Import{}, header+"tea,Green tea,5\nmug,Mug 100%,10\nMUG2,Other,1\ncup,Cup,5\n")
+		put(t, db, "null", nil)
+		execute(t, db, "UPDATE product_details SET product_name = NULL WHERE product_id = 'null'")
+		hold(t, db, "c", "mug", 8)
+		hold(t, db, "d", "mug", 1)
+		mug := inventory.Product{ID: "mug", Name: "Mug 100%", Level: inventory.Level{OnHand: 10, Held: 9}}
+		mug2 := inventory.Product{ID: "MUG2", Name: "Other", Level: inventory.Level{OnHand: 1}}
+		tea := inventory.Product{ID: "tea", Name: "Green tea", Level: inventory.Level{OnHand: 5}}
+		cup := inventory.Product{ID: "cup", Name: "Cup", Level: inventory.Level{OnHand: 5}}
+		null := inventory.Product{ID: "null"}
+		for what, test := range map[string]struct {
+			search string
+			limit  int
+			want   []inventory.Product
+		}{
+			"all, then by ID":           {"", 9, []inventory.Product{null, mug2, mug, cup, tea}},
+			"the first few":             {"", 2, []inventory.Product{null, mug2}},
+			"by ID, in either case":     {"mUg", 9, []inventory.Product{mug2, mug}},
+			"by name, in either case":   {"GREEN", 9, []inventory.Product{tea}},
+			"no wildcard":               {"%", 9, []inventory.Product{mug}},
+			"nothing":                   {"zebra", 9, []inventory.Product{}},
+			"the lowest of those found": {"mug", 1, []inventory.Product{mug2}},
+		} {
+			got, err := inventory.New(db).Lowest(t.Context(), test.search, test.limit)
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", what, diff)
+			}
+		}
+	})
+}
+
 func TestListGoesOnPageAfterPage(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {

@@ -190,7 +190,23 @@ func changeProducts(ctx context.Context, tx *database.Tx, products []change, add
 
 // pageOf returns the products whose IDs follow one, in their order, as they are committed now.
 func pageOf(ctx context.Context, tx *database.Tx, after string, limit int) ([]Product, error) {
-	products := make([]Product, 0, limit)
+	return selectProducts(ctx, tx, limit, "SELECT p.product_id, p.product_name, p.quantity,"+
+		" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
+		" FROM product_details p WHERE p.product_id > ? ORDER BY p.product_id LIMIT ?", after, limit)
+}
+
+// lowest returns the products of which the least is available, search in their ID or name, in lower case.
+func lowest(ctx context.Context, tx *database.Tx, search string, limit int) ([]Product, error) {
+	return selectProducts(ctx, tx, limit, "SELECT p.product_id, p.product_name, p.quantity, h.held"+
+		" FROM product_details p LEFT JOIN (SELECT product_id, SUM(quantity) AS held FROM reserve_purchase GROUP BY product_id) h"+
+		" ON h.product_id = p.product_id"+
+		" WHERE ? = '' OR INSTR(LOWER(p.product_id), ?) > 0 OR INSTR(LOWER(p.product_name), ?) > 0"+
+		" ORDER BY COALESCE(p.quantity, 0) - COALESCE(h.held, 0), p.product_id LIMIT ?", search, search, search, limit)
+}
+
+// selectProducts runs a query for product_id, product_name, quantity and what is held of at most so many products.
+func selectProducts(ctx context.Context, tx *database.Tx, most int, query string, args ...any) ([]Product, error) {
+	products := make([]Product, 0, most)
 	err := tx.Each(ctx, func(rows *sql.Rows) error {
 		var p Product
 		var name sql.NullString
@@ -201,9 +217,7 @@ func pageOf(ctx context.Context, tx *database.Tx, after string, limit int) ([]Pr
 		p.Name, p.OnHand, p.Held = name.String, quantity.Int64, sum.Int64
 		products = append(products, p)
 		return nil
-	}, "SELECT p.product_id, p.product_name, p.quantity,"+
-		" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
-		" FROM product_details p WHERE p.product_id > ? ORDER BY p.product_id LIMIT ?", after, limit)
+	}, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list products: %w", err)
 	}

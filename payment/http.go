@@ -181,6 +181,9 @@ func (g *HTTPGateway) Close() {
 // do makes one call and reports it.
 func (g *HTTPGateway) do(ctx context.Context, c call, checkoutID string, body []byte) (Result, error) {
 	started := time.Now()
+	if g.observe.Began != nil {
+		g.observe.Began(c.name)
+	}
 	result, err := g.guarded(ctx, c, checkoutID, body)
 	outcome := string(result.Status)
 	if err != nil {

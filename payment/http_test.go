@@ -296,16 +296,17 @@ func TestACallThatSucceedsInTheEndIsAnswered(t *testing.T) {
 		_, _ = io.WriteString(w, `{"status":"approved"}`)
 	})
 	var retried atomic.Int64
-	var outcome string
+	var outcome, began string
 	gateway := connect(t, s.URL, Options{Observe: Observer{
+		Began:   func(call string) { began += call },
 		Retried: func(string) { retried.Add(1) },
 		Called:  func(call, ended string, _ time.Duration) { outcome = call + " " + ended },
 	}})
 	if got, err := gateway.Charge(t.Context(), order("1")); err != nil || got.Status != Approved {
 		t.Errorf("Charge = %v, %v", got, err)
 	}
-	if retried.Load() != 2 || outcome != "charge approved" {
-		t.Errorf("observed %d repeats and %q", retried.Load(), outcome)
+	if retried.Load() != 2 || began != "charge" || outcome != "charge approved" {
+		t.Errorf("observed %q, %d repeats and %q", began, retried.Load(), outcome)
 	}
 }
 

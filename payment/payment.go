@@ -100,6 +100,8 @@ type Options struct {
 
 // Observer is a set of hooks, each of which may be nil. They must be quick and must not call the gateway.
 type Observer struct {
+	// Began is told of every call before it is made: "charge", "void" or "refund". Called follows it.
+	Began func(call string)
 	// Called is told of every finished call: "charge", "void" or "refund"; how it ended: "approved",
 	// "declined", "voided", "refunded", "not_sent", "cancelled" (by its caller) or "unknown"; and how long it took.
 	Called func(call, outcome string, took time.Duration)

@@ -104,7 +104,7 @@ func openSandbox(parsed *url.URL, options Options) (*Sandbox, error) {
 
 // Charge implements [Gateway]. A charge whose ctx has ended before it begins is [ErrNotSent].
 func (s *Sandbox) Charge(ctx context.Context, order Order) (Result, error) {
-	started := s.begin()
+	started := s.began("charge")
 	result, err := s.charge(ctx, order)
 	s.called("charge", string(result.Status), err, started)
 	return result, err
@@ -153,7 +153,7 @@ func (s *Sandbox) charge(ctx context.Context, order Order) (Result, error) {
 
 // Void implements [Gateway]. It does not block, and ignores ctx.
 func (s *Sandbox) Void(_ context.Context, checkoutID string) (Result, error) {
-	started := s.begin()
+	started := s.began("void")
 	result := s.void(checkoutID)
 	s.called("void", string(result.Status), nil, started)
 	return result, nil
@@ -177,7 +177,7 @@ func (s *Sandbox) void(checkoutID string) Result {
 // Refund implements [Gateway]. It does not block, and ignores ctx. What the sandbox does not know it takes
 // for a payment that it has forgotten, and refunds: a refund must be able to end after a restart.
 func (s *Sandbox) Refund(_ context.Context, checkoutID string) error {
-	started := s.begin()
+	started := s.began("refund")
 	err := s.refund(checkoutID)
 	s.called("refund", "refunded", err, started)
 	return err
@@ -220,7 +220,10 @@ func (s *Sandbox) remember(key paymentKey, state sandboxState) {
 	s.payments[key] = state
 }
 
-func (s *Sandbox) begin() time.Time {
+func (s *Sandbox) began(call string) time.Time {
+	if s.observe.Began != nil {
+		s.observe.Began(call)
+	}
 	if s.observe.Called == nil {
 		return time.Time{}
 	}

@@ -194,9 +194,16 @@ func TestASandboxChargeWithoutLatencyAllocatesNothing(t *testing.T) {
 func TestTheSandboxReportsItsCalls(t *testing.T) {
 	t.Parallel()
 	var got []string
-	gateway, err := Open("sandbox:", Options{Observe: Observer{Called: func(call, outcome string, _ time.Duration) {
-		got = append(got, call+" "+outcome)
-	}}})
+	underWay := map[string]int{}
+	gateway, err := Open("sandbox:", Options{Observe: Observer{
+		Began: func(call string) { underWay[call]++ },
+		Called: func(call, outcome string, _ time.Duration) {
+			got = append(got, call+" "+outcome)
+			if underWay[call]--; underWay[call] != 0 {
+				t.Errorf("%s: %d under way at the end of one that is alone", call, underWay[call])
+			}
+		},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

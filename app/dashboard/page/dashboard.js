@@ -1,0 +1,169 @@
+"use strict";
+// The page is rendered by the server, here and in every event. This script swaps in what it is sent, and draws.
+(() => {
+  const span = 300; // seconds that the charts show at most
+  const least = 60; // and at least
+  const gapAfter = 3; // seconds without news before a line is broken
+  const silentAfter = 5000; // ms without news before the page says so
+  const searchEvery = 2000; // ms between two looks for what is searched
+  const $ = (id) => document.getElementById(id);
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+
+  // Lines differ by dash as well as by colour, and each has its value beside its name.
+  const line = (label, colour, of, dash) => ({ label, colour, of, dash });
+  const answers = (key, success, more) => [
+    line(success, "--c1", (m) => m[key].success),
+    ...more,
+    line("Refused", "--c2", (m) => m[key].refused, [6, 3]),
+    line("Turned away", "--c3", (m) => m[key].turnedAway, [2, 3]),
+    line("Failed", "--c4", (m) => m[key].failed, [8, 3, 2, 3]),
+  ];
+  const latency = (key) => [
+    line("p50", "--c1", (m) => m[key].p50),
+    line("p99", "--c2", (m) => m[key].p99, [6, 3]),
+  ];
+  const charts = [
+    { id: "chart-adds", least: 10, lines: answers("adds", "Added", []) },
+    {
+      id: "chart-checkouts", least: 10, lines: answers("checkouts", "Sold", [
+        line("Declined", "--c5", (m) => m.checkouts.declined, [10, 4]),
+        line("Pending", "--c6", (m) => m.checkouts.pending, [4, 2]),
+      ]),
+    },
+    { id: "chart-add-latency", least: 5, lines: latency("adds") },
+    { id: "chart-checkout-latency", least: 5, lines: latency("checkouts") },
+    {
+      id: "chart-batches", least: 4, lines: [
+        line("cart.add", "--c1", (m) => m.batches[0]),
+        line("checkout.reserve", "--c2", (m) => m.batches[1], [6, 3]),
+        line("checkout.settle", "--c5", (m) => m.batches[2], [2, 3]),
+      ],
+    },
+    {
+      id: "chart-in-flight", least: 4, lines: [
+        line("Checkouts", "--c1", (m) => m.inFlight),
+        line("Payment calls", "--c2", (m) => m.payments, [6, 3]),
+      ],
+    },
+  ];
+
+  let moments = [];
+  const newest = () => moments.length ? moments[moments.length - 1].at : Date.now() / 1000;
+  const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+  // columns is what uPlot draws: times, then a column a line. A pause becomes a gap.
+  const columns = (lines) => {
+    const rows = [[], ...lines.map(() => [])];
+    let last = 0;
+    for (const m of moments) {
+      if (last && m.at - last > gapAfter) {
+        rows[0].push(last + 1);
+        lines.forEach((_, i) => rows[i + 1].push(null));
+      }
+      rows[0].push(m.at);
+      lines.forEach((l, i) => rows[i + 1].push(l.of(m) ?? null));
+      last = m.at;
+    }
+    return rows;
+  };
+
+  const build = (chart) => {
+    const place = $(chart.id);
+    if (chart.plot) chart.plot.destroy();
+    const axis = { stroke: css("--muted"), grid: { stroke: css("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    chart.plot = new uPlot({
+      width: Math.max(place.clientWidth, 120),
+      height: 150,
+      cursor: { y: false, drag: { x: false, y: false }, sync: { key: "all" } },
+      legend: { live: true, markers: { dash: (_, i) => chart.lines[i - 1]?.dash ? "dashed" : "solid" } },
+      scales: {
+        x: { range: () => [Math.min(newest() - least, moments.length ? moments[0].at : Infinity), newest()] },
+        y: { range: (_, __, most) => [0, Math.max(most * 1.1 || 0, chart.least)] },
+      },
+      padding: [8, 14, 0, 0],
+      axes: [{ ...axis, size: 24, space: 90, values: (_, all) => all.map((t) => clock.format(t * 1000)) }, { ...axis, size: 46, gap: 4, values: (_, all) => all.map((v) => number.format(v)) }],
+      series: [{ label: "Time" }, ...chart.lines.map((l) => ({
+        label: l.label, stroke: css(l.colour), width: 1.6, dash: l.dash, points: { show: false },
+        value: (_, v) => v == null ? "–" : number.format(v),
+      }))],
+    }, columns(chart.lines), place);
+    latest(chart);
+  };
+
+  // latest shows the newest values in the legend while nobody points at a moment.
+  const latest = (chart) => {
+    if (moments.length && !(chart.plot.cursor.left >= 0)) chart.plot.setLegend({ idx: chart.plot.data[0].length - 1 }, false);
+  };
+  const draw = () => charts.forEach((chart) => { chart.plot.setData(columns(chart.lines)); latest(chart); });
+
+  const shown = new Map();
+  const swap = (id, html) => {
+    const element = $(id), selection = getSelection();
+    if (shown.get(id) === html) return;
+    if (!selection.isCollapsed && element.contains(selection.anchorNode)) return; // somebody is about to copy it
+    shown.set(id, html);
+    element.innerHTML = html; // escaped by the server
+  };
+
+  // The search is this viewer's own: it is asked for apart from the events.
+  const box = $("search-text");
+  let asked = 0, asking = null;
+  const search = async () => {
+    asked = Date.now();
+    asking?.abort();
+    asking = new AbortController();
+    try {
+      const answer = await fetch("/dashboard/stock?search=" + encodeURIComponent(box.value), { signal: asking.signal });
+      if (answer.ok) swap("shelf", await answer.text());
+    } catch { /* a newer search, or no server: the events say so */ }
+  };
+  let typing = 0;
+  box.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(search, 200); });
+  $("search").addEventListener("submit", (event) => { event.preventDefault(); search(); });
+
+  const connection = $("connection");
+  const say = (state, text) => {
+    if (connection.dataset.state === state && connection.textContent === text) return;
+    connection.dataset.state = state;
+    connection.textContent = text;
+  };
+  let heard = 0;
+  const keep = (more) => {
+    const last = moments.length ? newest() : 0;
+    moments.push(...more.filter((m) => m.at > last));
+    moments = moments.filter((m) => m.at >= newest() - span);
+    draw();
+  };
+  const connect = () => {
+    const source = new EventSource("/dashboard/events");
+    source.addEventListener("history", (event) => { heard = Date.now(); say("live", "Live"); keep(JSON.parse(event.data) ?? []); });
+    source.addEventListener("moment", (event) => {
+      heard = Date.now();
+      const m = JSON.parse(event.data);
+      if (m.version !== document.documentElement.dataset.version) return location.reload(); // a page of another release
+      say("live", "Live");
+      const searching = box.value.trim() !== "";
+      for (const [id, html] of Object.entries(m.html)) if (id !== "shelf" || !searching) swap(id, html);
+      if (searching && heard - asked > searchEvery) search();
+      keep([m]);
+    });
+    source.onerror = () => {
+      say("lost", "Disconnected, trying again");
+      if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000); // it gives up where the answer is an error
+    };
+  };
+
+  charts.forEach(build);
+  const sizes = new ResizeObserver(() => charts.forEach((chart) => {
+    const width = $(chart.id).clientWidth;
+    if (width && width !== chart.plot.width) chart.plot.setSize({ width, height: 150 });
+  }));
+  charts.forEach((chart) => sizes.observe($(chart.id)));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach(build));
+  setInterval(() => {
+    const quiet = Date.now() - heard;
+    if (connection.dataset.state !== "lost" && heard && quiet > silentAfter) say("silent", `No news for ${Math.round(quiet / 1000)} s`);
+  }, 1000);
+  connect();
+})();

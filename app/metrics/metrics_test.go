@@ -1,0 +1,174 @@
+package metrics
+
+import (
+	"database/sql"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"cartwheel/checkout"
+	"cartwheel/database"
+	"cartwheel/payment"
+	"cartwheel/queue"
+)
+
+// setup returns metrics that have seen one of everything.
+func setup(t *testing.T) *Metrics {
+	t.Helper()
+	m := New(Build{Version: "v1.2.3", GoVersion: "go1.26"})
+	m.Requests(RouteAddToCart).Answered(200, 3*time.Millisecond)
+	m.Requests(RouteAddToCart).Answered(409, 7*time.Millisecond)
+	m.Requests(RouteAddToCart).Answered(503, time.Microsecond)
+	m.Requests(RouteCheckOutCart).Answered(418, time.Second)
+	m.Requests(RouteOther).Answered(0, time.Second)
+	adds := m.Queue("cart.add")
+	adds.Batch(queue.Batch{Jobs: 5, Weight: 5, Waited: time.Millisecond, Took: 2 * time.Millisecond})
+	adds.Batch(queue.Batch{Jobs: 2, Weight: 2, Waited: time.Millisecond, Took: 2 * time.Millisecond})
+	adds.Refused(queue.ErrFull)
+	adds.Refused(queue.ErrClosed)
+	transactions := m.Transactions()
+	for _, end := range database.Ends() {
+		transactions.Transacted(end, time.Millisecond)
+	}
+	transactions.RunAgain("1213")
+	payments := m.Payments()
+	payments.Began("charge")
+	payments.Began("charge")
+	payments.Called("charge", string(payment.Approved), 20*time.Millisecond)
+	payments.Began("void")
+	payments.Called("void", "an outcome of tomorrow", 20*time.Millisecond)
+	payments.Retried("charge")
+	payments.BreakerChanged("open")
+	m.Recovered(checkout.Committed)
+	m.Watch(func() Levels {
+		return Levels{
+			Queues:      []Fill{{"cart.add", 3, 4096}},
+			Checkouts:   Fill{Now: 7, Most: 100},
+			Connections: Fill{Now: 9, Most: 16384},
+			TurnedAway:  2,
+			Pool:        sql.DBStats{MaxOpenConnections: 16, InUse: 2, Idle: 1, WaitCount: 5, WaitDuration: time.Second},
+			Audit:       &checkout.Verdict{At: time.Unix(1000, 0), Count: 4},
+		}
+	})
+	return m
+}
+
+func TestTheMetricsFollowPrometheusConventions(t *testing.T) {
+	t.Parallel()
+	problems, err := testutil.GatherAndLint(setup(t).Gatherer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+func TestTheMetricsSayWhatHappened(t *testing.T) {
+	t.Parallel()
+	answer := httptest.NewRecorder()
+	setup(t).Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	page := answer.Body.String()
+	for _, want := range []string{
+		`cartwheel_http_request_duration_seconds_count{code="200",route="/addToCart"} 1`,
+		`cartwheel_http_request_duration_seconds_count{code="409",route="/addToCart"} 1`,
+		`cartwheel_http_request_duration_seconds_count{code="402",route="/checkOutCart"} 0`, // there before the first
+		`cartwheel_http_request_duration_seconds_count{code="other",route="/checkOutCart"} 1`,
+		`cartwheel_http_request_duration_seconds_count{code="other",route="other"} 1`,
+		`cartwheel_queue_batch_jobs_sum{queue="cart.add"} 7`,
+		`cartwheel_queue_batch_jobs_count{queue="cart.add"} 2`,
+		`cartwheel_queue_refused_jobs_total{queue="cart.add",reason="full"} 1`,
+		`cartwheel_queue_refused_jobs_total{queue="cart.add",reason="closed"} 1`,
+		`cartwheel_queue_depth_jobs{queue="cart.add"} 3`,
+		`cartwheel_queue_capacity_jobs{queue="cart.add"} 4096`,
+		`cartwheel_transaction_duration_seconds_count{end="unknown"} 1`,
+		`cartwheel_transaction_retries_total{error="1213"} 1`,
+		`cartwheel_transaction_retries_total{error="1205"} 0`,
+		`cartwheel_payment_call_duration_seconds_count{call="charge",outcome="approved"} 1`,
+		`cartwheel_payment_call_duration_seconds_count{call="void",outcome="unknown"} 1`,
+		`cartwheel_payment_calls_in_flight{call="charge"} 1`,
+		`cartwheel_payment_calls_in_flight{call="void"} 0`,
+		`cartwheel_payment_retries_total{call="charge"} 1`,
+		`cartwheel_payment_breaker_state{state="open"} 1`,
+		`cartwheel_payment_breaker_state{state="closed"} 0`,
+		`cartwheel_recoveries_total{state="committed"} 1`,
+		`cartwheel_checkouts_in_flight 7`,
+		`cartwheel_checkouts_in_flight_max 100`,
+		`cartwheel_http_connections 9`,
+		`cartwheel_http_connections_refused_total 2`,
+		`cartwheel_audit_breaches 4`,
+		`cartwheel_audit_last_timestamp_seconds 1000`,
+		`cartwheel_database_connections{state="in_use"} 2`,
+		`cartwheel_database_connection_wait_seconds_total 1`,
+		`cartwheel_build_info{go_version="go1.26",version="v1.2.3"} 1`,
+	} {
+		if !strings.Contains(page, "\n"+want+"\n") {
+			t.Errorf("the page lacks %s", want)
+		}
+	}
+	for _, foreign := range []string{"go_goroutines", "process_start_time_seconds"} {
+		if !strings.Contains(page, "\n"+foreign+" ") {
+			t.Errorf("the page lacks %s", foreign)
+		}
+	}
+}
+
+func TestAnswersAreWhatTheDashboardReads(t *testing.T) {
+	t.Parallel()
+	m := setup(t)
+	a := m.Answers(RouteAddToCart)
+	if a.Codes[200] != 1 || a.Codes[409] != 1 || a.Codes[503] != 1 || a.Codes[404] != 0 {
+		t.Errorf("codes %v", a.Codes)
+	}
+	want := make([]uint64, len(LatencyBounds())+1)
+	for i, bound := range LatencyBounds() {
+		if bound == .003 || bound == .0075 { // 3 ms and 7 ms; the 503 does not count
+			want[i] = 1
+		}
+	}
+	if diff := cmp.Diff(want, a.Latency); diff != "" {
+		t.Errorf("latency (-want +got):\n%s", diff)
+	}
+	if got, want := m.Batches("cart.add"), (Batches{Batches: 2, Jobs: 7, Refused: 2}); got != want {
+		t.Errorf("batches: got %+v, want %+v", got, want)
+	}
+	if got := m.PaymentsInFlight(); got != 1 {
+		t.Errorf("%d payments in flight, want 1", got)
+	}
+	if got := m.Breaker(); got != "open" {
+		t.Errorf("breaker %q, want open", got)
+	}
+}
+
+func TestEveryRouteIsKnown(t *testing.T) {
+	t.Parallel()
+	m := New(Build{})
+	for _, route := range []Route{RouteAddToCart, RouteCheckOutCart, RouteHealthz, RouteReadyz, RouteDocumentation, RouteOther} {
+		if m.Requests(route) == nil {
+			t.Errorf("%s has no instruments", route)
+		}
+	}
+}
+
+//nolint:paralleltest // what is counted is the whole process's
+func TestCountingARequestAllocatesNothing(t *testing.T) {
+	r := New(Build{}).Requests(RouteAddToCart)
+	if n := testing.AllocsPerRun(100, func() { r.Answered(200, time.Millisecond) }); n != 0 {
+		t.Errorf("%v allocations a request, want none", n)
+	}
+}
+
+func BenchmarkAnswered(b *testing.B) {
+	r := New(Build{}).Requests(RouteAddToCart)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			r.Answered(200, 2*time.Millisecond)
+		}
+	})
+}

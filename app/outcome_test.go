@@ -11,11 +11,14 @@ import (
 
 // beyondTheEdge are the modules' errors that no request can end with, and why.
 var beyondTheEdge = map[string]string{
-	"checkout.ErrNotFound": "only the commands look a checkout up",
-	"database.ErrLocked":   "only opening the database finds its directory taken",
-	"database.ErrRunAgain": "Transact runs the work again; when it gives up, that is ErrUnavailable",
-	"inventory.ErrShort":   "TX 2 turns it into a refund; the checkout ends as voided or pending",
-	"payment.ErrNotSent":   "the checkout is rolled back and answered as voided",
+	"checkout.ErrNotFound":    "only the commands look a checkout up",
+	"database.ErrInUse":       "only a move finds a server on its data",
+	"database.ErrNotEmbedded": "only a move and a backup are for the embedded engine alone",
+	"database.ErrRetired":     "only opening the database finds that its data were moved",
+	"database.ErrLocked":      "only opening the database finds its directory taken",
+	"database.ErrRunAgain":    "Transact runs the work again; when it gives up, that is ErrUnavailable",
+	"inventory.ErrShort":      "TX 2 turns it into a refund; the checkout ends as voided or pending",
+	"payment.ErrNotSent":      "the checkout is rolled back and answered as voided",
 }
 
 func TestEverySentinelOfTheModulesHasAnOutcome(t *testing.T) {

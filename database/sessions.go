@@ -25,6 +25,9 @@ func newSessions(db *sqlx.DB, most int) *sessions {
 }
 
 func (p *sessions) acquire(ctx context.Context) (*session, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	select {
 	case p.turns <- struct{}{}:
 	case <-ctx.Done():

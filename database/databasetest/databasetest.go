@@ -84,14 +84,14 @@ func Log(t testing.TB) *slog.Logger {
 
 // Main runs a package's tests and stops the private server after them; os.Exit takes its result. When all tests
 // passed and goroutines are left behind, it says which and returns 1. A package without TestMain is fine too: its
-// server dies with the test binary, however that ends.
-func Main(m *testing.M) int {
+// server dies with the test binary, however that ends. except names goroutines that others' code leaves behind.
+func Main(m *testing.M, except ...goleak.Option) int {
 	code := m.Run()
 	shared.stop()
 	if code != 0 {
 		return code
 	}
-	if err := goleak.Find(); err != nil {
+	if err := goleak.Find(except...); err != nil {
 		fmt.Fprintln(os.Stderr, "goroutines are left behind:", err)
 		return 1
 	}

@@ -114,15 +114,15 @@ func guards() []guard {
 			name: "lines are upserted in the order of their keys",
 			edits: []edit{
 				{"cart/store.go", "\t\"fmt\"\n", "\t\"fmt\"\n\t\"math/rand/v2\"\n"},
-				{"cart/store.go", "	for chunk := range slices.Chunk(lines, database.ChunkRows) {\n		args := make([]any, 0, 3*len(chunk))",
-					"	lines = slices.Clone(lines)\n	rand.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })\n" +
-						"	for chunk := range slices.Chunk(lines, database.ChunkRows) {\n		args := make([]any, 0, 3*len(chunk))"},
+				{"cart/store.go", "func upsertArgs(d database.Dialect, lines []ClientLine, rows int) []any {\n",
+					"func upsertArgs(d database.Dialect, lines []ClientLine, rows int) []any {\n\tlines = slices.Clone(lines)\n" +
+						"\trand.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })\n"},
 			},
 			in: "checkout", tests: []string{"TestPutBacksThatCrossDoNotDeadlock"},
 		},
 		{
 			name:  "put-backs add to the line, and do not set it",
-			edits: []edit{{"cart/store.go", `"quantity = COALESCE(client_cart.quantity, 0) + "+`, `"quantity = "+`}},
+			edits: []edit{{"cart/store.go", `"quantity = COALESCE(client_cart.quantity, 0) + " +`, `"quantity = " +`}},
 			in:    "checkout", tests: []string{"TestWhatIsAddedDuringThePaymentStaysInTheCart"},
 		},
 		{

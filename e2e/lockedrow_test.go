@@ -183,7 +183,8 @@ func (c *campaign) besides(lockIt func() (release func()), meanwhile func(done <
 		before := float64(len(calm.took[path])) / watchedFor.Seconds()
 		beside := float64(len(then.took[path])) / lockedFor().Seconds()
 		c.notef("others' %s: %.0f/s and p95 %v before, %.0f/s and p95 %v beside the lock", path, before, p95(calm.took[path]), beside, p95(then.took[path]))
-		if beside < before/3 {
+		// Starved clients get next to nothing; less than that is what other tests on the same processors take.
+		if beside < before/6 {
 			c.t.Errorf("%s: others were served %.0f requests a second beside the lock, and %.0f before", path, beside, before)
 		}
 		if p95(then.took[path]) > p95(calm.took[path])+500*time.Millisecond {

@@ -45,7 +45,7 @@ func limitedFiles(t *testing.T, process func() int, most uint64) disk {
 	return disk{fill: func() { limit(most) }, empty: func() { limit(unix.RLIM_INFINITY) }}
 }
 
-// smallDisk mounts a disk of so many MiB until the test ends. Where that is not allowed the test is skipped: it is the same as
+// smallDisk mounts a disk of so many MiB until the test keeps. Where that is not allowed the test is skipped: it is the same as
 // limitedFiles but for the error that the system gives.
 func smallDisk(t *testing.T, mib int) (dir string, d disk) {
 	t.Helper()
@@ -152,44 +152,63 @@ func (c *campaign) hoard(ctx context.Context, refusals int64, mayBeUnknown bool)
 	c.notef("of %d adds %d were refused and %d not known while the disk was full", next.Load(), refused.Load(), unknown.Load())
 }
 
+// A keeper starts a database server again that ended by itself, as a service manager would, but while the disk is full.
+type keeper struct{ paused sync.Mutex }
+
+// keep begins to look after the server, until the test keeps.
+func (k *keeper) keep(c *campaign, server shopServer) {
+	ctx, stop := context.WithCancel(context.Background())
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		for ctx.Err() == nil {
+			k.paused.Lock()
+			if server.Gone() {
+				if err := server.Server.Server.Start(); err != nil {
+					c.t.Errorf("start the database server again: %v", err)
+					stop()
+				}
+				c.kills.Add(1)
+			}
+			k.paused.Unlock()
+			pause(ctx, 20*time.Millisecond)
+		}
+	})
+	c.t.Cleanup(func() {
+		stop()
+		looking.Wait()
+	})
+}
+
 func TestAFullDiskCostsNothingThatWasConfirmed(t *testing.T) {
 	t.Parallel()
-	fills := func(t *testing.T, s store, diskOf func(c *campaign, shop *instance) disk, back func(c *campaign)) {
+	fills := func(t *testing.T, s store, diskOf func(c *campaign, shop *instance, keeps *keeper) disk) {
 		c := newCampaign(t, s, crowdedStock())
 		c.underLoad(func(ctx context.Context, shop *instance) {
-			d := diskOf(c, shop)
+			var keeps keeper
+			d := diskOf(c, shop, &keeps)
 			for range campaignLength(2, 20) {
 				pause(ctx, 200*time.Millisecond)
+				keeps.paused.Lock()
 				d.fill()
 				c.hoard(ctx, 40, d.unsure)
 				d.empty()
-				back(c)
-				c.sells(5 * time.Second)
+				keeps.paused.Unlock()
+				c.sells(15 * time.Second)
 			}
 		})
 	}
-	embedded := func(*campaign) {}
-	// A database server may end when it finds no room, and is started again when there is some, as an operator would.
-	startAgain := func(t *testing.T, server shopServer) func(*campaign) {
-		return func(c *campaign) {
-			if server.Gone() {
-				server.Start(t)
-				c.kills.Add(1)
-			}
-		}
-	}
 	t.Run("embedded, files may not grow", func(t *testing.T) {
 		t.Parallel()
-		fills(t, embeddedStore(t), func(_ *campaign, shop *instance) disk {
+		fills(t, embeddedStore(t), func(_ *campaign, shop *instance, _ *keeper) disk {
 			d := limitedFiles(t, func() int { return shop.command.Process.Pid }, 64<<10)
 			d.unsure = true // to SQLite this is an error of the disk's, not a full one
 			return d
-		}, embedded)
+		})
 	})
 	t.Run("embedded, no space is left", func(t *testing.T) {
 		t.Parallel()
 		dir, d := smallDisk(t, 16)
-		fills(t, store{[]string{"--data-dir", dir}, database.Config{DataDir: dir}}, func(*campaign, *instance) disk { return d }, embedded)
+		fills(t, store{[]string{"--data-dir", dir}, database.Config{DataDir: dir}}, func(*campaign, *instance, *keeper) disk { return d })
 	})
 	t.Run("mysql, files may not grow", func(t *testing.T) {
 		t.Parallel()
@@ -198,15 +217,19 @@ func TestAFullDiskCostsNothingThatWasConfirmed(t *testing.T) {
 		// What is written in place stays below the limit: the log, and the tablespace that all share.
 		const most = 12 << 20
 		server := newShopServer(t, "--innodb-log-file-size=4M", "--innodb-temp-data-file-path=ibtmp1:4M:autoextend")
-		fills(t, server.store(t, "shop"), func(c *campaign, _ *instance) disk {
+		fills(t, server.store(t, "shop"), func(c *campaign, _ *instance, keeps *keeper) disk {
 			server.fillCarts(c, "shop", 26_000) // nearly to the limit
+			keeps.keep(c, server)
 			return limitedFiles(t, server.PID, most)
-		}, startAgain(t, server))
+		})
 	})
 	t.Run("mysql, no space is left", func(t *testing.T) {
 		t.Parallel()
 		dir, d := smallDisk(t, 128)
 		server := newShopServerIn(t, dir)
-		fills(t, server.store(t, "shop"), func(*campaign, *instance) disk { return d }, startAgain(t, server))
+		fills(t, server.store(t, "shop"), func(c *campaign, _ *instance, keeps *keeper) disk {
+			keeps.keep(c, server)
+			return d
+		})
 	})
 }

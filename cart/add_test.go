@@ -22,7 +22,7 @@ import (
 
 func TestAnAddIsStoredAndAddedToItsLine(t *testing.T) {
 	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		putProduct(t, db, "Mug", 10) // another product
 		m := newManager(t, db)
@@ -44,7 +44,7 @@ func TestAnAddIsStoredAndAddedToItsLine(t *testing.T) {
 
 func TestAnAddIsRefused(t *testing.T) {
 	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		execute(t, db, "INSERT INTO product_details (product_id, product_name, quantity) VALUES ('null', NULL, NULL)")
 		execute(t, db, "INSERT INTO reserve_purchase (reserve_id, product_id, quantity) VALUES ('c:1', 'mug', 4)")
@@ -86,7 +86,7 @@ func TestAnAddIsRefused(t *testing.T) {
 
 func TestRefusedAddsOfABatchLeaveNoTrace(t *testing.T) {
 	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		putProduct(t, db, "tea", 3)
 		putLine(t, db, "bob", "mug", 4)
@@ -120,7 +120,7 @@ func TestRefusedAddsOfABatchLeaveNoTrace(t *testing.T) {
 
 func TestAShortageWithoutAKeyWritesNothing(t *testing.T) {
 	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 1)
 		putLine(t, db, "cid", "mug", nil)
 		m := newManager(t, db)
@@ -134,7 +134,7 @@ func TestAShortageWithoutAKeyWritesNothing(t *testing.T) {
 
 func TestALineThatWouldNotFitItsColumnIsAShortage(t *testing.T) {
 	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
 		const most, much = inventory.MaxOnHand, 2_147_483_000
 		putProduct(t, db, "mug", most)
 		putProduct(t, db, "tea", 5)
@@ -184,7 +184,7 @@ func TestALineThatWouldNotFitItsColumnIsAShortage(t *testing.T) {
 
 func TestACartHasAtMost500Lines(t *testing.T) {
 	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
 		putProducts(t, db, 510, 100)
 		putLines(t, db, "ann", 498)
 		putLine(t, db, "ann", product(498), nil) // no lines, these two
@@ -214,76 +214,78 @@ func TestACartHasAtMost500Lines(t *testing.T) {
 
 func TestInstancesTogetherFillACartTo500Lines(t *testing.T) {
 	t.Parallel()
-	db, managers := instances(t, 2)
-	putProducts(t, db, 520, 100)
-	for round := range 10 {
-		client := fmt.Sprint("c", round)
-		putLines(t, db, client, 499)
-		var stored, refused atomic.Int64
-		var wg sync.WaitGroup
-		for i := range 10 {
-			wg.Go(func() {
-				switch err := managers[i%2].AddToCart(t.Context(), addition(client, product(500+i), 1)); {
-				case err == nil:
-					stored.Add(1)
-				case errors.Is(err, cart.ErrTooManyLines):
-					refused.Add(1)
-				default:
-					t.Errorf("add: %v", err)
-				}
-			})
+	withInstances(t, 2, func(t *testing.T, db *database.DB, managers []*cart.Manager) {
+		putProducts(t, db, 520, 100)
+		for round := range 10 {
+			client := fmt.Sprint("c", round)
+			putLines(t, db, client, 499)
+			var stored, refused atomic.Int64
+			var wg sync.WaitGroup
+			for i := range 10 {
+				wg.Go(func() {
+					switch err := managers[i%2].AddToCart(t.Context(), addition(client, product(500+i), 1)); {
+					case err == nil:
+						stored.Add(1)
+					case errors.Is(err, cart.ErrTooManyLines):
+						refused.Add(1)
+					default:
+						t.Errorf("add: %v", err)
+					}
+				})
+			}
+			wg.Wait()
+			if lines := len(cartOf(t, db, client)); lines != 500 || stored.Load() != 1 || refused.Load() != 9 {
+				t.Fatalf("round %d: %d lines, %d stored, %d refused", round, lines, stored.Load(), refused.Load())
+			}
 		}
-		wg.Wait()
-		if lines := len(cartOf(t, db, client)); lines != 500 || stored.Load() != 1 || refused.Load() != 9 {
-			t.Fatalf("round %d: %d lines, %d stored, %d refused", round, lines, stored.Load(), refused.Load())
-		}
-	}
+	})
 }
 
 // A large batch of one client's must not slip past the limit because it cannot see what others add meanwhile.
 func TestLargeBatchesOfThreeInstancesFillACartTo500Lines(t *testing.T) {
 	t.Parallel()
-	db, managers := instances(t, 3)
-	const each = 240
-	putProducts(t, db, 3*each, 100)
-	for round := range 3 {
-		client := fmt.Sprint("c", round)
-		var stored atomic.Int64
-		var wg sync.WaitGroup
-		start := make(chan struct{})
-		for n, m := range managers {
-			var batch []cart.Addition
-			for i := range each {
-				batch = append(batch, addition(client, product(n*each+i), 1))
-			}
-			wg.Go(func() {
-				<-start
-				answers, err := m.AddBatch(t.Context(), batch...)
-				if err != nil {
-					t.Errorf("batch: %v", err)
-					return
+	withInstances(t, 3, func(t *testing.T, db *database.DB, managers []*cart.Manager) {
+		const each = 240
+		putProducts(t, db, 3*each, 100)
+		for round := range 3 {
+			client := fmt.Sprint("c", round)
+			var stored atomic.Int64
+			var wg sync.WaitGroup
+			start := make(chan struct{})
+			for n, m := range managers {
+				var batch []cart.Addition
+				for i := range each {
+					batch = append(batch, addition(client, product(n*each+i), 1))
 				}
-				for _, err := range answers {
-					if err == nil {
-						stored.Add(1)
-					} else if !errors.Is(err, cart.ErrTooManyLines) {
-						t.Errorf("add: %v", err)
+				wg.Go(func() {
+					<-start
+					answers, err := m.AddBatch(t.Context(), batch...)
+					if err != nil {
+						t.Errorf("batch: %v", err)
+						return
 					}
-				}
-			})
+					for _, err := range answers {
+						if err == nil {
+							stored.Add(1)
+						} else if !errors.Is(err, cart.ErrTooManyLines) {
+							t.Errorf("add: %v", err)
+						}
+					}
+				})
+			}
+			close(start)
+			wg.Wait()
+			if lines := len(cartOf(t, db, client)); lines != 500 || stored.Load() != 500 {
+				t.Errorf("round %d: %d lines, %d stored, want 500", round, lines, stored.Load())
+			}
 		}
-		close(start)
-		wg.Wait()
-		if lines := len(cartOf(t, db, client)); lines != 500 || stored.Load() != 500 {
-			t.Errorf("round %d: %d lines, %d stored, want 500", round, lines, stored.Load())
-		}
-	}
+	})
 }
 
 // What a batch answers and stores is what its adds in turn do to a plain map.
 func TestABatchIsItsAddsInTurn(t *testing.T) {
 	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
 		products := []string{"a", "b", "c", "gone"}
 		onHand := map[string]int64{"a": 5, "b": 12, "c": 0}
 		for id, quantity := range onHand {
@@ -357,29 +359,30 @@ func execute2(t *rapid.T, db *database.DB, statement string) {
 
 func TestAddsInOppositeOrdersReachNoDeadlock(t *testing.T) {
 	t.Parallel()
-	db, managers := instances(t, 2)
-	const callers, clients, products = 64, 4, 12
-	putProducts(t, db, products, 1_000_000)
-	var wg sync.WaitGroup
-	for i := range callers {
-		wg.Go(func() {
-			order := rand.Perm(products)
-			for _, p := range order {
-				err := managers[i%2].AddToCart(t.Context(), addition(fmt.Sprint("c", i%clients), product(p), 1))
-				if err != nil {
-					t.Errorf("add: %v", err)
+	withInstances(t, 2, func(t *testing.T, db *database.DB, managers []*cart.Manager) {
+		const callers, clients, products = 64, 4, 12
+		putProducts(t, db, products, 1_000_000)
+		var wg sync.WaitGroup
+		for i := range callers {
+			wg.Go(func() {
+				order := rand.Perm(products)
+				for _, p := range order {
+					err := managers[i%2].AddToCart(t.Context(), addition(fmt.Sprint("c", i%clients), product(p), 1))
+					if err != nil {
+						t.Errorf("add: %v", err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		for i := range clients {
+			for id, quantity := range cartOf(t, db, fmt.Sprint("c", i)) {
+				if quantity != callers/clients {
+					t.Errorf("client %d, %s: %d units are stored, want %d", i, id, quantity, callers/clients)
 				}
 			}
-		})
-	}
-	wg.Wait()
-	for i := range clients {
-		for id, quantity := range cartOf(t, db, fmt.Sprint("c", i)) {
-			if quantity != callers/clients {
-				t.Errorf("client %d, %s: %d units are stored, want %d", i, id, quantity, callers/clients)
-			}
 		}
-	}
+	})
 }
 
 func TestALineThatSomeoneKeepsLockedHoldsUpItsOwnClientOnly(t *testing.T) {
@@ -473,7 +476,7 @@ func (g *gatedStock) Check(ctx context.Context, tx *database.Tx, ids []string) (
 
 func TestAFullQueueRefusesAllButKnownKeys(t *testing.T) {
 	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		if err := newManager(t, db).AddToCart(t.Context(), addition("ann", "mug", 1, "known")); err != nil {
 			t.Fatal(err)

@@ -17,7 +17,7 @@ var errMismatch = idempotency.ErrMismatch
 
 func TestARepeatGetsTheFirstAnswer(t *testing.T) {
 	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		m, other := newManager(t, db), newManager(t, db)
 		for _, test := range []struct {
@@ -50,7 +50,7 @@ func TestARepeatGetsTheFirstAnswer(t *testing.T) {
 
 func TestTheLineLimitIsStoredWithItsKey(t *testing.T) {
 	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
 		putProducts(t, db, 501, 1)
 		putLines(t, db, "ann", 500)
 		m := newManager(t, db)
@@ -63,7 +63,7 @@ func TestTheLineLimitIsStoredWithItsKey(t *testing.T) {
 
 func TestAKeyIsItsClientsAndForOneRequest(t *testing.T) {
 	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		putProduct(t, db, "tea", 10)
 		m := newManager(t, db)
@@ -79,7 +79,7 @@ func TestAKeyIsItsClientsAndForOneRequest(t *testing.T) {
 
 func TestRepeatsInOneBatchAreDoneOnce(t *testing.T) {
 	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		m := newManager(t, db)
 		wantBatch(t, m, []cart.Addition{
@@ -104,31 +104,32 @@ func TestRepeatsInOneBatchAreDoneOnce(t *testing.T) {
 
 func TestOneKeyOnTwoInstancesHasOneEffect(t *testing.T) {
 	t.Parallel()
-	db, managers := instances(t, 2)
-	putProduct(t, db, "mug", 1000)
-	const keys, repeats = 10, 50
-	for i := range keys {
-		add := addition(fmt.Sprint("c", i%2), "mug", 1, fmt.Sprint("key", i))
-		var done, replayed atomic.Int64
-		var wg sync.WaitGroup
-		for n := range repeats {
-			wg.Go(func() {
-				err := managers[n%2].AddToCart(t.Context(), add)
-				switch replay, ok := errors.AsType[*idempotency.Replay](err); {
-				case err == nil:
-					done.Add(1) // the first, and its repeats in the same batch
-				case ok && sameError(replay, replayOf(nil)):
-					replayed.Add(1)
-				default:
-					t.Errorf("add: %v", err)
-				}
-			})
+	withInstances(t, 2, func(t *testing.T, db *database.DB, managers []*cart.Manager) {
+		putProduct(t, db, "mug", 1000)
+		const keys, repeats = 10, 50
+		for i := range keys {
+			add := addition(fmt.Sprint("c", i%2), "mug", 1, fmt.Sprint("key", i))
+			var done, replayed atomic.Int64
+			var wg sync.WaitGroup
+			for n := range repeats {
+				wg.Go(func() {
+					err := managers[n%2].AddToCart(t.Context(), add)
+					switch replay, ok := errors.AsType[*idempotency.Replay](err); {
+					case err == nil:
+						done.Add(1) // the first, and its repeats in the same batch
+					case ok && sameError(replay, replayOf(nil)):
+						replayed.Add(1)
+					default:
+						t.Errorf("add: %v", err)
+					}
+				})
+			}
+			wg.Wait()
+			if done.Load() == 0 || done.Load()+replayed.Load() != repeats {
+				t.Errorf("key %d: %d done, %d replayed", i, done.Load(), replayed.Load())
+			}
 		}
-		wg.Wait()
-		if done.Load() == 0 || done.Load()+replayed.Load() != repeats {
-			t.Errorf("key %d: %d done, %d replayed", i, done.Load(), replayed.Load())
-		}
-	}
-	wantCart(t, db, "c0", map[string]int64{"mug": keys / 2})
-	wantCart(t, db, "c1", map[string]int64{"mug": keys / 2})
+		wantCart(t, db, "c0", map[string]int64{"mug": keys / 2})
+		wantCart(t, db, "c1", map[string]int64{"mug": keys / 2})
+	})
 }

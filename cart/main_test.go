@@ -60,17 +60,24 @@ type managerConfig struct {
 	}
 }
 
-// instances opens one fresh MySQL database for so many Cart Managers, as instances do.
-func instances(t *testing.T, n int) (*database.DB, []*cart.Manager) {
+// withInstances runs a test with so many Cart Managers on one fresh MySQL database, as instances are, and again on a server that
+// is sent what MySQL 8 would be sent.
+func withInstances(t *testing.T, n int, test func(t *testing.T, db *database.DB, managers []*cart.Manager)) {
 	t.Helper()
-	cfg := database.Config{MySQLDSN: databasetest.MySQLDSN(t)}
-	var db *database.DB
-	var managers []*cart.Manager
-	for range n {
-		db = databasetest.Open(t, cfg)
-		managers = append(managers, newManager(t, db))
+	for name, dsn := range map[string]func(testing.TB) string{
+		"mysql": databasetest.MySQLDSN, "mysql, as version 8": databasetest.AsMySQL8DSN,
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := database.Config{MySQLDSN: dsn(t)}
+			var db *database.DB
+			var managers []*cart.Manager
+			for range n {
+				db = databasetest.Open(t, cfg)
+				managers = append(managers, newManager(t, db))
+			}
+			test(t, db, managers)
+		})
 	}
-	return db, managers
 }
 
 // execute runs one statement, as a person with an SQL prompt may.

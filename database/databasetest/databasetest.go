@@ -1,5 +1,6 @@
 // Package databasetest gives tests databases to work on: migrated, one for each test, gone afterwards. The MySQL
-// engine runs on a private throw-away mariadbd, one for a test binary, or on the server that TEST_MYSQL_DSN names.
+// engine runs on a private throw-away mariadbd, one for a test binary, or on the server that TEST_MYSQL_DSN names. A second
+// such mariadbd stands for MySQL 8, where a test asks for it.
 // Only tests import it.
 package databasetest
 
@@ -30,6 +31,13 @@ func Each(t *testing.T, test func(t *testing.T, db *database.DB)) {
 	t.Run("mysql", func(t *testing.T) { test(t, MySQL(t)) })
 }
 
+// EachAndMySQL8 is Each, and runs the test on AsMySQL8 besides: as the subtest "mysql, as version 8".
+func EachAndMySQL8(t *testing.T, test func(t *testing.T, db *database.DB)) {
+	t.Helper()
+	Each(t, test)
+	t.Run("mysql, as version 8", func(t *testing.T) { test(t, AsMySQL8(t)) })
+}
+
 // Embedded returns an embedded engine of the test's own, migrated, holding its data directory's lock as a server does.
 func Embedded(t testing.TB) *database.DB {
 	t.Helper()
@@ -51,6 +59,19 @@ func MySQLDSN(t testing.TB) string {
 		return freshDatabase(t, dsn)
 	}
 	return freshDatabase(t, shared.dsn(t))
+}
+
+// AsMySQL8 returns a database of the test's own, migrated, on a server that is sent what MySQL 8 would be sent. It is a private
+// MariaDB that calls itself MySQL, so it shows that these statements do what they should, not that MySQL takes them.
+func AsMySQL8(t testing.TB) *database.DB {
+	t.Helper()
+	return Open(t, database.Config{MySQLDSN: AsMySQL8DSN(t)})
+}
+
+// AsMySQL8DSN is MySQLDSN on such a server.
+func AsMySQL8DSN(t testing.TB) string {
+	t.Helper()
+	return freshDatabase(t, sharedAsMySQL8.dsn(t))
 }
 
 // Open opens and migrates what cfg names, and closes it after the test. Its log is the test's.
@@ -88,6 +109,7 @@ func Log(t testing.TB) *slog.Logger {
 func Main(m *testing.M, except ...goleak.Option) int {
 	code := m.Run()
 	shared.stop()
+	sharedAsMySQL8.stop()
 	if code != 0 {
 		return code
 	}

@@ -111,3 +111,14 @@ func exec(t *testing.T, db *database.DB, statement string) {
 		t.Fatal(err)
 	}
 }
+
+// What only MariaDB has is not sent to a server that does not say that it is one.
+func TestAServerThatStandsForMySQL8IsTakenForOne(t *testing.T) {
+	t.Parallel()
+	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+		standsForMySQL8 := strings.Contains(t.Name(), "version_8")
+		if got := db.Dialect().Returning(); got == standsForMySQL8 {
+			t.Errorf("its dialect has RETURNING: %v", got)
+		}
+	})
+}

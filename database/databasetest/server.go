@@ -18,10 +18,18 @@ import (
 // dropTimeout bounds dropping a test's database.
 const dropTimeout = 30 * time.Second
 
-// shared is the test binary's own server, started by the first test that needs it.
-var shared sharedServer
+// AsMySQL8Option makes a MariaDB call itself MySQL 8, by which Cartwheel knows what it may send.
+const AsMySQL8Option = "--version=8.0.36"
+
+// shared and sharedAsMySQL8 are the test binary's own servers, each started by the first test that needs it.
+var (
+	shared         sharedServer
+	sharedAsMySQL8 = sharedServer{options: []string{AsMySQL8Option}}
+)
 
 type sharedServer struct {
+	options []string // mariadbd's
+
 	once   sync.Once
 	server *mariadb.Server // written under once, then only read
 	err    error           // likewise
@@ -31,7 +39,7 @@ type sharedServer struct {
 func (s *sharedServer) dsn(t testing.TB) string {
 	t.Helper()
 	s.once.Do(func() {
-		s.server, s.err = mariadb.New(mariadb.Config{})
+		s.server, s.err = mariadb.New(mariadb.Config{Options: s.options})
 		if s.err == nil {
 			if s.err = s.server.Start(); s.err != nil {
 				s.server.Remove()

@@ -38,8 +38,11 @@ func TestMain(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "build cartwheel: %v\n%s", err, out)
 		os.Exit(1)
 	}
-	// toxiproxy leaves a link's goroutine behind when its toxic is taken away while data are on their way.
-	status := databasetest.Main(m, goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"))
+	status := databasetest.Main(m,
+		// toxiproxy leaves a link's goroutine behind when its toxic is taken away while data are on their way.
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
+		// The grammar's parser has a logger that never ends.
+		goleak.IgnoreAnyFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
 	reports.print()
 	_ = os.RemoveAll(dir)
 	os.Exit(status)

@@ -34,7 +34,7 @@ release: ## Build dist/: static binaries for Linux, macOS and Windows, and their
 	cd dist; if command -v sha256sum >/dev/null; then sha256sum cartwheel-*; else shasum -a 256 cartwheel-*; fi >SHA256SUMS
 
 .PHONY: test
-test: mariadb haproxy chromium ## Run all tests, installing what they need (Chromium, HAProxy; MariaDB, unless TEST_MYSQL_DSN names a server)
+test: mariadb haproxy strace chromium ## Run all tests, installing what they need (Chromium, HAProxy, strace; MariaDB, unless TEST_MYSQL_DSN names a server)
 	go test -timeout 15m ./...
 	cd e2e && go test -timeout 15m ./...
 
@@ -51,13 +51,13 @@ microbench: mariadb ## Time the parser, the queue and one transaction of each ki
 	go test -run '^$$' -bench . -benchtime 1s ./app ./queue ./cart ./checkout
 
 .PHONY: soak
-soak: mariadb ## Run the campaigns in their long form, and the checkout's model with 10,000 histories
+soak: mariadb strace ## Run the campaigns in their long form, and the checkout's model with 10,000 histories
 	@status=$$(mktemp); { cd e2e && go test -v -count=1 -timeout 3h . -args -soak; echo $$? >$$status; } | grep -v '^=== '; \
 	failed=$$(cat $$status); rm -f $$status; exit $$failed
 	go test -count=1 -timeout 1h ./checkout -run TestTheBooksHoldThroughAnyHistory -rapid.checks=10000
 
 .PHONY: guards
-guards: mariadb ## Check the checks: take each guard of the product away in turn, and see a test fail
+guards: mariadb strace ## Check the checks: take each guard of the product away in turn, and see a test fail
 	cd e2e && go run ./guards
 
 .PHONY: check
@@ -124,6 +124,13 @@ haproxy:
 	@if command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || ! command -v apt-get >/dev/null; then exit 0; fi; \
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends haproxy
+
+# Where it cannot be installed, or may not trace, the power cuts are skipped, unless CI is set. It is for Linux alone.
+.PHONY: strace
+strace:
+	@if command -v strace >/dev/null || ! command -v apt-get >/dev/null; then exit 0; fi; \
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends strace
 
 .PHONY: chromium
 chromium:

@@ -72,8 +72,15 @@ func start(t *testing.T, s store, flags ...string) *instance {
 // launch runs an instance and returns at once.
 func launch(t *testing.T, s store, flags ...string) *instance {
 	t.Helper()
-	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "", "--log-format", "json"}, s.flags...)
-	i := &instance{t: t, command: exec.Command(binary, append(args, flags...)...), log: &logBuffer{}, ended: make(chan struct{})}
+	return launchUnder(t, s, nil, flags...)
+}
+
+// launchUnder is launch with the instance's command line given to another program, if any, which must become the instance.
+func launchUnder(t *testing.T, s store, under []string, flags ...string) *instance {
+	t.Helper()
+	args := append(append([]string{}, under...), binary, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "", "--log-format", "json")
+	args = append(append(args, s.flags...), flags...)
+	i := &instance{t: t, command: exec.Command(args[0], args[1:]...), log: &logBuffer{}, ended: make(chan struct{})}
 	i.command.Env = cleanEnvironment()
 	i.command.Stderr = i.log
 	i.started = time.Now()

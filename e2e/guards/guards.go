@@ -201,6 +201,11 @@ func guards() []guard {
 			in:    "database", tests: []string{"TestEveryCommitOfTheEmbeddedEngineIsFlushed"},
 		},
 		{
+			name:  "what is answered Success was flushed (embedded)",
+			edits: []edit{{"database/sqlite.go", "_pragma=synchronous(FULL)", "_pragma=synchronous(NORMAL)"}},
+			in:    "e2e", tests: []string{"TestAPowerCutLosesNothingThatWasAnsweredSuccess"},
+		},
+		{
 			name:  "READ COMMITTED, whatever the server's default",
 			edits: []edit{{"database/mysql.go", `"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access`, `"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ" + access`}},
 			in:    "database", tests: []string{"TestWhatTheSQLReliesOnIsSetWhateverTheDSNSays"},

@@ -67,7 +67,13 @@ func (b *addBatch) run(ctx context.Context, tx *database.Tx) error {
 	if len(b.live) == 0 {
 		return errNothingToWrite
 	}
-	wanted := b.wanted()
+	wanted, err := b.leaveBarred(ctx, tx, b.wanted())
+	if err != nil {
+		return err
+	}
+	if len(b.live) == 0 {
+		return errNothingToWrite
+	}
 	stored, err := b.store(ctx, tx, wanted)
 	if err != nil {
 		return err
@@ -124,14 +130,32 @@ func (b *addBatch) leaveTaken(ctx context.Context, tx *database.Tx) error {
 	if err != nil {
 		return err
 	}
+	b.refuse(taken)
+	return nil
+}
+
+// leaveBarred refuses the jobs for whose lines there is no way in, and returns what the others add.
+func (b *addBatch) leaveBarred(ctx context.Context, tx *database.Tx, wanted []ClientLine) ([]ClientLine, error) {
+	if b.lookOnly {
+		return wanted, nil
+	}
+	barred, err := b.lines.Barred(ctx, tx, wanted)
+	if err != nil || len(barred) == 0 {
+		return wanted, err
+	}
+	b.refuse(barred)
+	return b.wanted(), nil
+}
+
+// refuse answers the live jobs of some clients that their cart is locked.
+func (b *addBatch) refuse(clients map[string]bool) {
 	b.live = slices.DeleteFunc(b.live, func(i int) bool {
-		if !taken[b.jobs[i].ClientID] {
+		if !clients[b.jobs[i].ClientID] {
 			return false
 		}
 		b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowTaken)
 		return true
 	})
-	return nil
 }
 
 // wanted returns what the live jobs add, line by line.

@@ -2,6 +2,7 @@ package cart_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
@@ -261,5 +262,22 @@ func lockLine(t *testing.T, db *database.DB, clientID, productID string) (releas
 		}
 	}
 	t.Cleanup(release)
+	return release
+}
+
+// lockRange keeps the gap between two clients' lines locked that a client's would come into, until release is called: by what a person
+// may do with an SQL prompt, at the server's own isolation level.
+func lockRange(t *testing.T, db *database.DB, clientID string) (release func()) {
+	t.Helper()
+	tx, err := db.Setup().BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	release = func() { _ = tx.Rollback() } // it may be over
+	t.Cleanup(release)
+	var lines int
+	if err := tx.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM client_cart WHERE client_id = ? FOR UPDATE", clientID).Scan(&lines); err != nil {
+		t.Fatal(err)
+	}
 	return release
 }

@@ -33,6 +33,7 @@ type carts interface {
 	Take(context.Context, *database.Tx, []cart.ClientLine) error
 	PutBack(context.Context, *database.Tx, []cart.ClientLine) error
 	TakenOf(context.Context, *database.Tx, []string, []idempotency.Key) (map[string]bool, error)
+	Barred(context.Context, *database.Tx, []cart.ClientLine) (map[string]bool, error)
 }
 
 // stock is the Inventory Manager, as the Checkout Manager sees it.

@@ -191,7 +191,8 @@ func (b *settleBatch) lookAtOwners(ctx context.Context, tx *database.Tx, suspect
 	return nil
 }
 
-// leaveTaken leaves out the jobs that need a cart or a key which someone else keeps locked: they are for another try.
+// leaveTaken leaves out the jobs that need a cart or a key which someone else keeps locked, and those whose lines cannot be put
+// back: they are for another try.
 func (b *settleBatch) leaveTaken(ctx context.Context, tx *database.Tx) error {
 	var clients []string
 	var keys []idempotency.Key
@@ -208,14 +209,24 @@ func (b *settleBatch) leaveTaken(ctx context.Context, tx *database.Tx) error {
 	if err != nil {
 		return err
 	}
-	b.live = slices.DeleteFunc(b.live, func(i int) bool {
-		out := taken[b.jobs[i].owned.clientID]
-		if out {
-			b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowTaken)
-		}
-		return out
-	})
+	b.leaveOut(func(i int) bool { return taken[b.jobs[i].owned.clientID] })
+	barred, err := b.m.carts.Barred(ctx, tx, b.putBacks())
+	if err != nil {
+		return err
+	}
+	b.leaveOut(func(i int) bool { return b.to[i] == RolledBack && barred[b.jobs[i].owned.clientID] })
 	return nil
+}
+
+// leaveOut answers live jobs that their cart is locked.
+func (b *settleBatch) leaveOut(out func(job int) bool) {
+	b.live = slices.DeleteFunc(b.live, func(i int) bool {
+		if !out(i) {
+			return false
+		}
+		b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowTaken)
+		return true
+	})
 }
 
 // putBacks returns the lines that go back into carts.

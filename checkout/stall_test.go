@@ -2,6 +2,7 @@ package checkout_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"sync"
@@ -120,8 +121,24 @@ func (b batches) together(t tester, workers, gathered, all int) {
 // only.
 func (s *shop) lockRows(t tester, query string, args ...any) (unlock func()) {
 	t.Helper()
+	found, unlock := s.lockAt(t, sql.LevelDefault, query, args...)
+	if found == 0 {
+		t.Fatalf("there is nothing to lock: %s", query)
+	}
+	return unlock
+}
+
+// lockRange is lockRows with the gaps between the rows, as at the server's own isolation level.
+func (s *shop) lockRange(t tester, query string, args ...any) (unlock func()) {
+	t.Helper()
+	_, unlock = s.lockAt(t, sql.LevelRepeatableRead, query, args...)
+	return unlock
+}
+
+func (s *shop) lockAt(t tester, level sql.IsolationLevel, query string, args ...any) (found int, unlock func()) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	tx, err := s.db.Setup().BeginTx(ctx, nil)
+	tx, err := s.db.Setup().BeginTx(ctx, &sql.TxOptions{Isolation: level})
 	if err != nil {
 		cancel()
 		t.Fatal(err)
@@ -135,17 +152,18 @@ func (s *shop) lockRows(t tester, query string, args ...any) (unlock func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := 0
+	defer func() {
+		if err := rows.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	for rows.Next() {
 		found++
 	}
-	if err := rows.Err(); err != nil || found == 0 {
-		t.Fatalf("locked %d rows: %v", found, err)
+	if err := rows.Err(); err != nil {
+		t.Fatalf("lock rows: %v", err)
 	}
-	if err := rows.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return unlock
+	return found, unlock
 }
 
 // crash opens an instance that has charged nobody yet when it dies: its checkouts of the clients are reserved, and

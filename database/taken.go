@@ -46,6 +46,13 @@ func (t *Taken) Split(keys []string) (wait, ask []string) {
 	return wait, ask
 }
 
+// Any reports whether any key is remembered.
+func (t *Taken) Any() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.keys) > 0
+}
+
 // Found notes what came of asking: the key's row was taken by someone else, or it was not.
 func (t *Taken) Found(key string, taken bool) {
 	t.mu.Lock()

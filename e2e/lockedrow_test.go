@@ -19,6 +19,13 @@ import (
 // lock takes the rows that a query locks, in a transaction that is left open until the function returned is called.
 func lock(t *testing.T, s store, query string, args ...any) (release func()) {
 	t.Helper()
+	// At the server's own level, REPEATABLE READ, gaps between rows would be locked too, and hold up whoever inserts there.
+	return lockAt(t, s, "READ COMMITTED", query, args...)
+}
+
+// lockAt is lock at an isolation level.
+func lockAt(t *testing.T, s store, level, query string, args ...any) (release func()) {
+	t.Helper()
 	// By hand: cartwheel's own transactions end after some seconds.
 	conn, err := openSQL(t, s.config.MySQLDSN).Conn(t.Context())
 	if err != nil {
@@ -32,8 +39,7 @@ func lock(t *testing.T, s store, query string, args ...any) (release func()) {
 			t.Errorf("%s: %v", statement, err)
 		}
 	}
-	// At the server's own level, REPEATABLE READ, gaps between rows would be locked too, and hold up whoever inserts there.
-	do("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+	do("SET SESSION TRANSACTION ISOLATION LEVEL " + level)
 	do("BEGIN")
 	if err := lockRows(t.Context(), conn, query, args); err != nil {
 		t.Fatalf("%s: %v", query, err)
@@ -280,6 +286,29 @@ func TestARowThatSomebodyKeepsLockedHoldsUpItsOwnOnly(t *testing.T) {
 			})
 		})
 		eventually(t, 5*time.Second, "the cart's owner adds again", func() bool {
+			return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "").Code == 200
+		})
+		if got := c.crowd.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
+			t.Errorf("after the lock: %v", got)
+		}
+		c.settle(5 * time.Second)
+		c.check()
+	})
+	t.Run("a range of carts, and with it the gaps between their lines", func(t *testing.T) {
+		t.Parallel()
+		c, _ := setup(t)
+		random := rand.New(rand.NewPCG(1, 1))
+		for _, client := range []string{"bought", "buyers"} { // the gaps end at their lines: nobody else's belong there
+			if got := c.crowd.add(t.Context(), random, client, "lamp", 1, ""); got.Code != 200 {
+				t.Fatalf("an add: %v", got)
+			}
+		}
+		c.besides(func() func() {
+			return lockAt(t, c.store, "REPEATABLE READ", "SELECT COUNT(*) FROM client_cart WHERE client_id = 'buyer' FOR UPDATE")
+		}, func(done <-chan struct{}) {
+			c.refusedOrLate(done, func(random *rand.Rand) reply { return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "") })
+		})
+		eventually(t, 15*time.Second, "the cart's owner adds again", func() bool {
 			return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "").Code == 200
 		})
 		if got := c.crowd.buy(t.Context(), random, "buyer", ""); got.Code != 200 {

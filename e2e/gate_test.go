@@ -35,7 +35,7 @@ type stopAt struct {
 // A stop is where calls wait.
 type stop struct {
 	t       *testing.T
-	arrived chan struct{} // one for each call that came
+	arrived chan struct{} // one for each call that came while it was closed
 	opened  sync.Once
 	open    chan struct{} // closed when calls may go on
 }
@@ -43,7 +43,7 @@ type stop struct {
 // soon is well above what anything takes that does not wait for a lease.
 const soon = 10 * time.Second
 
-// stopCapacity is more calls than any test makes.
+// stopCapacity is more calls than any test stops.
 const stopCapacity = 4096
 
 func openGate(t *testing.T, till http.Handler) *gate {
@@ -145,7 +145,16 @@ func (g *gate) pass(at stopAt) bool {
 	if s == nil {
 		return true
 	}
-	s.arrived <- struct{}{}
+	select {
+	case <-s.open: // nobody waits for arrivals any more, and there may be more than arrived has room for
+		return true
+	default:
+	}
+	select {
+	case s.arrived <- struct{}{}:
+	case <-g.over:
+		return false
+	}
 	select {
 	case <-s.open:
 		return true

@@ -167,8 +167,8 @@ func (l *Lines) TakenOf(ctx context.Context, tx *database.Tx, clientIDs []string
 	return found, nil
 }
 
-// maxBarred is how many clients one transaction finds barred, waiting for each: with the wait that came before, a batch is then
-// held up for six seconds at most.
+// maxBarred is how many clients one transaction finds barred, waiting for each, before one more makes it give up: with the wait that
+// came before, a batch is held up for eight seconds at most.
 const maxBarred = 2
 
 // Barred returns those of the lines' clients for whom a line cannot be inserted, because someone keeps the gap between the rows

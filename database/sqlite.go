@@ -108,8 +108,9 @@ func tryWriting(ctx context.Context, db *sqlx.DB) (err error) {
 
 func sqliteDB(path string, connections int, settings string) *sqlx.DB {
 	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
-	// Times that are arguments are written as strftime writes them, an offset of zero behind.
-	name.RawQuery = fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"+
+	// Times that are arguments are written as strftime writes them, an offset of zero behind. What statements over many rows
+	// keep to undo themselves is as large as the pages that they change: in memory, instead of in a file of its own.
+	name.RawQuery = fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=temp_store(MEMORY)"+
 		"&_time_format=sqlite&_timezone=UTC&%s", busyTimeout.Milliseconds(), settings)
 	db, err := sql.Open("sqlite", name.String())
 	if err != nil {

@@ -71,7 +71,7 @@ type running struct {
 	checkouts *checkout.Manager
 	carts     *cart.Manager
 	admin     *adminServer // nil where it is off
-	server    *http.Server
+	server    *server
 	listener  *connectionLimit
 
 	auditor    checkout.Auditor
@@ -138,8 +138,12 @@ func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, 
 		RateLimit:      c.RateLimit,
 		APIKeys:        c.APIKeys,
 		CORSOrigins:    c.CORSOrigins,
-		Metrics:        r.metrics,
-		Log:            log,
+		Full: map[string]func() bool{
+			pathAddToCart:    r.carts.Full,
+			pathCheckOutCart: r.checkouts.Full,
+		},
+		Metrics: r.metrics,
+		Log:     log,
 	}, r.carts, r)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -40,16 +41,19 @@ type readiness interface {
 
 // serverConfig is what the public listener can be told.
 type serverConfig struct {
-	RequestTimeout time.Duration // how long a request may be worked on, from the end of its head
-	RateLimit      float64       // requests a second and client address; 0: no limit
-	APIKeys        []string      // none: open to all
-	CORSOrigins    []string      // none: no browser page of another origin
+	RequestTimeout time.Duration          // how long a request may be worked on, from the end of its head
+	RateLimit      float64                // requests a second and client address; 0: no limit
+	APIKeys        []string               // none: open to all
+	CORSOrigins    []string               // none: no browser page of another origin
+	Full           map[string]func() bool // by path: whether a request would be refused now for want of room; nil: not known
 	Metrics        *metrics.Metrics
 	Log            *slog.Logger
 }
 
 // A server is the public listener's side of the shop.
 type server struct {
+	*http.Server
+
 	shop      shop
 	readiness readiness
 	timeout   time.Duration
@@ -57,6 +61,7 @@ type server struct {
 	bodies    *bodies
 	faults    *faultLog
 	latencies *latencies
+	shedder   *shedder
 	log       *slog.Logger
 
 	echo    *echo.Echo
@@ -65,7 +70,7 @@ type server struct {
 }
 
 // newServer returns the public listener's HTTP server, to be given a listener: see limitConnections.
-func newServer(config serverConfig, shop shop, readiness readiness) *http.Server {
+func newServer(config serverConfig, shop shop, readiness readiness) *server {
 	s := &server{
 		shop:      shop,
 		readiness: readiness,
@@ -82,21 +87,31 @@ func newServer(config serverConfig, shop shop, readiness readiness) *http.Server
 	s.addRoutes(newAPIKeys(config.APIKeys))
 
 	// Echo's own Use would build this chain anew for every request.
-	s.handle = newRequestIDs().named(recovered(s.origins.shared(newRateLimits(config.RateLimit).limited(s.dispatch))))
+	ids := newRequestIDs()
+	s.handle = ids.named(recovered(s.origins.shared(newRateLimits(config.RateLimit).limited(s.dispatch))))
 
-	return &http.Server{
+	if config.RateLimit > 0 {
+		config.Full = nil // who sends too much is to be told so
+	}
+	s.shedder = newShedder(config.Full, s.latencies, ids, s.faults)
+	s.Server = &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headTime,
 		ReadTimeout:       bodyTime,
 		WriteTimeout:      bodyTime + config.RequestTimeout + writeTime, // counts from the end of the head
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         s.shedder.connState,
 		ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
 
 		// Else net/http answers "OPTIONS *" by itself, and with an empty body.
 		DisableGeneralOptionsHandler: true,
 	}
+	return s
 }
+
+// Serve answers requests on l until the server is closed.
+func (s *server) Serve(l net.Listener) error { return s.Server.Serve(s.shedder.listener(l)) }
 
 // ServeHTTP answers one request.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

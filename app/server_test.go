@@ -53,6 +53,18 @@ func (f *fakeShop) CheckOut(ctx context.Context, p cart.Purchase) error {
 	return f.say(ctx)
 }
 
+// keyed returns how many additions had a key.
+func (f *fakeShop) keyed() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, a := range f.additions {
+		if a.Key != "" {
+			n++
+		}
+	}
+	return n
+}
+
 func (f *fakeShop) say(ctx context.Context) error {
 	if f.answer == nil {
 		return nil
@@ -94,7 +106,7 @@ type testServer struct {
 	addr  string
 	shop  *fakeShop
 	log   *logbook
-	http  *http.Server
+	http  *server
 	ready *fakeReadiness
 }
 

@@ -106,6 +106,9 @@ func (m *Manager) CheckOut(ctx context.Context, p Purchase) error {
 // Queue returns the queue of adds, for its state.
 func (m *Manager) Queue() *queue.Queue[Addition, struct{}] { return m.adds }
 
+// Full reports whether an add that came now would be refused for want of a place.
+func (m *Manager) Full() bool { return m.adds.Full() }
+
 // Close refuses new adds, finishes those that were accepted, and returns; ctx bounds the wait.
 func (m *Manager) Close(ctx context.Context) error { return m.adds.Close(ctx) }
 

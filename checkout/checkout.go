@@ -153,6 +153,11 @@ type QueueState interface {
 // InFlight returns how many checkouts are between admission and their end here, and how many may be.
 func (m *Manager) InFlight() (now, most int) { return int(m.inFlight.Load()), m.config.InFlight }
 
+// Full reports whether a checkout that came now would be refused for want of a place.
+func (m *Manager) Full() bool {
+	return m.inFlight.Load() >= int64(m.config.InFlight) || m.reserves.Full()
+}
+
 // CheckOut buys what is in the client's cart, all of it or nothing.
 //
 // It blocks until the outcome is known or ctx ends. A checkout that has begun goes on without its caller, and is

@@ -106,19 +106,20 @@ func clientsUnderWay(ctx context.Context, tx *database.Tx, clientIDs []string) (
 // insertEntries writes new checkouts, reserved, under epoch 1, with leases from now on.
 func insertEntries(ctx context.Context, tx *database.Tx, owned []*ownership, lease time.Duration) error {
 	d := tx.Dialect()
-	row := fmt.Sprintf("(?,?,'%s',1,%s,?,?,%s,%s)", Reserved, d.NowPlus(lease), d.Now(), d.Now())
-	for chunk := range slices.Chunk(owned, database.ChunkRows) {
-		args := make([]any, 0, 4*len(chunk))
-		for _, o := range chunk {
+	columns := []string{
+		"checkout_id", "client_id", "state", "epoch", "lease_expires_at", "items", "idempotency_key", "created_at", "updated_at",
+	}
+	values := []string{"?", "?", "'" + string(Reserved) + "'", "1", d.NowPlus(lease), "?", "?", d.Now(), d.Now()}
+	for piece := range database.Pieces(d, owned) {
+		args := make([]any, 0, 4*len(piece))
+		for _, o := range piece {
 			items, err := json.Marshal(o.lines)
 			if err != nil {
 				return fmt.Errorf("encode the items of checkout %s: %w", o.id, err)
 			}
 			args = append(args, o.id, o.clientID, string(items), sql.NullString{String: o.key, Valid: o.key != ""})
 		}
-		if err := tx.Later(ctx, nil, "INSERT INTO checkout_journal (checkout_id, client_id, state, epoch,"+
-			" lease_expires_at, items, idempotency_key, created_at, updated_at) VALUES "+
-			row+strings.Repeat(","+row, len(chunk)-1), args...); err != nil {
+		if err := tx.Kept().Later(ctx, nil, d.InsertEach("checkout_journal", columns, values, len(piece)), args...); err != nil {
 			return fmt.Errorf("write the journal: %w", err)
 		}
 	}

@@ -31,6 +31,8 @@ type Dialect struct {
 	byKey string
 	// listRows is where an INSERT takes a list of keys and numbers from.
 	listRows func(key []string, n int) string
+	// insertEach writes what Dialect's method of that name describes.
+	insertEach func(table string, columns, values []string, n int) string
 	// joinKeys, deleteKeys and subtract write what Dialect's methods of those names describe.
 	joinKeys   func(table string, key []string, n int) string
 	deleteKeys func(table string, key []string, n int) string
@@ -60,6 +62,7 @@ var mysqlDialect = Dialect{
 	incoming:   "VALUES(%s)",
 	byKey:      " FORCE INDEX (PRIMARY)",
 	listRows:   mysqlListRows,
+	insertEach: mysqlInsertEach,
 	joinKeys:   mysqlJoinKeys,
 	deleteKeys: mysqlDeleteKeys,
 	subtract:   mysqlSubtract,
@@ -81,6 +84,7 @@ var sqliteDialect = Dialect{
 	onConflict: " ON CONFLICT (%s) DO UPDATE SET ",
 	incoming:   "excluded.%s",
 	listRows:   sqliteListRows,
+	insertEach: sqliteInsertEach,
 	joinKeys:   sqliteJoinKeys,
 	deleteKeys: sqliteDeleteKeys,
 	subtract:   sqliteSubtract,
@@ -150,6 +154,12 @@ func (d Dialect) InsertList(table string, n int, number string, key ...string) s
 	return "INSERT INTO " + table + " (" + strings.Join(key, ",") + "," + number + ") " + d.listRows(key, n)
 }
 
+// InsertEach is an INSERT of n rows whose columns have these values: expressions that are the same in all rows, or "?"; the
+// arguments of these come row by row.
+func (d Dialect) InsertEach(table string, columns, values []string, n int) string {
+	return d.insertEach(table, columns, values, n)
+}
+
 // Returning reports whether an InsertList may end in RETURNING: it then gives its rows back as they are stored.
 func (d Dialect) Returning() bool { return d.returning }
 
@@ -196,6 +206,11 @@ func mysqlListRows(key []string, _ int) string {
 		columns[i] = fmt.Sprintf("k.c%d", i)
 	}
 	return "SELECT " + strings.Join(columns, ",") + " FROM " + mysqlList(append(slices.Repeat([]string{listedKey}, len(key)), listedNumber)...)
+}
+
+func mysqlInsertEach(table string, columns, values []string, n int) string {
+	row := "(" + strings.Join(values, ",") + ")"
+	return "INSERT INTO " + table + " (" + strings.Join(columns, ",") + ") VALUES " + row + strings.Repeat(","+row, n-1)
 }
 
 // The types of a list's columns: no key has more than 255 characters.
@@ -266,6 +281,20 @@ func equalColumns(key []string) string {
 }
 
 func sqliteListRows(key []string, n int) string { return "VALUES " + Values(n, len(key)+1) }
+
+// sqliteInsertEach takes its rows from a list, so that expressions such as the clock are worked out once and not for each.
+func sqliteInsertEach(table string, columns, values []string, n int) string {
+	arguments := 0
+	selected := slices.Clone(values)
+	for i, value := range values {
+		if value == "?" {
+			arguments++
+			selected[i] = fmt.Sprintf("column%d", arguments)
+		}
+	}
+	return "INSERT INTO " + table + " (" + strings.Join(columns, ",") + ") SELECT " + strings.Join(selected, ",") +
+		" FROM (VALUES " + Values(n, arguments) + ")"
+}
 
 // sqliteJoinKeys uses CROSS JOIN, which SQLite takes as the order of the loops.
 func sqliteJoinKeys(table string, key []string, n int) string {

@@ -1,6 +1,9 @@
 package database
 
-import "slices"
+import (
+	"iter"
+	"slices"
+)
 
 // paddedSizes are the lengths in which lists of rows come in statements that are kept prepared: close enough that little is
 // sent in vain, few enough that each connection keeps them all.
@@ -26,18 +29,32 @@ func Pad[T any](items []T) []T {
 	return padded
 }
 
+// Pieces cuts items, in order, into pieces of at most ChunkRows, so that a statement over a piece is worth keeping prepared
+// (Tx.Kept): where each row stands in the text, the lengths of pieces are few. It is for statements that Pad's repeats
+// would change.
+func Pieces[T any](d Dialect, items []T) iter.Seq[[]T] {
+	if d.pack != nil {
+		return slices.Chunk(items, ChunkRows)
+	}
+	return func(yield func([]T) bool) {
+		for len(items) > 0 {
+			at, found := slices.BinarySearch(paddedSizes, len(items))
+			if !found {
+				at--
+			}
+			n := paddedSizes[at]
+			if !yield(items[:n:n]) {
+				return
+			}
+			items = items[n:]
+		}
+	}
+}
+
 // Kept returns the transaction with its statements kept prepared on the connection, which spares the engine to parse them again.
 // Their texts must be few: lists in them are padded.
 func (tx *Tx) Kept() *Tx {
 	kept := *tx
 	kept.keep = true
 	return &kept
-}
-
-// KeptList is Kept for a statement over a List that cannot be padded: where the list is one argument its text is always the same.
-func (tx *Tx) KeptList() *Tx {
-	if tx.dialect.pack == nil {
-		return tx
-	}
-	return tx.Kept()
 }

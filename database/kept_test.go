@@ -3,7 +3,11 @@ package database_test
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"cartwheel/database"
+	"cartwheel/database/databasetest"
 )
 
 func TestPadRepeatsTheLastItemUntilTheLengthIsOneOfFew(t *testing.T) {
@@ -28,4 +32,33 @@ func TestPadRepeatsTheLastItemUntilTheLengthIsOneOfFew(t *testing.T) {
 	if len(lengths) > 32 {
 		t.Errorf("there are %d lengths: each connection keeps a statement for every one", len(lengths))
 	}
+}
+
+func TestPiecesAreTheItemsInOrderAndHaveFewLengths(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		lengths := map[int]bool{}
+		for n := range 3*database.ChunkRows + 1 {
+			items := make([]int, n)
+			for i := range items {
+				items[i] = i
+			}
+			var got []int
+			pieces := 0
+			for piece := range database.Pieces(db.Dialect(), items) {
+				got = append(got, piece...)
+				lengths[len(piece)] = true
+				pieces++
+			}
+			if diff := cmp.Diff(items, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("%d items (-want +got):\n%s", n, diff)
+			}
+			if pieces > n/database.ChunkRows+4 {
+				t.Errorf("%d items are in %d pieces", n, pieces)
+			}
+		}
+		if name := db.Dialect().Name(); name == "sqlite" && len(lengths) > 32 {
+			t.Errorf("there are %d lengths: the connection keeps a statement for every one", len(lengths))
+		}
+	})
 }

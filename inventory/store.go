@@ -95,13 +95,13 @@ func holdsOf(reservations []Reservation) []hold {
 }
 
 func insertHolds(ctx context.Context, tx *database.Tx, holds []hold) error {
-	for chunk := range slices.Chunk(holds, database.ChunkRows) {
-		args := make([]any, 0, 3*len(chunk))
-		for _, h := range chunk {
+	d := tx.Dialect()
+	for piece := range database.Pieces(d, holds) {
+		args := make([]any, 0, 3*len(piece))
+		for _, h := range piece {
 			args = append(args, h.reserveID, h.line.ProductID, h.line.Quantity)
 		}
-		d := tx.Dialect()
-		if err := tx.KeptList().Later(ctx, nil, d.InsertList("reserve_purchase", len(chunk), "quantity", "reserve_id", "product_id"),
+		if err := tx.Kept().Later(ctx, nil, d.InsertList("reserve_purchase", len(piece), "quantity", "reserve_id", "product_id"),
 			d.List(3, args)...); err != nil {
 			return fmt.Errorf("insert holds: %w", err)
 		}
@@ -127,19 +127,19 @@ func deleteHolds(ctx context.Context, tx *database.Tx, holds []hold) error {
 // lowerOnHand subtracts the lines, which are sorted and name each product once. A quantity that was read earlier
 // is never written back.
 func lowerOnHand(ctx context.Context, tx *database.Tx, lines []Line) error {
-	for chunk := range slices.Chunk(lines, database.ChunkRows) {
-		args := make([]any, 0, 2*len(chunk))
-		for _, line := range chunk {
+	d := tx.Dialect()
+	for piece := range database.Pieces(d, lines) {
+		args := make([]any, 0, 2*len(piece))
+		for _, line := range piece {
 			args = append(args, line.ProductID, line.Quantity)
 		}
-		d := tx.Dialect()
 		enough := func(found int64) error {
-			if found != int64(len(chunk)) {
+			if found != int64(len(piece)) {
 				return ErrShort
 			}
 			return nil
 		}
-		if err := tx.KeptList().Later(ctx, enough, d.Subtract("product_details", "product_id", "quantity", len(chunk)), d.List(2, args)...); err != nil {
+		if err := tx.Kept().Later(ctx, enough, d.Subtract("product_details", "product_id", "quantity", len(piece)), d.List(2, args)...); err != nil {
 			return fmt.Errorf("lower what is on hand: %w", err)
 		}
 	}

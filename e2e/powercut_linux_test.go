@@ -118,8 +118,8 @@ func shopUnderTrace(t *testing.T, shop *instance, file string) (told int) {
 	began := modified()
 	var successes atomic.Int64
 	var all sync.WaitGroup
-	least, most := campaignLength(15, 60), 300
-	for client := range 8 {
+	least, most := campaignLength(15, 120), 600
+	for client := range 4 { // fewer would never share a transaction, more would write the log too slowly
 		all.Go(func() {
 			for round := 0; round < least || round < most && modified().Equal(began); round++ {
 				for _, r := range []request{addition(itoa(client), "lamp", 1), addition(itoa(client), "lamp", 1), purchase(itoa(client))} {

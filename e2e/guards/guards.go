@@ -97,7 +97,7 @@ func guards() []guard {
 		},
 		{
 			name:  "leases are by the database's clock",
-			edits: []edit{{"checkout/store.go", "d.NowPlus(lease), d.Now(), d.Now())", `"'"+time.Now().UTC().Add(lease).Format("2006-01-02 15:04:05.000")+"'", d.Now(), d.Now())`}},
+			edits: []edit{{"checkout/store.go", `"1", d.NowPlus(lease), "?"`, `"1", "'" + time.Now().UTC().Add(lease).Format("2006-01-02 15:04:05.000") + "'", "?"`}},
 			in:    "checkout", tests: []string{"TestLeasesAreByTheDatabasesClock"},
 		},
 		{

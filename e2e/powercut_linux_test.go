@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -219,8 +220,8 @@ type history struct {
 	base    map[string][]byte // the files at the start, by name
 	created map[string]int    // files that were not there, and when
 	writes  []writing
-	flushes []flushing
-	answers []answer // Success
+	flushes map[string][]flushing // by file, in the order in which they began
+	answers []answer              // Success
 	calls   int
 }
 
@@ -232,11 +233,8 @@ type writing struct {
 	data       []byte
 }
 
-// A flushing is an fsync of a file, or of the directory.
-type flushing struct {
-	file       string
-	begin, end int
-}
+// A flushing is an fsync of a file, or of the directory. By ends, it or one that began after it has ended.
+type flushing struct{ begin, ends int }
 
 // An answer is Success, sent to a caller.
 type answer struct {
@@ -268,7 +266,9 @@ func (h *history) toldBy(cut int) map[string]toldClient {
 func (h *history) cutPower(t *testing.T, dir string, cut int, survives func() bool) (lost, kept int) {
 	t.Helper()
 	flushed := func(file string, since int) bool {
-		return slices.ContainsFunc(h.flushes, func(f flushing) bool { return f.file == file && f.begin > since && f.end < cut })
+		flushes := h.flushes[file]
+		next, _ := slices.BinarySearchFunc(flushes, since+1, func(f flushing, begin int) int { return cmp.Compare(f.begin, begin) })
+		return next < len(flushes) && flushes[next].ends < cut
 	}
 	files := map[string][]byte{}
 	for name, content := range h.base {

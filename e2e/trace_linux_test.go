@@ -3,10 +3,12 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -65,7 +67,7 @@ func readHistory(t *testing.T, trace, dir string, base map[string][]byte) *histo
 	if dir, err = filepath.EvalSymlinks(dir); err != nil { // as the trace names it
 		t.Fatal(err)
 	}
-	h := &history{dir: dir, base: base, created: map[string]int{}}
+	h := &history{dir: dir, base: base, created: map[string]int{}, flushes: map[string][]flushing{}}
 	begun := map[string]call{} // by thread
 	lines := bufio.NewScanner(file)
 	lines.Buffer(nil, 64<<20)
@@ -96,6 +98,12 @@ func readHistory(t *testing.T, trace, dir string, base map[string][]byte) *histo
 	}
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
+	}
+	for _, flushes := range h.flushes {
+		slices.SortFunc(flushes, func(a, b flushing) int { return cmp.Compare(a.begin, b.begin) })
+		for i := len(flushes) - 2; i >= 0; i-- {
+			flushes[i].ends = min(flushes[i].ends, flushes[i+1].ends)
+		}
 	}
 	return h
 }
@@ -140,7 +148,7 @@ func (h *history) note(t *testing.T, c call) {
 	case "ftruncate":
 		h.writes = append(h.writes, writing{name, c.begin, c.end, last, nil})
 	case "fsync", "fdatasync":
-		h.flushes = append(h.flushes, flushing{name, c.begin, c.end})
+		h.flushes[name] = append(h.flushes[name], flushing{c.begin, c.end})
 	default:
 		t.Fatalf("%s changes %s: the history does not know that call", c.name, name)
 	}

@@ -40,14 +40,18 @@ type session struct {
 	prepared map[string]*sqlx.Stmt
 	// beginWith starts a transaction; empty where each statement after a COMMIT starts one.
 	beginWith string
+	// patience is how long begin waits for another process that writes.
+	patience time.Duration
 }
 
 func (s *session) begin(ctx context.Context) error {
 	if s.beginWith == "" {
 		return nil
 	}
-	_, err := s.exec(ctx, s.beginWith, nil, false)
-	return err
+	return untilFree(ctx, s.patience, func() error {
+		_, err := s.exec(ctx, s.beginWith, nil, false)
+		return err
+	})
 }
 
 // commit sends COMMIT. No context can cut it short: its answer is worth waiting for, and the connection's own

@@ -22,6 +22,9 @@ const (
 	lockName = "cartwheel.lock"
 	// busyTimeout is how long a transaction waits for another process that writes beside the server.
 	busyTimeout = 5 * time.Second
+	// busyPoll is how often a transaction that waits looks whether it may begin. SQLite itself would look ever less often, at last
+	// every 100 ms: between two processes that both write all the time, the one that waits would hardly ever get its turn.
+	busyPoll = time.Millisecond
 	// tryTimeout is how long Open waits for another process that writes, only to see whether it could write itself.
 	tryTimeout = 500 * time.Millisecond
 	// readers is how many readers there are beside the one writer.
@@ -134,14 +137,45 @@ func (s *single) acquire(ctx context.Context) (*session, error) {
 		return nil, ctx.Err()
 	}
 	if s.kept == nil {
-		conn, err := s.db.Connx(ctx)
+		conn, err := s.connect(ctx)
 		if err != nil {
 			<-s.turn
 			return nil, err
 		}
-		s.kept = &session{conn: conn, cache: cacheShort, beginWith: "BEGIN IMMEDIATE"}
+		s.kept = &session{conn: conn, cache: cacheShort, beginWith: "BEGIN IMMEDIATE", patience: busyTimeout}
 	}
 	return s.kept, nil
+}
+
+// connect opens the connection that writes. Only BEGIN waits for others, and that is ours to do: see busyPoll.
+func (s *single) connect(ctx context.Context) (*sqlx.Conn, error) {
+	conn, err := s.db.Connx(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// untilFree begins a transaction, trying again while another process writes, for as long as patience says and ctx goes on. The
+// error is then SQLite's: nothing was begun, and the connection is as good as before.
+func untilFree(ctx context.Context, patience time.Duration, begin func() error) error {
+	began := time.Now()
+	for {
+		err := begin()
+		if !isBusy(err) || time.Since(began) > patience {
+			return err
+		}
+		timer := time.NewTimer(busyPoll)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("%w; then %w", err, ctx.Err())
+		}
+	}
 }
 
 func (s *single) release(kept *session, broken bool) {

@@ -34,7 +34,7 @@ const (
 // openSQLite opens the embedded engine: modernc.org/sqlite with a write-ahead log, flushed at every commit.
 func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	path := filepath.Join(cfg.DataDir, fileName)
-	if err := checkNotRetired(cfg.DataDir); err != nil {
+	if err := checkNotRetired(cfg.DataDir); err != nil && !cfg.Retiring {
 		return nil, err
 	}
 	if cfg.Existing {
@@ -61,6 +61,10 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	db.setup = setup.DB
 	db.writes = writes
 	kept := &single{db: writes, turn: make(chan struct{}, 1)}
+	if !cfg.Serve {
+		// Nobody retires what a server has open: the server need not look.
+		kept.check = func() error { return checkNotRetired(cfg.DataDir) }
+	}
 	db.writer = kept
 	db.closers = []func() error{db.reads.Close, setup.Close, kept.close, writes.Close}
 	// The first connection creates the file and turns its log on; what cannot be written shows here.
@@ -128,6 +132,8 @@ type single struct {
 	db   *sqlx.DB
 	turn chan struct{} // holds one token while the session is out
 	kept *session      // owned by whoever has the token
+	// check may refuse each transaction once it has the write lock. nil: none is refused.
+	check func() error
 }
 
 func (s *single) acquire(ctx context.Context) (*session, error) {
@@ -142,7 +148,7 @@ func (s *single) acquire(ctx context.Context) (*session, error) {
 			<-s.turn
 			return nil, err
 		}
-		s.kept = &session{conn: conn, cache: cacheShort, beginWith: "BEGIN IMMEDIATE", patience: busyTimeout}
+		s.kept = &session{conn: conn, cache: cacheShort, beginWith: "BEGIN IMMEDIATE", patience: busyTimeout, check: s.check}
 	}
 	return s.kept, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 const (
@@ -70,11 +71,7 @@ func (db *DB) Retire(ctx context.Context) (string, error) {
 		return "", errors.Join(fmt.Errorf("%s is there already, from an earlier move: take it away", to), db.Close())
 	}
 	// What stands in the log alone would stay behind.
-	var busy, frames, moved int
-	err := db.setup.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
-	if err == nil && busy != 0 {
-		err = ErrInUse
-	}
+	err := db.emptyLog(ctx)
 	for _, closeOne := range db.closers {
 		err = errors.Join(err, closeOne())
 	}
@@ -82,6 +79,21 @@ func (db *DB) Retire(ctx context.Context) (string, error) {
 		err = db.rename(to)
 	}
 	return to, errors.Join(err, db.lock.Unlock())
+}
+
+// emptyLog copies all of the log into the file, when nothing is under way.
+func (db *DB) emptyLog(ctx context.Context) error {
+	// For a copy under way, of ours or of another process, SQLite does not wait.
+	for began := time.Now(); ; {
+		var busy, length, copied int
+		err := db.setup.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &length, &copied)
+		if err != nil || busy == 0 {
+			return err
+		}
+		if time.Since(began) > busyTimeout || !pause(ctx, 1) {
+			return ErrInUse
+		}
+	}
 }
 
 // rename gives the file its new name. The seal goes last: at no moment does the directory look as if nothing had moved.

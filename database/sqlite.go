@@ -66,7 +66,8 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 		kept.check = func() error { return checkNotRetired(cfg.DataDir) }
 	}
 	db.writer = kept
-	db.closers = []func() error{db.reads.Close, setup.Close, kept.close, writes.Close}
+	kept.checkpoints = startCheckpoints(sqliteDB(path, 1, fmt.Sprintf("_pragma=busy_timeout(%d)", standstill.Milliseconds())), kept, cfg.Log)
+	db.closers = []func() error{kept.checkpoints.close, db.reads.Close, setup.Close, kept.close, writes.Close}
 	// The first connection creates the file and turns its log on; what cannot be written shows here.
 	if err := tryWritingPatiently(ctx, writes); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s cannot be written: %w (is its folder writable, and the disk not full?)", path, err), db.Close())
@@ -134,6 +135,9 @@ type single struct {
 	kept *session      // owned by whoever has the token
 	// check may refuse each transaction once it has the write lock. nil: none is refused.
 	check func() error
+
+	checkpoints *checkpointer
+	written     int // pages since the checkpointer was last told; owned by whoever has the token
 }
 
 func (s *single) acquire(ctx context.Context) (*session, error) {
@@ -153,14 +157,17 @@ func (s *single) acquire(ctx context.Context) (*session, error) {
 	return s.kept, nil
 }
 
-// connect opens the connection that writes. Only BEGIN waits for others, and that is ours to do: see busyPoll.
+// connect opens the connection that writes. Only BEGIN waits for others, and that is ours to do: see busyPoll. So is the
+// copying of what was committed: see checkpointer.
 func (s *single) connect(ctx context.Context) (*sqlx.Conn, error) {
 	conn, err := s.db.Connx(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
-		return nil, errors.Join(err, conn.Close())
+	for _, setting := range []string{"busy_timeout", "wal_autocheckpoint"} {
+		if _, err := conn.ExecContext(ctx, "PRAGMA "+setting+" = 0"); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
 	}
 	return conn, nil
 }
@@ -189,6 +196,11 @@ func (s *single) release(kept *session, broken bool) {
 	if broken {
 		s.kept = nil
 		kept.close(true)
+		return
+	}
+	if s.written += written(kept.conn); s.written >= checkpointEvery {
+		s.written = 0
+		s.checkpoints.wrote()
 	}
 }
 

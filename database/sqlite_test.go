@@ -203,9 +203,9 @@ func TestAWriterGetsItsTurnBesideOneThatWritesNearlyAllTheTime(t *testing.T) {
 			case begun <- struct{}{}:
 			default:
 			}
-			time.Sleep(held)
+			<-time.After(held)
 			execute(t, conn, "ROLLBACK")
-			time.Sleep(free)
+			<-time.After(free)
 		}
 	})
 	const turns = 10

@@ -101,8 +101,11 @@ func TestAnImportThatRunsWhileTheDataMovesStopsAndSaysHowFarItCame(t *testing.T)
 	if err := importing.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- importing.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = importing.Wait() // its status is in ProcessState
+	}()
 	go func() {
 		// More than it can take in before the move is over; it breaks off when the import does.
 		_, _ = fmt.Fprintln(file, "product_id,product_name,quantity")

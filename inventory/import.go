@@ -26,6 +26,8 @@ const (
 	maxPace = 100 * time.Millisecond
 	// busyAfter is how long a chunk waits for its turn where nobody else writes, at most.
 	busyAfter = 500 * time.Microsecond
+	// slowedTenths is how long a chunk takes where nobody else is at work, at most, in tenths of the time of the fastest.
+	slowedTenths = 14
 )
 
 // An Import says what becomes of a file's rows.
@@ -108,7 +110,7 @@ func (m *Manager) importWith(ctx context.Context, file io.Reader, how Import, pa
 		if how.Progress != nil {
 			how.Progress(im.report)
 		}
-		im.pace(ctx, time.Since(started))
+		im.pace(ctx, len(chunk), time.Since(started))
 	}
 }
 
@@ -135,6 +137,7 @@ type importing struct {
 	patience time.Duration // for one chunk
 	report   ImportReport
 	waited   time.Duration // for its turn, by the last chunk
+	fastest  time.Duration // of all full chunks so far
 
 	// A dry run's: what would be on hand of the products that came before, by the hash of their IDs under seed. Two
 	// in 10 million products collide with a probability of 1 in 300,000.
@@ -372,19 +375,25 @@ func writeChanges(ctx context.Context, tx *database.Tx, changes []change, add bo
 	return lowerOnHand(ctx, tx, less)
 }
 
-// pace pauses after a chunk that took so long. The embedded engine has one writer at a time: where the chunk had to wait for
-// its turn, a server is at work, and gets most of the time; where not, still enough to begin. A server with row locks needs only
-// some of its disk back.
-func (im *importing) pace(ctx context.Context, took time.Duration) {
-	switch {
-	case im.how.DryRun:
+// pace pauses after a chunk of so many rows that took so long: long where others were at work, so that they get most of the
+// time, and short where not, still enough for them to begin. On the embedded engine, which has one writer at a time, the
+// chunk had to wait for its turn then; on a server with row locks it took longer than such chunks can take.
+func (im *importing) pace(ctx context.Context, rows int, took time.Duration) {
+	if im.how.DryRun {
 		return
-	case !im.m.db.Embedded():
-		took /= 4
-	case im.waited > busyAfter:
+	}
+	if rows == importChunk && (im.fastest == 0 || took < im.fastest) {
+		im.fastest = took
+	}
+	switch embedded := im.m.db.Embedded(); {
+	case embedded && im.waited > busyAfter:
 		took *= 3
-	default:
+	case embedded:
 		took /= 2
+	case took > im.fastest*slowedTenths/10:
+		took *= 2
+	default:
+		took /= 4
 	}
 	wait(ctx, min(took, maxPace))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,16 +20,24 @@ type checkoutsCommand struct {
 
 type checkoutsListCommand struct {
 	storage
-	State  string        `enum:",reserved,refunding,committed,rolled_back,open" default:"" placeholder:"STATE" help:"Only those in this state: reserved, refunding, committed, rolled_back; open means reserved or refunding."`
+	State  string        `placeholder:"STATE" help:"Only those in this state: reserved, refunding, committed, rolled_back; open means reserved or refunding."`
 	Client string        `placeholder:"CLIENT" help:"Only this client's."`
 	Since  time.Duration `placeholder:"AGE" help:"Only those that began within this time, such as 30m or 24h."`
 	Limit  int           `default:"100" help:"At most so many; 0: all."`
 	JSON   bool          `name:"json" help:"Print a JSON array, for programs."`
 }
 
+// listedStates are what --state takes: kong's own list of choices would have the empty text among them.
+var listedStates = []string{"reserved", "refunding", "committed", "rolled_back", openState}
+
+// openState is --state's word for all that are not settled.
+const openState = "open"
+
 // Validate says which flags make no sense. kong calls it.
 func (c *checkoutsListCommand) Validate() error {
 	switch {
+	case c.State != "" && !slices.Contains(listedStates, c.State):
+		return fmt.Errorf("--state is %q: expected one of %s", c.State, strings.Join(listedStates, ", "))
 	case c.Limit < 0:
 		return fmt.Errorf("--limit is %d: expected 0 (all) or more", c.Limit)
 	case c.Since < 0:
@@ -43,7 +52,7 @@ func (c *checkoutsListCommand) Run(ctx context.Context, console Console) error {
 	defer stop()
 	return c.reading(ctx, console, func(db *database.DB) error {
 		filter := checkout.Filter{State: checkout.State(c.State), ClientID: c.Client, Since: c.Since, Limit: c.Limit}
-		if c.State == "open" {
+		if c.State == openState {
 			filter.State, filter.Open = "", true
 		}
 		var out listing = newTable(console.Out, "CHECKOUT", "CLIENT", "STATE", "ITEMS", "CREATED (UTC)", "REASON")

@@ -23,7 +23,7 @@ func (migrateMoveCommand) Help() string {
 	return `Stop the server on --data-dir first. Everything goes, checkouts that are not settled included, in one transaction:
 the database has all of it or nothing, whatever happens on the way, and the command can be run again. What was
 written is read back and compared. Then cartwheel.db is renamed to cartwheel.db.moved, so that no server sells the
-same stock from it again.`
+same stock from it again. A stock import that runs meanwhile stops, and says which lines it did not take.`
 }
 
 // Run moves.
@@ -34,7 +34,7 @@ func (c migrateMoveCommand) Run(ctx context.Context, console Console) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	log := commandLog(console, slog.LevelWarn)
-	source, err := storage{DataDir: c.DataDir}.open(ctx, log, database.Config{Serve: true, Existing: true})
+	source, err := storage{DataDir: c.DataDir}.open(ctx, log, database.Config{Serve: true, Existing: true, Retiring: true})
 	if err != nil {
 		return err
 	}
@@ -52,8 +52,8 @@ func (c migrateMoveCommand) Run(ctx context.Context, console Console) error {
 	open = false
 	moved, err := source.Retire(ctx)
 	if err != nil {
-		return fmt.Errorf("everything is in %s, but %s could not be renamed: %w (run this again, or take the file away: a server that"+
-			" started on it would sell the same stock again)", place, source.Engine(), err)
+		return fmt.Errorf("everything is in %s, but %s could not be renamed: %w (nobody can use it any more; run this again to end the move)",
+			place, source.Engine(), err)
 	}
 	return c.print(console.Out, report, place, moved, time.Since(started))
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 
 	"cartwheel/app/metrics"
@@ -100,10 +102,10 @@ func TestEveryAlertAsksForWhatThereIsAndSaysWhatToDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	series := exported(t)
-	alerts := 0
+	var alerts []string
 	for _, group := range rules.Groups {
 		for _, rule := range group.Rules {
-			alerts++
+			alerts = append(alerts, rule.Alert)
 			isAnswered(t, rule.Alert, rule.Expr, series)
 			if rule.Annotations["summary"] == "" || rule.Annotations["action"] == "" {
 				t.Errorf("%s has no summary, or does not say what to do", rule.Alert)
@@ -116,8 +118,24 @@ func TestEveryAlertAsksForWhatThereIsAndSaysWhatToDo(t *testing.T) {
 			}
 		}
 	}
-	if alerts < 10 {
-		t.Errorf("%d alerts were read: the test does not look", alerts)
+	if len(alerts) < 10 {
+		t.Errorf("%d alerts were read: the test does not look", len(alerts))
+	}
+
+	// The page that they lead to has a heading for each, and for no other.
+	page, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, page, _ = bytes.Cut(page, []byte("\n## Alerts\n"))
+	var headings []string
+	for _, heading := range regexp.MustCompile(`(?m)^### (.*)$`).FindAllSubmatch(page, -1) {
+		headings = append(headings, string(heading[1]))
+	}
+	slices.Sort(alerts)
+	slices.Sort(headings)
+	if diff := cmp.Diff(alerts, headings); diff != "" {
+		t.Errorf("the alerts, and what docs/operations.md explains (-alerts +explained):\n%s", diff)
 	}
 }
 

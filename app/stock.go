@@ -41,19 +41,19 @@ in flight hold is a bad row. Without --add the same file can be imported again a
 }
 
 // Run imports.
-func (c stockImportCommand) Run(ctx context.Context, console Console) error {
+func (c stockImportCommand) Run(ctx context.Context, console Console) (err error) {
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	return c.writing(ctx, console, func(db *database.DB) error { return c.run(ctx, console, db) })
-}
-
-func (c stockImportCommand) run(ctx context.Context, console Console, db *database.DB) (err error) {
+	// Before the data: a file that is not there must leave no database behind.
 	file, size, err := c.open(console)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
+	return c.writing(ctx, console, func(db *database.DB) error { return c.run(ctx, console, db, file, size) })
+}
 
+func (c stockImportCommand) run(ctx context.Context, console Console, db *database.DB, file io.Reader, size int64) (err error) {
 	bar := newBar(console.Err, size)
 	rejects := rejectFile{path: c.Rejects}
 	started := time.Now()
@@ -70,7 +70,9 @@ func (c stockImportCommand) run(ctx context.Context, console Console, db *databa
 	})
 	bar.finish()
 	err = errors.Join(err, rejects.close())
-	fmt.Fprintln(console.Out, c.summary(report, time.Since(started)))
+	if err == nil || report.Rows > 0 {
+		fmt.Fprintln(console.Out, c.summary(report, time.Since(started)))
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("interrupted: the lines up to %d are done, the others are not: %w", report.Line, err)
@@ -94,6 +96,9 @@ func (c stockImportCommand) open(console Console) (io.ReadCloser, int64, error) 
 	info, err := file.Stat()
 	if err != nil {
 		return nil, 0, errors.Join(err, file.Close())
+	}
+	if rejects, err := os.Stat(c.Rejects); err == nil && os.SameFile(info, rejects) {
+		return nil, 0, errors.Join(fmt.Errorf("--rejects is %s, the file that is to be imported: choose another", c.Rejects), file.Close())
 	}
 	if !info.Mode().IsRegular() { // a pipe says 0
 		return file, -1, nil

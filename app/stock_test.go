@@ -265,3 +265,27 @@ func TestTheLowestComeFirstAndEqualsInTheOrderOfTheirIDs(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+func TestAnImportIsNotItsOwnRejectFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := terminal{t, []string{"--data-dir", filepath.Join(dir, "data")}}
+	file := filepath.Join(dir, "stock.csv")
+	const content = "product_id,product_name,quantity\nmug,Mug,x\n"
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, said := c.run("", "stock", "import", file, "--rejects", dir+"/./stock.csv"); status != 1 || !strings.Contains(said, "choose another") {
+		t.Errorf("status %d: %s", status, said)
+	}
+	if left, err := os.ReadFile(file); err != nil || string(left) != content {
+		t.Errorf("the file is %q now, error %v", left, err)
+	}
+	// Nor is anything made for a file that is not there.
+	if status, out, said := c.run("", "stock", "import", filepath.Join(dir, "none.csv")); status != 1 || out != "" || !strings.Contains(said, "none.csv") {
+		t.Errorf("status %d: %s%s", status, out, said)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is a data directory: %v", err)
+	}
+}

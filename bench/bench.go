@@ -46,6 +46,7 @@ func (b *bench) parts() []func(context.Context) error {
 		b.capacity,
 		b.oneByOne,
 		b.latency,
+		b.imports,
 		b.growth,
 		b.overload,
 		b.soldOut,
@@ -68,6 +69,9 @@ func keys() []string {
 	}
 	for _, engine := range engines {
 		all = append(all, "latency/half/"+engine, "latency/payment/"+engine)
+	}
+	for _, engine := range engines {
+		all = append(all, "import/"+engine, "import-idle/"+engine)
 	}
 	for _, engine := range engines {
 		all = append(all, "growth/add/"+engine, "growth/checkout/"+engine)

@@ -114,8 +114,10 @@ func (i *instance) stop() error {
 }
 
 // peakMemory is the most resident memory that the process ever had, in bytes.
-func (i *instance) peakMemory() (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", i.command.Process.Pid))
+func (i *instance) peakMemory() (int64, error) { return peakMemory(i.command.Process.Pid) }
+
+func peakMemory(pid int) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}

@@ -20,7 +20,9 @@ type offer struct {
 	// drop gives a request up whose time comes while all connections are busy; else it waits for one, and its latency
 	// counts from when it should have been sent.
 	drop bool
-	body func(n int, into []byte) []byte // the n-th request's
+	// enough ends the offer before all requests are sent. nil: never.
+	enough func() bool
+	body   func(n int, into []byte) []byte // the n-th request's
 }
 
 // atOnce is a rate that keeps all connections busy.

@@ -20,6 +20,8 @@ const (
 	sendEvery = 200 * time.Microsecond
 	// answersWithin is how long the last answers are waited for.
 	answersWithin = 20 * time.Second
+	// mostExpected is for how many answers room is made beforehand, at most.
+	mostExpected = 2_000_000
 )
 
 // A caller is one connection of the generator.
@@ -67,7 +69,8 @@ func (o offer) take(ctx context.Context) (*taking, error) {
 func (g *generator) open() error {
 	g.statuses = map[int]int{}
 	g.epoll, g.timer = -1, -1
-	g.succeeded, g.successes = make([]time.Duration, 0, g.requests), make([]time.Duration, 0, g.requests)
+	room := min(g.requests, mostExpected)
+	g.succeeded, g.successes = make([]time.Duration, 0, room), make([]time.Duration, 0, room)
 	target, err := url.Parse(g.base)
 	if err != nil {
 		return err
@@ -139,6 +142,9 @@ func (g *generator) run(ctx context.Context) error {
 	g.began = time.Now()
 	alive := len(g.callers)
 	for g.next < g.requests || len(g.free) < alive {
+		if g.enough != nil && g.enough() {
+			g.requests = g.next
+		}
 		g.sendDue()
 		n, err := unix.EpollWait(g.epoll, events, 1000)
 		if err != nil && !errors.Is(err, unix.EINTR) {

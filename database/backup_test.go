@@ -1,6 +1,7 @@
 package database_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -29,8 +30,18 @@ func TestABackupHoldsWhatWasCommittedAndNoMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := db.Backup(t.Context(), file); err == nil {
 		t.Error("a backup was overwritten")
+	}
+	if after, err := os.ReadFile(file); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("a backup that was refused changed the file that was there (error %v)", err)
+	}
+	if parts, err := filepath.Glob(file + ".*"); err != nil || len(parts) > 0 {
+		t.Errorf("a backup that was refused left %v, error %v", parts, err)
 	}
 	restored := databasetest.Open(t, database.Config{DataDir: dir, Serve: true})
 	var quantity int
@@ -61,5 +72,41 @@ func TestABackupThatFailsLeavesNoFile(t *testing.T) {
 	}
 	if err := databasetest.MySQL(t).Backup(t.Context(), filepath.Join(dir, "backup.db")); !errors.Is(err, database.ErrNotEmbedded) {
 		t.Errorf("on MySQL: %v, want %v", err, database.ErrNotEmbedded)
+	}
+}
+
+func TestABackupThatIsBrokenOffHalfWayLeavesNoFile(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Embedded(t)
+	for _, statement := range []string{
+		"CREATE TABLE large (what blob)",
+		"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) INSERT INTO large SELECT zeroblob(1000000) FROM n",
+	} {
+		if _, err := db.Setup().ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	part := filepath.Join(dir, "backup.db.part")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- db.Backup(ctx, filepath.Join(dir, "backup.db")) }()
+	for {
+		if info, err := os.Stat(part); err == nil && info.Size() > 0 {
+			break
+		}
+		select {
+		case err := <-ended:
+			t.Fatalf("it ended before half of it was seen: %v", err)
+		default:
+		}
+	}
+	cancel()
+	if err := <-ended; err == nil {
+		t.Fatal("it was not broken off")
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
+		t.Errorf("left %v, error %v; want nothing", files, err)
 	}
 }

@@ -24,6 +24,8 @@ type Config struct {
 	Serve bool
 	// Existing opens what is there and creates neither file nor database.
 	Existing bool
+	// Retiring opens the embedded engine also where an earlier Retire was broken off: see Seal. Whoever sets it retires it.
+	Retiring bool
 	// StartTimeout bounds how long Open waits for a MySQL server that is not there yet. 0 means one minute.
 	StartTimeout time.Duration
 	// Log takes what happens while opening, and transactions' retries. nil: slog.Default.

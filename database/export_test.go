@@ -16,6 +16,9 @@ func (db *DB) SetLimits(attempt, patience, resolve time.Duration) {
 // Prepared is how many statements the embedded engine's writer keeps prepared, while no transaction is under way.
 func (db *DB) Prepared() int { return len(db.writer.(*single).kept.prepared) }
 
+// SetBusyTimeout is how long the embedded engine's writer waits for another process, once it has run a transaction.
+func (db *DB) SetBusyTimeout(patience time.Duration) { db.writer.(*single).kept.patience = patience }
+
 const (
 	MaxAttempts   = maxAttempts
 	MaxReconnects = maxReconnects

@@ -40,14 +40,24 @@ type session struct {
 	prepared map[string]*sqlx.Stmt
 	// beginWith starts a transaction; empty where each statement after a COMMIT starts one.
 	beginWith string
+	// patience is how long begin waits for another process that writes.
+	patience time.Duration
+	// check may refuse what has begun. nil: nothing is refused.
+	check func() error
 }
 
 func (s *session) begin(ctx context.Context) error {
 	if s.beginWith == "" {
 		return nil
 	}
-	_, err := s.exec(ctx, s.beginWith, nil, false)
-	return err
+	err := untilFree(ctx, s.patience, func() error {
+		_, err := s.exec(ctx, s.beginWith, nil, false)
+		return err
+	})
+	if err != nil || s.check == nil {
+		return err
+	}
+	return s.check()
 }
 
 // commit sends COMMIT. No context can cut it short: its answer is worth waiting for, and the connection's own

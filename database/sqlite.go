@@ -22,6 +22,9 @@ const (
 	lockName = "cartwheel.lock"
 	// busyTimeout is how long a transaction waits for another process that writes beside the server.
 	busyTimeout = 5 * time.Second
+	// busyPoll is how often a transaction that waits looks whether it may begin. SQLite itself would look ever less often, at last
+	// every 100 ms: between two processes that both write all the time, the one that waits would hardly ever get its turn.
+	busyPoll = time.Millisecond
 	// tryTimeout is how long Open waits for another process that writes, only to see whether it could write itself.
 	tryTimeout = 500 * time.Millisecond
 	// readers is how many readers there are beside the one writer.
@@ -31,7 +34,7 @@ const (
 // openSQLite opens the embedded engine: modernc.org/sqlite with a write-ahead log, flushed at every commit.
 func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	path := filepath.Join(cfg.DataDir, fileName)
-	if err := checkNotRetired(cfg.DataDir); err != nil {
+	if err := checkNotRetired(cfg.DataDir); err != nil && !cfg.Retiring {
 		return nil, err
 	}
 	if cfg.Existing {
@@ -60,8 +63,13 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	db.setup = setup.DB
 	db.writes = writes
 	kept := &single{db: writes, turn: make(chan struct{}, 1)}
+	if !cfg.Serve {
+		// Nobody retires what a server has open: the server need not look.
+		kept.check = func() error { return checkNotRetired(cfg.DataDir) }
+	}
 	db.writer = kept
-	db.closers = []func() error{db.reads.Close, setup.Close, kept.close, writes.Close}
+	kept.checkpoints = startCheckpoints(sqliteDB(path, 1, fmt.Sprintf("_pragma=busy_timeout(%d)", standstill.Milliseconds())), kept, cfg.Log)
+	db.closers = []func() error{kept.checkpoints.close, db.reads.Close, setup.Close, kept.close, writes.Close}
 	// The first connection creates the file and turns its log on; what cannot be written shows here.
 	if err := tryWritingPatiently(ctx, writes); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s cannot be written: %w (is its folder writable, and the disk not full?)", path, err), db.Close())
@@ -128,6 +136,11 @@ type single struct {
 	db   *sqlx.DB
 	turn chan struct{} // holds one token while the session is out
 	kept *session      // owned by whoever has the token
+	// check may refuse each transaction once it has the write lock. nil: none is refused.
+	check func() error
+
+	checkpoints *checkpointer
+	written     int // pages since the checkpointer was last told; owned by whoever has the token
 }
 
 func (s *single) acquire(ctx context.Context) (*session, error) {
@@ -137,14 +150,48 @@ func (s *single) acquire(ctx context.Context) (*session, error) {
 		return nil, ctx.Err()
 	}
 	if s.kept == nil {
-		conn, err := s.db.Connx(ctx)
+		conn, err := s.connect(ctx)
 		if err != nil {
 			<-s.turn
 			return nil, err
 		}
-		s.kept = &session{conn: conn, cache: cacheShort, beginWith: "BEGIN IMMEDIATE"}
+		s.kept = &session{conn: conn, cache: cacheShort, beginWith: "BEGIN IMMEDIATE", patience: busyTimeout, check: s.check}
 	}
 	return s.kept, nil
+}
+
+// connect opens the connection that writes. Only BEGIN waits for others, and that is ours to do: see busyPoll. So is the
+// copying of what was committed: see checkpointer.
+func (s *single) connect(ctx context.Context) (*sqlx.Conn, error) {
+	conn, err := s.db.Connx(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, setting := range []string{"busy_timeout", "wal_autocheckpoint"} {
+		if _, err := conn.ExecContext(ctx, "PRAGMA "+setting+" = 0"); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+	}
+	return conn, nil
+}
+
+// untilFree begins a transaction, trying again while another process writes, for as long as patience says and ctx goes on. The
+// error is then SQLite's: nothing was begun, and the connection is as good as before.
+func untilFree(ctx context.Context, patience time.Duration, begin func() error) error {
+	began := time.Now()
+	for {
+		err := begin()
+		if !isBusy(err) || time.Since(began) > patience {
+			return err
+		}
+		timer := time.NewTimer(busyPoll)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("%w; then %w", err, ctx.Err())
+		}
+	}
 }
 
 func (s *single) release(kept *session, broken bool) {
@@ -152,6 +199,11 @@ func (s *single) release(kept *session, broken bool) {
 	if broken {
 		s.kept = nil
 		kept.close(true)
+		return
+	}
+	if s.written += written(kept.conn); s.written >= checkpointEvery {
+		s.written = 0
+		s.checkpoints.wrote()
 	}
 }
 

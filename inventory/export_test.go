@@ -28,3 +28,6 @@ func (m *Manager) Suspected(productIDs ...string) bool {
 	_, ask := m.taken.Split(productIDs)
 	return len(ask) > 0
 }
+
+// ImportChunk is the most rows that one transaction of an import takes.
+const ImportChunk = importChunk

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// importChunk is the most rows that one transaction of an import takes: few enough that nobody waits long for it.
-	importChunk = 200
+	// importChunk is the most rows that one transaction of an import takes: few enough that nobody waits long for it. Many
+	// enough, because each costs the embedded engine's server what it has in memory of the file.
+	importChunk = 500
 	// maxListedBad is the most bad rows that an ImportReport lists.
 	maxListedBad = 100
 	// importPatience is how long an import tries one chunk again when the database is away, busy, or has a row locked.
@@ -22,7 +23,11 @@ const (
 	// importRetry is the pause before such a try.
 	importRetry = 100 * time.Millisecond
 	// maxPace is the longest pause between two chunks.
-	maxPace = 50 * time.Millisecond
+	maxPace = 100 * time.Millisecond
+	// busyAfter is how long a chunk waits for its turn where nobody else writes, at most.
+	busyAfter = 500 * time.Microsecond
+	// slowedTenths is how long a chunk takes where nobody else is at work, at most, in tenths of the time of the fastest.
+	slowedTenths = 14
 )
 
 // An Import says what becomes of a file's rows.
@@ -105,7 +110,7 @@ func (m *Manager) importWith(ctx context.Context, file io.Reader, how Import, pa
 		if how.Progress != nil {
 			how.Progress(im.report)
 		}
-		im.pace(ctx, time.Since(started))
+		im.pace(ctx, len(chunk), time.Since(started))
 	}
 }
 
@@ -131,6 +136,8 @@ type importing struct {
 	how      Import
 	patience time.Duration // for one chunk
 	report   ImportReport
+	waited   time.Duration // for its turn, by the last chunk
+	fastest  time.Duration // of all full chunks so far
 
 	// A dry run's: what would be on hand of the products that came before, by the hash of their IDs under seed. Two
 	// in 10 million products collide with a probability of 1 in 300,000.
@@ -246,8 +253,12 @@ func (im *importing) transaction(ctx context.Context, work func(*database.Tx) er
 	if im.how.DryRun {
 		return im.m.db.Read(ctx, work)
 	}
+	asked := time.Now()
 	// What a lost commit wrote cannot be told from what others wrote since: there is nothing to look for.
-	return im.m.db.Transact(ctx, work, nil)
+	return im.m.db.Transact(ctx, func(tx *database.Tx) error {
+		im.waited = time.Since(asked)
+		return work(tx)
+	}, nil)
 }
 
 // stock returns the stock of the rows' products, locked unless it is a dry run. Those that do not exist have none,
@@ -364,14 +375,24 @@ func writeChanges(ctx context.Context, tx *database.Tx, changes []change, add bo
 	return lowerOnHand(ctx, tx, less)
 }
 
-// pace pauses after a chunk that took so long. The embedded engine has one writer at a time, and who waits for it asks
-// from time to time: a server in another process needs pauses as long as the chunks to get its turn. A server with
-// row locks needs only some of its disk back.
-func (im *importing) pace(ctx context.Context, took time.Duration) {
+// pace pauses after a chunk of so many rows that took so long: long where others were at work, so that they get most of the
+// time, and short where not, still enough for them to begin. On the embedded engine, which has one writer at a time, the
+// chunk had to wait for its turn then; on a server with row locks it took longer than such chunks can take.
+func (im *importing) pace(ctx context.Context, rows int, took time.Duration) {
 	if im.how.DryRun {
 		return
 	}
-	if !im.m.db.Embedded() {
+	if rows == importChunk && (im.fastest == 0 || took < im.fastest) {
+		im.fastest = took
+	}
+	switch embedded := im.m.db.Embedded(); {
+	case embedded && im.waited > busyAfter:
+		took *= 3
+	case embedded:
+		took /= 2
+	case took > im.fastest*slowedTenths/10:
+		took *= 2
+	default:
 		took /= 4
 	}
 	wait(ctx, min(took, maxPace))

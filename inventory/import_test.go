@@ -327,6 +327,8 @@ func TestImportOfManyChunksIsImportOfItsRowsInTurn(t *testing.T) {
 	})
 }
 
+const chunk = inventory.ImportChunk // rows of one transaction
+
 // lines makes a file of n rows, each of a product of its own.
 func lines(n int, quantity int64) string {
 	var file strings.Builder
@@ -342,22 +344,22 @@ func TestImportStopsBetweenTwoChunks(t *testing.T) {
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		report, err := inventory.New(db).Import(ctx, strings.NewReader(lines(1000, 1)), inventory.Import{
+		report, err := inventory.New(db).Import(ctx, strings.NewReader(lines(4*chunk, 1)), inventory.Import{
 			Add: true,
 			Progress: func(so inventory.ImportReport) {
-				if so.Rows >= 400 {
+				if so.Rows >= 2*chunk {
 					cancel()
 				}
 			},
 		})
-		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "after line 401") {
-			t.Errorf("got %v, want it stopped after line 401", err)
+		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), fmt.Sprint("after line ", 2*chunk+1)) {
+			t.Errorf("got %v, want it stopped after line %d", err, 2*chunk+1)
 		}
-		if diff := cmp.Diff(inventory.ImportReport{Line: 401, Rows: 400, Taken: 400, Net: 400}, report); diff != "" {
+		if diff := cmp.Diff(inventory.ImportReport{Line: 2*chunk + 1, Rows: 2 * chunk, Taken: 2 * chunk, Net: 2 * chunk}, report); diff != "" {
 			t.Errorf("report (-want +got):\n%s", diff)
 		}
-		if got := len(listed(t, db, inventory.Filter{})); got != 400 {
-			t.Errorf("%d products are there, want the 400 that are reported", got)
+		if got := len(listed(t, db, inventory.Filter{})); got != 2*chunk {
+			t.Errorf("%d products are there, want the %d that are reported", got, 2*chunk)
 		}
 	})
 }
@@ -366,9 +368,9 @@ func TestImportStopsWhereReadingOrReportingFails(t *testing.T) {
 	t.Parallel()
 	db := databasetest.Embedded(t)
 	broken := errors.New("broken")
-	file := io.MultiReader(strings.NewReader(lines(250, 1)+"p9999,,1"), iotest.ErrReader(broken))
+	file := io.MultiReader(strings.NewReader(lines(chunk+50, 1)+"p9999,,1"), iotest.ErrReader(broken))
 	report, err := inventory.New(db).Import(t.Context(), file, inventory.Import{})
-	if !errors.Is(err, broken) || report.Line != 201 || report.Taken != 200 {
+	if !errors.Is(err, broken) || report.Line != chunk+1 || report.Taken != chunk {
 		t.Errorf("a file that breaks off: got %v, %+v", err, report)
 	}
 	// A row that was cut short may look like a good one.

@@ -2,6 +2,7 @@ package inventory_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -42,22 +43,22 @@ func TestAddingImportStopsWhereACommitWasLost(t *testing.T) {
 		fate  proxy.Fate
 		taken int // rows
 	}{
-		"the commit was done":     {proxy.CutAfter(), 400},
-		"the commit was not done": {proxy.CutBefore(), 200},
+		"the commit was done":     {proxy.CutAfter(), 2 * chunk},
+		"the commit was not done": {proxy.CutBefore(), chunk},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			dsn := databasetest.MySQLDSN(t)
 			direct := databasetest.Open(t, database.Config{MySQLDSN: dsn})
-			imported(t, direct, inventory.Import{}, lines(600, 5))
+			imported(t, direct, inventory.Import{}, lines(3*chunk, 5))
 
-			file := strings.NewReader(lines(600, 1))
+			file := strings.NewReader(lines(3*chunk, 1))
 			report, err := inventory.New(through(t, dsn, proxy.Deliver(), lost.fate)).Import(t.Context(), file, inventory.Import{Add: true})
-			const where = "it is not known whether lines 202 to 401 were added; what follows was not"
+			where := fmt.Sprintf("it is not known whether lines %d to %d were added; what follows was not", chunk+2, 2*chunk+1)
 			if !errors.Is(err, database.ErrOutcomeUnknown) || !strings.Contains(err.Error(), where) {
 				t.Errorf("got %v, want %q", err, where)
 			}
-			if diff := cmp.Diff(inventory.ImportReport{Line: 201, Rows: 200, Taken: 200, Net: 200}, report); diff != "" {
+			if diff := cmp.Diff(inventory.ImportReport{Line: chunk + 1, Rows: chunk, Taken: chunk, Net: chunk}, report); diff != "" {
 				t.Errorf("report (-want +got):\n%s", diff)
 			}
 			for i, p := range listed(t, direct, inventory.Filter{}) {
@@ -77,9 +78,9 @@ func TestSettingImportGoesOnWhereACommitWasLost(t *testing.T) {
 	t.Parallel()
 	dsn := databasetest.MySQLDSN(t)
 	direct := databasetest.Open(t, database.Config{MySQLDSN: dsn})
-	report := imported(t, through(t, dsn, proxy.Deliver(), proxy.CutAfter()), inventory.Import{}, lines(600, 7))
+	report := imported(t, through(t, dsn, proxy.Deliver(), proxy.CutAfter()), inventory.Import{}, lines(3*chunk, 7))
 	// The second chunk was set twice; the second time it changed nothing.
-	if diff := cmp.Diff(inventory.ImportReport{Line: 601, Rows: 600, Taken: 600, Net: 400 * 7, NetUncertain: true}, report); diff != "" {
+	if diff := cmp.Diff(inventory.ImportReport{Line: 3*chunk + 1, Rows: 3 * chunk, Taken: 3 * chunk, Net: 2 * chunk * 7, NetUncertain: true}, report); diff != "" {
 		t.Errorf("report (-want +got):\n%s", diff)
 	}
 	for _, p := range listed(t, direct, inventory.Filter{}) {

@@ -126,6 +126,8 @@ func (r CopyReport) Open() (n int64) {
 // read the source meanwhile but not write to it, and see nothing of the copy before all of it is there. Whatever ends
 // it early, a crash included, leaves the target empty. Its memory does not grow with the tables.
 //
+// The source is sealed before others may write to it again: what is not in the copy is refused.
+//
 // The caller has the source's lock, so that nobody owns an open checkout any more: leases are copied as over by the
 // target's clock, for the next server to claim. progress is called now and then with the rows done and all rows, each
 // of which counts twice, once for writing and once for comparing.
@@ -155,10 +157,13 @@ func Copy(ctx context.Context, source, target *database.DB, progress func(done, 
 		return report, fmt.Errorf("read %s: %w", target.Engine(), err)
 	case occupied > 0:
 		report.Tables, report.AlreadyThere, err = c.compareOnly(ctx)
-		if err == nil && !report.AlreadyThere {
-			err = fmt.Errorf("%w: %s holds %d rows (name a database that does not exist yet; it is created)", ErrOccupied, target.Engine(), occupied)
+		switch {
+		case err != nil:
+			return report, err
+		case !report.AlreadyThere:
+			return report, fmt.Errorf("%w: %s holds %d rows (name a database that does not exist yet; it is created)", ErrOccupied, target.Engine(), occupied)
 		}
-		return report, err
+		return report, seal(source)
 	}
 	if report.Tables, err = c.copy(ctx); err != nil {
 		return report, err
@@ -166,7 +171,16 @@ func Copy(ctx context.Context, source, target *database.DB, progress func(done, 
 	if err := to.Commit(); err != nil {
 		return report, fmt.Errorf("whether the copy was stored is not known (run this again: it finds out): %w", err)
 	}
-	return report, nil
+	// Not before: had the copy not been stored, a sealed source would be all there is. Where we are killed in between, the source is
+	// as it was, and the next run compares.
+	return report, seal(source)
+}
+
+func seal(source *database.DB) error {
+	if err := source.Seal(); err != nil {
+		return fmt.Errorf("everything is copied, but %s can still be written to (run this again): %w", source.Engine(), err)
+	}
+	return nil
 }
 
 func countRows(ctx context.Context, tx *sql.Tx) (all int64, err error) {

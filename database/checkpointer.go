@@ -1,0 +1,109 @@
+package database
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"modernc.org/sqlite"
+)
+
+const (
+	// checkpointEvery is after how many pages, written to the log by this process, they are copied into the file.
+	checkpointEvery = 1000
+	// longLog is the length of the log, in pages, from which on transactions are kept waiting until all of it is copied: only then
+	// does the log begin anew.
+	longLog = 8000
+	// standstill is how long they wait at most for a reader, or another process, that stands in the way.
+	standstill = 20 * time.Millisecond
+	// standstillPause is how long they are left alone after one that was in vain: a backup reads for longer.
+	standstillPause = time.Second
+)
+
+// A checkpointer copies what stands in the embedded engine's log into its file, beside the transactions. SQLite by itself does
+// it within whichever commit finds the log long, with all others waiting behind that; and where two processes write, with
+// every commit, because one of them writes on while the other copies, and the log never ends.
+type checkpointer struct {
+	db     *sqlx.DB
+	writer *single
+	log    *slog.Logger
+
+	due    chan struct{} // has one token while there is something to copy
+	stop   context.CancelFunc
+	done   chan struct{} // closed when run has returned
+	failed bool          // run's: the last one failed, which was told
+}
+
+// startCheckpoints starts copying what the writer writes. The caller stops it with close.
+func startCheckpoints(db *sqlx.DB, writer *single, log *slog.Logger) *checkpointer {
+	ctx, stop := context.WithCancel(context.Background())
+	c := &checkpointer{db: db, writer: writer, log: log, due: make(chan struct{}, 1), stop: stop, done: make(chan struct{})}
+	go c.run(ctx)
+	return c
+}
+
+// close stops copying, waits until that is done, and closes the connection. A repeat is harmless.
+func (c *checkpointer) close() error {
+	c.stop()
+	<-c.done
+	return c.db.Close()
+}
+
+// wrote tells that there may be enough to copy.
+func (c *checkpointer) wrote() {
+	select {
+	case c.due <- struct{}{}:
+	default:
+	}
+}
+
+func (c *checkpointer) run(ctx context.Context) {
+	defer close(c.done)
+	var vain time.Time // when transactions were last kept waiting in vain
+	for {
+		select {
+		case <-c.due:
+		case <-ctx.Done():
+			return
+		}
+		// What it says is as of its beginning: it does not see whether others wrote on meanwhile.
+		length, _ := c.copy(ctx, "PASSIVE")
+		if length < longLog || time.Since(vain) < standstillPause {
+			continue
+		}
+		c.copy(ctx, "PASSIVE") // what came meanwhile, so that little is left
+		select {
+		case c.writer.turn <- struct{}{}:
+			if length, copied := c.copy(ctx, "FULL"); length != copied {
+				vain = time.Now()
+			}
+			<-c.writer.turn
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// copy copies the log into the file: PASSIVE, what no reader stands in the way of, beside writers; FULL, all of it, and nobody
+// writes meanwhile. It returns how many pages the log has, and how many of them are copied. While another process copies, both
+// are -1.
+func (c *checkpointer) copy(ctx context.Context, mode string) (length, copied int) {
+	var busy int
+	err := c.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &length, &copied)
+	if err != nil && ctx.Err() == nil && !c.failed {
+		c.log.Warn("the embedded engine's log could not be copied into its file: it grows until that succeeds", "error", err)
+	}
+	c.failed = err != nil
+	return length, copied
+}
+
+// written returns how many pages a connection has written to the log since it was last asked.
+func written(conn *sqlx.Conn) (pages int) {
+	_ = conn.Raw(func(raw any) error { // without an answer it counts as none; the next one has them
+		n, _, err := raw.(sqlite.DBStatus).Status(sqlite.DBStatusCacheWrite, true)
+		pages = n
+		return err
+	})
+	return pages
+}

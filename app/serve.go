@@ -23,6 +23,7 @@ import (
 	"cartwheel/inventory"
 	"cartwheel/migrations"
 	"cartwheel/payment"
+	"cartwheel/queue"
 )
 
 // answerGrace is how long, after the drain, the last answers may take to be written.
@@ -109,8 +110,10 @@ func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, 
 		}
 	}
 	lines := &cart.Lines{}
+	turns := queue.NewTurns(r.db.Dialect().Parallel())
 	r.checkouts = checkout.New(r.db, lines, r.stock, r.gateway, checkout.Config{
 		QueueCapacity:   c.QueueCapacity,
+		Turns:           turns,
 		BatchSize:       c.BatchSize,
 		InFlight:        c.CheckoutsInFlight,
 		Lease:           c.CheckoutLease,
@@ -123,6 +126,7 @@ func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, 
 	})
 	r.carts = cart.NewManager(r.db, lines, r.stock, r.checkouts, cart.Config{
 		QueueCapacity: c.QueueCapacity,
+		Turns:         turns,
 		BatchSize:     c.BatchSize,
 		Present:       present,
 		Log:           log,

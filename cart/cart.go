@@ -63,8 +63,9 @@ type stock interface {
 
 // Config says how the Cart Manager works.
 type Config struct {
-	QueueCapacity int // adds that wait
-	BatchSize     int // adds in one transaction
+	QueueCapacity int          // adds that wait
+	BatchSize     int          // adds in one transaction
+	Turns         *queue.Turns // shared with whatever else writes; nil: none
 	// Present turns an outcome into the answer that is stored with a key.
 	Present func(error) (status int, body []byte)
 	Log     *slog.Logger
@@ -91,6 +92,7 @@ func NewManager(db *database.DB, lines *Lines, stock stock, checkouts checkouts,
 		BatchSize: cfg.BatchSize,
 		Work:      m.addBatch,
 		Isolate:   database.OneJobsFault,
+		Turns:     cfg.Turns,
 		Log:       cfg.Log,
 		Observe:   cfg.Observe,
 	})

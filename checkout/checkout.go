@@ -59,6 +59,7 @@ type Config struct {
 	InFlight       int           // checkouts between admission and their end
 	Lease          time.Duration // how long a checkout is its owner's alone
 	PaymentTimeout time.Duration // how long a charge is waited for before it is voided
+	Turns          *queue.Turns  // shared with whatever else writes; nil: none
 	// Present turns an outcome into the answer that is stored with a key.
 	Present func(error) (status int, body []byte)
 	Log     *slog.Logger
@@ -121,6 +122,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 		BatchSize: cfg.BatchSize,
 		Work:      m.reserve,
 		Isolate:   database.OneJobsFault,
+		Turns:     cfg.Turns,
 		Log:       cfg.Log,
 		Observe:   cfg.ObserveReserve,
 	})
@@ -133,6 +135,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 		Weight:    func(job settleJob) int { return len(job.owned.lines) },
 		Work:      m.settle,
 		Isolate:   database.OneJobsFault,
+		Turns:     cfg.Turns,
 		Log:       cfg.Log,
 		Observe:   cfg.ObserveSettle,
 	})

@@ -106,9 +106,7 @@ func clientsUnderWay(ctx context.Context, tx *database.Tx, clientIDs []string) (
 // insertEntries writes new checkouts, reserved, under epoch 1, with leases from now on.
 func insertEntries(ctx context.Context, tx *database.Tx, owned []*ownership, lease time.Duration) error {
 	d := tx.Dialect()
-	columns := []string{
-		"checkout_id", "client_id", "state", "epoch", "lease_expires_at", "items", "idempotency_key", "created_at", "updated_at",
-	}
+	const columns = "checkout_id, client_id, state, epoch, lease_expires_at, items, idempotency_key, created_at, updated_at"
 	values := []string{"?", "?", "'" + string(Reserved) + "'", "1", d.NowPlus(lease), "?", "?", d.Now(), d.Now()}
 	for piece := range database.Pieces(d, owned) {
 		args := make([]any, 0, 4*len(piece))

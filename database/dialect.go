@@ -32,7 +32,7 @@ type Dialect struct {
 	// listRows is where an INSERT takes a list of keys and numbers from.
 	listRows func(key []string, n int) string
 	// insertEach writes what Dialect's method of that name describes.
-	insertEach func(table string, columns, values []string, n int) string
+	insertEach func(table, columns string, values []string, n int) string
 	// joinKeys, deleteKeys and subtract write what Dialect's methods of those names describe.
 	joinKeys   func(table string, key []string, n int) string
 	deleteKeys func(table string, key []string, n int) string
@@ -156,7 +156,7 @@ func (d Dialect) InsertList(table string, n int, number string, key ...string) s
 
 // InsertEach is an INSERT of n rows whose columns have these values: expressions that are the same in all rows, or "?"; the
 // arguments of these come row by row.
-func (d Dialect) InsertEach(table string, columns, values []string, n int) string {
+func (d Dialect) InsertEach(table, columns string, values []string, n int) string {
 	return d.insertEach(table, columns, values, n)
 }
 
@@ -208,9 +208,9 @@ func mysqlListRows(key []string, _ int) string {
 	return "SELECT " + strings.Join(columns, ",") + " FROM " + mysqlList(append(slices.Repeat([]string{listedKey}, len(key)), listedNumber)...)
 }
 
-func mysqlInsertEach(table string, columns, values []string, n int) string {
+func mysqlInsertEach(table, columns string, values []string, n int) string {
 	row := "(" + strings.Join(values, ",") + ")"
-	return "INSERT INTO " + table + " (" + strings.Join(columns, ",") + ") VALUES " + row + strings.Repeat(","+row, n-1)
+	return "INSERT INTO " + table + " (" + columns + ") VALUES " + row + strings.Repeat(","+row, n-1)
 }
 
 // The types of a list's columns: no key has more than 255 characters.
@@ -283,7 +283,7 @@ func equalColumns(key []string) string {
 func sqliteListRows(key []string, n int) string { return "VALUES " + Values(n, len(key)+1) }
 
 // sqliteInsertEach takes its rows from a list, so that expressions such as the clock are worked out once and not for each.
-func sqliteInsertEach(table string, columns, values []string, n int) string {
+func sqliteInsertEach(table, columns string, values []string, n int) string {
 	arguments := 0
 	selected := slices.Clone(values)
 	for i, value := range values {
@@ -292,7 +292,7 @@ func sqliteInsertEach(table string, columns, values []string, n int) string {
 			selected[i] = fmt.Sprintf("column%d", arguments)
 		}
 	}
-	return "INSERT INTO " + table + " (" + strings.Join(columns, ",") + ") SELECT " + strings.Join(selected, ",") +
+	return "INSERT INTO " + table + " (" + columns + ") SELECT " + strings.Join(selected, ",") +
 		" FROM (VALUES " + Values(n, arguments) + ")"
 }
 

@@ -54,9 +54,8 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 			return nil, fmt.Errorf("%w: %s (stop that server, or choose another --data-dir)", ErrLocked, cfg.DataDir)
 		}
 	}
-	// In a shop with many carts a batch's rows are on as many pages. The writer keeps 32 MB of them, and lets the log grow to
-	// 16 MB before what is in it is written a second time, into the file.
-	writes := sqliteDB(path, 1, "_txlock=immediate&_pragma=cache_size(-32000)&_pragma=wal_autocheckpoint(4000)")
+	// In a shop with many carts a batch's rows are on as many pages: the writer keeps 32 MB of them.
+	writes := sqliteDB(path, 1, "_txlock=immediate&_pragma=cache_size(-32000)")
 	db.reads = sqliteDB(path, readers, "_pragma=query_only(1)")
 	db.snapshots = db.reads
 	setup := sqliteDB(path, 1, "_txlock=immediate")

@@ -47,6 +47,9 @@ type Config[J, R any] struct {
 	// where it is nil, every job of the batch gets the error.
 	Isolate func(error) bool
 
+	// Turns, if not nil, are waited for before a batch is gathered, and shared with other queues.
+	Turns *Turns
+
 	// Log takes panics. Nil: nothing is logged.
 	Log *slog.Logger
 

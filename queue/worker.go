@@ -19,6 +19,7 @@ type worker[J, R any] struct {
 	jobs    []J
 	answers []Answer[R]
 	weight  int
+	turn    bool // it is this worker's turn; to be given back
 }
 
 func newWorker[J, R any](q *Queue[J, R]) *worker[J, R] {
@@ -39,6 +40,7 @@ func (w *worker[J, R]) run() {
 		if !drained { // Work called runtime.Goexit, as a test's FailNow does: another goroutine goes on
 			w.answerAll(w.queue.panicked)
 			w.reset()
+			w.endTurn()
 			go w.run()
 			return
 		}
@@ -49,6 +51,7 @@ func (w *worker[J, R]) run() {
 	for w.gather() {
 		w.do()
 		w.reset()
+		w.endTurn()
 	}
 	drained = true
 }
@@ -71,6 +74,7 @@ func (w *worker[J, R]) gather() bool {
 		}
 		w.take(c)
 	}
+	w.turn = w.queue.config.Turns.take()
 	yielded := false
 	for w.weight < w.queue.config.BatchSize {
 		select {
@@ -124,6 +128,9 @@ func (w *worker[J, R]) do() {
 	}
 
 	alone, err := w.try(0, len(w.batch))
+	if !alone {
+		w.endTurn() // the next one need not wait until these are answered
+	}
 	switch {
 	case alone:
 		w.oneByOne()
@@ -195,6 +202,14 @@ func (w *worker[J, R]) answerAt(i int, a Answer[R]) {
 func (w *worker[J, R]) answer(c *call[J, R], a Answer[R]) {
 	if !c.answer(a) {
 		w.queue.calls.Put(c)
+	}
+}
+
+// endTurn lets another worker go on.
+func (w *worker[J, R]) endTurn() {
+	if w.turn {
+		w.turn = false
+		w.queue.config.Turns.giveBack()
 	}
 }
 

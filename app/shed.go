@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"cartwheel/app/metrics"
@@ -17,6 +19,12 @@ const (
 	shedTime = 10 * time.Second
 	// shedWriteTime is how long such a caller may take to read what it is answered.
 	shedWriteTime = 5 * time.Second
+
+	// refusalsPerProcessor is how many requests are shed in a second for each processor, all callers together: a tenth
+	// of it or less. Callers who do not heed Retry-After but are back at once wait longer for their next refusal the more
+	// they are, lest they take the processors from what is being served; longestWait at most.
+	refusalsPerProcessor = 5000
+	longestWait          = 250 * time.Millisecond
 )
 
 // A shedder refuses plain requests while there is no room for them, at the cost of one read and one write. What a
@@ -28,13 +36,16 @@ type shedder struct {
 	counts  map[string]*metrics.Requests
 	ids     *requestIDs
 	faults  *faultLog
-	refusal [2][]byte // before and after the request ID
+	refusal [2][]byte    // before and after the request ID
+	each    time.Duration // between two refusals
+	callers atomic.Int64  // connections that are being refused
 }
 
 func newShedder(full map[string]func() bool, l *latencies, ids *requestIDs, faults *faultLog) *shedder {
 	body := answer{statusFailed, wordsTooBusy}.body()
 	return &shedder{
 		full: full, counts: l.routes, ids: ids, faults: faults,
+		each: time.Second / time.Duration(refusalsPerProcessor*runtime.GOMAXPROCS(0)),
 		refusal: [2][]byte{
 			fmt.Appendf(nil, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: %d\r\n%s: ", retrySoon, headerRequestID),
 			fmt.Appendf(nil, "\r\nContent-Length: %d\r\n\r\n%s", len(body), body),
@@ -93,6 +104,11 @@ func (c *shedConn) Read(p []byte) (int, error) {
 		return n, err
 	}
 	var until time.Time
+	defer func() {
+		if !until.IsZero() {
+			c.shedder.callers.Add(-1)
+		}
+	}()
 	for err == nil {
 		path := pathOf(p[:n])
 		if full := c.shedder.full[path]; full == nil || !full() || !plainRequest(p[:n], path) {
@@ -100,6 +116,7 @@ func (c *shedConn) Read(p []byte) (int, error) {
 		}
 		now := time.Now()
 		if until.IsZero() {
+			c.shedder.callers.Add(1)
 			until = now.Add(shedTime)
 			_ = c.SetWriteDeadline(until.Add(shedWriteTime)) // the last request's may be over
 		} else if now.After(until) {
@@ -108,6 +125,7 @@ func (c *shedConn) Read(p []byte) (int, error) {
 		if err := c.shedder.refuse(c.Conn, path, now); err != nil {
 			return 0, err
 		}
+		time.Sleep(c.shedder.wait())
 		n, err = c.Conn.Read(p)
 	}
 	return n, err
@@ -116,6 +134,11 @@ func (c *shedConn) Read(p []byte) (int, error) {
 // CloseWrite is what net/http looks for when it hangs up on a caller that is still sending.
 func (c *shedConn) CloseWrite() error {
 	return c.Conn.(interface{ CloseWrite() error }).CloseWrite() // connectionLimit's connections have it
+}
+
+// wait is how long a caller who was refused is not listened to.
+func (s *shedder) wait() time.Duration {
+	return min(time.Duration(s.callers.Load())*s.each, longestWait)
 }
 
 func (s *shedder) refuse(conn net.Conn, path string, began time.Time) error {

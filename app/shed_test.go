@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -197,6 +199,36 @@ func TestSheddingNeverTakesOneThingForAnother(t *testing.T) {
 	})
 	if asked := len(s.shop.additions); asked == 0 || asked >= plain {
 		t.Errorf("of %d adds %d reached the shop: want some, and some shed", plain, asked)
+	}
+}
+
+// The more callers are back at once, the longer each waits, so that all of them together get no more than their share.
+func TestCallersWhoAreBackAtOnceAreRefusedNoMoreOftenThanTheirShare(t *testing.T) {
+	t.Parallel()
+	s := setup(t, serverConfig{Full: noRoom()}, always503)
+	s.http.shedder.each = time.Millisecond
+	const callers, length = 20, 500 * time.Millisecond
+	var refused atomic.Int64
+	var all sync.WaitGroup
+	for range callers {
+		conn := s.dial()
+		all.Go(func() {
+			answers := bufio.NewReader(conn)
+			for began := time.Now(); time.Since(began) < length; {
+				_, _ = io.WriteString(conn, post(pathAddToCart, "", validAdd))
+				response, err := http.ReadResponse(answers, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, response.Body)
+				refused.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if got, most := refused.Load(), int64(2*length/time.Millisecond); got < callers || got > most {
+		t.Errorf("%d callers were refused %d times in %v, want at most %d", callers, got, length, most)
 	}
 }
 

@@ -36,7 +36,7 @@ type shedder struct {
 	counts  map[string]*metrics.Requests
 	ids     *requestIDs
 	faults  *faultLog
-	refusal [2][]byte    // before and after the request ID
+	refusal [2][]byte     // before and after the request ID
 	each    time.Duration // between two refusals
 	callers atomic.Int64  // connections that are being refused
 }

@@ -50,6 +50,9 @@ func (c stockImportCommand) Run(ctx context.Context, console Console) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := (&rejectFile{path: c.Rejects}).try(); err != nil {
+		return fmt.Errorf("--rejects: %w", err)
+	}
 	return c.writing(ctx, console, func(db *database.DB) error { return c.run(ctx, console, db, file, size) })
 }
 
@@ -134,6 +137,22 @@ type rejectFile struct {
 	path string // empty: none
 	file *os.File
 	out  *bufio.Writer
+}
+
+// try sees whether the file can be written, which shows before anything is imported then. It leaves no trace.
+func (r *rejectFile) try() error {
+	if r.path == "" {
+		return nil
+	}
+	_, missing := os.Lstat(r.path)
+	file, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := file.Close(); err != nil || missing == nil {
+		return err
+	}
+	return os.Remove(r.path)
 }
 
 func (r *rejectFile) add(header string, bad inventory.BadRow) (err error) {

@@ -281,6 +281,10 @@ func TestAnImportIsNotItsOwnRejectFile(t *testing.T) {
 	if left, err := os.ReadFile(file); err != nil || string(left) != content {
 		t.Errorf("the file is %q now, error %v", left, err)
 	}
+	// One that cannot be written shows before anything is imported.
+	if status, out, said := c.run("", "stock", "import", file, "--rejects", filepath.Join(dir, "no", "folder.csv")); status != 1 || out != "" || !strings.Contains(said, "--rejects") {
+		t.Errorf("status %d: %s%s", status, out, said)
+	}
 	// Nor is anything made for a file that is not there.
 	if status, out, said := c.run("", "stock", "import", filepath.Join(dir, "none.csv")); status != 1 || out != "" || !strings.Contains(said, "none.csv") {
 		t.Errorf("status %d: %s%s", status, out, said)

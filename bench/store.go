@@ -21,7 +21,7 @@ const (
 	mysqlish = "mysql"
 )
 
-var engines = []string{mysqlish, embedded}
+var engines = []string{embedded, mysqlish}
 
 // engineName is what people call an engine.
 func engineName(engine string) string {

@@ -52,7 +52,7 @@ microbench: mariadb ## Time the parser, the queue and one transaction of each ki
 
 .PHONY: soak
 soak: mariadb strace ## Run the campaigns in their long form, and the checkout's model with 10,000 histories
-	@status=$$(mktemp); { cd e2e && go test -v -count=1 -timeout 3h . -args -soak; echo $$? >$$status; } | grep -v '^=== '; \
+	@status=$$(mktemp); { cd e2e && go test -v -count=1 -timeout 3h . -args -soak; echo $$? >$$status; } | grep --line-buffered -v '^=== '; \
 	failed=$$(cat $$status); rm -f $$status; exit $$failed
 	go test -count=1 -timeout 1h ./checkout -run TestTheBooksHoldThroughAnyHistory -rapid.checks=10000
 

@@ -186,7 +186,7 @@ func TestAFullDiskCostsNothingThatWasConfirmed(t *testing.T) {
 		c.underLoad(func(ctx context.Context, shop *instance) {
 			var keeps keeper
 			d := diskOf(c, shop, &keeps)
-			for range campaignLength(2, 20) {
+			for range campaignLength(2, 10) {
 				pause(ctx, 200*time.Millisecond)
 				keeps.paused.Lock()
 				d.fill()

@@ -196,6 +196,16 @@ func guards() []guard {
 			in:    "queue", tests: []string{"TestAFullQueueRefusesAtOnceAndAcceptsAgainWhenThereIsRoom"},
 		},
 		{
+			name:  "what is refused at the connection begins where a request does",
+			edits: []edit{{"app/shed.go", "begins := c.idle && len(p) == c.room", "begins := true"}},
+			in:    "app", tests: []string{"TestSheddingNeverTakesOneThingForAnother"},
+		},
+		{
+			name:  "a request with a key is not refused at the connection",
+			edits: []edit{{"app/shed.go", "case !plainHeaders[string(name)] ||", "case string(name) != \"idempotency-key\" && !plainHeaders[string(name)] ||"}},
+			in:    "app", tests: []string{"TestSheddingNeverTakesOneThingForAnother", "TestOnlyAWholePlainPostIsShed"},
+		},
+		{
 			name:  "every commit of the embedded engine is flushed",
 			edits: []edit{{"database/sqlite.go", "_pragma=synchronous(FULL)", "_pragma=synchronous(NORMAL)"}},
 			in:    "database", tests: []string{"TestEveryCommitOfTheEmbeddedEngineIsFlushed"},

@@ -125,7 +125,7 @@ func (c *shedConn) Read(p []byte) (int, error) {
 		if err := c.shedder.refuse(c.Conn, path, now); err != nil {
 			return 0, err
 		}
-		time.Sleep(c.shedder.wait())
+		time.Sleep(c.shedder.wait()) //nolint:forbidigo // short, and there is nobody else whom it keeps waiting
 		n, err = c.Conn.Read(p)
 	}
 	return n, err
@@ -146,12 +146,10 @@ func (s *shedder) refuse(conn net.Conn, path string, began time.Time) error {
 	text := append(room[:0], s.refusal[0]...)
 	text = append(text, s.ids.next()...)
 	text = append(text, s.refusal[1]...)
-	if _, err := conn.Write(text); err != nil {
-		return err
-	}
 	s.faults.skipped.Add(1)
-	s.counts[path].Answered(http.StatusServiceUnavailable, time.Since(began))
-	return nil
+	s.counts[path].Answered(http.StatusServiceUnavailable, time.Since(began)) // whoever has read the answer finds it counted
+	_, err := conn.Write(text)
+	return err
 }
 
 // plainHeaders are the names of headers, in lower case, that say nothing about how a request is framed or answered.

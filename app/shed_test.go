@@ -153,6 +153,7 @@ func TestSheddingNeverTakesOneThingForAnother(t *testing.T) {
 					t.Fatalf("answer %d of %d: %v", next+1, len(sent), err)
 				}
 				body, err := io.ReadAll(response.Body)
+				_ = response.Body.Close()
 				if err != nil || !slices.Contains(sent[next].codes, response.StatusCode) {
 					t.Fatalf("answer %d is %d %s (%v), want one of %v to\n%s", next+1, response.StatusCode, body, err, sent[next].codes, sent[next].text)
 				}
@@ -179,7 +180,7 @@ func TestSheddingNeverTakesOneThingForAnother(t *testing.T) {
 				}
 				waiting = waiting[n:]
 				if waiting != "" && rapid.Bool().Draw(t, "apart") {
-					time.Sleep(200 * time.Microsecond) // so that the server reads the pieces one by one
+					time.Sleep(200 * time.Microsecond) //nolint:forbidigo // so that the server reads the pieces one by one, which shows nowhere
 				}
 			}
 			read(i + 1)
@@ -222,6 +223,7 @@ func TestCallersWhoAreBackAtOnceAreRefusedNoMoreOftenThanTheirShare(t *testing.T
 					return
 				}
 				_, _ = io.Copy(io.Discard, response.Body)
+				_ = response.Body.Close()
 				refused.Add(1)
 			}
 		})

@@ -51,7 +51,8 @@ func (st *stall) occupy(in *instance, queue int) (calls []*call, waiting int) {
 			for len(st.entered) > 0 {
 				stopped, taken = stopped+1, taken+<-st.entered
 			}
-			return taken+in.depth(queue) == len(calls)
+			// The first is on its way to a worker that nothing stops, be it in the queue for a moment.
+			return stopped > 0 && taken+in.depth(queue) == len(calls)
 		})
 	}
 	return calls, len(calls) - taken

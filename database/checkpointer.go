@@ -15,6 +15,10 @@ const (
 	// longLog is the length of the log, in pages, from which on transactions are kept waiting until all of it is copied: only then
 	// does the log begin anew.
 	longLog = 8000
+	// fewPages is how few, written during the last copy, are copied with transactions waiting; mostCopies is after how many copies
+	// they wait all the same.
+	fewPages   = 250
+	mostCopies = 8
 	// standstill is how long they wait at most for a reader, or another process, that stands in the way.
 	standstill = 20 * time.Millisecond
 	// standstillPause is how long they are left alone after one that was in vain: a backup reads for longer.
@@ -68,11 +72,16 @@ func (c *checkpointer) run(ctx context.Context) {
 			return
 		}
 		// What it says is as of its beginning: it does not see whether others wrote on meanwhile.
-		length, _ := c.copy(ctx, "PASSIVE")
+		length, copied := c.copy(ctx, "PASSIVE")
 		if length < longLog || time.Since(vain) < standstillPause {
 			continue
 		}
-		c.copy(ctx, "PASSIVE") // what came meanwhile, so that little is left
+		for range mostCopies { // each has what came during the one before, which is less each time
+			before := copied
+			if length, copied = c.copy(ctx, "PASSIVE"); length-before < fewPages {
+				break
+			}
+		}
 		select {
 		case c.writer.turn <- struct{}{}:
 			if length, copied := c.copy(ctx, "FULL"); length != copied {

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -31,6 +32,7 @@ const (
 type checkpointer struct {
 	db     *sqlx.DB
 	writer *single
+	file   flusher
 	log    *slog.Logger
 
 	due    chan struct{} // has one token while there is something to copy
@@ -39,19 +41,19 @@ type checkpointer struct {
 	failed bool          // run's: the last one failed, which was told
 }
 
-// startCheckpoints starts copying what the writer writes. The caller stops it with close.
-func startCheckpoints(db *sqlx.DB, writer *single, log *slog.Logger) *checkpointer {
+// startCheckpoints starts copying what the writer writes into the file. The caller stops it with close.
+func startCheckpoints(db *sqlx.DB, writer *single, file flusher, log *slog.Logger) *checkpointer {
 	ctx, stop := context.WithCancel(context.Background())
-	c := &checkpointer{db: db, writer: writer, log: log, due: make(chan struct{}, 1), stop: stop, done: make(chan struct{})}
+	c := &checkpointer{db: db, writer: writer, file: file, log: log, due: make(chan struct{}, 1), stop: stop, done: make(chan struct{})}
 	go c.run(ctx)
 	return c
 }
 
-// close stops copying, waits until that is done, and closes the connection. A repeat is harmless.
+// close stops copying, waits until that is done, and closes the connection.
 func (c *checkpointer) close() error {
 	c.stop()
 	<-c.done
-	return c.db.Close()
+	return errors.Join(c.db.Close(), c.file.close())
 }
 
 // wrote tells that there may be enough to copy.
@@ -97,9 +99,15 @@ func (c *checkpointer) run(ctx context.Context) {
 // copy copies the log into the file: PASSIVE, what no reader stands in the way of, beside writers; FULL, all of it, and nobody
 // writes meanwhile. It returns how many pages the log has, and how many of them are copied. While another process copies, both
 // are -1.
+//
+// Where somebody writes meanwhile, SQLite leaves a PASSIVE copy to be flushed with the one that is FULL, which would then keep
+// transactions waiting for as long as the disk takes for thousands of pages: each is flushed when it is made.
 func (c *checkpointer) copy(ctx context.Context, mode string) (length, copied int) {
 	var busy int
 	err := c.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &length, &copied)
+	if err == nil && copied > 0 {
+		err = c.file.flush()
+	}
 	if err != nil && ctx.Err() == nil && !c.failed {
 		c.log.Warn("the embedded engine's log could not be copied into its file: it grows until that succeeds", "error", err)
 	}

@@ -44,6 +44,9 @@ type session struct {
 	patience time.Duration
 	// check may refuse what has begun. nil: nothing is refused.
 	check func() error
+	// unwatched: what has begun to run is not cut short by its context. SQLite's driver, and database/sql for each query, have a
+	// goroutine watch a context that can end, and a statement of ours takes less time than that.
+	unwatched bool
 }
 
 func (s *session) begin(ctx context.Context) error {
@@ -74,7 +77,19 @@ func (s *session) rollback() error {
 	return err
 }
 
+// watched returns the context that a statement is to run with.
+func (s *session) watched(ctx context.Context) (context.Context, error) {
+	if !s.unwatched {
+		return ctx, nil
+	}
+	return context.WithoutCancel(ctx), ctx.Err()
+}
+
 func (s *session) exec(ctx context.Context, query string, args []any, keep bool) (sql.Result, error) {
+	ctx, err := s.watched(ctx)
+	if err != nil {
+		return nil, err
+	}
 	statement, err := s.statement(ctx, query, args, keep)
 	switch {
 	case err != nil:
@@ -86,6 +101,10 @@ func (s *session) exec(ctx context.Context, query string, args []any, keep bool)
 }
 
 func (s *session) query(ctx context.Context, query string, args []any, keep bool) (*sqlx.Rows, error) {
+	ctx, err := s.watched(ctx)
+	if err != nil {
+		return nil, err
+	}
 	statement, err := s.statement(ctx, query, args, keep)
 	switch {
 	case err != nil:
@@ -97,6 +116,10 @@ func (s *session) query(ctx context.Context, query string, args []any, keep bool
 }
 
 func (s *session) selectAll(ctx context.Context, dest any, query string, args []any, keep bool) error {
+	ctx, err := s.watched(ctx)
+	if err != nil {
+		return err
+	}
 	statement, err := s.statement(ctx, query, args, keep)
 	switch {
 	case err != nil:

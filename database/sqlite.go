@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -54,6 +55,9 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 			return nil, fmt.Errorf("%w: %s (stop that server, or choose another --data-dir)", ErrLocked, cfg.DataDir)
 		}
 	}
+	// Unless they are of this kind, the flusher's file would release SQLite's locks when it is closed. Where the kernel has none,
+	// or the choice was made already, things are as they are, which the flusher sees.
+	_, _ = sqlite.OFDLocking(true)
 	// In a shop with many carts a batch's rows are on as many pages: the writer keeps 32 MB of them.
 	writes := sqliteDB(path, 1, "_txlock=immediate&_pragma=cache_size(-32000)")
 	db.reads = sqliteDB(path, readers, "_pragma=query_only(1)")
@@ -67,12 +71,18 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 		kept.check = func() error { return checkNotRetired(cfg.DataDir) }
 	}
 	db.writer = kept
-	kept.checkpoints = startCheckpoints(sqliteDB(path, 1, fmt.Sprintf("_pragma=busy_timeout(%d)", standstill.Milliseconds())), kept, cfg.Log)
-	db.closers = []func() error{kept.checkpoints.close, db.reads.Close, setup.Close, kept.close, writes.Close}
+	db.closers = []func() error{db.reads.Close, setup.Close, kept.close, writes.Close}
 	// The first connection creates the file and turns its log on; what cannot be written shows here.
 	if err := tryWritingPatiently(ctx, writes); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s cannot be written: %w (is its folder writable, and the disk not full?)", path, err), db.Close())
 	}
+	file, err := openFlusher(path)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	copies := sqliteDB(path, 1, fmt.Sprintf("_pragma=busy_timeout(%d)", standstill.Milliseconds()))
+	kept.checkpoints = startCheckpoints(copies, kept, file, cfg.Log)
+	db.closers = slices.Insert(db.closers, 0, kept.checkpoints.close)
 	return db, nil
 }
 
@@ -154,7 +164,7 @@ func (s *single) acquire(ctx context.Context) (*session, error) {
 			<-s.turn
 			return nil, err
 		}
-		s.kept = &session{conn: conn, cache: cacheShort, beginWith: "BEGIN IMMEDIATE", patience: busyTimeout, check: s.check}
+		s.kept = &session{conn: conn, cache: cacheShort, beginWith: "BEGIN IMMEDIATE", patience: busyTimeout, check: s.check, unwatched: true}
 	}
 	return s.kept, nil
 }

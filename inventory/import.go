@@ -22,12 +22,6 @@ const (
 	importPatience = 30 * time.Second
 	// importRetry is the pause before such a try.
 	importRetry = 100 * time.Millisecond
-	// maxPace is the longest pause between two chunks.
-	maxPace = 100 * time.Millisecond
-	// busyAfter is how long a chunk waits for its turn where nobody else writes, at most.
-	busyAfter = 500 * time.Microsecond
-	// slowedTenths is how long a chunk takes where nobody else is at work, at most, in tenths of the time of the fastest.
-	slowedTenths = 14
 )
 
 // An Import says what becomes of a file's rows.
@@ -82,7 +76,10 @@ func (m *Manager) Import(ctx context.Context, file io.Reader, how Import) (Impor
 }
 
 func (m *Manager) importWith(ctx context.Context, file io.Reader, how Import, patience time.Duration) (ImportReport, error) {
-	im := &importing{m: m, how: how, patience: patience, seed: maphash.MakeSeed(), onHand: map[uint64]int64{}}
+	im := &importing{
+		m: m, how: how, patience: patience, pace: pace{embedded: m.db.Embedded()},
+		seed: maphash.MakeSeed(), onHand: map[uint64]int64{},
+	}
 	rows, err := openImport(file)
 	if err != nil {
 		return im.report, fmt.Errorf("import: %w", err)
@@ -110,7 +107,9 @@ func (m *Manager) importWith(ctx context.Context, file io.Reader, how Import, pa
 		if how.Progress != nil {
 			how.Progress(im.report)
 		}
-		im.pace(ctx, len(chunk), time.Since(started))
+		if pause := im.pace.pause(len(chunk), im.waited, time.Since(started)); !how.DryRun {
+			wait(ctx, pause)
+		}
 	}
 }
 
@@ -137,7 +136,7 @@ type importing struct {
 	patience time.Duration // for one chunk
 	report   ImportReport
 	waited   time.Duration // for its turn, by the last chunk
-	fastest  time.Duration // of all full chunks so far
+	pace     pace
 
 	// A dry run's: what would be on hand of the products that came before, by the hash of their IDs under seed. Two
 	// in 10 million products collide with a probability of 1 in 300,000.
@@ -373,29 +372,6 @@ func writeChanges(ctx context.Context, tx *database.Tx, changes []change, add bo
 		return err
 	}
 	return lowerOnHand(ctx, tx, less)
-}
-
-// pace pauses after a chunk of so many rows that took so long: long where others were at work, so that they get most of the
-// time, and short where not, still enough for them to begin. On the embedded engine, which has one writer at a time, the
-// chunk had to wait for its turn then; on a server with row locks it took longer than such chunks can take.
-func (im *importing) pace(ctx context.Context, rows int, took time.Duration) {
-	if im.how.DryRun {
-		return
-	}
-	if rows == importChunk && (im.fastest == 0 || took < im.fastest) {
-		im.fastest = took
-	}
-	switch embedded := im.m.db.Embedded(); {
-	case embedded && im.waited > busyAfter:
-		took *= 3
-	case embedded:
-		took /= 2
-	case took > im.fastest*slowedTenths/10:
-		took *= 2
-	default:
-		took /= 4
-	}
-	wait(ctx, min(took, maxPace))
 }
 
 // wait waits so long, or until ctx ends.

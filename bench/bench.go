@@ -102,6 +102,7 @@ func (b *bench) run(ctx context.Context) error {
 	if err := b.report.machine(ctx, b); err != nil {
 		return err
 	}
+	b.report.theft.take()
 	for n, part := range b.parts() {
 		if err := part(ctx); err != nil {
 			if err := b.missed(ctx, fmt.Sprintf("part %d", n+1), err); err != nil {

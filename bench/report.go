@@ -79,6 +79,7 @@ type row struct {
 	Target   float64 `json:"target,omitempty"`
 	Reached  bool    `json:"reached"`
 	Note     string  `json:"note,omitempty"`
+	Stolen   float64 `json:"stolen"` // share of the processors' time that the host gave to others meanwhile
 }
 
 // report is what a run found.
@@ -86,6 +87,8 @@ type report struct {
 	Machine []fact  `json:"machine"`
 	Rows    []row   `json:"rows"`
 	Curves  []curve `json:"curves,omitempty"`
+
+	theft theft
 }
 
 type fact struct {
@@ -95,6 +98,7 @@ type fact struct {
 
 // add judges a row and keeps it.
 func (r *report) add(one row) {
+	one.Stolen = r.theft.take()
 	judged := one.Measured.Value
 	if one.BaseName != "" {
 		if one.Base.Value > 0 {
@@ -152,6 +156,9 @@ func (r *report) print(out io.Writer) {
 	for _, one := range r.Rows {
 		if one.Note != "" {
 			fmt.Fprintf(out, "%s: %s\n", one.Key, one.Note)
+		}
+		if one.Stolen > noteworthyTheft {
+			fmt.Fprintf(out, "%s: the host gave %.1f %% of the processors' time to others meanwhile\n", one.Key, 100*one.Stolen)
 		}
 	}
 }

@@ -120,7 +120,7 @@ func (b *bench) whilePaying(ctx context.Context, s *shop, key string, rate float
 	var all errgroup.Group
 	all.Go(func() error {
 		t, err := offer{
-			base: s.base, what: checkout, rate: float64(begin), requests: checkouts, connections: paymentsAtOnce * 11 / 10, // one that is not used for 5 s is closed
+			base: s.base, what: checkout, rate: float64(begin), requests: checkouts, connections: paymentsAtOnce * 11 / 10,
 			body: checkoutsOf(prefix, 0),
 		}.take(ctx)
 		if err != nil {

@@ -185,8 +185,8 @@ func (g *generator) sendDue() {
 			g.dropped++
 			continue
 		}
-		i := g.free[len(g.free)-1]
-		g.free = g.free[:len(g.free)-1]
+		i := g.free[0] // the one that was idle for longest: the server closes those that are for long
+		g.free = g.free[1:]
 		g.send(&g.callers[i])
 	}
 }

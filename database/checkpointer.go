@@ -49,7 +49,7 @@ func startCheckpoints(db *sqlx.DB, writer *single, file flusher, log *slog.Logge
 	return c
 }
 
-// close stops copying, waits until that is done, and closes the connection.
+// close stops copying, waits until that is done, and closes the connection. A repeat is harmless.
 func (c *checkpointer) close() error {
 	c.stop()
 	<-c.done

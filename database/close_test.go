@@ -53,3 +53,25 @@ func TestClosingIsCleanThoughTheServerHasEndedTheSessions(t *testing.T) {
 		t.Errorf("close: %v", err)
 	}
 }
+
+func TestClosingAgainIsHarmless(t *testing.T) {
+	t.Parallel()
+	for name, cfg := range map[string]database.Config{
+		"embedded": {DataDir: t.TempDir(), Serve: true},
+		"mysql":    {MySQLDSN: databasetest.MySQLDSN(t)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg.Log = databasetest.Log(t)
+			db, err := database.Open(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := range 2 {
+				if err := db.Close(); err != nil {
+					t.Errorf("close for the %d. time: %v", n+1, err)
+				}
+			}
+		})
+	}
+}

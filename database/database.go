@@ -107,7 +107,7 @@ func (db *DB) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Close closes every connection and gives the data directory's lock back. Nothing may be under way.
+// Close closes every connection and gives the data directory's lock back. Nothing may be under way. A repeat is harmless.
 func (db *DB) Close() error {
 	var errs []error
 	for _, closeOne := range db.closers {

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"errors"
 	"os"
 	"syscall"
 
@@ -34,9 +35,13 @@ func (f flusher) flush() error {
 	}
 }
 
+// close closes the file. A repeat is harmless.
 func (f flusher) close() error {
 	if f.file == nil {
 		return nil
 	}
-	return f.file.Close()
+	if err := f.file.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
 }

@@ -216,6 +216,11 @@ func guards() []guard {
 			in:    "e2e", tests: []string{"TestAPowerCutLosesNothingThatWasAnsweredSuccess"},
 		},
 		{
+			name:  "nobody writes into a data directory that is being moved",
+			edits: []edit{{"database/sqlite.go", "kept.check = func() error { return checkNotRetired(cfg.DataDir) }", "kept.check = func() error { return nil }"}},
+			in:    "e2e", tests: []string{"TestAnImportThatRunsWhileTheDataMovesStopsAndSaysHowFarItCame"},
+		},
+		{
 			name:  "READ COMMITTED, whatever the server's default",
 			edits: []edit{{"database/mysql.go", `"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access`, `"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ" + access`}},
 			in:    "database", tests: []string{"TestWhatTheSQLReliesOnIsSetWhateverTheDSNSays"},

@@ -16,6 +16,9 @@ const (
 	// longLog is the length of the log, in pages, from which on transactions are kept waiting until all of it is copied: only then
 	// does the log begin anew.
 	longLog = 8000
+	// littleRoom is the room on the disk, in bytes, from which on the log begins anew each time that it is copied: it would take the
+	// disk's last bytes otherwise, and then nothing can be copied out of it.
+	littleRoom = 2 * longLog * 4096
 	// fewPages is how few, written during the last copy, are copied with transactions waiting; mostCopies is after how many copies
 	// they wait all the same.
 	fewPages   = 250
@@ -32,7 +35,7 @@ const (
 type checkpointer struct {
 	db     *sqlx.DB
 	writer *single
-	file   flusher
+	file   sideFile
 	log    *slog.Logger
 
 	due    chan struct{} // has one token while there is something to copy
@@ -42,7 +45,7 @@ type checkpointer struct {
 }
 
 // startCheckpoints starts copying what the writer writes into the file. The caller stops it with close.
-func startCheckpoints(db *sqlx.DB, writer *single, file flusher, log *slog.Logger) *checkpointer {
+func startCheckpoints(db *sqlx.DB, writer *single, file sideFile, log *slog.Logger) *checkpointer {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &checkpointer{db: db, writer: writer, file: file, log: log, due: make(chan struct{}, 1), stop: stop, done: make(chan struct{})}
 	go c.run(ctx)
@@ -75,7 +78,7 @@ func (c *checkpointer) run(ctx context.Context) {
 		}
 		// What it says is as of its beginning: it does not see whether others wrote on meanwhile.
 		length, copied := c.copy(ctx, "PASSIVE")
-		if length < longLog || time.Since(vain) < standstillPause {
+		if length < longLog && c.file.hasRoom(littleRoom) || time.Since(vain) < standstillPause {
 			continue
 		}
 		for range mostCopies { // each has what came during the one before, which is less each time

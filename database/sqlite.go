@@ -55,8 +55,8 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 			return nil, fmt.Errorf("%w: %s (stop that server, or choose another --data-dir)", ErrLocked, cfg.DataDir)
 		}
 	}
-	// Unless they are of this kind, the flusher's file would release SQLite's locks when it is closed. Where the kernel has none,
-	// or the choice was made already, things are as they are, which the flusher sees.
+	// Unless they are of this kind, the sideFile would release SQLite's locks when it is closed. Where the kernel has none,
+	// or the choice was made already, things are as they are, which that sees.
 	_, _ = sqlite.OFDLocking(true)
 	// In a shop with many carts a batch's rows are on as many pages: the writer keeps 32 MB of them.
 	writes := sqliteDB(path, 1, "_txlock=immediate&_pragma=cache_size(-32000)")
@@ -76,7 +76,7 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	if err := tryWritingPatiently(ctx, writes); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s cannot be written: %w (is its folder writable, and the disk not full?)", path, err), db.Close())
 	}
-	file, err := openFlusher(path)
+	file, err := openSideFile(path)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

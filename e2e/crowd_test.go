@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"strings"
+	"regexp"
 	"sync"
 	"time"
 
@@ -50,6 +50,9 @@ func (c *crowd) pick(random *rand.Rand) *instance {
 	return c.shops[random.IntN(len(c.shops))]
 }
 
+// tellsOfDeadlock finds the database's words for one.
+var tellsOfDeadlock = regexp.MustCompile(`(?i)deadlock|error 1213`)
+
 // ask sends one request to one of the instances, and holds the answer against what every answer must be. The reply has code 0
 // where there was none.
 func (c *crowd) ask(ctx context.Context, random *rand.Rand, r request) reply {
@@ -75,7 +78,7 @@ func (c *crowd) ask(ctx context.Context, random *rand.Rand, r request) reply {
 	if refusal && got.RetryAfter == "" {
 		c.c.breachf("%s was answered %v without Retry-After", r.path, got)
 	}
-	if text := strings.ToLower(got.Body); got.Code == 500 || strings.Contains(text, "deadlock") || strings.Contains(text, "1213") {
+	if got.Code == 500 || tellsOfDeadlock.MatchString(got.Body) {
 		c.c.breachf("%s was answered %v", r.path, got)
 	}
 	return got

@@ -16,9 +16,12 @@ const (
 	// longLog is the length of the log, in pages, from which on transactions are kept waiting until all of it is copied: only then
 	// does the log begin anew.
 	longLog = 8000
-	// littleRoom is the room on the disk, in bytes, from which on the log begins anew each time that it is copied: it would take the
-	// disk's last bytes otherwise, and then nothing can be copied out of it.
+	// littleRoom is the room on the disk, in bytes, from which on the log begins anew each time that it is copied, and gives its room
+	// back: it would take the disk's last bytes otherwise, and then nothing can be copied out of it.
 	littleRoom = 2 * longLog * 4096
+	// retryCopy is how long after a copy that failed the next one is tried, though little may have been written since: on a disk that
+	// was full, the log must not take the room that the file needs.
+	retryCopy = 100 * time.Millisecond
 	// fewPages is how few, written during the last copy, are copied with transactions waiting; mostCopies is after how many copies
 	// they wait all the same.
 	fewPages   = 250
@@ -71,14 +74,22 @@ func (c *checkpointer) run(ctx context.Context) {
 	defer close(c.done)
 	var vain time.Time // when transactions were last kept waiting in vain
 	for {
+		var again <-chan time.Time
+		if c.failed {
+			again = time.After(retryCopy)
+		}
 		select {
 		case <-c.due:
+		case <-again:
 		case <-ctx.Done():
 			return
 		}
 		// What it says is as of its beginning: it does not see whether others wrote on meanwhile.
 		length, copied := c.copy(ctx, "PASSIVE")
-		if length < longLog && c.file.hasRoom(littleRoom) || time.Since(vain) < standstillPause {
+		mode := "FULL"
+		if !c.file.hasRoom(littleRoom) {
+			mode = "TRUNCATE"
+		} else if length < longLog || time.Since(vain) < standstillPause {
 			continue
 		}
 		for range mostCopies { // each has what came during the one before, which is less each time
@@ -89,7 +100,7 @@ func (c *checkpointer) run(ctx context.Context) {
 		}
 		select {
 		case c.writer.turn <- struct{}{}:
-			if length, copied := c.copy(ctx, "FULL"); length != copied {
+			if length, copied := c.copy(ctx, mode); length != copied {
 				vain = time.Now()
 			}
 			<-c.writer.turn
@@ -100,7 +111,7 @@ func (c *checkpointer) run(ctx context.Context) {
 }
 
 // copy copies the log into the file: PASSIVE, what no reader stands in the way of, beside writers; FULL, all of it, and nobody
-// writes meanwhile. It returns how many pages the log has, and how many of them are copied. While another process copies, both
+// writes meanwhile; TRUNCATE, the same, and then the log is empty. It returns how many pages the log has, and how many of them are copied. While another process copies, both
 // are -1.
 //
 // Where somebody writes meanwhile, SQLite leaves a PASSIVE copy to be flushed with the one that is FULL, which would then keep

@@ -181,12 +181,12 @@ func (k *keeper) keep(c *campaign, server shopServer) {
 
 func TestAFullDiskCostsNothingThatWasConfirmed(t *testing.T) {
 	t.Parallel()
-	fills := func(t *testing.T, s store, diskOf func(c *campaign, shop *instance, keeps *keeper) disk) {
+	fills := func(t *testing.T, s store, rounds int, diskOf func(c *campaign, shop *instance, keeps *keeper) disk) {
 		c := newCampaign(t, s, crowdedStock())
 		c.underLoad(func(ctx context.Context, shop *instance) {
 			var keeps keeper
 			d := diskOf(c, shop, &keeps)
-			for range campaignLength(2, 10) {
+			for range campaignLength(rounds, 10) {
 				pause(ctx, 200*time.Millisecond)
 				keeps.paused.Lock()
 				d.fill()
@@ -199,7 +199,7 @@ func TestAFullDiskCostsNothingThatWasConfirmed(t *testing.T) {
 	}
 	t.Run("embedded, files may not grow", func(t *testing.T) {
 		t.Parallel()
-		fills(t, embeddedStore(t), func(_ *campaign, shop *instance, _ *keeper) disk {
+		fills(t, embeddedStore(t), 10, func(_ *campaign, shop *instance, _ *keeper) disk {
 			d := limitedFiles(t, func() int { return shop.command.Process.Pid }, 64<<10)
 			d.unsure = true // to SQLite this is an error of the disk's, not a full one
 			return d
@@ -208,7 +208,7 @@ func TestAFullDiskCostsNothingThatWasConfirmed(t *testing.T) {
 	t.Run("embedded, no space is left", func(t *testing.T) {
 		t.Parallel()
 		dir, d := smallDisk(t, 16)
-		fills(t, store{[]string{"--data-dir", dir}, database.Config{DataDir: dir}}, func(*campaign, *instance, *keeper) disk { return d })
+		fills(t, store{[]string{"--data-dir", dir}, database.Config{DataDir: dir}}, 10, func(*campaign, *instance, *keeper) disk { return d })
 	})
 	t.Run("mysql, files may not grow", func(t *testing.T) {
 		t.Parallel()
@@ -217,7 +217,7 @@ func TestAFullDiskCostsNothingThatWasConfirmed(t *testing.T) {
 		// What is written in place stays below the limit: the log, and the tablespace that all share.
 		const most = 12 << 20
 		server := newShopServer(t, "--innodb-log-file-size=4M", "--innodb-temp-data-file-path=ibtmp1:4M:autoextend")
-		fills(t, server.store(t, "shop"), func(c *campaign, _ *instance, keeps *keeper) disk {
+		fills(t, server.store(t, "shop"), 2, func(c *campaign, _ *instance, keeps *keeper) disk {
 			server.fillCarts(c, "shop", 26_000) // nearly to the limit
 			keeps.keep(c, server)
 			return limitedFiles(t, server.PID, most)
@@ -227,7 +227,7 @@ func TestAFullDiskCostsNothingThatWasConfirmed(t *testing.T) {
 		t.Parallel()
 		dir, d := smallDisk(t, 128)
 		server := newShopServerIn(t, dir)
-		fills(t, server.store(t, "shop"), func(c *campaign, _ *instance, keeps *keeper) disk {
+		fills(t, server.store(t, "shop"), 2, func(c *campaign, _ *instance, keeps *keeper) disk {
 			keeps.keep(c, server)
 			return d
 		})

@@ -111,15 +111,15 @@ func (c *checkpointer) run(ctx context.Context) {
 }
 
 // copy copies the log into the file: PASSIVE, what no reader stands in the way of, beside writers; FULL, all of it, and nobody
-// writes meanwhile; TRUNCATE, the same, and then the log is empty. It returns how many pages the log has, and how many of them are copied. While another process copies, both
-// are -1.
+// writes meanwhile; TRUNCATE, the same, and then the log is empty. It returns how many pages the log has, and how many of them
+// are copied. While another process copies, both are -1.
 //
 // Where somebody writes meanwhile, SQLite leaves a PASSIVE copy to be flushed with the one that is FULL, which would then keep
 // transactions waiting for as long as the disk takes for thousands of pages: each is flushed when it is made.
 func (c *checkpointer) copy(ctx context.Context, mode string) (length, copied int) {
 	var busy int
 	err := c.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &length, &copied)
-	if err == nil && copied > 0 {
+	if err == nil && mode == "PASSIVE" && copied > 0 {
 		err = c.file.flush()
 	}
 	if err != nil && ctx.Err() == nil && !c.failed {

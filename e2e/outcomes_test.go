@@ -98,13 +98,13 @@ func TestAHoldThatNeverEnds(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
 		const lamps = 20
-		const lease = 2200 * time.Millisecond
+		const lease = 3 * time.Second
 		c := newCampaign(t, s, map[string]int{"lamp": lamps})
 		before, after := openGate(t, c.till), openGate(t, c.till)
 		charge := before.before(t, http.MethodPut)
 		before.before(t, http.MethodDelete)
 		void := after.before(t, http.MethodDelete)
-		times := []string{"--payment-timeout", "200ms", "--checkout-lease", lease.String(), "--request-timeout", "3s"}
+		times := []string{"--payment-timeout", "1s", "--checkout-lease", lease.String(), "--request-timeout", "3s"}
 		shop := c.start(append(times, "--payment-url", before.url)...)
 		c.crowd.visits(shop)
 		// What is forgotten in a cart holds nothing.

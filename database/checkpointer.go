@@ -16,6 +16,9 @@ const (
 	// longLog is the length of the log, in pages, from which on transactions are kept waiting until all of it is copied: only then
 	// does the log begin anew.
 	longLog = 8000
+	// tooLong is the length, in pages, from which on transactions wait though much is to be copied and flushed yet: more comes than the
+	// disk takes beside them.
+	tooLong = longLog * 3 / 2
 	// littleRoom is the room on the disk, in bytes, from which on the log begins anew each time that it is copied, and gives its room
 	// back: it would take the disk's last bytes otherwise, and then nothing can be copied out of it.
 	littleRoom = 2 * longLog * 4096
@@ -27,7 +30,7 @@ const (
 	fewPages   = 250
 	mostCopies = 8
 	// standstill is how long they wait at most for a reader, or another process, that stands in the way.
-	standstill = 20 * time.Millisecond
+	standstill = 100 * time.Millisecond
 	// standstillPause is how long they are left alone after one that was in vain: a backup reads for longer.
 	standstillPause = time.Second
 )
@@ -92,9 +95,9 @@ func (c *checkpointer) run(ctx context.Context) {
 		} else if length < longLog || time.Since(vain) < standstillPause {
 			continue
 		}
-		for range mostCopies { // each has what came during the one before, which is less each time
+		for range mostCopies { // each has what came during the one before, which is less each time, unless more comes than is copied
 			before := copied
-			if length, copied = c.copy(ctx, "PASSIVE"); length-before < fewPages {
+			if length, copied = c.copy(ctx, "PASSIVE"); length-before < fewPages || length > tooLong {
 				break
 			}
 		}
@@ -119,7 +122,7 @@ func (c *checkpointer) run(ctx context.Context) {
 func (c *checkpointer) copy(ctx context.Context, mode string) (length, copied int) {
 	var busy int
 	err := c.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &length, &copied)
-	if err == nil && mode == "PASSIVE" && copied > 0 {
+	if err == nil && mode == "PASSIVE" && copied > 0 && length <= tooLong {
 		err = c.file.flush()
 	}
 	if err != nil && ctx.Err() == nil && !c.failed {

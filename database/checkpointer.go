@@ -103,12 +103,25 @@ func (c *checkpointer) run(ctx context.Context) {
 		}
 		select {
 		case c.writer.turn <- struct{}{}:
-			if length, copied := c.copy(ctx, mode); length != copied {
+			if !c.copyAll(ctx, mode) {
 				vain = time.Now()
 			}
 			<-c.writer.turn
 		case <-ctx.Done():
 			return
+		}
+	}
+}
+
+// copyAll copies all of the log, looking for a gap of another process as often as a transaction does (see busyPoll), for as long as a
+// standstill may take. It reports whether it did.
+func (c *checkpointer) copyAll(ctx context.Context, mode string) bool {
+	for began := time.Now(); ; time.Sleep(busyPoll) {
+		if length, copied := c.copy(ctx, mode); length == copied && length >= 0 {
+			return true
+		}
+		if time.Since(began) > standstill || ctx.Err() != nil {
+			return false
 		}
 	}
 }

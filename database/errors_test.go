@@ -79,7 +79,7 @@ func TestFaultsAreToldApart(t *testing.T) {
 
 func TestSQLitesFaultsAreToldApart(t *testing.T) {
 	t.Parallel()
-	db := sqliteDB(filepath.Join(t.TempDir(), "faults.db"), 1, "")
+	db := sqliteDB(filepath.Join(t.TempDir(), "faults.db"), 1, busyTimeout, "")
 	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
 			t.Error(err)

@@ -59,10 +59,10 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	// or the choice was made already, things are as they are, which that sees.
 	_, _ = sqlite.OFDLocking(true)
 	// In a shop with many carts a batch's rows are on as many pages: the writer keeps 32 MB of them.
-	writes := sqliteDB(path, 1, "_txlock=immediate&_pragma=cache_size(-32000)")
-	db.reads = sqliteDB(path, readers, "_pragma=query_only(1)")
+	writes := sqliteDB(path, 1, busyTimeout, "_txlock=immediate&_pragma=cache_size(-32000)")
+	db.reads = sqliteDB(path, readers, busyTimeout, "_pragma=query_only(1)")
 	db.snapshots = db.reads
-	setup := sqliteDB(path, 1, "_txlock=immediate")
+	setup := sqliteDB(path, 1, busyTimeout, "_txlock=immediate")
 	db.setup = setup.DB
 	db.writes = writes
 	kept := &single{db: writes, turn: make(chan struct{}, 1)}
@@ -80,7 +80,7 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	copies := sqliteDB(path, 1, fmt.Sprintf("_pragma=busy_timeout(%d)", standstill.Milliseconds()))
+	copies := sqliteDB(path, 1, 0, "") // the checkpointer waits by itself
 	kept.checkpoints = startCheckpoints(copies, kept, file, cfg.Log)
 	db.closers = slices.Insert(db.closers, 0, kept.checkpoints.close)
 	return db, nil
@@ -125,12 +125,14 @@ func tryWriting(ctx context.Context, db *sqlx.DB) (err error) {
 	return errors.Join(err, undone)
 }
 
-func sqliteDB(path string, connections int, settings string) *sqlx.DB {
+// sqliteDB returns a pool of connections, each of which waits for others for patience. The driver sorts its settings: were there two of a
+// name in them, the last by the alphabet would hold.
+func sqliteDB(path string, connections int, patience time.Duration, settings string) *sqlx.DB {
 	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
 	// Times that are arguments are written as strftime writes them, an offset of zero behind. What statements over many rows
 	// keep to undo themselves is as large as the pages that they change: in memory, instead of in a file of its own.
 	name.RawQuery = fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=temp_store(MEMORY)"+
-		"&_time_format=sqlite&_timezone=UTC&%s", busyTimeout.Milliseconds(), settings)
+		"&_time_format=sqlite&_timezone=UTC&%s", patience.Milliseconds(), settings)
 	db, err := sql.Open("sqlite", name.String())
 	if err != nil {
 		panic(err) // only an unregistered driver's name

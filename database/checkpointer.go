@@ -103,7 +103,7 @@ func (c *checkpointer) run(ctx context.Context) {
 		}
 		select {
 		case c.writer.turn <- struct{}{}:
-			if !c.copyAll(ctx, mode) {
+			if c.copyAll(ctx, mode) {
 				vain = time.Now()
 			}
 			<-c.writer.turn
@@ -113,17 +113,15 @@ func (c *checkpointer) run(ctx context.Context) {
 	}
 }
 
-// copyAll copies all of the log, looking for a gap of another process as often as a transaction does (see busyPoll), for as long as a
-// standstill may take. It reports whether it did.
-func (c *checkpointer) copyAll(ctx context.Context, mode string) bool {
-	for began := time.Now(); ; time.Sleep(busyPoll) {
-		if length, copied := c.copy(ctx, mode); length == copied && length >= 0 {
-			return true
-		}
-		if time.Since(began) > standstill || ctx.Err() != nil {
-			return false
-		}
-	}
+// copyAll copies all of the log, looking for a gap of another process as often as a transaction does, for as long as a standstill may
+// take. It reports whether a reader, or another process, stood in the way.
+func (c *checkpointer) copyAll(ctx context.Context, mode string) (hindered bool) {
+	_ = poll(ctx, standstill, func() bool {
+		length, copied := c.copy(ctx, mode)
+		hindered = !c.failed && (length != copied || length < 0)
+		return !hindered
+	})
+	return hindered
 }
 
 // copy copies the log into the file: PASSIVE, what no reader stands in the way of, beside writers; FULL, all of it, and nobody

@@ -188,21 +188,29 @@ func (s *single) connect(ctx context.Context) (*sqlx.Conn, error) {
 
 // untilFree begins a transaction, trying again while another process writes, for as long as patience says and ctx goes on. The
 // error is then SQLite's: nothing was begun, and the connection is as good as before.
-func untilFree(ctx context.Context, patience time.Duration, begin func() error) error {
-	began := time.Now()
-	for {
-		err := begin()
-		if !isBusy(err) || time.Since(began) > patience {
-			return err
-		}
+func untilFree(ctx context.Context, patience time.Duration, begin func() error) (err error) {
+	gone := poll(ctx, patience, func() bool {
+		err = begin()
+		return !isBusy(err)
+	})
+	if gone != nil {
+		return fmt.Errorf("%w; then %w", err, gone)
+	}
+	return err
+}
+
+// poll tries every busyPoll until that has an end, or for as long as patience says. The error is ctx's.
+func poll(ctx context.Context, patience time.Duration, try func() (done bool)) error {
+	for began := time.Now(); !try() && time.Since(began) <= patience; {
 		timer := time.NewTimer(busyPoll)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("%w; then %w", err, ctx.Err())
+			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 func (s *single) release(kept *session, broken bool) {

@@ -43,6 +43,8 @@ type checkpointer struct {
 	writer *single
 	file   sideFile
 	log    *slog.Logger
+	// reserve: the log's room on the disk is taken in advance, see reserveLog.
+	reserve bool
 
 	due    chan struct{} // has one token while there is something to copy
 	stop   context.CancelFunc
@@ -51,9 +53,11 @@ type checkpointer struct {
 }
 
 // startCheckpoints starts copying what the writer writes into the file. The caller stops it with close.
-func startCheckpoints(db *sqlx.DB, writer *single, file sideFile, log *slog.Logger) *checkpointer {
+func startCheckpoints(db *sqlx.DB, writer *single, file sideFile, reserve bool, log *slog.Logger) *checkpointer {
 	ctx, stop := context.WithCancel(context.Background())
-	c := &checkpointer{db: db, writer: writer, file: file, log: log, due: make(chan struct{}, 1), stop: stop, done: make(chan struct{})}
+	c := &checkpointer{
+		db: db, writer: writer, file: file, log: log, reserve: reserve, due: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
+	}
 	go c.run(ctx)
 	return c
 }
@@ -75,6 +79,9 @@ func (c *checkpointer) wrote() {
 
 func (c *checkpointer) run(ctx context.Context) {
 	defer close(c.done)
+	if c.reserve {
+		c.reserveLog(ctx)
+	}
 	var vain time.Time // when transactions were last kept waiting in vain
 	for {
 		var again <-chan time.Time

@@ -3,6 +3,7 @@ package database_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -88,4 +89,99 @@ func TestTransactionsAreNotHeldUpByAReaderThatTheLogWaitsFor(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(dir, "cartwheel.db-wal")); err != nil || info.Size() < 40_000_000 {
 		t.Errorf("the log has %d bytes, error %v: it was not waited for", info.Size(), err)
 	}
+}
+
+// The log's room is taken while others write, whose commits must be there when the file is opened anew, as after a crash.
+func TestTheLogsRoomIsTakenWhileTwoProcessesWrite(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	command := open(t, database.Config{DataDir: dir})
+	transact(t, command, func(tx *database.Tx) error {
+		_, err := tx.Exec(t.Context(), "CREATE TABLE counted (who varchar(10), what blob)")
+		return err
+	})
+	write := func(db *database.DB, who string) {
+		transact(t, db, func(tx *database.Tx) error {
+			_, err := tx.Exec(t.Context(), "INSERT INTO counted VALUES (?, randomblob(5000))", who)
+			return err
+		})
+	}
+	done := make(chan int)
+	stop := make(chan struct{})
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				done <- n
+				return
+			default:
+				write(command, "command")
+			}
+		}
+	}()
+	server := open(t, database.Config{DataDir: dir, Serve: true})
+	wrote := 0
+	reserved := func() bool { return logSize(t, dir) >= database.ReservedLog }
+	for began := time.Now(); !reserved() && time.Since(began) < 10*time.Second; wrote++ {
+		write(server, "server")
+	}
+	close(stop)
+	others := <-done
+	if !reserved() {
+		t.Error("the log's room was not taken within 10 s")
+	}
+	// What a crash leaves: both files as they are.
+	crashed := t.TempDir()
+	for _, name := range []string{"cartwheel.db", "cartwheel.db-wal"} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(crashed, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var check []string
+	var counts []int
+	err := open(t, database.Config{DataDir: crashed}).Read(t.Context(), func(tx *database.Tx) error {
+		if err := tx.Select(t.Context(), &check, "PRAGMA integrity_check"); err != nil {
+			return err
+		}
+		return tx.Select(t.Context(), &counts, "SELECT COUNT(*) FROM counted GROUP BY who ORDER BY who")
+	})
+	if want := []int{others, wrote}; err != nil || !slices.Equal(check, []string{"ok"}) || !slices.Equal(counts, want) {
+		t.Errorf("after a crash there are %v rows, want %v; the file is %v; error %v", counts, want, check, err)
+	}
+}
+
+func TestTheLogsRoomIsNotTakenWhileAnotherProcessWrites(t *testing.T) {
+	t.Parallel()
+	db, dir := embedded(t)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	end := otherWriter(t, dir)
+	began := logSize(t, dir)
+	open(t, database.Config{DataDir: dir, Serve: true})
+	for range 20 {
+		if size := logSize(t, dir); size != began {
+			t.Fatalf("the log's file grew from %d to %d bytes while another process was writing", began, size)
+		}
+		<-time.After(10 * time.Millisecond) // nothing tells that nothing happens
+	}
+	end()
+	for waited := time.Now(); logSize(t, dir) < database.ReservedLog; <-time.After(time.Millisecond) {
+		if time.Since(waited) > 10*time.Second {
+			t.Fatal("the log's room was not taken when the other process had ended")
+		}
+	}
+}
+
+func logSize(t *testing.T, dir string) int64 {
+	t.Helper()
+	info, err := os.Stat(filepath.Join(dir, "cartwheel.db-wal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
 }

@@ -24,3 +24,6 @@ const (
 	MaxReconnects = maxReconnects
 	MaxPrepared   = maxPrepared
 )
+
+// ReservedLog is how much room the log has from the start on.
+const ReservedLog = reservedLog

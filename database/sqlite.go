@@ -65,7 +65,7 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	setup := sqliteDB(path, 1, busyTimeout, "_txlock=immediate")
 	db.setup = setup.DB
 	db.writes = writes
-	kept := &single{db: writes, turn: make(chan struct{}, 1)}
+	kept := &single{db: writes, path: path, turn: make(chan struct{}, 1)}
 	if !cfg.Serve {
 		// Nobody retires what a server has open: the server need not look.
 		kept.check = func() error { return checkNotRetired(cfg.DataDir) }
@@ -81,7 +81,7 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	copies := sqliteDB(path, 1, 0, "") // the checkpointer waits by itself
-	kept.checkpoints = startCheckpoints(copies, kept, file, cfg.Log)
+	kept.checkpoints = startCheckpoints(copies, kept, file, cfg.Serve, cfg.Log)
 	db.closers = slices.Insert(db.closers, 0, kept.checkpoints.close)
 	return db, nil
 }
@@ -144,6 +144,7 @@ func sqliteDB(path string, connections int, patience time.Duration, settings str
 
 // single hands out the one connection that writes, and keeps its statements prepared.
 type single struct {
+	path string // of the file
 	db   *sqlx.DB
 	turn chan struct{} // holds one token while the session is out
 	kept *session      // owned by whoever has the token

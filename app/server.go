@@ -111,7 +111,10 @@ func newServer(config serverConfig, shop shop, readiness readiness) *server {
 }
 
 // Serve answers requests on l until the server is closed.
-func (s *server) Serve(l net.Listener) error { return s.Server.Serve(s.shedder.listener(l)) }
+func (s *server) Serve(l net.Listener) error {
+	defer giveHeapRoom()()
+	return s.Server.Serve(s.shedder.listener(l))
+}
 
 // ServeHTTP answers one request.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -11,8 +12,11 @@ import (
 )
 
 const (
-	// checkpointEvery is after how many pages, written to the log by this process, they are copied into the file.
-	checkpointEvery = 1000
+	// checkpointEvery is after how many pages, written to the log by this process, they are copied into the file. What was written
+	// several times meanwhile is copied once.
+	checkpointEvery = longLog / 2
+	// lookEvery is after how many of them the checkpointer looks whether the disk has room for the log to grow.
+	lookEvery = longLog / 8
 	// longLog is the length of the log, in pages, from which on transactions are kept waiting until all of it is copied: only then
 	// does the log begin anew.
 	longLog = 8000
@@ -46,9 +50,10 @@ type checkpointer struct {
 	// reserve: the log's room on the disk is taken in advance, see reserveLog.
 	reserve bool
 
-	due    chan struct{} // has one token while there is something to copy
+	due    chan struct{} // has one token while there is something to look at
 	stop   context.CancelFunc
 	done   chan struct{} // closed when run has returned
+	pages  atomic.Int64  // written since the last copy
 	failed bool          // run's: the last one failed, which was told
 }
 
@@ -69,8 +74,9 @@ func (c *checkpointer) close() error {
 	return errors.Join(c.db.Close(), c.file.close())
 }
 
-// wrote tells that there may be enough to copy.
-func (c *checkpointer) wrote() {
+// wrote tells that so many pages more are in the log.
+func (c *checkpointer) wrote(pages int) {
+	c.pages.Add(int64(pages))
 	select {
 	case c.due <- struct{}{}:
 	default:
@@ -94,10 +100,15 @@ func (c *checkpointer) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		little := !c.file.hasRoom(littleRoom)
+		if c.pages.Load() < checkpointEvery && !little && !c.failed {
+			continue
+		}
+		c.pages.Store(0)
 		// What it says is as of its beginning: it does not see whether others wrote on meanwhile.
 		length, copied := c.copy(ctx, "PASSIVE")
 		mode := "FULL"
-		if !c.file.hasRoom(littleRoom) {
+		if little {
 			mode = "TRUNCATE"
 		} else if length < longLog || time.Since(vain) < standstillPause {
 			continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -15,6 +16,8 @@ const (
 	reservedLog = longLog * 5 / 4 * 4120
 	// reserveChunk is how much of it is written at a time, with transactions waiting: less than a millisecond's work.
 	reserveChunk = 512 << 10
+	// reserveRetry is how long another process's transaction is waited for.
+	reserveRetry = 10 * time.Millisecond
 )
 
 // reserveLog takes the log's room on the disk in advance. A commit that makes the log's file longer takes two to three times as long to
@@ -45,19 +48,25 @@ func (c *checkpointer) reserveLog(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err != nil {
+		if err == nil {
+			continue
+		} else if !isBusy(err) {
+			return
+		}
+		more = true
+		select {
+		case <-time.After(reserveRetry): // not with the turn: our transactions wait for the other process themselves
+		case <-ctx.Done():
 			return
 		}
 	}
 	_ = log.Sync() // or the first commit flushes it
 }
 
-// appendAlone appends the zeros to the log while nobody writes to it, in this process or another. It reports whether there is more to do.
+// appendAlone appends the zeros to the log while nobody writes to it, in this process or another. It reports whether there is more to do, and
+// fails where another process is writing.
 func appendAlone(ctx context.Context, conn *sqlx.Conn, log *os.File, zeros []byte) (more bool, err error) {
-	if err := untilFree(ctx, busyTimeout, func() error {
-		_, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE")
-		return err
-	}); err != nil {
+	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return false, err
 	}
 	defer func() {

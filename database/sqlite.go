@@ -221,9 +221,9 @@ func (s *single) release(kept *session, broken bool) {
 		kept.close(true)
 		return
 	}
-	if s.written += written(kept.conn); s.written >= checkpointEvery {
+	if s.written += written(kept.conn); s.written >= lookEvery {
+		s.checkpoints.wrote(s.written)
 		s.written = 0
-		s.checkpoints.wrote()
 	}
 }
 

@@ -3,6 +3,7 @@ package queue_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -86,6 +87,47 @@ func TestATurnIsGivenBackByWhoeverFails(t *testing.T) {
 		}
 		if took := time.Since(began); took > 0 {
 			t.Errorf("a turn was waited for %v that nobody had", took)
+		}
+	})
+}
+
+// Many jobs that wait for a little count for more than one that waits for longer: each transaction of the one delays all of the others.
+func TestTheNextTurnIsThatOfTheJobsThatWaitedMost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		turns := queue.NewTurns(1)
+		goOn := make(chan struct{})
+		var order []string
+		busy := newTurnQueue(t, turns, func(int) { <-goOn })
+		few := newTurnQueue(t, turns, func(int) { order = append(order, "few") })
+		many := newTurnQueue(t, turns, func(int) { order = append(order, "many"); time.Sleep(time.Millisecond) }) //nolint:forbidigo // the bubble's time
+		var asking sync.WaitGroup
+		ask := func(q *queue.Queue[int, int], jobs int) {
+			for range jobs {
+				asking.Go(func() { _, _ = q.Do(t.Context(), "", 0) })
+			}
+			synctest.Wait()
+			time.Sleep(time.Millisecond) //nolint:forbidigo // likewise
+		}
+		ask(busy, 1)
+		ask(few, 1)  // has waited 2 ms in the end: 2 ms of one job
+		ask(many, 8) // 1 ms: 8 ms of eight jobs
+		close(goOn)
+		asking.Wait()
+		if want := []string{"many", "few"}; !slices.Equal(order, want) {
+			t.Errorf("the turns were those of %v, want %v", order, want)
+		}
+		// However few its jobs are, a queue comes to its turn.
+		order = nil
+		goOn = make(chan struct{})
+		ask(busy, 1)
+		ask(few, 1)
+		ask(few, 1)
+		ask(many, 1)
+		close(goOn)
+		asking.Wait()
+		if want := []string{"few", "many"}; !slices.Equal(order, want) {
+			t.Errorf("the turns were those of %v, want %v", order, want)
 		}
 	})
 }

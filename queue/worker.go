@@ -19,14 +19,18 @@ type worker[J, R any] struct {
 	jobs    []J
 	answers []Answer[R]
 	weight  int
-	turn    bool // it is this worker's turn; to be given back
+
+	turn    *turn // what it waits for before it gathers
+	hasTurn bool  // to be given back
 }
 
 func newWorker[J, R any](q *Queue[J, R]) *worker[J, R] {
 	most := q.config.BatchSize // a job weighs 1 or more
+	waiting := make(chan *call[J, R], q.config.Capacity)
 	return &worker[J, R]{
 		queue:   q,
-		waiting: make(chan *call[J, R], q.config.Capacity),
+		waiting: waiting,
+		turn:    newTurn(func() int { return len(waiting) }),
 		batch:   make([]*call[J, R], 0, most),
 		jobs:    make([]J, 0, most),
 		answers: make([]Answer[R], 0, most),
@@ -74,7 +78,7 @@ func (w *worker[J, R]) gather() bool {
 		}
 		w.take(c)
 	}
-	w.turn = w.queue.config.Turns.take()
+	w.hasTurn = w.queue.config.Turns.take(w.turn, len(w.batch))
 	yielded := false
 	for w.weight < w.queue.config.BatchSize {
 		select {
@@ -207,8 +211,8 @@ func (w *worker[J, R]) answer(c *call[J, R], a Answer[R]) {
 
 // endTurn lets another worker go on.
 func (w *worker[J, R]) endTurn() {
-	if w.turn {
-		w.turn = false
+	if w.hasTurn {
+		w.hasTurn = false
 		w.queue.config.Turns.giveBack()
 	}
 }

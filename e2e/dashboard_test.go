@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"sync"
@@ -164,17 +163,6 @@ func TestTheDashboardSurvivesARestart(t *testing.T) {
 	shop.keepBusy(t)
 	p.awaits("the page goes on", `parseFloat(document.getElementById("figure-adds").textContent) > 0`)
 	p.isQuiet(shop.dashboard())
-}
-
-// freeAddress is one that nobody listens on now.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
 }
 
 func TestTheDashboardFitsEveryScreenAndScheme(t *testing.T) {

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,12 +23,7 @@ func proxied(t *testing.T, instances ...*instance) *instance {
 			t.Fatal(err)
 		}
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	_ = listener.Close()
+	address := freeAddress(t)
 	proxy := &instance{t: t, command: exec.Command(program, "-f", "../deploy/haproxy.cfg"), base: "http://" + address,
 		log: &logBuffer{}, ended: make(chan struct{})}
 	proxy.command.Env = append(cleanEnvironment(), "LISTEN="+address)

@@ -5,8 +5,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -234,4 +237,20 @@ func (s store) stock(t *testing.T, units map[string]int) {
 	if _, stderr, status := run(t, s, strings.NewReader(csv.String()), "stock", "import", "-"); status != 0 {
 		t.Fatalf("stock import: status %d: %s", status, stderr)
 	}
+}
+
+// freeAddress returns an address to listen at that stays free until somebody who was told of it does: none of those that the system
+// hands out by itself, to other tests' servers for one.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	const least, ports = 20_000, 10_000 // Linux hands out 32,768 and more
+	for range 100 {
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(least+rand.IntN(ports)))) //nolint:gosec // any one
+		if err == nil {
+			_ = listener.Close()
+			return listener.Addr().String()
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }

@@ -115,12 +115,7 @@ func newOperator(t *testing.T) *operator {
 	if err := os.WriteFile(filepath.Join(programs, "systemctl"), []byte(systemctl), 0o700); err != nil { //nolint:gosec // a program
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	_ = listener.Close()
+	address := freeAddress(t)
 	o.env = append(cleanEnvironment(), "HOME="+dir, "PATH="+programs+":"+os.Getenv("PATH"),
 		"DATA_DIR="+filepath.Join(dir, "data"), "LISTEN_ADDR="+address, "ADMIN_ADDR=", "LC_ALL=C.UTF-8")
 	t.Cleanup(func() {

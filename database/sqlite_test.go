@@ -121,7 +121,7 @@ func TestADataDirectoryMayHaveAnyName(t *testing.T) {
 // otherWriter is another process's connection, which has begun to write.
 func otherWriter(t *testing.T, dir string) (end func()) {
 	t.Helper()
-	other, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.Join(dir, "cartwheel.db")}).EscapedPath())
+	other, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.Join(dir, "cartwheel.db")}).EscapedPath()+"?_pragma=busy_timeout(5000)")
 	if err != nil {
 		t.Fatal(err)
 	}

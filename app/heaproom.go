@@ -12,7 +12,7 @@ const (
 	// heapRoom is how much, in bytes, the heap may grow from one garbage collection to the next, where what is in use is less than
 	// that. A server with few connections keeps some 4 MiB: as Go comes it would collect after 4 MiB more, twelve times a second at
 	// 10,000 requests, and each time its answers wait for milliseconds.
-	heapRoom = 32 << 20
+	heapRoom = 16 << 20
 	// usualPercent is GOGC as Go comes: the heap may grow by what is in use.
 	usualPercent = 100
 
@@ -56,7 +56,7 @@ func (p *collectionPace) collected() {
 // percentFor returns the GOGC with which a heap of so many bytes in use has its room.
 func percentFor(live uint64) int {
 	const least = 2 << 20                                                 // what a server that does nothing has in use
-	return max(usualPercent, int(usualPercent*heapRoom/max(live, least))) //nolint:gosec // at most 1,600
+	return max(usualPercent, int(usualPercent*heapRoom/max(live, least))) //nolint:gosec // at most 800
 }
 
 // set changes GOGC, for which the world stops for a moment, where it makes a difference.

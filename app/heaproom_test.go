@@ -13,10 +13,10 @@ func TestTheHeapHasRoomHoweverLittleIsInUse(t *testing.T) {
 		live    uint64
 		percent int
 	}{
-		{0, 1600},
-		{4 << 20, 800},
-		{16 << 20, 200},
-		{32 << 20, 100},
+		{0, 800},
+		{4 << 20, 400},
+		{8 << 20, 200},
+		{16 << 20, 100},
 		{1 << 30, 100}, // as Go comes: no more than twice what is in use
 	} {
 		if got := percentFor(c.live); got != c.percent {

@@ -104,9 +104,12 @@ func (c *checkpointer) run(ctx context.Context) {
 		if c.pages.Load() < checkpointEvery && !little && !c.failed {
 			continue
 		}
-		c.pages.Store(0)
 		// What it says is as of its beginning: it does not see whether others wrote on meanwhile.
 		length, copied := c.copy(ctx, "PASSIVE")
+		if length < 0 {
+			continue // another process copies: at the next look there is less to do
+		}
+		c.pages.Store(0)
 		mode := "FULL"
 		if little {
 			mode = "TRUNCATE"

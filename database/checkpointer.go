@@ -33,9 +33,9 @@ const (
 	// they wait all the same.
 	fewPages   = 250
 	mostCopies = 8
-	// standstill is how long they wait at most for a reader, or another process, that stands in the way.
+	// standstill is how long a gap of a reader, or of another process, that stands in the way is looked for.
 	standstill = 100 * time.Millisecond
-	// standstillPause is how long they are left alone after one that was in vain: a backup reads for longer.
+	// standstillPause is how long after that was in vain none is looked for: a backup reads for longer.
 	standstillPause = time.Second
 )
 
@@ -122,22 +122,23 @@ func (c *checkpointer) run(ctx context.Context) {
 				break
 			}
 		}
-		select {
-		case c.writer.turn <- struct{}{}:
-			if c.copyAll(ctx, mode) {
-				vain = time.Now()
-			}
-			<-c.writer.turn
-		case <-ctx.Done():
-			return
+		if c.copyAll(ctx, mode) {
+			vain = time.Now()
 		}
 	}
 }
 
-// copyAll copies all of the log, looking for a gap of another process as often as a transaction does, for as long as a standstill may
-// take. It reports whether a reader, or another process, stood in the way.
+// copyAll copies all of the log, with our transactions waiting. Where a reader, or another process, stands in the way it tries again,
+// as often as a transaction does, for as long as standstill says; transactions go on between two tries. It reports whether it was
+// hindered to the end.
 func (c *checkpointer) copyAll(ctx context.Context, mode string) (hindered bool) {
 	_ = poll(ctx, standstill, func() bool {
+		select {
+		case c.writer.turn <- struct{}{}:
+			defer func() { <-c.writer.turn }()
+		case <-ctx.Done():
+			return true
+		}
 		length, copied := c.copy(ctx, mode)
 		hindered = !c.failed && (length != copied || length < 0)
 		return !hindered

@@ -36,7 +36,7 @@ const (
 	// standstill is how long a gap of a reader, or of another process, that stands in the way is looked for.
 	standstill = 100 * time.Millisecond
 	// standstillPause is how long after that was in vain none is looked for: a backup reads for longer.
-	standstillPause = time.Second
+	standstillPause = 200 * time.Millisecond
 )
 
 // A checkpointer copies what stands in the embedded engine's log into its file, beside the transactions. SQLite by itself does

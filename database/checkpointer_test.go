@@ -26,8 +26,8 @@ func TestTheLogStaysBoundedWhileTwoProcessesWriteAllTheTime(t *testing.T) {
 			return err
 		})
 	}
-	// Much more than the log is to hold, which is 8,000 pages of 4 KiB and what comes while they are copied.
-	const turns, bytes, most = 400, 400_000, 80 << 20
+	// Much more than the log is to hold, which is 8,000 pages of 4 KiB, and what comes while they are copied and a gap is looked for.
+	const turns, bytes, most = 400, 400_000, 120 << 20
 	done := make(chan struct{})
 	var other sync.WaitGroup
 	other.Go(func() {

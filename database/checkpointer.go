@@ -88,7 +88,7 @@ func (c *checkpointer) run(ctx context.Context) {
 	if c.reserve {
 		c.reserveLog(ctx)
 	}
-	var vain time.Time // when transactions were last kept waiting in vain
+	var vain time.Time // when a gap was last looked for in vain
 	for {
 		var again <-chan time.Time
 		if c.failed {

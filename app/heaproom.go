@@ -55,7 +55,8 @@ func (p *collectionPace) collected() {
 
 // percentFor returns the GOGC with which a heap of so many bytes in use has its room.
 func percentFor(live uint64) int {
-	const least = 2 << 20                                                 // what a server that does nothing has in use
+	// What a server that does nothing has in use.
+	const least = 2 << 20
 	return max(usualPercent, int(usualPercent*heapRoom/max(live, least))) //nolint:gosec // at most 800
 }
 

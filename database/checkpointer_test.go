@@ -69,7 +69,7 @@ func TestTransactionsAreNotHeldUpByAReaderThatTheLogWaitsFor(t *testing.T) {
 		if err := reader.Select(t.Context(), &rows, "SELECT COUNT(*) FROM large"); err != nil {
 			return err
 		}
-		for range 100 { // 40 MB: more than the log is to hold
+		for range 150 { // 60 MB: more than the log is to hold, and more than the room that was taken for it
 			began := time.Now()
 			transact(t, db, func(tx *database.Tx) error {
 				_, err := tx.Exec(t.Context(), "INSERT INTO large VALUES (zeroblob(400000))")
@@ -86,8 +86,8 @@ func TestTransactionsAreNotHeldUpByAReaderThatTheLogWaitsFor(t *testing.T) {
 	if slowest > 2*time.Second {
 		t.Errorf("a transaction took %v", slowest)
 	}
-	if info, err := os.Stat(filepath.Join(dir, "cartwheel.db-wal")); err != nil || info.Size() < 40_000_000 {
-		t.Errorf("the log has %d bytes, error %v: it was not waited for", info.Size(), err)
+	if info, err := os.Stat(filepath.Join(dir, "cartwheel.db-wal")); err != nil || info.Size() < 60_000_000 {
+		t.Errorf("the log has %d bytes, error %v: it did not keep what the reader sees", info.Size(), err)
 	}
 }
 

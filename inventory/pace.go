@@ -37,7 +37,7 @@ func (p *pace) pause(rows int, waited, took time.Duration) time.Duration {
 	case p.embedded:
 		took /= 2
 	case took > p.fastest*slowedTenths/10:
-		took *= 2
+		took *= 4
 	default:
 		took /= 4
 	}

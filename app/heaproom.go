@@ -11,7 +11,8 @@ import (
 const (
 	// heapRoom is how much, in bytes, the heap may grow from one garbage collection to the next, where what is in use is less than
 	// that. A server with few connections keeps some 4 MiB: as Go comes it would collect after 4 MiB more, twelve times a second at
-	// 10,000 requests, and each time its answers wait for milliseconds.
+	// 10,000 requests, and each time its answers wait for milliseconds. Stacks, which the runtime counts as well, make it more: where next
+	// to nothing is in use, up to 30 MiB.
 	heapRoom = 16 << 20
 	// usualPercent is GOGC as Go comes: the heap may grow by what is in use.
 	usualPercent = 100

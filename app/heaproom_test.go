@@ -3,6 +3,7 @@ package app
 import (
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"testing"
 	"time"
 )
@@ -28,10 +29,10 @@ func TestTheHeapHasRoomHoweverLittleIsInUse(t *testing.T) {
 func TestGarbageIsCollectedAsUsualBeforeAndAfter(t *testing.T) {
 	t.Setenv("GOGC", "")
 	t.Setenv("GOMEMLIMIT", "")
-	current := func() int {
-		percent := debug.SetGCPercent(usualPercent)
-		debug.SetGCPercent(percent)
-		return percent
+	current := func() uint64 {
+		sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
 	}
 	runtime.GC() // what earlier tests had in use is not
 	stop := giveHeapRoom()

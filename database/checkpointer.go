@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// checkpointEvery is after how many pages, written to the log by this process, they are copied into the file. What was written
-	// several times meanwhile is copied once.
+	// checkpointEvery is after how many pages, written to the log by this process since the last copy, they are copied into the file.
+	// What was written several times meanwhile is copied once.
 	checkpointEvery = longLog / 2
 	// lookEvery is after how many of them the checkpointer looks whether the disk has room for the log to grow.
 	lookEvery = longLog / 8
@@ -35,7 +35,8 @@ const (
 	mostCopies = 8
 	// standstill is how long a gap of a reader, or of another process, that stands in the way is looked for.
 	standstill = 100 * time.Millisecond
-	// standstillPause is how long after that was in vain none is looked for: a backup reads for longer.
+	// standstillPause is how long after that was in vain none is looked for: a backup reads for longer. Then each look at the log
+	// looks for one.
 	standstillPause = 200 * time.Millisecond
 )
 
@@ -55,6 +56,7 @@ type checkpointer struct {
 	done   chan struct{} // closed when run has returned
 	pages  atomic.Int64  // written since the last copy
 	failed bool          // run's: the last one failed, which was told
+	vain   time.Time     // run's: when a gap was last looked for in vain; zero once the log begins anew
 }
 
 // startCheckpoints starts copying what the writer writes into the file. The caller stops it with close.
@@ -67,10 +69,14 @@ func startCheckpoints(db *sqlx.DB, writer *single, file sideFile, reserve bool, 
 	return c
 }
 
-// close stops copying, waits until that is done, and closes the connection. A repeat is harmless.
+// close stops copying, waits until that is done, and closes the connection. A repeat is harmless. What a command wrote is copied
+// before: beside a server that writes next to nothing, one command after the other would lengthen the log.
 func (c *checkpointer) close() error {
 	c.stop()
 	<-c.done
+	if c.writer.hasWritten() && !c.reserve {
+		c.copy(context.Background(), "PASSIVE")
+	}
 	return errors.Join(c.db.Close(), c.file.close())
 }
 
@@ -88,7 +94,6 @@ func (c *checkpointer) run(ctx context.Context) {
 	if c.reserve {
 		c.reserveLog(ctx)
 	}
-	var vain time.Time // when a gap was last looked for in vain
 	for {
 		var again <-chan time.Time
 		if c.failed {
@@ -101,36 +106,42 @@ func (c *checkpointer) run(ctx context.Context) {
 			return
 		}
 		little := !c.file.hasRoom(littleRoom)
-		if c.pages.Load() < checkpointEvery && !little && !c.failed {
+		pages := c.pages.Load()
+		if pages < checkpointEvery && !little && !c.failed && c.vain.IsZero() {
 			continue
 		}
 		// What it says is as of its beginning: it does not see whether others wrote on meanwhile.
-		length, copied := c.copy(ctx, "PASSIVE")
-		if length < 0 {
-			continue // another process copies: at the next look there is less to do
+		log := c.copy(ctx, "PASSIVE")
+		if log.length < 0 {
+			continue // another connection copies: at the next look there is less to do
 		}
-		c.pages.Store(0)
-		mode := "FULL"
-		if little {
+		c.pages.Add(-pages)
+		mode := "RESTART"
+		switch {
+		case little:
 			mode = "TRUNCATE"
-		} else if length < longLog || time.Since(vain) < standstillPause {
+		case log.length < longLog:
+			c.vain = time.Time{}
+			continue
+		case time.Since(c.vain) < standstillPause:
 			continue
 		}
 		for range mostCopies { // each has what came during the one before, which is less each time, unless more comes than is copied
-			before := copied
-			if length, copied = c.copy(ctx, "PASSIVE"); length-before < fewPages || length > tooLong {
+			before := log.copied
+			if log = c.copy(ctx, "PASSIVE"); log.length-before < fewPages || log.length > tooLong {
 				break
 			}
 		}
+		c.vain = time.Time{}
 		if c.copyAll(ctx, mode) {
-			vain = time.Now()
+			c.vain = time.Now()
 		}
 	}
 }
 
-// copyAll copies all of the log, with our transactions waiting. Where a reader, or another process, stands in the way it tries again,
-// as often as a transaction does, for as long as standstill says; transactions go on between two tries. It reports whether it was
-// hindered to the end.
+// copyAll copies all of the log, with our transactions waiting, so that it begins anew. Where a reader, or another process, stands in the
+// way it tries again, as often as a transaction does, for as long as standstill says; transactions go on between two tries. It reports
+// whether it was hindered to the end.
 func (c *checkpointer) copyAll(ctx context.Context, mode string) (hindered bool) {
 	_ = poll(ctx, standstill, func() bool {
 		select {
@@ -139,30 +150,34 @@ func (c *checkpointer) copyAll(ctx context.Context, mode string) (hindered bool)
 		case <-ctx.Done():
 			return true
 		}
-		length, copied := c.copy(ctx, mode)
-		hindered = !c.failed && (length != copied || length < 0)
+		hindered = c.copy(ctx, mode).hindered && !c.failed
 		return !hindered
 	})
 	return hindered
 }
 
-// copy copies the log into the file: PASSIVE, what no reader stands in the way of, beside writers; FULL, all of it, and nobody
-// writes meanwhile; TRUNCATE, the same, and then the log is empty. It returns how many pages the log has, and how many of them
-// are copied. While another process copies, both are -1.
+// A logState is what a copy says of the log.
+type logState struct {
+	length, copied int  // in pages; -1 while another connection copies
+	hindered       bool // by somebody who writes, reads or copies; PASSIVE: only by the last
+}
+
+// copy copies the log into the file: PASSIVE, what no reader stands in the way of, beside writers; RESTART, all of it while nobody
+// writes or reads it, so that it begins anew; TRUNCATE, the same, and then its room is given back. Where somebody does write or
+// read, these do what PASSIVE does, and say that they were hindered.
 //
-// Where somebody writes meanwhile, SQLite leaves a PASSIVE copy to be flushed with the one that is FULL, which would then keep
+// Where somebody writes meanwhile, SQLite leaves a PASSIVE copy to be flushed with the one that has all, which would then keep
 // transactions waiting for as long as the disk takes for thousands of pages: each is flushed when it is made.
-func (c *checkpointer) copy(ctx context.Context, mode string) (length, copied int) {
-	var busy int
-	err := c.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &length, &copied)
-	if err == nil && mode == "PASSIVE" && copied > 0 && length <= tooLong {
+func (c *checkpointer) copy(ctx context.Context, mode string) (log logState) {
+	err := c.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&log.hindered, &log.length, &log.copied)
+	if err == nil && mode == "PASSIVE" && log.copied > 0 && log.length <= tooLong {
 		err = c.file.flush()
 	}
 	if err != nil && ctx.Err() == nil && !c.failed {
 		c.log.Warn("the embedded engine's log could not be copied into its file: it grows until that succeeds", "error", err)
 	}
 	c.failed = err != nil
-	return length, copied
+	return log
 }
 
 // written returns how many pages a connection has written to the log since it was last asked.

@@ -55,6 +55,74 @@ func TestTheLogStaysBoundedWhileTwoProcessesWriteAllTheTime(t *testing.T) {
 	}
 }
 
+// Whoever writes, or still reads the log, keeps it from beginning anew, also where all of it is copied: a gap must be looked for.
+func TestWhoWritesOrReadsIsInTheLogsWay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	db := open(t, database.Config{DataDir: dir}) // as a command, whose checkpointer does nothing yet
+	transact(t, db, func(tx *database.Tx) error {
+		_, err := tx.Exec(t.Context(), "CREATE TABLE small (what int)")
+		return err
+	})
+	end := otherWriter(t, dir)
+	if !db.BeginLogAnew(t.Context()) {
+		t.Error("another process was writing, which was not noticed")
+	}
+	end()
+	transact(t, db, func(tx *database.Tx) error { // or the reader would need the file alone
+		_, err := tx.Exec(t.Context(), "INSERT INTO small VALUES (1)")
+		return err
+	})
+	err := db.Snapshot(t.Context(), func(reader *database.Tx) error {
+		var rows []int
+		if err := reader.Select(t.Context(), &rows, "SELECT COUNT(*) FROM small"); err != nil {
+			return err
+		}
+		if !db.BeginLogAnew(t.Context()) {
+			t.Error("somebody was reading, which was not noticed")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if db.BeginLogAnew(t.Context()) {
+		t.Error("nobody was there any more, and somebody was in the way")
+	}
+}
+
+// What a command writes is in the file when it ends, though the server beside it writes nothing.
+func TestACommandLeavesNothingInTheLogThatIsNotInTheFile(t *testing.T) {
+	t.Parallel()
+	_, dir := embedded(t)
+	size := func() int64 {
+		info, err := os.Stat(filepath.Join(dir, "cartwheel.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	const bytes = 1_000_000
+	before := size()
+	command, err := database.Open(t.Context(), database.Config{DataDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transact(t, command, func(tx *database.Tx) error {
+		if _, err := tx.Exec(t.Context(), "CREATE TABLE large (what blob)"); err != nil {
+			return err
+		}
+		_, err := tx.Exec(t.Context(), "INSERT INTO large VALUES (zeroblob(?))", bytes)
+		return err
+	})
+	if err := command.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if after := size(); after < before+bytes {
+		t.Errorf("the file has %d bytes, and %d when the command had written %d", before, after, bytes)
+	}
+}
+
 // A report or a backup reads from one snapshot for long, which the log must keep meanwhile.
 func TestTransactionsAreNotHeldUpByAReaderThatTheLogWaitsFor(t *testing.T) {
 	t.Parallel()
@@ -106,13 +174,14 @@ func TestTheLogsRoomIsTakenWhileTwoProcessesWrite(t *testing.T) {
 			return err
 		})
 	}
-	done := make(chan int)
+	done := make(chan int, 1)
 	stop := make(chan struct{})
 	go func() {
-		for n := 0; ; n++ {
+		n := 0
+		defer func() { done <- n }() // also where writing fails the test
+		for ; ; n++ {
 			select {
 			case <-stop:
-				done <- n
 				return
 			default:
 				write(command, "command")

@@ -1,6 +1,9 @@
 package database
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // SetLimits shortens what a test would wait for; zero leaves a limit as it is. It comes before the first transaction.
 func (db *DB) SetLimits(attempt, patience, resolve time.Duration) {
@@ -27,3 +30,10 @@ const (
 
 // ReservedLog is how much room the log has from the start on.
 const ReservedLog = reservedLog
+
+// BeginLogAnew copies all of the log, and reports whether somebody was in the way all the time.
+func (db *DB) BeginLogAnew(ctx context.Context) (hindered bool) {
+	running := db.writer.(*single).checkpoints
+	own := checkpointer{db: running.db, writer: running.writer, file: running.file, log: running.log}
+	return own.copyAll(ctx, "RESTART")
+}

@@ -24,9 +24,9 @@ const (
 // flush as one that overwrites what is there, since the file's length must be flushed, too. What cannot be taken is taken when it is
 // needed. It blocks until that is done.
 //
-// The room is zeros behind what the log holds, which SQLite takes for what it is: no frame of this log, since its checksum is wrong.
+// The room is zeros behind what the log holds, which SQLite takes for what it is: no frame of this log, since its salts are wrong.
 func (c *checkpointer) reserveLog(ctx context.Context) {
-	if !c.file.hasRoom(reservedLog + littleRoom) {
+	if !tellsRoom || !c.file.hasRoom(reservedLog+littleRoom) {
 		return
 	}
 	log, err := os.OpenFile(c.writer.path+"-wal", os.O_WRONLY, 0)
@@ -49,6 +49,7 @@ func (c *checkpointer) reserveLog(ctx context.Context) {
 			return
 		}
 		if err == nil {
+			_ = log.Sync() // not with the turn; or a commit flushes it, on a slow disk for long
 			continue
 		} else if !isBusy(err) {
 			return
@@ -60,7 +61,6 @@ func (c *checkpointer) reserveLog(ctx context.Context) {
 			return
 		}
 	}
-	_ = log.Sync() // or the first commit flushes it
 }
 
 // appendAlone appends the zeros to the log while nobody writes to it, in this process or another. It reports whether there is more to do, and

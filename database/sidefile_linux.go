@@ -36,6 +36,9 @@ func (f sideFile) flush() error {
 	}
 }
 
+// tellsRoom: hasRoom knows.
+const tellsRoom = true
+
 // hasRoom reports whether so many bytes can still be written to the file's disk.
 func (f sideFile) hasRoom(bytes uint64) bool {
 	var disk syscall.Statfs_t

@@ -81,7 +81,7 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	copies := sqliteDB(path, 1, 0, "") // the checkpointer waits by itself
-	kept.checkpoints = startCheckpoints(copies, kept, file, cfg.Serve, cfg.Log)
+	kept.checkpoints = startCheckpoints(copies, kept, file, cfg.Serve && !cfg.Retiring, cfg.Log)
 	db.closers = slices.Insert(db.closers, 0, kept.checkpoints.close)
 	return db, nil
 }
@@ -228,6 +228,13 @@ func (s *single) release(kept *session, broken bool) {
 }
 
 func (s *single) out() int { return len(s.turn) }
+
+// hasWritten reports whether there is a connection on which transactions ran.
+func (s *single) hasWritten() bool {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	return s.kept != nil
+}
 
 func (s *single) close() error {
 	s.turn <- struct{}{}

@@ -32,7 +32,8 @@ type turn struct {
 
 func newTurn(more func() int) *turn { return &turn{more: more, given: make(chan struct{}, 1)} }
 
-// waited adds up for how long its jobs have waited, or a little more: those that came later count like the first.
+// waited adds up for how long its jobs have waited, roughly: those that came later count like the first, and those that came while the
+// worker did its last batch count from then on.
 func (t *turn) waited(now time.Time) time.Duration {
 	return now.Sub(t.since) * time.Duration(t.taken+t.more())
 }

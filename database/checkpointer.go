@@ -150,10 +150,25 @@ func (c *checkpointer) copyAll(ctx context.Context, mode string) (hindered bool)
 		case <-ctx.Done():
 			return true
 		}
-		hindered = c.copy(ctx, mode).hindered && !c.failed
+		hindered = c.othersWrite(ctx) || c.copy(ctx, mode).hindered && !c.failed
 		return !hindered
 	})
 	return hindered
+}
+
+// othersWrite reports whether another process is writing. Asking for a copy would tell it as well, but SQLite copies and flushes what it can
+// then, again at each try, with our transactions waiting.
+func (c *checkpointer) othersWrite(ctx context.Context) bool {
+	conn, err := c.db.Connx(ctx)
+	if err != nil {
+		return false // the copy will say
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return isBusy(err)
+	}
+	_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") // of nothing
+	return false
 }
 
 // A logState is what a copy says of the log.

@@ -14,10 +14,10 @@ const (
 	// reservedLog is how much room, in bytes, the log has from the start on: what it grows to before it begins anew, and what comes
 	// while it is copied.
 	reservedLog = longLog * 5 / 4 * 4120
-	// reserveChunk is how much of it is written at a time, with transactions waiting: less than a millisecond's work.
-	reserveChunk = 512 << 10
-	// reserveRetry is how long another process's transaction is waited for.
-	reserveRetry = 10 * time.Millisecond
+	// reserveChunk is how much of it is written at a time, with transactions waiting: about a millisecond's work.
+	reserveChunk = 1 << 20
+	// reserveRetry is how often it is looked whether another process still writes.
+	reserveRetry = busyPoll
 )
 
 // reserveLog takes the log's room on the disk in advance. A commit that makes the log's file longer takes two to three times as long to

@@ -14,8 +14,8 @@ const (
 	// reservedLog is how much room, in bytes, the log has from the start on: what it grows to before it begins anew, and what comes
 	// while it is copied.
 	reservedLog = longLog * 5 / 4 * 4120
-	// reserveChunk is how much of it is written at a time, with transactions waiting: about a millisecond's work.
-	reserveChunk = 1 << 20
+	// reserveChunk is how much of it is written at a time, with transactions waiting: less than a millisecond's work.
+	reserveChunk = 768 << 10
 	// reserveRetry is how often it is looked whether another process still writes.
 	reserveRetry = busyPoll
 )

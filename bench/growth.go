@@ -53,10 +53,7 @@ func (b *bench) openFullShop(ctx context.Context, engine string) (*shop, error) 
 	if err != nil {
 		return nil, err
 	}
-	const linesEach = grownLines / adders
-	if err := s.insert(ctx, "client_cart (client_id, product_id, quantity)", grownLines, func(i int) string {
-		return fmt.Sprintf("('c%07d','p%05d',1)", i/linesEach, i%linesEach*(grownProducts/linesEach)+spread(i/linesEach, grownProducts/linesEach))
-	}); err != nil {
+	if err := s.fillCarts(ctx, grownProducts); err != nil {
 		return nil, err
 	}
 	i, err := b.serve(ctx, s)
@@ -75,6 +72,22 @@ func (b *bench) openFullShop(ctx context.Context, engine string) (*shop, error) 
 		return fmt.Sprintf("('%s:1','p%05d',1)", flightID(i), i*(grownProducts/grownInFlight))
 	})
 	return &shop{instance: i, store: s}, err
+}
+
+// cartLine returns whose the i-th of grownLines lines is, and of which of so many products.
+func cartLine(i, products int) (client, product int) {
+	const each = grownLines / adders
+	apart := products / each
+	client = i / each
+	return client, i%each*apart + spread(client, apart)
+}
+
+// fillCarts writes grownLines lines.
+func (s *store) fillCarts(ctx context.Context, products int) error {
+	return s.insert(ctx, "client_cart (client_id, product_id, quantity)", grownLines, func(i int) string {
+		client, product := cartLine(i, products)
+		return fmt.Sprintf("('c%07d','p%05d',1)", client, product)
+	})
 }
 
 // flightID looks as a checkout's ID does.

@@ -22,25 +22,7 @@ const (
 	importWithin  = 15 * time.Minute
 	afterImport   = 500 * time.Millisecond // adds go on so long after it
 	importAtLeast = 10 * time.Second       // shorter, and its percentile would say little
-
-	importLinesEach = 10 // lines of each client's cart, to which is added again and again
-	importLines     = adders * importLinesEach
 )
-
-// importLine returns whose the i-th line is, and of which product.
-func importLine(i int) (client, product int) {
-	const apart = products / importLinesEach
-	client = i / importLinesEach
-	return client, i%importLinesEach*apart + spread(client, apart)
-}
-
-// fillCarts writes the lines.
-func (s *store) fillCarts(ctx context.Context) error {
-	return s.insert(ctx, "client_cart (client_id, product_id, quantity)", importLines, func(i int) string {
-		client, product := importLine(i)
-		return fmt.Sprintf("('c%07d','p%05d',1)", client, product)
-	})
-}
 
 // addsToLines are adds to lines that are there: while a million rows are imported, random ones would make millions more, and what
 // comes after the import would be another shop than what was before.
@@ -48,7 +30,7 @@ func (b *bench) addsToLines(base string, rate float64, length time.Duration) off
 	o := b.adds(base, rate, length)
 	seed := uint64(b.seed) //nolint:gosec // not negative
 	o.body = func(n int, into []byte) []byte {
-		client, product := importLine(int(mix(seed<<32+uint64(n)) % importLines)) //nolint:gosec // not negative
+		client, product := cartLine(int(mix(seed<<32+uint64(n))%grownLines), products) //nolint:gosec // not negative
 		return fmt.Appendf(into, `{"clientID":"c%07d","productID":"p%05d","quantity":1}`, client, product)
 	}
 	return o
@@ -205,7 +187,7 @@ func (b *bench) importUnderLoad(ctx context.Context, key, engine string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(s.store.hold(ctx), s.store.fillCarts(ctx)); err != nil {
+	if err := errors.Join(s.store.hold(ctx), s.store.fillCarts(ctx, products)); err != nil {
 		return err
 	}
 	peak, err := b.measure(ctx, s, add, openConnections, false, 0)

@@ -74,7 +74,7 @@ func startCheckpoints(db *sqlx.DB, writer *single, file sideFile, reserve bool, 
 func (c *checkpointer) close() error {
 	c.stop()
 	<-c.done
-	if c.writer.hasWritten() && !c.reserve {
+	if c.writer.used() && !c.reserve {
 		c.copy(context.Background(), "PASSIVE")
 	}
 	return errors.Join(c.db.Close(), c.file.close())

@@ -229,8 +229,8 @@ func (s *single) release(kept *session, broken bool) {
 
 func (s *single) out() int { return len(s.turn) }
 
-// hasWritten reports whether there is a connection on which transactions ran.
-func (s *single) hasWritten() bool {
+// used reports whether there is a connection on which transactions ran.
+func (s *single) used() bool {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
 	return s.kept != nil

@@ -66,7 +66,7 @@ var outcomes = []outcome{
 	{sentinel: queue.ErrPanicked, code: http.StatusInternalServerError, words: always(wordsInternal)},
 
 	{sentinel: database.ErrOutcomeUnknown, code: http.StatusGatewayTimeout, words: always(wordsUnknown)},
-	{sentinel: database.ErrRowTaken, code: http.StatusServiceUnavailable, retryAfter: retrySoon,
+	{sentinel: database.ErrRowLocked, code: http.StatusServiceUnavailable, retryAfter: retrySoon,
 		words: always("the stock or the cart is locked by someone else, nothing was done: try again")},
 	{sentinel: database.ErrUnavailable, code: http.StatusServiceUnavailable, retryAfter: retryLater,
 		words: always("the database is unavailable, nothing was done: try again")},

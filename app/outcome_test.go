@@ -16,7 +16,7 @@ var beyondTheEdge = map[string]string{
 	"database.ErrNotEmbedded": "only a move and a backup are for the embedded engine alone",
 	"database.ErrRetired":     "only opening the database finds that its data were moved",
 	"database.ErrLocked":      "only opening the database finds its directory taken",
-	"database.ErrRunAgain":    "Transact runs the work again; when it gives up, that is ErrUnavailable",
+	"database.ErrRetry":       "Transact runs the work again; when it gives up, that is ErrUnavailable",
 	"inventory.ErrShort":      "TX 2 turns it into a refund; the checkout ends as voided or pending",
 	"payment.ErrNotSent":      "the checkout is rolled back and answered as voided",
 }

@@ -305,7 +305,7 @@ func TestErrorsOfTheModulesAreAnsweredAsTheTableSays(t *testing.T) {
 		{fmt.Errorf("%w: %w", queue.ErrNotStarted, context.DeadlineExceeded), 503, wordsTooBusy, "1"},
 		{fmt.Errorf("%w: %w", queue.ErrUnanswered, context.DeadlineExceeded), 504, wordsUnknown, ""},
 		{database.ErrUnavailable, 503, "the database is unavailable, nothing was done: try again", "5"},
-		{database.ErrRowTaken, 503, "the stock or the cart is locked by someone else, nothing was done: try again", "1"},
+		{database.ErrRowLocked, 503, "the stock or the cart is locked by someone else, nothing was done: try again", "1"},
 		{database.ErrOutcomeUnknown, 504, wordsUnknown, ""},
 		{context.DeadlineExceeded, 504, wordsUnknown, ""},
 

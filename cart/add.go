@@ -27,7 +27,7 @@ func (m *Manager) AddToCart(ctx context.Context, a Addition) error {
 
 // notDone reports whether the add was refused without a look at its key.
 func notDone(err error) bool {
-	for _, refusal := range []error{queue.ErrFull, queue.ErrClosed, queue.ErrNotStarted, database.ErrRowTaken} {
+	for _, refusal := range []error{queue.ErrFull, queue.ErrClosed, queue.ErrNotStarted, database.ErrRowLocked} {
 		if errors.Is(err, refusal) {
 			return true
 		}

@@ -398,7 +398,7 @@ func TestALineThatSomeoneKeepsLockedHoldsUpItsOwnClientOnly(t *testing.T) {
 		wantBatch(t, m, []cart.Addition{
 			addition("ann", "mug", 1), addition("bob", "mug", 1), addition("cid", "mug", 1), addition("ann", "tea", 1, "key"),
 			addition("ann", "tea", 1, "key"),
-		}, database.ErrRowTaken, nil, nil, database.ErrRowTaken, database.ErrRowTaken)
+		}, database.ErrRowLocked, nil, nil, database.ErrRowLocked, database.ErrRowLocked)
 	}
 	wantCart(t, db, "bob", map[string]int64{"mug": 3})
 	wantCart(t, db, "cid", map[string]int64{"mug": 2})
@@ -431,7 +431,7 @@ func TestARowThatSomeoneIsInsertingHoldsUpItsOwnClientOnly(t *testing.T) {
 				}
 				for round := range 3 {
 					began := time.Now()
-					wantBatch(t, m, []cart.Addition{addition("ann", "mug", 1, test.key), addition("bob", "mug", 1)}, database.ErrRowTaken, nil)
+					wantBatch(t, m, []cart.Addition{addition("ann", "mug", 1, test.key), addition("bob", "mug", 1)}, database.ErrRowLocked, nil)
 					if took := time.Since(began); round > 0 && took > time.Second {
 						t.Errorf("bob waited %v for ann's row, though it was known to be taken", took)
 					}
@@ -452,7 +452,7 @@ func TestALockedLineOfACrowdedCartHoldsUpItsOwnClientOnly(t *testing.T) {
 	lockLine(t, db, "ann", product(7))
 	for round := range 3 {
 		began := time.Now()
-		wantBatch(t, m, []cart.Addition{addition("ann", product(350), 1), addition("bob", product(1), 1)}, database.ErrRowTaken, nil)
+		wantBatch(t, m, []cart.Addition{addition("ann", product(350), 1), addition("bob", product(1), 1)}, database.ErrRowLocked, nil)
 		if took := time.Since(began); round > 0 && took > time.Second {
 			t.Errorf("bob waited %v for ann's cart, though it was known to be taken", took)
 		}
@@ -473,7 +473,7 @@ func TestARangeThatSomeoneKeepsLockedHoldsUpWhoseLinesBelongIntoItOnly(t *testin
 		wantBatch(t, m, []cart.Addition{
 			addition("ama", product(0), 1), addition("bob", product(0), 1), addition("bob", product(1), 1, "key"), addition("cid", product(0), 1),
 			addition("dan", product(0), 1), addition("eve", product(0), 1),
-		}, nil, database.ErrRowTaken, database.ErrRowTaken, database.ErrRowTaken, nil, nil)
+		}, nil, database.ErrRowLocked, database.ErrRowLocked, database.ErrRowLocked, nil, nil)
 		if took := time.Since(began); round > 0 && took > time.Second {
 			t.Errorf("the others waited %v for a range that was known to be locked", took)
 		}
@@ -501,10 +501,10 @@ func TestOfManyWhoAreBarredEachBatchFindsSome(t *testing.T) {
 		batch = append(batch, addition(fmt.Sprint("c", i), product(0), 1))
 	}
 	batch = append(batch, addition("zoe", product(0), 1))
-	if answers, err := m.AddBatch(t.Context(), batch...); !errors.Is(err, database.ErrRowTaken) {
+	if answers, err := m.AddBatch(t.Context(), batch...); !errors.Is(err, database.ErrRowLocked) {
 		t.Fatalf("the first batch ended with %v, %v", answers, err)
 	}
-	taken := database.ErrRowTaken
+	taken := database.ErrRowLocked
 	wantBatch(t, m, batch, taken, taken, taken, taken, nil)
 	wantCart(t, db, "zoe", map[string]int64{product(0): 2})
 }

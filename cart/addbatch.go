@@ -153,7 +153,7 @@ func (b *addBatch) refuse(clients map[string]bool) {
 		if !clients[b.jobs[i].ClientID] {
 			return false
 		}
-		b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowTaken)
+		b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowLocked)
 		return true
 	})
 }
@@ -248,7 +248,7 @@ func (b *addBatch) judge(ctx context.Context, tx *database.Tx, wanted []ClientLi
 		refused = append(refused, i)
 	}
 	if b.lookOnly && len(refused) < len(b.live) {
-		return nil, database.ErrRunAgain // there is room after all: someone took from the line meanwhile
+		return nil, database.ErrRetry // there is room after all: someone took from the line meanwhile
 	}
 	return refused, nil
 }

@@ -34,8 +34,8 @@ func compareLines(a, b ClientLine) int {
 
 // Lines are the stored carts, for the Checkout Manager: what it takes out and puts back inside its transactions.
 type Lines struct {
-	taken  database.Taken // clients whose lines someone else keeps locked
-	barred database.Taken // clients for whom no line can be inserted
+	taken  database.LockedKeys // clients whose lines someone else keeps locked
+	barred database.LockedKeys // clients for whom no line can be inserted
 }
 
 // Carts are some clients' carts, locked.
@@ -149,13 +149,13 @@ func (l *Lines) TakenOf(ctx context.Context, tx *database.Tx, clientIDs []string
 	}
 	found := map[string]bool{}
 	for _, id := range suspects {
-		_, err := selectCarts(ctx, tx, []string{id}, tx.ForNow(), noLimit)
+		_, err := selectCarts(ctx, tx, []string{id}, tx.ForUpdateNoWait(), noLimit)
 		for _, key := range keys {
 			if err == nil && key.ClientID == id {
 				err = idempotency.Probe(ctx, tx, key)
 			}
 		}
-		taken := database.IsRowTaken(err)
+		taken := database.IsRowLocked(err)
 		if err != nil && !taken {
 			return nil, err
 		}
@@ -202,7 +202,7 @@ func (l *Lines) Barred(ctx context.Context, tx *database.Tx, lines []ClientLine)
 		if err == nil {
 			err = tx.Flush(ctx)
 		}
-		if !database.IsRowTaken(err) {
+		if !database.IsRowLocked(err) {
 			if err != nil {
 				return nil, err
 			}

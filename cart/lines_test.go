@@ -247,8 +247,8 @@ func TestTakenOfLocksWhatIsFree(t *testing.T) {
 		}
 		transact(t, db, func(other *database.Tx) error {
 			var ids []string
-			err := other.Select(t.Context(), &ids, "SELECT product_id FROM client_cart WHERE client_id = 'ann'"+other.ForNow())
-			if !database.IsRowTaken(err) {
+			err := other.Select(t.Context(), &ids, "SELECT product_id FROM client_cart WHERE client_id = 'ann'"+other.ForUpdateNoWait())
+			if !database.IsRowLocked(err) {
 				t.Errorf("another transaction got the line that TakenOf locked: %v", err)
 			}
 			return nil

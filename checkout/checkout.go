@@ -90,8 +90,8 @@ type Manager struct {
 	abandon context.CancelFunc
 	owners  sync.WaitGroup // purchases and recoveries under way
 
-	trouble throttle       // on what fails again and again
-	locked  database.Taken // checkouts whose journal row someone else keeps locked
+	trouble throttle            // on what fails again and again
+	locked  database.LockedKeys // checkouts whose journal row someone else keeps locked
 
 	mu      sync.Mutex
 	left    []*ownership            // under mu: what owners left when they had to
@@ -121,7 +121,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 		Capacity:  cfg.QueueCapacity,
 		BatchSize: cfg.BatchSize,
 		Work:      m.reserve,
-		Isolate:   database.OneJobsFault,
+		Isolate:   database.IsJobFault,
 		Turns:     cfg.Turns,
 		Log:       cfg.Log,
 		Observe:   cfg.ObserveReserve,
@@ -134,7 +134,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 		BatchSize: cfg.BatchSize,
 		Weight:    func(job settleJob) int { return len(job.owned.lines) },
 		Work:      m.settle,
-		Isolate:   database.OneJobsFault,
+		Isolate:   database.IsJobFault,
 		Turns:     cfg.Turns,
 		Log:       cfg.Log,
 		Observe:   cfg.ObserveSettle,
@@ -167,7 +167,7 @@ func (m *Manager) Full() bool {
 // settled however long that takes. With a key a repeat gets the first's answer; without one it is a new checkout.
 //
 // Errors, certain that nothing was done: cart.ErrEmpty, inventory.ErrNotEnough, ErrBusy, ErrDraining,
-// payment.ErrUnavailable, queue.ErrFull, queue.ErrNotStarted, database.ErrUnavailable, database.ErrRowTaken. The cart
+// payment.ErrUnavailable, queue.ErrFull, queue.ErrNotStarted, database.ErrUnavailable, database.ErrRowLocked. The cart
 // as it was: ErrDeclined, ErrVoided. Not known yet: ErrPending once the stock is held, queue.ErrUnanswered and
 // database.ErrOutcomeUnknown before that is known. Of repeats: *idempotency.Replay, idempotency.ErrUnderWay.
 func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) error {
@@ -206,7 +206,7 @@ func (m *Manager) recall(ctx context.Context, p cart.Purchase) (idempotency.Reco
 // refusedUnseen reports whether a checkout was refused without a look at its key.
 func refusedUnseen(err error) bool {
 	for _, refusal := range []error{
-		ErrBusy, ErrDraining, payment.ErrUnavailable, queue.ErrFull, queue.ErrClosed, queue.ErrNotStarted, database.ErrRowTaken,
+		ErrBusy, ErrDraining, payment.ErrUnavailable, queue.ErrFull, queue.ErrClosed, queue.ErrNotStarted, database.ErrRowLocked,
 	} {
 		if errors.Is(err, refusal) {
 			return true

@@ -69,7 +69,7 @@ func TestALockedProductHoldsUpItsOwnCheckoutsAlone(t *testing.T) {
 
 	// The first that meets the lock waits for it, once.
 	begun := time.Now()
-	wantErr(t, in.buy("locked-0"), database.ErrRowTaken)
+	wantErr(t, in.buy("locked-0"), database.ErrRowLocked)
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("the refusal took %v", took)
 	}
@@ -84,7 +84,7 @@ func TestALockedProductHoldsUpItsOwnCheckoutsAlone(t *testing.T) {
 	refused = append(refused, in.begin("both"), in.beginKeyed("late", "key"))
 	allSold(t, sold)
 	for _, c := range refused {
-		wantErr(t, c.end(), database.ErrRowTaken)
+		wantErr(t, c.end(), database.ErrRowLocked)
 	}
 	reserving.wantNoWait(t, "the others")
 	want(t, "keys that a refusal for the lock stored", s.number("SELECT COUNT(*) FROM idempotency_key"), 0)
@@ -151,7 +151,7 @@ func TestALockedCartHoldsUpItsOwnCheckoutsAlone(t *testing.T) {
 	unlock := s.lockRows(t, "SELECT * FROM client_cart WHERE (client_id = 'ada' AND product_id = 'book') OR (client_id = 'bob' AND product_id = 'pen')")
 
 	begun := time.Now()
-	wantErr(t, in.buy("bob"), database.ErrRowTaken) // one line is enough
+	wantErr(t, in.buy("bob"), database.ErrRowLocked) // one line is enough
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("the refusal took %v", took)
 	}
@@ -166,7 +166,7 @@ func TestALockedCartHoldsUpItsOwnCheckoutsAlone(t *testing.T) {
 		sold = append(sold, in.begin(fmt.Sprint("free-", i)))
 	}
 	allSold(t, sold)
-	wantErr(t, bob.end(), database.ErrRowTaken)
+	wantErr(t, bob.end(), database.ErrRowLocked)
 	reserving.wantNoWait(t, "the others")
 	if !ada.waits() {
 		t.Errorf("answered %v while its cart was locked", ada.err)

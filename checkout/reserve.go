@@ -121,7 +121,7 @@ func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.Carts, 
 	if err != nil {
 		return nil, nil, err
 	}
-	b.leaveOut(fmt.Errorf("%w: the cart", database.ErrRowTaken), func(client string) bool { return taken[client] })
+	b.leaveOut(fmt.Errorf("%w: the cart", database.ErrRowLocked), func(client string) bool { return taken[client] })
 	clients, _ = b.clientsAndKeys()
 	carts, err := b.m.carts.Lock(ctx, tx, clients)
 	if err != nil {
@@ -212,7 +212,7 @@ func (b *reserveBatch) collectAnswers() {
 	for _, i := range b.live {
 		job := b.jobs[i]
 		err := b.answers[i].Err
-		if job.key == "" || errors.Is(err, database.ErrRowTaken) {
+		if job.key == "" || errors.Is(err, database.ErrRowLocked) {
 			continue
 		}
 		record := idempotency.Record{Request: job.request()}

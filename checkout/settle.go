@@ -127,10 +127,10 @@ func (b *settleBatch) apply(ctx context.Context, tx *database.Tx) error {
 // seen has changed since, and all is run again.
 func (b *settleBatch) orLookCloser(err error, closer bool) error {
 	switch {
-	case !errors.Is(err, inventory.ErrShort) && !errors.Is(err, database.ErrRowTaken) && !errors.Is(err, errStale):
+	case !errors.Is(err, inventory.ErrShort) && !errors.Is(err, database.ErrRowLocked) && !errors.Is(err, errStale):
 		return err
 	case closer:
-		return errors.Join(database.ErrRunAgain, err)
+		return errors.Join(database.ErrRetry, err)
 	}
 	return errLookCloser
 }
@@ -182,7 +182,7 @@ func (b *settleBatch) lookAtOwners(ctx context.Context, tx *database.Tx, suspect
 		case entry.State != o.state || entry.Epoch != o.epoch:
 			b.answers[i].Value = settled{entry.State, entry.Epoch, entry.Reason}
 		case suspected && !isFree:
-			b.answers[i].Err = fmt.Errorf("%w: checkout %s", database.ErrRowTaken, o.id)
+			b.answers[i].Err = fmt.Errorf("%w: checkout %s", database.ErrRowLocked, o.id)
 		default:
 			return false
 		}
@@ -224,7 +224,7 @@ func (b *settleBatch) leaveOut(out func(job int) bool) {
 		if !out(i) {
 			return false
 		}
-		b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowTaken)
+		b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowLocked)
 		return true
 	})
 }

@@ -262,7 +262,7 @@ func (in *instance) buy(client string) error {
 func (in *instance) buyPatiently(client string) error {
 	in.s.t.Helper()
 	err := in.buy(client)
-	for errors.Is(err, database.ErrRowTaken) {
+	for errors.Is(err, database.ErrRowLocked) {
 		err = in.buy(client)
 	}
 	return err

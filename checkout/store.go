@@ -51,7 +51,7 @@ func entriesByID(ctx context.Context, tx *database.Tx, ids []string) (map[string
 
 // entriesFree returns those of the checkouts, sorted, whose rows nobody else has locked, and locks them.
 func entriesFree(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
-	return entriesWith(ctx, tx, ids, " ORDER BY checkout_id"+tx.ForFree())
+	return entriesWith(ctx, tx, ids, " ORDER BY checkout_id"+tx.ForUpdateSkipLocked())
 }
 
 func entriesWith(ctx context.Context, tx *database.Tx, ids []string, rest string) (map[string]Entry, error) {
@@ -167,7 +167,7 @@ func expired(ctx context.Context, tx *database.Tx, limit int) ([]Entry, error) {
 func claim(ctx context.Context, tx *database.Tx, ids []string, lease time.Duration) ([]Entry, error) {
 	d := tx.Dialect()
 	entries, err := selectEntries(ctx, tx, "WHERE checkout_id IN "+database.In(len(ids))+" AND lease_expires_at <= "+d.Now()+
-		" ORDER BY checkout_id"+tx.ForFree(), anys(ids)...)
+		" ORDER BY checkout_id"+tx.ForUpdateSkipLocked(), anys(ids)...)
 	if err != nil || len(entries) == 0 {
 		return nil, err
 	}

@@ -410,7 +410,7 @@ func TestRowsAreLockedInTheOrderGiven(t *testing.T) {
 				var free []string
 				transact(t, db, func(tx *database.Tx) error {
 					return tx.Select(t.Context(), &free, "SELECT product_id FROM "+tx.Dialect().ByKey("product_details")+
-						" WHERE product_id IN ('a', 'm', 'z') ORDER BY product_id"+tx.ForFree())
+						" WHERE product_id IN ('a', 'm', 'z') ORDER BY product_id"+tx.ForUpdateSkipLocked())
 				})
 				if want := order[2:]; !cmp.Equal(free, want) {
 					t.Errorf("while the second row is waited for, %v are free, want %v", free, want)

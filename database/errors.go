@@ -18,11 +18,11 @@ var (
 	ErrUnavailable = errors.New("database is unavailable")
 	// ErrOutcomeUnknown means that the answer to a COMMIT was lost and could not be found out in time.
 	ErrOutcomeUnknown = errors.New("the database went away during the commit")
-	// ErrRowTaken means that someone else keeps a row locked for longer than we wait; nothing was done.
-	ErrRowTaken = errors.New("a row is locked by someone else")
-	// ErrRunAgain is for a transaction's own work to return: what it met was written by another transaction
+	// ErrRowLocked means that someone else keeps a row locked for longer than we wait; nothing was done.
+	ErrRowLocked = errors.New("a row is locked by someone else")
+	// ErrRetry is for a transaction's own work to return: what it met was written by another transaction
 	// meanwhile, and everything is to be run again, as after a deadlock.
-	ErrRunAgain = errors.New("the rows changed meanwhile")
+	ErrRetry = errors.New("the rows changed meanwhile")
 	// ErrLocked means that another server has the data directory.
 	ErrLocked = errors.New("the data directory is in use by another server")
 )
@@ -35,7 +35,7 @@ const (
 	faultDuplicate               // a key that is there already
 	faultOutOfRange              // a value that does not fit its column
 	faultConflict                // deadlock or snapshot conflict: run again
-	faultRowTaken                // a lock wait that ran out
+	faultRowLocked               // a lock wait that ran out
 	faultLost                    // the connection is gone, or must not be used again
 	faultRefused                 // the server is there and will not: full, read-only, shutting down
 )
@@ -48,8 +48,8 @@ var mysqlFaults = map[uint16]fault{
 	1020: faultConflict,   // ER_CHECKREAD: MariaDB, the snapshot is older than the row
 	1213: faultConflict,   // ER_LOCK_DEADLOCK, also Galera's certification failure
 	3101: faultConflict,   // ER_TRANSACTION_ROLLBACK_DURING_COMMIT: group replication's certification failure
-	1205: faultRowTaken,   // ER_LOCK_WAIT_TIMEOUT, of a row or a table: rolls back only the statement
-	3572: faultRowTaken,   // ER_LOCK_NOWAIT
+	1205: faultRowLocked,  // ER_LOCK_WAIT_TIMEOUT, of a row or a table: rolls back only the statement
+	3572: faultRowLocked,  // ER_LOCK_NOWAIT
 
 	1040: faultRefused, // ER_CON_COUNT_ERROR: too many connections
 	1129: faultRefused, // ER_HOST_IS_BLOCKED
@@ -92,7 +92,7 @@ var mysqlFaults = map[uint16]fault{
 // faultOf says what err means. A context's end counts as a lost connection: the statement may still be running.
 func faultOf(err error) fault {
 	switch {
-	case errors.Is(err, ErrRunAgain):
+	case errors.Is(err, ErrRetry):
 		return faultConflict
 	case errors.Is(err, errOverdue):
 		return faultRefused
@@ -129,7 +129,7 @@ func faultOf(err error) fault {
 // rolledBack reports whether a COMMIT that the engine answered with err certainly had no effect.
 func rolledBack(err error) bool {
 	switch faultOf(err) {
-	case faultConflict, faultRowTaken:
+	case faultConflict, faultRowLocked:
 		return true
 	case faultRefused:
 		// What SQLite refuses stays open or is rolled back. MySQL and MariaDB say the same of a server that became
@@ -147,11 +147,11 @@ func IsDuplicate(err error) bool { return err != nil && faultOf(err) == faultDup
 // IsOutOfRange reports whether err is a number that does not fit its column.
 func IsOutOfRange(err error) bool { return err != nil && faultOf(err) == faultOutOfRange }
 
-// OneJobsFault reports whether a batch that failed with err may succeed in parts: the database is there, the batch
+// IsJobFault reports whether a batch that failed with err may succeed in parts: the database is there, the batch
 // certainly had no effect, and trying its jobs one by one does not mean waiting for a lock once for each.
-func OneJobsFault(err error) bool {
-	return !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrOutcomeUnknown) && !errors.Is(err, ErrRowTaken)
+func IsJobFault(err error) bool {
+	return !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrOutcomeUnknown) && !errors.Is(err, ErrRowLocked)
 }
 
-// IsRowTaken reports whether err is a row that someone else has locked. Only the statement was rolled back.
-func IsRowTaken(err error) bool { return err != nil && faultOf(err) == faultRowTaken }
+// IsRowLocked reports whether err is a row that someone else has locked. Only the statement was rolled back.
+func IsRowLocked(err error) bool { return err != nil && faultOf(err) == faultRowLocked }

@@ -27,8 +27,8 @@ func TestFaultsAreToldApart(t *testing.T) {
 		{nil, faultOther},
 		{errors.New("some other"), faultOther},
 		{sql.ErrNoRows, faultOther},
-		{fmt.Errorf("it: %w", ErrRunAgain), faultConflict},
-		{errors.Join(ErrRunAgain, my(1062)), faultConflict},
+		{fmt.Errorf("it: %w", ErrRetry), faultConflict},
+		{errors.Join(ErrRetry, my(1062)), faultConflict},
 		{errOverdue, faultRefused},
 
 		{my(1064), faultOther}, // ER_PARSE_ERROR
@@ -40,8 +40,8 @@ func TestFaultsAreToldApart(t *testing.T) {
 		{my(1213), faultConflict},
 		{my(1020), faultConflict},
 		{my(3101), faultConflict},
-		{my(1205), faultRowTaken},
-		{my(3572), faultRowTaken},
+		{my(1205), faultRowLocked},
+		{my(3572), faultRowLocked},
 		{my(1040), faultRefused},
 		{my(1203), faultRefused},
 		{my(1290), faultRefused},
@@ -147,16 +147,16 @@ func TestWhatOneJobMayHaveCausedIsToldFromAnOutage(t *testing.T) {
 		{errors.New("some other"), true},
 		{fmt.Errorf("%w: %w", ErrUnavailable, my(1040)), false},
 		{fmt.Errorf("%w: %w", ErrOutcomeUnknown, io.EOF), false},
-		{fmt.Errorf("%w: %w", ErrRowTaken, my(1205)), false}, // each job would wait for it again
+		{fmt.Errorf("%w: %w", ErrRowLocked, my(1205)), false}, // each job would wait for it again
 	} {
-		if got := OneJobsFault(test.err); got != test.want {
+		if got := IsJobFault(test.err); got != test.want {
 			t.Errorf("%v: one job's: %v, want %v", test.err, got, test.want)
 		}
 	}
 	if !IsDuplicate(my(1062)) || IsDuplicate(nil) || IsDuplicate(my(1264)) {
 		t.Error("duplicates are not told apart")
 	}
-	if !IsRowTaken(my(1205)) || !IsRowTaken(my(3572)) || IsRowTaken(nil) || IsRowTaken(my(1213)) {
+	if !IsRowLocked(my(1205)) || !IsRowLocked(my(3572)) || IsRowLocked(nil) || IsRowLocked(my(1213)) {
 		t.Error("taken rows are not told apart")
 	}
 	if !IsOutOfRange(my(1264)) || !IsOutOfRange(my(1690)) || IsOutOfRange(nil) || IsOutOfRange(my(1062)) {

@@ -354,7 +354,7 @@ func TestOnAServerOfItsOwn(t *testing.T) {
 			}
 			return nil
 		}, nil)
-		is(t, err, database.ErrRowTaken)
+		is(t, err, database.ErrRowLocked)
 		execute(t, conn, "UNLOCK TABLES")
 		isStored(t, db, "hat", false)
 		isClean(t, db)

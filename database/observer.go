@@ -15,10 +15,10 @@ type Observer struct {
 	// Transacted: a transaction has ended so, after so long, its further attempts included.
 	Transacted func(end End, took time.Duration)
 
-	// RunAgain: an attempt failed and the next one begins. number is the engine's error number ("1213" of a MySQL-protocol
-	// server, "sqlite-5" of the embedded engine), "stale" for ErrRunAgain, or "connection" where there is none. The values
+	// Retry: an attempt failed and the next one begins. number is the engine's error number ("1213" of a MySQL-protocol
+	// server, "sqlite-5" of the embedded engine), "stale" for ErrRetry, or "connection" where there is none. The values
 	// are few: only errors that are worth another attempt get here.
-	RunAgain func(number string)
+	Retry func(number string)
 }
 
 // An End is how a transaction ended.
@@ -28,14 +28,14 @@ type End string
 const (
 	EndCommitted   End = "committed"
 	EndRolledBack  End = "rolled_back" // by its own work: there was nothing to write, or a rule said no
-	EndRowTaken    End = "row_taken"
+	EndRowLocked   End = "row_locked"
 	EndUnavailable End = "unavailable"
 	EndUnknown     End = "unknown" // the answer to the COMMIT was lost
 )
 
 // Ends are all there are.
 func Ends() []End {
-	return []End{EndCommitted, EndRolledBack, EndRowTaken, EndUnavailable, EndUnknown}
+	return []End{EndCommitted, EndRolledBack, EndRowLocked, EndUnavailable, EndUnknown}
 }
 
 func endOf(err error) End {
@@ -46,14 +46,14 @@ func endOf(err error) End {
 		return EndUnknown
 	case errors.Is(err, ErrUnavailable):
 		return EndUnavailable
-	case errors.Is(err, ErrRowTaken):
-		return EndRowTaken
+	case errors.Is(err, ErrRowLocked):
+		return EndRowLocked
 	}
 	return EndRolledBack
 }
 
 func numberOf(err error) string {
-	if errors.Is(err, ErrRunAgain) {
+	if errors.Is(err, ErrRetry) {
 		return "stale"
 	}
 	if my, ok := errors.AsType[*mysql.MySQLError](err); ok {

@@ -27,7 +27,7 @@ func (w *witness) observer() database.Observer {
 			defer w.mu.Unlock()
 			w.ends, w.took = append(w.ends, end), took
 		},
-		RunAgain: func(number string) {
+		Retry: func(number string) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.numbers = append(w.numbers, number)
@@ -60,7 +60,7 @@ func TestTheEndOfEveryTransactionIsTold(t *testing.T) {
 	tries := 0
 	is(t, db.Transact(t.Context(), func(*database.Tx) error {
 		if tries++; tries < 3 {
-			return database.ErrRunAgain
+			return database.ErrRetry
 		}
 		return nil
 	}, nil), nil)

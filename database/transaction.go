@@ -67,18 +67,18 @@ func (tx *Tx) statementContext(ctx context.Context) (context.Context, error) {
 func (tx *Tx) Dialect() Dialect { return tx.dialect }
 
 // AfterLockWait reports that an earlier attempt waited for a row until its time was up. Statements that lock
-// should now leave the taken rows out (ForFree), so that the others need not wait again.
+// should now leave the taken rows out (ForUpdateSkipLocked), so that the others need not wait again.
 func (tx *Tx) AfterLockWait() bool { return tx.afterLockWait }
 
 // ForUpdate is the clause that makes a SELECT lock its rows, waiting for those that are taken.
 func (tx *Tx) ForUpdate() string { return tx.dialect.lockRows }
 
-// ForNow is the clause that makes a SELECT lock its rows, or fail at once (IsRowTaken) where one is taken. Unlike
-// ForFree it also meets rows that another transaction has inserted and not committed. The transaction goes on.
-func (tx *Tx) ForNow() string { return tx.dialect.lockNow }
+// ForUpdateNoWait is the clause that makes a SELECT lock its rows, or fail at once (IsRowLocked) where one is taken. Unlike
+// ForUpdateSkipLocked it also meets rows that another transaction has inserted and not committed. The transaction goes on.
+func (tx *Tx) ForUpdateNoWait() string { return tx.dialect.lockNow }
 
-// ForFree is the clause that makes a SELECT lock its rows and leave out those that are taken.
-func (tx *Tx) ForFree() string { return tx.dialect.lockFree }
+// ForUpdateSkipLocked is the clause that makes a SELECT lock its rows and leave out those that are taken.
+func (tx *Tx) ForUpdateSkipLocked() string { return tx.dialect.lockFree }
 
 // Exec runs a statement and returns how many rows it found (not only those that it changed; an upsert on the
 // MySQL engine counts 2 for a row that it updated).
@@ -150,24 +150,24 @@ func (tx *Tx) Each(ctx context.Context, scan func(*sql.Rows) error, query string
 // Deadlocks and snapshot conflicts are run again, with jitter, a bounded number of times: work must begin by
 // resetting what it leaves behind. A lock wait that runs out is run again once, with AfterLockWait.
 //
-// When the answer to COMMIT is lost, landed is asked on another connection, in a transaction of its own that is
+// When the answer to COMMIT is lost, committed is asked on another connection, in a transaction of its own that is
 // rolled back: with a locking read, which waits for a commit still under way, it looks for rows that work wrote.
-// Found: Transact succeeds. Not found: work certainly had no effect and is run again. A nil landed says that there
+// Found: Transact succeeds. Not found: work certainly had no effect and is run again. A nil committed says that there
 // is nothing to look for; so does one that returns an error of its own. Its statements do not end with ctx.
 //
-// Errors: work's own, after a rollback; ErrUnavailable (nothing was done); ErrRowTaken (nothing was done);
+// Errors: work's own, after a rollback; ErrUnavailable (nothing was done); ErrRowLocked (nothing was done);
 // ErrOutcomeUnknown.
-func (db *DB) Transact(ctx context.Context, work func(*Tx) error, landed func(*Tx) (bool, error)) error {
+func (db *DB) Transact(ctx context.Context, work func(*Tx) error, committed func(*Tx) (bool, error)) error {
 	if db.observe.Transacted == nil {
-		return db.transact(ctx, work, landed)
+		return db.transact(ctx, work, committed)
 	}
 	began := time.Now()
-	err := db.transact(ctx, work, landed)
+	err := db.transact(ctx, work, committed)
 	db.observe.Transacted(endOf(err), time.Since(began))
 	return err
 }
 
-func (db *DB) transact(ctx context.Context, work func(*Tx) error, landed func(*Tx) (bool, error)) error {
+func (db *DB) transact(ctx context.Context, work func(*Tx) error, committed func(*Tx) (bool, error)) error {
 	var afterLockWait bool
 	var reconnects int
 	began := time.Now()
@@ -184,7 +184,7 @@ func (db *DB) transact(ctx context.Context, work func(*Tx) error, landed func(*T
 		switch {
 		case errors.As(err, &lost):
 			db.log.Warn("the answer to a commit was lost", "error", lost.cause)
-			found, resolveErr := db.resolve(ctx, landed)
+			found, resolveErr := db.resolve(ctx, committed)
 			if resolveErr != nil {
 				return fmt.Errorf("%w: %w; then %w", ErrOutcomeUnknown, lost.cause, resolveErr)
 			}
@@ -206,9 +206,9 @@ func (db *DB) transact(ctx context.Context, work func(*Tx) error, landed func(*T
 				return fmt.Errorf("%w: %d attempts ended in conflicts: %w", ErrUnavailable, attempt, err)
 			}
 			db.log.Debug("transaction runs again", "attempt", attempt, "error", err)
-		case faultRowTaken:
+		case faultRowLocked:
 			if afterLockWait {
-				return fmt.Errorf("%w: %w", ErrRowTaken, err)
+				return fmt.Errorf("%w: %w", ErrRowLocked, err)
 			}
 			afterLockWait = true
 			db.log.Warn("a row is kept locked by someone else", "waited", lockWait, "error", err)
@@ -227,8 +227,8 @@ func (db *DB) transact(ctx context.Context, work func(*Tx) error, landed func(*T
 		if !pause(ctx, attempt) {
 			return fmt.Errorf("%w: %w: %w", ErrUnavailable, ctx.Err(), err)
 		}
-		if db.observe.RunAgain != nil {
-			db.observe.RunAgain(numberOf(err))
+		if db.observe.Retry != nil {
+			db.observe.Retry(numberOf(err))
 		}
 	}
 }
@@ -303,8 +303,8 @@ type acquireError struct{ cause error }
 func (e *acquireError) Error() string { return "connect: " + e.cause.Error() }
 func (e *acquireError) Unwrap() error { return e.cause }
 
-func (db *DB) resolve(ctx context.Context, landed func(*Tx) (bool, error)) (found bool, err error) {
-	if landed == nil {
+func (db *DB) resolve(ctx context.Context, committed func(*Tx) (bool, error)) (found bool, err error) {
+	if committed == nil {
 		return false, errors.New("nothing was written that could be looked for")
 	}
 	// The request may be over; what was done must be known all the same.
@@ -313,7 +313,7 @@ func (db *DB) resolve(ctx context.Context, landed func(*Tx) (bool, error)) (foun
 	for attempt := 1; ; attempt++ {
 		err := db.attempt(ctx, func(tx *Tx) error {
 			var err error
-			if found, err = landed(tx); err != nil {
+			if found, err = committed(tx); err != nil {
 				return err
 			}
 			return errLookedUp
@@ -323,7 +323,7 @@ func (db *DB) resolve(ctx context.Context, landed func(*Tx) (bool, error)) (foun
 		}
 		var noConnection *acquireError
 		f := faultOf(err)
-		passes := f == faultConflict || f == faultRowTaken || f == faultLost || f == faultRefused || errors.As(err, &noConnection)
+		passes := f == faultConflict || f == faultRowLocked || f == faultLost || f == faultRefused || errors.As(err, &noConnection)
 		if !passes || !pause(ctx, attempt+4) {
 			return false, fmt.Errorf("look for the commit: %w", err)
 		}

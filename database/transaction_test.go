@@ -128,7 +128,7 @@ func TestARowThatStaysLockedIsLeftOutTheSecondTime(t *testing.T) {
 		afterLockWait = append(afterLockWait, tx.AfterLockWait())
 		clause := tx.ForUpdate()
 		if tx.AfterLockWait() {
-			clause = tx.ForFree()
+			clause = tx.ForUpdateSkipLocked()
 		}
 		free = nil
 		return tx.Select(t.Context(), &free, "SELECT product_id FROM product_details ORDER BY product_id"+clause)
@@ -157,7 +157,7 @@ func TestARowThatStaysLockedTwiceIsTaken(t *testing.T) {
 		}
 		return lock(t, tx, "shoe")
 	}, nil)
-	is(t, err, database.ErrRowTaken)
+	is(t, err, database.ErrRowLocked)
 	isNot(t, err, database.ErrUnavailable)
 	if diff := cmp.Diff([]bool{false, true}, afterLockWait); diff != "" {
 		t.Errorf("AfterLockWait, attempt by attempt (-want +got):\n%s", diff)
@@ -179,8 +179,8 @@ func TestATakenRowCanBeAskedForAtOnceAndTheTransactionGoesOn(t *testing.T) {
 			return err
 		}
 		var found []string
-		err := tx.Select(t.Context(), &found, "SELECT product_id FROM product_details WHERE product_id = 'shoe'"+tx.ForNow())
-		if !database.IsRowTaken(err) {
+		err := tx.Select(t.Context(), &found, "SELECT product_id FROM product_details WHERE product_id = 'shoe'"+tx.ForUpdateNoWait())
+		if !database.IsRowLocked(err) {
 			t.Errorf("got error %v, want one that says that the row is taken", err)
 		}
 		return nil
@@ -206,7 +206,7 @@ func TestATableThatStaysLockedIsTaken(t *testing.T) {
 		}
 		return insert(t, tx, "shoe", 1)
 	}, nil)
-	is(t, err, database.ErrRowTaken)
+	is(t, err, database.ErrRowLocked)
 	execute(t, conn, "UNLOCK TABLES")
 	isClean(t, db)
 }
@@ -230,7 +230,7 @@ func TestWorkThatAsksForItRunsAgainUntilItIsGivenUp(t *testing.T) {
 		attempts := 0
 		transact(t, db, func(tx *database.Tx) error {
 			if attempts++; attempts < 3 {
-				return database.ErrRunAgain
+				return database.ErrRetry
 			}
 			return insert(t, tx, "shoe", 1)
 		})
@@ -243,9 +243,9 @@ func TestWorkThatAsksForItRunsAgainUntilItIsGivenUp(t *testing.T) {
 			if err := insert(t, tx, "hat", 1); err != nil {
 				return err
 			}
-			return database.ErrRunAgain
+			return database.ErrRetry
 		}, nil)
-		is(t, err, database.ErrUnavailable, database.ErrRunAgain)
+		is(t, err, database.ErrUnavailable, database.ErrRetry)
 		if attempts != database.MaxAttempts {
 			t.Errorf("the work ran %d times, want %d", attempts, database.MaxAttempts)
 		}
@@ -261,7 +261,7 @@ func TestNoAttemptStartsWhenTransactHasTakenLong(t *testing.T) {
 		attempts := 0
 		err := db.Transact(t.Context(), func(*database.Tx) error {
 			attempts++
-			return database.ErrRunAgain
+			return database.ErrRetry
 		}, nil)
 		is(t, err, database.ErrUnavailable)
 		if attempts != 1 {
@@ -396,7 +396,7 @@ func TestAContextThatEndsStopsTransactBetweenAttempts(t *testing.T) {
 				return err
 			}
 			cancel()
-			return database.ErrRunAgain
+			return database.ErrRetry
 		}, nil)
 		is(t, err, database.ErrUnavailable, context.Canceled)
 		if attempts != 1 {

@@ -37,12 +37,12 @@ func (e *NoProductError) Error() string { return fmt.Sprintf("no such product: %
 // Is makes it an ErrNoProduct.
 func (e *NoProductError) Is(target error) bool { return target == ErrNoProduct }
 
-// TakenError names a product whose row someone else keeps locked. It is a database.ErrRowTaken.
+// TakenError names a product whose row someone else keeps locked. It is a database.ErrRowLocked.
 type TakenError struct{ ProductID string }
 
 func (e *TakenError) Error() string {
 	return fmt.Sprintf("the stock of product %q is locked by someone else", e.ProductID)
 }
 
-// Is makes it a database.ErrRowTaken.
-func (e *TakenError) Is(target error) bool { return target == database.ErrRowTaken }
+// Is makes it a database.ErrRowLocked.
+func (e *TakenError) Is(target error) bool { return target == database.ErrRowLocked }

@@ -162,7 +162,7 @@ func (im *importing) take(ctx context.Context, chunk []importRow) error {
 		case errors.Is(err, database.ErrOutcomeUnknown):
 			im.report.NetUncertain = true
 			fallthrough
-		case errors.Is(err, database.ErrUnavailable), errors.Is(err, database.ErrRowTaken):
+		case errors.Is(err, database.ErrUnavailable), errors.Is(err, database.ErrRowLocked):
 			if !patient {
 				return fmt.Errorf("%s were not taken, nor what follows: %w", lines, errors.Join(err, ctx.Err()))
 			}
@@ -364,7 +364,7 @@ func writeChanges(ctx context.Context, tx *database.Tx, changes []change, add bo
 	if err := insertProducts(ctx, tx, created); err != nil {
 		// Someone else was first, after the look: what is on hand is known to the next run.
 		if database.IsDuplicate(err) {
-			err = fmt.Errorf("%w: %w", database.ErrRunAgain, err)
+			err = fmt.Errorf("%w: %w", database.ErrRetry, err)
 		}
 		return err
 	}

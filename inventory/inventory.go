@@ -39,7 +39,7 @@ type Reservation struct {
 // Manager keeps the stock. Its methods are safe for concurrent use.
 type Manager struct {
 	db    *database.DB
-	taken database.Taken // products whose rows someone else keeps locked
+	taken database.LockedKeys // products whose rows someone else keeps locked
 }
 
 // New returns the manager of the stock in db.
@@ -91,7 +91,7 @@ func (m *Manager) ask(ctx context.Context, tx *database.Tx, ids []string, times 
 	}
 	locked := ids
 	for {
-		if err := onHand(ctx, tx, locked, tx.ForFree(), stock); err != nil {
+		if err := onHand(ctx, tx, locked, tx.ForUpdateSkipLocked(), stock); err != nil {
 			return err
 		}
 		if err := tx.Flush(ctx); err != nil {

@@ -89,9 +89,9 @@ func TestErrorsOfStockAreTheirSentinels(t *testing.T) {
 	}{
 		{"short", stock.Reserve(line("a", 4)), inventory.ErrNotEnough},
 		{"gone", stock.Reserve(line("gone", 1)), inventory.ErrNotEnough},
-		{"locked", stock.Reserve(line("locked", 1)), database.ErrRowTaken},
+		{"locked", stock.Reserve(line("locked", 1)), database.ErrRowLocked},
 		{"sold short", stock.Sell(line("a", 6)), inventory.ErrShort},
-		{"sold while locked", stock.Sell(line("locked", 1)), database.ErrRowTaken},
+		{"sold while locked", stock.Sell(line("locked", 1)), database.ErrRowLocked},
 		{"no product", &inventory.NoProductError{ProductID: "x"}, inventory.ErrNoProduct},
 	} {
 		if !errors.Is(test.err, test.want) {

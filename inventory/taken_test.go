@@ -45,7 +45,7 @@ func TestARowThatSomeoneKeepsLockedHoldsUpItsOwnProductOnly(t *testing.T) {
 	if taken, ok := errors.AsType[*inventory.TakenError](said["a-locked"]); !ok || taken.ProductID != "a-locked" {
 		t.Errorf("the locked product: got %v, want it taken", said["a-locked"])
 	}
-	if !errors.Is(said["c-locked"], database.ErrRowTaken) {
+	if !errors.Is(said["c-locked"], database.ErrRowLocked) {
 		t.Errorf("the other locked product: got %v, want it taken", said["c-locked"])
 	}
 	if said["b-free"] != nil {
@@ -63,7 +63,7 @@ func TestARowThatSomeoneKeepsLockedHoldsUpItsOwnProductOnly(t *testing.T) {
 		t.Error("Suspected does not tell the locked products from the others")
 	}
 	said, attempts = lockBoth(t, db, m, "a-locked", "b-free")
-	if attempts != 1 || !errors.Is(said["a-locked"], database.ErrRowTaken) || said["b-free"] != nil {
+	if attempts != 1 || !errors.Is(said["a-locked"], database.ErrRowLocked) || said["b-free"] != nil {
 		t.Errorf("the second time: got %v in %d attempts, want the same in one", said, attempts)
 	}
 
@@ -119,7 +119,7 @@ func TestAProductThatIsAskedForIsLocked(t *testing.T) {
 			return err
 		}
 		said, _ := lockBoth(t, second, inventory.New(second), "p")
-		if !errors.Is(said["p"], database.ErrRowTaken) {
+		if !errors.Is(said["p"], database.ErrRowLocked) {
 			t.Errorf("another instance got the row that Lock found free: %v", said["p"])
 		}
 		return nil

@@ -35,7 +35,7 @@ func setup(t *testing.T) *Metrics {
 	for _, end := range database.Ends() {
 		transactions.Transacted(end, time.Millisecond)
 	}
-	transactions.RunAgain("1213")
+	transactions.Retry("1213")
 	payments := m.Payments()
 	payments.Began("charge")
 	payments.Began("charge")

@@ -50,6 +50,6 @@ func (m *Metrics) Transactions() database.Observer {
 	}
 	return database.Observer{
 		Transacted: func(end database.End, took time.Duration) { durations[end].Observe(took.Seconds()) },
-		RunAgain:   func(number string) { m.transactions.retries.WithLabelValues(number).Inc() },
+		Retry:      func(number string) { m.transactions.retries.WithLabelValues(number).Inc() },
 	}
 }

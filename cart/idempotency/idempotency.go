@@ -140,7 +140,7 @@ func Recall(ctx context.Context, tx *database.Tx, requests []Request) (Recalled,
 // stored from what another one stored under the same key.
 type Stamp string
 
-// Store stores new records. ErrRunAgain of package database means that another instance was first with one of
+// Store stores new records. ErrRetry of package database means that another instance was first with one of
 // them: all is to be run again, and then finds it.
 func Store(ctx context.Context, tx *database.Tx, records []Record) (Stamp, error) {
 	stamp, err := now(ctx, tx)
@@ -148,7 +148,7 @@ func Store(ctx context.Context, tx *database.Tx, records []Record) (Stamp, error
 		return "", err
 	}
 	if err = insert(ctx, tx, records, stamp); database.IsDuplicate(err) {
-		err = fmt.Errorf("%w: %w", database.ErrRunAgain, err)
+		err = fmt.Errorf("%w: %w", database.ErrRetry, err)
 	}
 	return stamp, err
 }
@@ -159,7 +159,7 @@ func Landed(ctx context.Context, tx *database.Tx, key Key, stamp Stamp) (bool, e
 	return isStored(ctx, tx, key, stamp)
 }
 
-// Probe locks what is stored under the key. It fails at once (database.IsRowTaken) where someone else has it locked, or
+// Probe locks what is stored under the key. It fails at once (database.IsRowLocked) where someone else has it locked, or
 // has inserted it and not committed.
 func Probe(ctx context.Context, tx *database.Tx, key Key) error { return probe(ctx, tx, key) }
 

@@ -83,7 +83,7 @@ func isStored(ctx context.Context, tx *database.Tx, key Key, stamp Stamp) (bool,
 
 func probe(ctx context.Context, tx *database.Tx, key Key) error {
 	var found []int
-	if err := tx.Select(ctx, &found, "SELECT 1 FROM "+tx.Dialect().ByKey("idempotency_key")+" WHERE "+isKey+tx.ForNow(),
+	if err := tx.Select(ctx, &found, "SELECT 1 FROM "+tx.Dialect().ByKey("idempotency_key")+" WHERE "+isKey+tx.ForUpdateNoWait(),
 		args([]Key{key})...); err != nil {
 		return fmt.Errorf("ask for an idempotency key: %w", err)
 	}

@@ -9,12 +9,12 @@ import (
 )
 
 // takenAt returns a memory of taken keys, and what moves its clock on.
-func takenAt() (taken *Taken, pass func(time.Duration)) {
+func takenAt() (taken *LockedKeys, pass func(time.Duration)) {
 	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
-	return &Taken{now: func() time.Time { return now }}, func(d time.Duration) { now = now.Add(d) }
+	return &LockedKeys{now: func() time.Time { return now }}, func(d time.Duration) { now = now.Add(d) }
 }
 
-func splits(t *testing.T, taken *Taken, keys, wait, ask []string) {
+func splits(t *testing.T, taken *LockedKeys, keys, wait, ask []string) {
 	t.Helper()
 	gotWait, gotAsk := taken.Split(keys)
 	if diff := cmp.Diff([][]string{wait, ask}, [][]string{gotWait, gotAsk}); diff != "" {
@@ -55,10 +55,10 @@ func TestATakenKeyIsForgottenInTime(t *testing.T) {
 	t.Parallel()
 	taken, pass := takenAt()
 	taken.Found("a", true)
-	pass(takenFor)
+	pass(lockedFor)
 	splits(t, taken, []string{"a"}, nil, []string{"a"})
 	taken.Found("a", true) // still: from now on
-	pass(takenFor)
+	pass(lockedFor)
 	splits(t, taken, []string{"a"}, nil, []string{"a"})
 	pass(1)
 	splits(t, taken, []string{"a"}, []string{"a"}, nil)
@@ -67,13 +67,13 @@ func TestATakenKeyIsForgottenInTime(t *testing.T) {
 func TestOnlySoManyTakenKeysAreRemembered(t *testing.T) {
 	t.Parallel()
 	taken, pass := takenAt()
-	for i := range maxTaken {
+	for i := range maxLockedKeys {
 		taken.Found(fmt.Sprint("k", i), true)
 	}
 	taken.Found("one more", true)
 	splits(t, taken, []string{"one more"}, []string{"one more"}, nil)
 
-	pass(takenFor)
+	pass(lockedFor)
 	taken.Found("k0", true) // which it knows
 	pass(1)
 	splits(t, taken, []string{"k0"}, nil, []string{"k0"})
@@ -86,7 +86,7 @@ func TestOnlySoManyTakenKeysAreRemembered(t *testing.T) {
 
 func TestTakenIsReadyToUse(t *testing.T) {
 	t.Parallel()
-	var taken Taken
+	var taken LockedKeys
 	taken.Found("a", false)
 	taken.Found("b", true)
 	splits(t, &taken, []string{"a", "b"}, []string{"a"}, []string{"b"})

@@ -7,16 +7,16 @@ import (
 )
 
 const (
-	// takenFor is how long a key is remembered after its row was last found locked by someone else.
-	takenFor = 10 * time.Second
-	// maxTaken bounds the memory for such keys; beyond it, rows are waited for again.
-	maxTaken = 1024
+	// lockedFor is how long a key is remembered after its row was last found locked by someone else.
+	lockedFor = 10 * time.Second
+	// maxLockedKeys bounds the memory for such keys; beyond it, rows are waited for again.
+	maxLockedKeys = 1024
 )
 
-// Taken remembers the keys whose rows someone else kept locked for longer than we wait, so that the next batches
+// LockedKeys remembers the keys whose rows someone else kept locked for longer than we wait, so that the next batches
 // ask for those rows without waiting and everybody else's requests go on. The zero value is ready to use, from
 // any goroutine.
-type Taken struct {
+type LockedKeys struct {
 	now func() time.Time // nil: time.Now
 
 	mu   sync.Mutex
@@ -24,7 +24,7 @@ type Taken struct {
 }
 
 // Split parts the keys into those to wait for and those to ask for without waiting, each in the order given.
-func (t *Taken) Split(keys []string) (wait, ask []string) {
+func (t *LockedKeys) Split(keys []string) (wait, ask []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.keys) == 0 {
@@ -47,14 +47,14 @@ func (t *Taken) Split(keys []string) (wait, ask []string) {
 }
 
 // Any reports whether any key is remembered.
-func (t *Taken) Any() bool {
+func (t *LockedKeys) Any() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.keys) > 0
 }
 
 // Found notes what came of asking: the key's row was taken by someone else, or it was not.
-func (t *Taken) Found(key string, taken bool) {
+func (t *LockedKeys) Found(key string, taken bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !taken {
@@ -65,17 +65,17 @@ func (t *Taken) Found(key string, taken bool) {
 		t.keys = make(map[string]time.Time)
 	}
 	now := t.time()
-	if _, known := t.keys[key]; !known && len(t.keys) >= maxTaken {
+	if _, known := t.keys[key]; !known && len(t.keys) >= maxLockedKeys {
 		// Keys that nobody asked for again would fill it forever.
 		maps.DeleteFunc(t.keys, func(_ string, until time.Time) bool { return now.After(until) })
-		if len(t.keys) >= maxTaken {
+		if len(t.keys) >= maxLockedKeys {
 			return
 		}
 	}
-	t.keys[key] = now.Add(takenFor)
+	t.keys[key] = now.Add(lockedFor)
 }
 
-func (t *Taken) time() time.Time {
+func (t *LockedKeys) time() time.Time {
 	if t.now == nil {
 		return time.Now()
 	}

@@ -13,7 +13,7 @@ help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
 
 .PHONY: run
-run: ## Start the shop on the embedded engine, with a few products to buy
+run: ## Start the server on the embedded engine, with demo products
 	go run . serve --demo
 
 .PHONY: build
@@ -34,34 +34,34 @@ release: ## Build dist/: static binaries for Linux, macOS and Windows, and their
 	cd dist; if command -v sha256sum >/dev/null; then sha256sum cartwheel-*; else shasum -a 256 cartwheel-*; fi >SHA256SUMS
 
 .PHONY: test
-test: mariadb haproxy strace chromium ## Run all tests, installing what they need (Chromium, HAProxy, strace; MariaDB, unless TEST_MYSQL_DSN names a server)
+test: mariadb mysql haproxy strace chromium ## Run all tests, after installing what they need: MariaDB, MySQL, HAProxy, strace, Chromium
 	go test -timeout 15m ./...
 	cd e2e && go test -timeout 15m ./...
 
 .PHONY: race
-race: mariadb ## Run all tests under the race detector
+race: mariadb mysql ## Run all tests under the race detector
 	go test -race -timeout 20m ./...
 
 .PHONY: bench
-bench: mariadb wrk ## Measure the numbers to reach, all in one run; BENCH='-only add' and the like choose (see docs/performance.md)
+bench: mariadb mysql wrk ## Measure the targets, all in one run; BENCH='-only add' and the like choose (see docs/performance.md)
 	cd bench && go run . $(BENCH)
 
 .PHONY: microbench
-microbench: mariadb ## Time the parser, the queue and one transaction of each kind, with their allocations
+microbench: mariadb mysql ## Time the parser, the queue and each kind of transaction, with their allocations
 	go test -run '^$$' -bench . -benchtime 1s ./app ./queue ./cart ./checkout
 
 .PHONY: soak
-soak: mariadb strace ## Run the campaigns in their long form, and the checkout's model with 10,000 histories
+soak: mariadb mysql strace ## Run the chaos tests in their long form, and the checkout's model with 10,000 histories
 	@status=$$(mktemp); { cd e2e && go test -v -count=1 -timeout 3h . -args -soak; echo $$? >$$status; } | grep --line-buffered -v '^=== '; \
 	failed=$$(cat $$status); rm -f $$status; exit $$failed
 	go test -count=1 -timeout 1h ./checkout -run TestTheBooksHoldThroughAnyHistory -rapid.checks=10000
 
-.PHONY: guards
-guards: mariadb strace ## Check the checks: take each guard of the product away in turn, and see a test fail
-	cd e2e && go run ./guards
+.PHONY: mutation
+mutation: mariadb mysql strace ## Run the mutation tests: remove each guard of the product in turn, and expect a test to fail
+	cd e2e && go run ./mutation
 
 .PHONY: check
-check: format vet lint docs-check tidy-check race ## Everything that must be clean: format, vet, linters, generated docs, modules, races
+check: format vet lint docs-check tidy-check race ## Check format, vet, linters, generated docs, modules and data races
 
 .PHONY: format
 format:
@@ -104,11 +104,15 @@ tidy-check:
 
 .PHONY: mariadb
 mariadb:
-	@if [ -n "$$TEST_MYSQL_DSN" ] || command -v mariadbd >/dev/null || command -v mysqld >/dev/null; then exit 0; fi; \
+	@if [ -n "$$TEST_MARIADB_DSN" ] || command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ]; then exit 0; fi; \
 	if ! command -v apt-get >/dev/null; then \
-		echo "The tests need mariadbd (or TEST_MYSQL_DSN): install MariaDB with this system's package manager."; exit 1; fi; \
+		echo "The tests need mariadbd (or TEST_MARIADB_DSN): install MariaDB with this system's package manager."; exit 1; fi; \
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends mariadb-server
+
+.PHONY: mysql
+mysql: ## Unpack MySQL into the cache directory, unless MYSQLD, PATH or TEST_MYSQL_DSN has one
+	@[ -n "$$TEST_MYSQL_DSN" ] || database/databasetest/dbserver/mysql.sh
 
 .PHONY: wrk
 wrk:
@@ -118,14 +122,14 @@ wrk:
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends wrk
 
-# Where it cannot be installed, its one test is skipped, unless CI is set.
+# Its one test is skipped where it is missing, and fails there when CI is set.
 .PHONY: haproxy
 haproxy:
 	@if command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || ! command -v apt-get >/dev/null; then exit 0; fi; \
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends haproxy
 
-# Where it cannot be installed, or may not trace, the power cuts are skipped, unless CI is set. It is for Linux alone.
+# The power-cut tests are skipped where it is missing or may not trace, and fail there when CI is set. Linux only.
 .PHONY: strace
 strace:
 	@if command -v strace >/dev/null || ! command -v apt-get >/dev/null; then exit 0; fi; \
@@ -141,7 +145,7 @@ chromium:
 	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends chromium
 
 .PHONY: screenshots
-screenshots: chromium ## Take the README's pictures of the dashboard anew
+screenshots: chromium ## Take new pictures of the dashboard for the README
 	mkdir -p docs/images
 	cd e2e && SCREENSHOTS=$(CURDIR)/docs/images go test -count 1 -run TestTheDashboardFitsEveryScreenAndScheme .
 

@@ -33,8 +33,8 @@ var mayImport = map[string][]string{
 	"payment/reference/cmd/payment-service": {"payment/reference"},
 	"queue":                                 {},
 	"docs":                                  {},
-	"database/databasetest":                 {"database", "database/databasetest/mariadb", "migrations"},
-	"database/databasetest/mariadb":         {},
+	"database/databasetest":                 {"database", "database/databasetest/dbserver", "migrations"},
+	"database/databasetest/dbserver":        {},
 	"database/databasetest/proxy":           {},
 }
 

@@ -14,7 +14,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"cartwheel/database/databasetest/mariadb"
+	"cartwheel/database/databasetest/dbserver"
 )
 
 // A bench is one run: what it started, and what it found.
@@ -30,7 +30,7 @@ type bench struct {
 
 	countStatuses bool // wrk counts answers by status: slower
 
-	mariadb   *mariadb.Server
+	mariadb   *dbserver.Server
 	databases []string // on the server, to be dropped
 	stores    int
 	started   int
@@ -164,7 +164,7 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 // startMariaDB starts a private server, as durable as one out of the box and with more memory.
 func (b *bench) startMariaDB() (err error) {
 	b.progressf("starting MariaDB")
-	if b.mariadb, err = mariadb.New(mariadb.Config{Parent: b.dir, TCP: true, Options: []string{
+	if b.mariadb, err = dbserver.New(dbserver.Config{Flavour: dbserver.MariaDB, Parent: b.dir, TCP: true, Options: []string{
 		"--innodb-buffer-pool-size=1G",
 		"--innodb-log-file-size=512M",
 	}}); err != nil {

@@ -22,7 +22,7 @@ import (
 
 func TestAnAddIsStoredAndAddedToItsLine(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		putProduct(t, db, "Mug", 10) // another product
 		m := newManager(t, db)
@@ -44,7 +44,7 @@ func TestAnAddIsStoredAndAddedToItsLine(t *testing.T) {
 
 func TestAnAddIsRefused(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		execute(t, db, "INSERT INTO product_details (product_id, product_name, quantity) VALUES ('null', NULL, NULL)")
 		execute(t, db, "INSERT INTO reserve_purchase (reserve_id, product_id, quantity) VALUES ('c:1', 'mug', 4)")
@@ -86,7 +86,7 @@ func TestAnAddIsRefused(t *testing.T) {
 
 func TestRefusedAddsOfABatchLeaveNoTrace(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		putProduct(t, db, "tea", 3)
 		putLine(t, db, "bob", "mug", 4)
@@ -120,7 +120,7 @@ func TestRefusedAddsOfABatchLeaveNoTrace(t *testing.T) {
 
 func TestAShortageWithoutAKeyWritesNothing(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 1)
 		putLine(t, db, "cid", "mug", nil)
 		m := newManager(t, db)
@@ -134,7 +134,7 @@ func TestAShortageWithoutAKeyWritesNothing(t *testing.T) {
 
 func TestALineThatWouldNotFitItsColumnIsAShortage(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		const most, much = inventory.MaxOnHand, 2_147_483_000
 		putProduct(t, db, "mug", most)
 		putProduct(t, db, "tea", 5)
@@ -184,7 +184,7 @@ func TestALineThatWouldNotFitItsColumnIsAShortage(t *testing.T) {
 
 func TestACartHasAtMost500Lines(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProducts(t, db, 510, 100)
 		putLines(t, db, "ann", 498)
 		putLine(t, db, "ann", product(498), nil) // no lines, these two
@@ -285,7 +285,7 @@ func TestLargeBatchesOfThreeInstancesFillACartTo500Lines(t *testing.T) {
 // What a batch answers and stores is what its adds in turn do to a plain map.
 func TestABatchIsItsAddsInTurn(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		products := []string{"a", "b", "c", "gone"}
 		onHand := map[string]int64{"a": 5, "b": 12, "c": 0}
 		for id, quantity := range onHand {
@@ -526,7 +526,7 @@ func (g *gatedStock) Check(ctx context.Context, tx *database.Tx, ids []string) (
 
 func TestAFullQueueRefusesAllButKnownKeys(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		if err := newManager(t, db).AddToCart(t.Context(), addition("ann", "mug", 1, "known")); err != nil {
 			t.Fatal(err)

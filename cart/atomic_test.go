@@ -9,7 +9,7 @@ import (
 
 func TestAnAddIsStoredTogetherWithItsKeyOrNotAtAll(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 5)
 		m := newManager(t, db)
 		begin, end := "ALTER TABLE idempotency_key ADD CONSTRAINT no_answers CHECK (http_status IS NULL)", "ALTER TABLE idempotency_key DROP CONSTRAINT no_answers"

@@ -17,7 +17,7 @@ var errMismatch = idempotency.ErrMismatch
 
 func TestARepeatGetsTheFirstAnswer(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		m, other := newManager(t, db), newManager(t, db)
 		for _, test := range []struct {
@@ -50,7 +50,7 @@ func TestARepeatGetsTheFirstAnswer(t *testing.T) {
 
 func TestTheLineLimitIsStoredWithItsKey(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProducts(t, db, 501, 1)
 		putLines(t, db, "ann", 500)
 		m := newManager(t, db)
@@ -63,7 +63,7 @@ func TestTheLineLimitIsStoredWithItsKey(t *testing.T) {
 
 func TestAKeyIsItsClientsAndForOneRequest(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		putProduct(t, db, "tea", 10)
 		m := newManager(t, db)
@@ -79,7 +79,7 @@ func TestAKeyIsItsClientsAndForOneRequest(t *testing.T) {
 
 func TestRepeatsInOneBatchAreDoneOnce(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		m := newManager(t, db)
 		wantBatch(t, m, []cart.Addition{

@@ -27,7 +27,7 @@ func transact(t *testing.T, db *database.DB, work func(*database.Tx) error) {
 
 func TestLockReturnsTheCartsInOrder(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		for _, l := range []cart.ClientLine{clientLine("bob", "tea", 2), clientLine("bob", "Tea", 3), clientLine("ann", "mug", 1)} {
 			putLine(t, db, l.ClientID, l.ProductID, l.Quantity)
 		}
@@ -77,7 +77,7 @@ func TestLockDefersWhatIsTooMuchForOneTransaction(t *testing.T) {
 		"a later one alone is too large":           {[]int{0, 10, most + 300, 1}, []int{2, 3}},
 		"the first with lines is too large":        {[]int{0, most + 1, 1}, []int{2}},
 	}
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		for name, test := range tests {
 			execute(t, db, "DELETE FROM client_cart")
 			var clients []string
@@ -107,7 +107,7 @@ func TestLockDefersWhatIsTooMuchForOneTransaction(t *testing.T) {
 
 func TestManyCartsAreLockedInSeveralStatements(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		var clients []string
 		var lines []cart.ClientLine
 		for i := range 2*database.ChunkRows + 50 {
@@ -141,7 +141,7 @@ func TestManyCartsAreLockedInSeveralStatements(t *testing.T) {
 
 func TestTakeAndPutBack(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		lines := &cart.Lines{}
 		putLine(t, db, "ann", "mug", 2)
 		putLine(t, db, "ann", "tea", 3)
@@ -175,7 +175,7 @@ func TestTakeAndPutBack(t *testing.T) {
 
 func TestAPutBackPassesTheLineLimit(t *testing.T) {
 	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProducts(t, db, 620, 10)
 		putLines(t, db, "ann", 450)
 		var back []cart.ClientLine

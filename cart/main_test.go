@@ -61,24 +61,18 @@ type managerConfig struct {
 	}
 }
 
-// withInstances runs a test with so many Cart Managers on one fresh MySQL database, as instances are, and again on a server that
-// is sent what MySQL 8 would be sent.
+// withInstances runs a test with n Cart Managers on one fresh database of each server engine, as instances have it.
 func withInstances(t *testing.T, n int, test func(t *testing.T, db *database.DB, managers []*cart.Manager)) {
 	t.Helper()
-	for name, dsn := range map[string]func(testing.TB) string{
-		"mysql": databasetest.MySQLDSN, "mysql, as version 8": databasetest.AsMySQL8DSN,
-	} {
-		t.Run(name, func(t *testing.T) {
-			cfg := database.Config{MySQLDSN: dsn(t)}
-			var db *database.DB
-			var managers []*cart.Manager
-			for range n {
-				db = databasetest.Open(t, cfg)
-				managers = append(managers, newManager(t, db))
-			}
-			test(t, db, managers)
-		})
-	}
+	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
+		var db *database.DB
+		var managers []*cart.Manager
+		for range n {
+			db = databasetest.Open(t, database.Config{MySQLDSN: dsn})
+			managers = append(managers, newManager(t, db))
+		}
+		test(t, db, managers)
+	})
 }
 
 // execute runs one statement, as a person with an SQL prompt may.

@@ -13,6 +13,7 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 )
 
 // A shopServer is a database server of a test's own, which it may break, and the way of its administrator to it.
@@ -29,10 +30,10 @@ func newShopServer(t *testing.T, options ...string) shopServer {
 // newShopServerIn starts it with its data below a directory.
 func newShopServerIn(t *testing.T, parent string, options ...string) shopServer {
 	t.Helper()
-	server := databasetest.StartServerIn(t, parent, options...)
+	server := databasetest.StartServerIn(t, dbserver.MariaDB, parent, options...)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the database server's log:\n%s", server.Said())
+			t.Logf("the database server's log:\n%s", server.Log())
 		}
 	})
 	return shopServer{server, openSQL(t, server.TCPDSN(""))}

@@ -40,9 +40,7 @@ func TestMain(m *testing.M) {
 	}
 	status := databasetest.Main(m,
 		// toxiproxy leaves a link's goroutine behind when its toxic is taken away while data are on their way.
-		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
-		// The grammar's parser has a logger that never ends.
-		goleak.IgnoreAnyFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"))
 	reports.print()
 	_ = os.RemoveAll(dir)
 	os.Exit(status)

@@ -36,11 +36,11 @@ func open(t *testing.T, cfg database.Config) *database.DB {
 	return db
 }
 
-// eachEmpty runs a test on both engines, on a database without tables.
+// eachEmpty runs a test on all engines, on a database without tables.
 func eachEmpty(t *testing.T, test func(t *testing.T, cfg database.Config)) {
 	t.Helper()
 	t.Run("embedded", func(t *testing.T) { test(t, database.Config{DataDir: t.TempDir()}) })
-	t.Run("mysql", func(t *testing.T) { test(t, database.Config{MySQLDSN: databasetest.MySQLDSN(t)}) })
+	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) { test(t, database.Config{MySQLDSN: dsn}) })
 }
 
 func up(t *testing.T, db *database.DB) int {

@@ -1,7 +1,6 @@
-// Package databasetest gives tests databases to work on: migrated, one for each test, gone afterwards. The MySQL
-// engine runs on a private throw-away mariadbd, one for a test binary, or on the server that TEST_MYSQL_DSN names. A second
-// such mariadbd stands for MySQL 8, where a test asks for it.
-// Only tests import it.
+// Package databasetest gives each test a migrated database of its own and removes it afterwards. Server engines run on a
+// private MariaDB and a private MySQL, one of each for a test binary, or on the servers that TEST_MARIADB_DSN and TEST_MYSQL_DSN
+// name. Only tests import it.
 package databasetest
 
 import (
@@ -16,62 +15,59 @@ import (
 	"time"
 
 	"cartwheel/database"
+	"cartwheel/database/databasetest/dbserver"
 	"cartwheel/migrations"
 
 	"go.uber.org/goleak"
 )
 
-// setupTimeout bounds opening and migrating one test's database.
-const setupTimeout = time.Minute
+// setupTimeout is the maximum time to open and migrate one test's database.
+const setupTimeout = 2 * time.Minute
 
-// Each runs a test on both engines, one after the other, as the subtests "embedded" and "mysql".
+// Each runs a test on all engines, one after the other, as the subtests "embedded", "mariadb" and "mysql".
 func Each(t *testing.T, test func(t *testing.T, db *database.DB)) {
 	t.Helper()
 	t.Run("embedded", func(t *testing.T) { test(t, Embedded(t)) })
-	t.Run("mysql", func(t *testing.T) { test(t, MySQL(t)) })
+	EachServer(t, test)
 }
 
-// EachAndMySQL8 is Each, and runs the test on AsMySQL8 besides: as the subtest "mysql, as version 8".
-func EachAndMySQL8(t *testing.T, test func(t *testing.T, db *database.DB)) {
+// EachServer runs a test on the server engines, one after the other, as the subtests "mariadb" and "mysql".
+func EachServer(t *testing.T, test func(t *testing.T, db *database.DB)) {
 	t.Helper()
-	Each(t, test)
-	t.Run("mysql, as version 8", func(t *testing.T) { test(t, AsMySQL8(t)) })
+	EachServerDSN(t, func(t *testing.T, dsn string) { test(t, Open(t, database.Config{MySQLDSN: dsn})) })
 }
 
-// Embedded returns an embedded engine of the test's own, migrated, holding its data directory's lock as a server does.
+// EachServerDSN is EachServer with the DSN of a database that does not exist yet. Whatever the test creates under that name is
+// dropped after it. Without an installed server the subtest is skipped, or fails where CI is set.
+func EachServerDSN(t *testing.T, test func(t *testing.T, dsn string)) {
+	t.Helper()
+	for _, flavour := range dbserver.Flavours() {
+		t.Run(string(flavour), func(t *testing.T) { test(t, ServerDSN(t, flavour)) })
+	}
+}
+
+// Embedded returns an embedded engine of the test's own, migrated, with its data directory's lock, as a server has it.
 func Embedded(t testing.TB) *database.DB {
 	t.Helper()
 	return Open(t, database.Config{DataDir: t.TempDir(), Serve: true})
 }
 
-// MySQL returns a database of the test's own on the MySQL-protocol server, migrated. Without a server the test is
-// skipped, or fails where CI is set.
+// MySQL returns a database of the test's own on the MariaDB server, migrated. EachServer is to be preferred.
 func MySQL(t testing.TB) *database.DB {
 	t.Helper()
 	return Open(t, database.Config{MySQLDSN: MySQLDSN(t)})
 }
 
-// MySQLDSN returns the DSN of a database that does not exist yet. Whatever the test creates under that name is
-// dropped after it. Without a server the test is skipped, or fails where CI is set.
+// MySQLDSN is ServerDSN on MariaDB. EachServerDSN is to be preferred.
 func MySQLDSN(t testing.TB) string {
 	t.Helper()
-	if dsn := os.Getenv("TEST_MYSQL_DSN"); dsn != "" {
-		return freshDatabase(t, dsn)
-	}
-	return freshDatabase(t, shared.dsn(t))
+	return ServerDSN(t, dbserver.MariaDB)
 }
 
-// AsMySQL8 returns a database of the test's own, migrated, on a server that is sent what MySQL 8 would be sent. It is a private
-// MariaDB that calls itself MySQL, so it shows that these statements do what they should, not that MySQL takes them.
-func AsMySQL8(t testing.TB) *database.DB {
+// ServerDSN returns the DSN of a database that does not exist yet, as for EachServerDSN.
+func ServerDSN(t testing.TB, flavour dbserver.Flavour) string {
 	t.Helper()
-	return Open(t, database.Config{MySQLDSN: AsMySQL8DSN(t)})
-}
-
-// AsMySQL8DSN is MySQLDSN on such a server.
-func AsMySQL8DSN(t testing.TB) string {
-	t.Helper()
-	return freshDatabase(t, sharedAsMySQL8.dsn(t))
+	return freshDatabase(t, shared[flavour].dsn(t))
 }
 
 // Open opens and migrates what cfg names, and closes it after the test. Its log is the test's.
@@ -103,13 +99,14 @@ func Log(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// Main runs a package's tests and stops the private server after them; os.Exit takes its result. When all tests
-// passed and goroutines are left behind, it says which and returns 1. A package without TestMain is fine too: its
-// server dies with the test binary, however that ends. except names goroutines that others' code leaves behind.
+// Main runs a package's tests, stops the private servers after them, and returns the status for os.Exit. When all tests passed
+// and goroutines are left, it names them and returns 1. A package without TestMain is fine too: its servers end with the
+// test binary. except names goroutines that libraries leave behind.
 func Main(m *testing.M, except ...goleak.Option) int {
 	code := m.Run()
-	shared.stop()
-	sharedAsMySQL8.stop()
+	for _, server := range shared {
+		server.stop()
+	}
 	if code != 0 {
 		return code
 	}

@@ -12,11 +12,12 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 )
 
 func TestMain(m *testing.M) { os.Exit(databasetest.Main(m)) }
 
-func TestEachTestHasADatabaseOfItsOwnOnBothEngines(t *testing.T) {
+func TestEach_givesEachTestItsOwnDatabase(t *testing.T) {
 	t.Parallel()
 	for range 2 { // the second finds nothing of the first
 		databasetest.Each(t, func(t *testing.T, db *database.DB) {
@@ -32,68 +33,88 @@ func TestEachTestHasADatabaseOfItsOwnOnBothEngines(t *testing.T) {
 	}
 }
 
-func TestAServerOfOnesOwnKeepsWhatWasCommittedWhenItIsKilled(t *testing.T) {
+func TestEachServer_runsTheFlavourThatItNames(t *testing.T) {
 	t.Parallel()
-	server := databasetest.StartServer(t)
-	db := databasetest.Open(t, database.Config{MySQLDSN: server.TCPDSN("shop")})
-	exec(t, db, "INSERT INTO product_details (product_id, quantity) VALUES ('shoe', 1)")
-	if server.Gone() {
-		t.Error("a server that runs is said to be gone")
-	}
-	server.Kill()
-	if !server.Gone() {
-		t.Error("a killed server is said to run")
-	}
-	if err := db.Ping(t.Context()); !errors.Is(err, database.ErrUnavailable) {
-		t.Errorf("a killed server answered %v, want %v", err, database.ErrUnavailable)
-	}
-	server.Start(t)
-	again := databasetest.Open(t, database.Config{MySQLDSN: server.SocketDSN("shop")})
-	exec(t, again, "UPDATE product_details SET quantity = quantity + 1 WHERE product_id = 'shoe'")
-	server.Stop()
-	if !strings.Contains(server.Said(), "ready for connections") {
-		t.Errorf("it is not said what the server said: %q", server.Said())
-	}
-}
-
-func TestAServerThatEndedByItselfKeepsItsDataWhenItIsStartedAgain(t *testing.T) {
-	t.Parallel()
-	server := databasetest.StartServer(t)
-	db := databasetest.Open(t, database.Config{MySQLDSN: server.TCPDSN("shop")})
-	exec(t, db, "INSERT INTO product_details (product_id, quantity) VALUES ('shoe', 1)")
-	process, err := os.FindProcess(server.PID())
-	if err == nil {
-		err = process.Kill()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(10 * time.Second); !server.Gone(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatal("the server is not gone")
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		var version string
+		if err := db.Setup().QueryRowContext(t.Context(), "SELECT version()").Scan(&version); err != nil {
+			t.Fatal(err)
 		}
-	}
-	server.Start(t)
-	runtime.GC() // what is not held any more goes
-	runtime.GC()
-	again := databasetest.Open(t, database.Config{MySQLDSN: server.SocketDSN("shop")})
-	exec(t, again, "UPDATE product_details SET quantity = quantity + 1 WHERE product_id = 'shoe'")
-}
-
-func TestAServersDataMayLieBelowADirectory(t *testing.T) {
-	t.Parallel()
-	parent, err := os.MkdirTemp("", "below-") // short, for the socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.Remove(parent); err != nil { // which must be empty by now
-			t.Error(err)
+		if want := strings.HasSuffix(t.Name(), "mariadb"); strings.Contains(version, "MariaDB") != want {
+			t.Errorf("the server's version is %s", version)
 		}
 	})
-	server := databasetest.StartServerIn(t, parent)
-	if !strings.Contains(server.SocketDSN("shop"), parent) {
-		t.Errorf("the server's socket is at %s, not below %s", server.SocketDSN("shop"), parent)
+}
+
+func TestServer_keepsCommittedDataWhenKilled(t *testing.T) {
+	t.Parallel()
+	databasetest.EachPrivateServer(t, func(t *testing.T, server *databasetest.Server) {
+		db := databasetest.Open(t, database.Config{MySQLDSN: server.TCPDSN("shop")})
+		exec(t, db, "INSERT INTO product_details (product_id, quantity) VALUES ('shoe', 1)")
+		if server.Gone() {
+			t.Error("a running server is reported as gone")
+		}
+		server.Kill()
+		if !server.Gone() {
+			t.Error("a killed server is reported as running")
+		}
+		if err := db.Ping(t.Context()); !errors.Is(err, database.ErrUnavailable) {
+			t.Errorf("a killed server answered %v, want %v", err, database.ErrUnavailable)
+		}
+		server.Start(t)
+		again := databasetest.Open(t, database.Config{MySQLDSN: server.SocketDSN("shop")})
+		exec(t, again, "UPDATE product_details SET quantity = quantity + 1 WHERE product_id = 'shoe'")
+		server.Stop()
+		if !strings.Contains(server.Log(), "ready for connections") {
+			t.Errorf("the server's log is %q", server.Log())
+		}
+	})
+}
+
+func TestServer_startsAgainAfterItEndedByItself(t *testing.T) {
+	t.Parallel()
+	databasetest.EachPrivateServer(t, func(t *testing.T, server *databasetest.Server) {
+		db := databasetest.Open(t, database.Config{MySQLDSN: server.TCPDSN("shop")})
+		exec(t, db, "INSERT INTO product_details (product_id, quantity) VALUES ('shoe', 1)")
+		process, err := os.FindProcess(server.PID())
+		if err == nil {
+			err = process.Kill()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(time.Minute); !server.Gone(); runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatal("the server has not ended")
+			}
+		}
+		server.Start(t)
+		runtime.GC() // a finalizer of the first process must not end the second
+		runtime.GC()
+		again := databasetest.Open(t, database.Config{MySQLDSN: server.SocketDSN("shop")})
+		exec(t, again, "UPDATE product_details SET quantity = quantity + 1 WHERE product_id = 'shoe'")
+	})
+}
+
+func TestServer_putsItsDataBelowTheParent(t *testing.T) {
+	t.Parallel()
+	for _, flavour := range dbserver.Flavours() {
+		t.Run(string(flavour), func(t *testing.T) {
+			t.Parallel()
+			parent, err := os.MkdirTemp("", "below-") // short, for the socket
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := os.Remove(parent); err != nil { // which must be empty by now
+					t.Error(err)
+				}
+			})
+			server := databasetest.StartServerIn(t, flavour, parent)
+			if !strings.Contains(server.SocketDSN("shop"), parent) {
+				t.Errorf("the server's socket is at %s, not below %s", server.SocketDSN("shop"), parent)
+			}
+		})
 	}
 }
 
@@ -110,15 +131,4 @@ func exec(t *testing.T, db *database.DB, statement string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// What only MariaDB has is not sent to a server that does not say that it is one.
-func TestAServerThatStandsForMySQL8IsTakenForOne(t *testing.T) {
-	t.Parallel()
-	databasetest.EachAndMySQL8(t, func(t *testing.T, db *database.DB) {
-		standsForMySQL8 := strings.Contains(t.Name(), "version_8")
-		if got := db.Dialect().Returning(); got == standsForMySQL8 {
-			t.Errorf("its dialect has RETURNING: %v", got)
-		}
-	})
 }

@@ -12,44 +12,45 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"cartwheel/database/databasetest/mariadb"
+	"cartwheel/database/databasetest/dbserver"
 )
 
-// dropTimeout bounds dropping a test's database.
+// dropTimeout is the maximum time to drop a test's database.
 const dropTimeout = 30 * time.Second
 
-// AsMySQL8Option makes a MariaDB call itself MySQL 8, by which Cartwheel knows what it may send.
-const AsMySQL8Option = "--version=8.0.36"
-
-// shared and sharedAsMySQL8 are the test binary's own servers, each started by the first test that needs it.
-var (
-	shared         sharedServer
-	sharedAsMySQL8 = sharedServer{options: []string{AsMySQL8Option}}
-)
+// shared are the test binary's own servers, each started by the first test that needs it.
+var shared = map[dbserver.Flavour]*sharedServer{
+	dbserver.MariaDB: {flavour: dbserver.MariaDB, variable: "TEST_MARIADB_DSN"},
+	dbserver.MySQL:   {flavour: dbserver.MySQL, variable: "TEST_MYSQL_DSN"},
+}
 
 type sharedServer struct {
-	options []string // mariadbd's
+	flavour  dbserver.Flavour
+	variable string // the environment variable whose DSN replaces the server
 
 	once   sync.Once
-	server *mariadb.Server // written under once, then only read
-	err    error           // likewise
+	server *dbserver.Server // written under once, then only read
+	err    error            // likewise
 	told   atomic.Bool
 }
 
 func (s *sharedServer) dsn(t testing.TB) string {
 	t.Helper()
+	if dsn := os.Getenv(s.variable); dsn != "" {
+		return dsn
+	}
 	s.once.Do(func() {
-		s.server, s.err = mariadb.New(mariadb.Config{Options: s.options})
+		s.server, s.err = dbserver.New(dbserver.Config{Flavour: s.flavour})
 		if s.err == nil {
 			if s.err = s.server.Start(); s.err != nil {
 				s.server.Remove()
 			}
 		}
 	})
-	if s.err != nil && !errors.Is(s.err, mariadb.ErrNone) && s.told.Swap(true) {
-		t.Fatal("the MySQL server did not start: another test's output says why")
+	if s.err != nil && !errors.Is(s.err, dbserver.ErrNotInstalled) && s.told.Swap(true) {
+		t.Fatalf("the %s server did not start: another test's output says why", s.flavour)
 	}
-	giveUpOn(t, s.err)
+	requireServer(t, s.err)
 	return s.server.SocketDSN("")
 }
 
@@ -60,34 +61,43 @@ func (s *sharedServer) stop() {
 	}
 }
 
-// giveUpOn ends a test that can have no server: it is skipped where MariaDB is missing, and fails where CI is set.
-func giveUpOn(t testing.TB, err error) {
+// requireServer ends a test that has no server. The test is skipped where none is installed, and fails where CI is set.
+func requireServer(t testing.TB, err error) {
 	t.Helper()
 	switch {
-	case errors.Is(err, mariadb.ErrNone) && os.Getenv("CI") == "":
-		t.Skipf("%v, or name a server in TEST_MYSQL_DSN", err)
+	case errors.Is(err, dbserver.ErrNotInstalled) && os.Getenv("CI") == "":
+		t.Skip(err)
 	case err != nil:
 		t.Fatal(err)
 	}
 }
 
-// A Server is a private MariaDB of the test's own.
-type Server struct{ *mariadb.Server }
+// A Server is a private server of one test.
+type Server struct{ *dbserver.Server }
 
-// StartServer starts a server that belongs to the test alone, reachable by socket and TCP: for tests that kill it,
-// or put something between. options are mariadbd's, such as "--innodb-rollback-on-timeout=ON". It is stopped and removed
-// after the test. Without MariaDB the test is skipped, or fails where CI is set.
-func StartServer(t testing.TB, options ...string) *Server {
+// EachPrivateServer runs a test on a private MariaDB and a private MySQL, as the subtests "mariadb" and "mysql".
+// Options are the server's, as for StartServer.
+func EachPrivateServer(t *testing.T, test func(t *testing.T, server *Server), options ...string) {
 	t.Helper()
-	return StartServerIn(t, "", options...)
+	for _, flavour := range dbserver.Flavours() {
+		t.Run(string(flavour), func(t *testing.T) { test(t, StartServerIn(t, flavour, "", options...)) })
+	}
 }
 
-// StartServerIn is StartServer with the data directory below the one given, on a disk of its own perhaps. Its path must be
-// short, because the server's socket is there too.
-func StartServerIn(t testing.TB, parent string, options ...string) *Server {
+// StartServer starts a MariaDB that belongs to the test alone, reachable by socket and TCP. It serves tests that kill
+// it, or put a proxy between. Options are the server's, such as "--innodb-rollback-on-timeout=ON". It is removed after the
+// test. Without an installed server the test is skipped, or fails where CI is set.
+func StartServer(t testing.TB, options ...string) *Server {
 	t.Helper()
-	server, err := mariadb.New(mariadb.Config{Parent: parent, TCP: true, Options: options})
-	giveUpOn(t, err)
+	return StartServerIn(t, dbserver.MariaDB, "", options...)
+}
+
+// StartServerIn is StartServer for any flavour, with the data below the parent directory, such as a disk of its own. The
+// directory's path must be short, because the server's socket is there too.
+func StartServerIn(t testing.TB, flavour dbserver.Flavour, parent string, options ...string) *Server {
+	t.Helper()
+	server, err := dbserver.New(dbserver.Config{Flavour: flavour, Parent: parent, TCP: true, Options: options})
+	requireServer(t, err)
 	t.Cleanup(server.Remove)
 	s := &Server{server}
 	s.Start(t)

@@ -1,5 +1,5 @@
-// Package mariadb starts private throw-away MariaDB servers: for tests, and for measurements.
-package mariadb
+// Package dbserver starts private, temporary MariaDB and MySQL servers for tests and measurements.
+package dbserver
 
 import (
 	"context"
@@ -18,44 +18,59 @@ import (
 )
 
 const (
-	// startTimeout bounds a server's start, the making of its data directory included.
-	startTimeout = time.Minute
-	// stopTimeout is how long a server may take to shut down before it is killed.
+	// startTimeout is the maximum time of a server's start, with the creation of its data directory, on a busy machine.
+	startTimeout = 2 * time.Minute
+	// stopTimeout is the maximum time of a shutdown. A server that takes longer is killed.
 	stopTimeout = 30 * time.Second
-	// pollPause is the pause between two looks at whether the server answers.
+	// pollPause is the interval between two connection attempts to a server that starts.
 	pollPause = 5 * time.Millisecond
 )
 
-// ErrNone means that this machine has no MariaDB to start.
-var ErrNone = errors.New("no MariaDB here: install it (Debian: apt-get install mariadb-server, macOS: brew install mariadb)")
+// ErrNotInstalled means that this machine has no server of the flavour to start.
+var ErrNotInstalled = errors.New("not installed here")
 
-// Config says how a server is to run.
+// A Flavour is a program that speaks the MySQL protocol.
+type Flavour string
+
+// The flavours. MySQL is version 8 or later; its default configuration writes and syncs a binary log.
+const (
+	MariaDB Flavour = "mariadb"
+	MySQL   Flavour = "mysql"
+)
+
+// Flavours are all of them.
+func Flavours() []Flavour { return []Flavour{MariaDB, MySQL} }
+
+// Config says how a server runs.
 type Config struct {
-	Parent  string   // the directory below which its data is; empty: the temporary one
-	TCP     bool     // it listens on 127.0.0.1, too; else on its socket alone
-	Options []string // mariadbd's, such as "--innodb-rollback-on-timeout=ON"; they beat what is set here
+	Flavour Flavour
+	Parent  string   // the directory below which its data is; empty: the default for temporary files
+	TCP     bool     // it listens on 127.0.0.1 as well; otherwise on its Unix socket only
+	Options []string // the server's, such as "--innodb-rollback-on-timeout=ON"; they override what is set here
 }
 
-// A Server is a private throw-away mariadbd: a data directory of its own, durable commits, little memory, the compiled-in
-// defaults for all else. It dies with the process that started it, even with one that is killed. Its methods are not
+// A Server is a private, temporary server: its own data directory, durable commits, little memory, and the compiled-in
+// defaults for everything else. It ends with the process that started it, even when that is killed. Its methods are not
 // safe for concurrent use.
 type Server struct {
-	binary, installer string
-	dir               string
-	port              int // 0: no TCP
-	options           []string
-	process           *exec.Cmd
-	exited            chan struct{} // closed once the process is gone
-	watchdog          *exec.Cmd
-	alive             io.Closer // the watchdog's sign that we live
+	flavour   Flavour
+	binary    string
+	installer string // MariaDB's; MySQL initialises its data directory itself
+	dir       string
+	port      int // 0: no TCP
+	options   []string
+	process   *exec.Cmd
+	exited    chan struct{} // closed once the process is gone
+	watchdog  *exec.Cmd
+	alive     io.Closer // the watchdog's sign that we live
 }
 
-// SocketDSN returns the DSN of a database on the server, by way of its Unix socket.
+// SocketDSN returns the DSN of a database on the server, through its Unix socket.
 func (s *Server) SocketDSN(database string) string {
 	return fmt.Sprintf("root@unix(%s)/%s", s.socket(), database)
 }
 
-// TCPDSN returns the DSN of a database on the server, by way of TCP.
+// TCPDSN returns the DSN of a database on the server, through TCP.
 func (s *Server) TCPDSN(database string) string {
 	return fmt.Sprintf("root@tcp(%s)/%s", s.Address(), database)
 }
@@ -66,7 +81,10 @@ func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv
 // PID is the running server's process.
 func (s *Server) PID() int { return s.process.Process.Pid }
 
-// Gone reports whether the server has ended, be it by itself.
+// Flavour returns which program it is.
+func (s *Server) Flavour() Flavour { return s.flavour }
+
+// Gone reports whether the server has ended, by Kill, Stop or itself.
 func (s *Server) Gone() bool {
 	select {
 	case <-s.exited:
@@ -76,13 +94,13 @@ func (s *Server) Gone() bool {
 	}
 }
 
-// Said returns the server's log.
-func (s *Server) Said() string {
-	said, err := os.ReadFile(s.logFile())
+// Log returns what the server has logged.
+func (s *Server) Log() string {
+	text, err := os.ReadFile(s.logFile())
 	if err != nil {
 		return err.Error()
 	}
-	return string(said)
+	return string(text)
 }
 
 // Kill ends the server as a crash would (SIGKILL) and waits until it is gone.
@@ -104,13 +122,15 @@ func (s *Server) Stop() {
 	s.stopWatchdog()
 }
 
-// New returns a server that Start starts and Remove removes. It returns ErrNone where there is no MariaDB.
+// New returns a server that Start starts and Remove removes. Its error is ErrNotInstalled where there is none of the flavour.
 func New(cfg Config) (s *Server, err error) {
-	s = &Server{options: cfg.Options}
-	if s.binary, err = find("mariadbd", "mysqld"); err != nil {
-		return nil, err
+	s = &Server{flavour: cfg.Flavour, options: cfg.Options}
+	if cfg.Flavour == MySQL {
+		s.binary, err = findMySQL()
+	} else {
+		s.binary, s.installer, err = findMariaDB()
 	}
-	if s.installer, err = find("mariadb-install-db", "mysql_install_db"); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	// Short: a socket's path may have about a hundred characters.
@@ -125,21 +145,6 @@ func New(cfg Config) (s *Server, err error) {
 	return s, nil
 }
 
-// find looks for a program under its names, also where servers are kept out of people's PATH.
-func find(names ...string) (string, error) {
-	for _, name := range names {
-		if path, err := exec.LookPath(name); err == nil {
-			return path, nil
-		}
-		for _, folder := range []string{"/usr/sbin", "/usr/local/sbin", "/usr/libexec", "/usr/local/mysql/bin", "/opt/homebrew/bin", "/usr/local/bin"} {
-			if path, err := exec.LookPath(filepath.Join(folder, name)); err == nil {
-				return path, nil
-			}
-		}
-	}
-	return "", fmt.Errorf("%w (looked for %v)", ErrNone, names)
-}
-
 func freePort() (int, error) {
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -152,15 +157,40 @@ func (s *Server) data() string    { return filepath.Join(s.dir, "data") }
 func (s *Server) socket() string  { return filepath.Join(s.dir, "sock") }
 func (s *Server) logFile() string { return filepath.Join(s.dir, "log") }
 
-// common are the settings of the making of the data directory and of the server alike.
+// initialize creates the data directory, with a root user who needs no password.
+func (s *Server) initialize(ctx context.Context) error {
+	program, arguments := s.installer, s.common()
+	if s.flavour == MySQL {
+		// Without name resolution a connection by TCP does not come from localhost.
+		statements := filepath.Join(s.dir, "init.sql")
+		err := os.WriteFile(statements, []byte("CREATE USER root@'127.0.0.1'; GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n"), 0o600)
+		if err != nil {
+			return err
+		}
+		program = s.binary
+		arguments = append(arguments, "--initialize-insecure", "--init-file="+statements)
+	} else {
+		arguments = append(arguments, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve")
+	}
+	if output, err := exec.CommandContext(ctx, program, arguments...).CombinedOutput(); err != nil { //nolint:gosec // found by New
+		return fmt.Errorf("%s: %w\n%s", program, err, output)
+	}
+	return nil
+}
+
+// common are the settings of initialisation and of the server alike.
 func (s *Server) common() []string {
 	settings := []string{
 		"--no-defaults", // must be the first
 		"--datadir=" + s.data(),
-		// A server that starts removes all temporary tables from its directory: a shared one would be others' too.
+		// A server that starts removes all temporary tables from this directory, also those of another server.
 		"--tmpdir=" + s.dir,
-		"--innodb-log-file-size=32M",
 		"--innodb-buffer-pool-size=64M",
+	}
+	if s.flavour == MySQL {
+		settings = append(settings, "--innodb-redo-log-capacity=64M", "--mysqlx=OFF", "--secure-file-priv=NULL")
+	} else {
+		settings = append(settings, "--innodb-log-file-size=32M")
 	}
 	if os.Geteuid() == 0 {
 		settings = append(settings, "--user=root")
@@ -168,40 +198,45 @@ func (s *Server) common() []string {
 	return settings
 }
 
-// Start starts the server, also after Kill or Stop or when it ended by itself, on the same data and addresses, and waits until it answers.
-func (s *Server) Start() error {
-	s.stopWatchdog() // of a server that ended by itself
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	if _, err := os.Stat(s.data()); errors.Is(err, os.ErrNotExist) {
-		install := exec.CommandContext(ctx, s.installer, append(s.common(), //nolint:gosec // found above
-			"--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve")...)
-		if output, err := install.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w\n%s", s.installer, err, output)
-		}
-	}
+// settings are those of the running server.
+func (s *Server) settings() []string {
 	settings := append(s.common(),
 		"--socket="+s.socket(),
 		"--pid-file="+filepath.Join(s.dir, "pid"),
 		"--max-connections=800",
-		"--innodb-flush-log-at-trx-commit=1", // as durable as the server that a shop has
+		"--innodb-flush-log-at-trx-commit=1", // as durable as a shop's server
 		"--innodb-fast-shutdown=1",
 		"--innodb-buffer-pool-dump-at-shutdown=0",
 		"--innodb-buffer-pool-load-at-startup=0",
-		"--performance-schema=0",
 		"--skip-name-resolve",
 	)
+	if s.flavour == MariaDB {
+		settings = append(settings, "--performance-schema=0")
+	}
 	if s.port == 0 {
 		settings = append(settings, "--skip-networking")
 	} else {
 		settings = append(settings, "--bind-address=127.0.0.1", "--port="+strconv.Itoa(s.port))
 	}
-	settings = append(settings, s.options...)
+	return append(settings, s.options...)
+}
+
+// Start starts the server, also after Kill or Stop or when it ended by itself, on the same data and addresses, and waits until it
+// answers.
+func (s *Server) Start() error {
+	s.stopWatchdog() // of a server that ended by itself
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	if _, err := os.Stat(s.data()); errors.Is(err, os.ErrNotExist) {
+		if err := s.initialize(ctx); err != nil {
+			return err
+		}
+	}
 	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	s.process = exec.CommandContext(context.Background(), s.binary, settings...) //nolint:gosec // found above
+	s.process = exec.CommandContext(context.Background(), s.binary, s.settings()...) //nolint:gosec // found by New
 	s.process.Stdout, s.process.Stderr = log, log
 	err = errors.Join(s.process.Start(), log.Close()) // the server has a handle of its own
 	if err != nil {
@@ -218,7 +253,7 @@ func (s *Server) Start() error {
 	}
 	if err := s.await(ctx); err != nil {
 		s.Kill()
-		return fmt.Errorf("%s does not answer: %w; its log:\n%s", s.binary, err, s.Said())
+		return fmt.Errorf("%s does not answer: %w; its log:\n%s", s.binary, err, s.Log())
 	}
 	return nil
 }

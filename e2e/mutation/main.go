@@ -1,8 +1,8 @@
-// Command guards checks the checks. In a temporary copy of the source it takes the product's guards away, one at a time, and runs
-// the tests that should notice. It prints which test caught which, and exits with status 1 when one was not caught, or when
-// the text that it has to replace is no longer there.
+// Command mutation runs the mutation tests. In a temporary copy of the source it applies one mutation at a time and runs
+// the tests that must fail. It prints which test caught which mutation. Its exit status is 1 when one was not caught, or when
+// the text that it replaces is not in the source.
 //
-//	go run ./guards [-run REGEXP] [-from DIR]
+//	go run ./mutation [-run REGEXP] [-from DIR]
 package main
 
 import (
@@ -25,21 +25,21 @@ import (
 	"time"
 )
 
-// perTest bounds one run of a guard's tests.
+// perTest is the maximum time of one run of a mutation's tests.
 const perTest = 2 * time.Minute
 
 func main() { os.Exit(status()) }
 
 // status is the exit status.
 func status() int {
-	pick := flag.String("run", "", "take away only the guards whose names match this `regexp`")
+	pick := flag.String("run", "", "apply only the mutations whose names match this `regexp`")
 	from := flag.String("from", "..", "the product's `directory`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	caught, err := check(ctx, *from, *pick)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "guards:", err)
+		fmt.Fprintln(os.Stderr, "mutation:", err)
 	}
 	if err != nil || !caught {
 		return 1
@@ -47,17 +47,17 @@ func status() int {
 	return 0
 }
 
-// check takes the picked guards away in turn, and reports whether each was caught.
+// check applies the picked mutations in turn, and reports whether each was caught.
 func check(ctx context.Context, from, pick string) (allCaught bool, err error) {
 	picked, err := regexp.Compile(pick)
 	if err != nil {
 		return false, err
 	}
-	guards := slices.DeleteFunc(guards(), func(g guard) bool { return !picked.MatchString(g.name) })
-	if len(guards) == 0 {
-		return false, errors.New("no guard has such a name")
+	all := slices.DeleteFunc(mutations(), func(m mutation) bool { return !picked.MatchString(m.name) })
+	if len(all) == 0 {
+		return false, errors.New("no mutation has such a name")
 	}
-	dir, err := os.MkdirTemp("", "cartwheel-guards-")
+	dir, err := os.MkdirTemp("", "cartwheel-mutation-")
 	if err != nil {
 		return false, err
 	}
@@ -65,27 +65,27 @@ func check(ctx context.Context, from, pick string) (allCaught bool, err error) {
 	if err := copySource(dir, from); err != nil {
 		return false, err
 	}
-	if err := anchored(dir, guards); err != nil {
+	if err := anchored(dir, all); err != nil {
 		return false, err
 	}
-	if err := passWhole(ctx, dir, guards); err != nil {
+	if err := passUnchanged(ctx, dir, all); err != nil {
 		return false, err
 	}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(out, "guard taken away\tcaught by\ttook")
+	_, _ = fmt.Fprintln(out, "mutation\tcaught by\tduration")
 	allCaught = true
-	for _, g := range guards {
+	for _, m := range all {
 		began := time.Now()
-		by, err := g.takeAway(ctx, dir)
+		by, err := m.apply(ctx, dir)
 		if err != nil {
-			return false, fmt.Errorf("%s: %w", g.name, err)
+			return false, fmt.Errorf("%s: %w", m.name, err)
 		}
 		if len(by) == 0 {
 			allCaught = false
-			by = []string{"NOBODY"}
+			by = []string{"NONE"}
 		}
-		fmt.Fprintf(os.Stderr, "%s: %s\n", g.name, strings.Join(by, ", "))
-		_, _ = fmt.Fprintf(out, "%s\t%s\t%v\n", g.name, strings.Join(by, ", "), time.Since(began).Round(100*time.Millisecond))
+		fmt.Fprintf(os.Stderr, "%s: %s\n", m.name, strings.Join(by, ", "))
+		_, _ = fmt.Fprintf(out, "%s\t%s\t%v\n", m.name, strings.Join(by, ", "), time.Since(began).Round(100*time.Millisecond))
 	}
 	return allCaught, out.Flush()
 }
@@ -117,50 +117,50 @@ func copySource(to, from string) error {
 	})
 }
 
-// anchored checks that every text which is to be replaced is there, once.
-func anchored(dir string, guards []guard) error {
-	var all []error
-	for _, g := range guards {
-		for _, e := range g.edits {
+// anchored checks that every text to replace is there, once.
+func anchored(dir string, mutations []mutation) error {
+	var missing []error
+	for _, m := range mutations {
+		for _, e := range m.edits {
 			content, err := os.ReadFile(filepath.Join(dir, e.file)) //nolint:gosec // a name from our table
 			if err != nil {
-				all = append(all, fmt.Errorf("%s: %w", g.name, err))
+				missing = append(missing, fmt.Errorf("%s: %w", m.name, err))
 				continue
 			}
 			if n := strings.Count(string(content), e.from); n != 1 {
-				all = append(all, fmt.Errorf("%s: in %s this is there %d times instead of once: %s", g.name, e.file, n, e.from))
+				missing = append(missing, fmt.Errorf("%s: %s has this text %d times, want once: %s", m.name, e.file, n, e.from))
 			}
 		}
 	}
-	return errors.Join(all...)
+	return errors.Join(missing...)
 }
 
-// passWhole runs the tests with all guards in place: one that fails anyway would catch nothing.
-func passWhole(ctx context.Context, dir string, guards []guard) error {
+// passUnchanged runs the tests without a mutation: one that fails anyway would catch nothing.
+func passUnchanged(ctx context.Context, dir string, mutations []mutation) error {
 	names := map[string][]string{}
-	for _, g := range guards {
-		names[g.in] = append(names[g.in], g.tests...)
+	for _, m := range mutations {
+		names[m.in] = append(names[m.in], m.tests...)
 	}
 	for _, in := range slices.Sorted(maps.Keys(names)) {
 		slices.Sort(names[in])
 		tests := slices.Compact(names[in])
 		ran, output, err := run(ctx, dir, in, tests)
 		if err != nil {
-			return fmt.Errorf("with all guards in place the tests in %s fail: %w\n%s", in, err, output)
+			return fmt.Errorf("without a mutation the tests in %s fail: %w\n%s", in, err, output)
 		}
 		for _, test := range tests {
 			if ran[test] != "PASS" {
-				return fmt.Errorf("with all guards in place %s in %s does not pass, but: %s", test, in, cmp.Or(ran[test], "is not there"))
+				return fmt.Errorf("without a mutation %s in %s does not pass, but: %s", test, in, cmp.Or(ran[test], "is not there"))
 			}
 		}
-		fmt.Fprintf(os.Stderr, "with all guards in place %d tests in %s pass\n", len(tests), in)
+		fmt.Fprintf(os.Stderr, "without a mutation %d tests in %s pass\n", len(tests), in)
 	}
 	return nil
 }
 
-// takeAway edits the copy, runs the tests, and puts the copy back as it was. It returns the tests that failed.
-func (g guard) takeAway(ctx context.Context, dir string) (by []string, err error) {
-	for _, e := range g.edits {
+// apply edits the copy, runs the tests, and puts the copy back as it was. It returns the tests that failed.
+func (m mutation) apply(ctx context.Context, dir string) (by []string, err error) {
+	for _, e := range m.edits {
 		path := filepath.Join(dir, e.file)
 		content, err := os.ReadFile(path) //nolint:gosec // a name from our table
 		if err != nil {
@@ -174,13 +174,13 @@ func (g guard) takeAway(ctx context.Context, dir string) (by []string, err error
 	build := exec.CommandContext(ctx, "go", "build", "./...")
 	build.Dir = dir
 	if output, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("without the guard it does not build: %w\n%s", err, output)
+		return nil, fmt.Errorf("the mutation does not build: %w\n%s", err, output)
 	}
-	ran, output, err := run(ctx, dir, g.in, g.tests)
+	ran, output, err := run(ctx, dir, m.in, m.tests)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	for _, test := range g.tests {
+	for _, test := range m.tests {
 		if ran[test] == "FAIL" {
 			by = append(by, test)
 		}
@@ -191,7 +191,7 @@ func (g guard) takeAway(ctx context.Context, dir string) (by []string, err error
 	return by, nil
 }
 
-var verdicts = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\S+)`)
+var results = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\S+)`)
 
 // run runs tests and returns what became of each: PASS, FAIL or SKIP. A panic is a failure of the test that it ended.
 func run(ctx context.Context, dir, in string, tests []string) (ran map[string]string, output string, err error) {
@@ -204,8 +204,8 @@ func run(ctx context.Context, dir, in string, tests []string) (ran map[string]st
 	}
 	text, err := command.CombinedOutput()
 	ran = map[string]string{}
-	for _, verdict := range verdicts.FindAllStringSubmatch(string(text), -1) {
-		ran[verdict[2]] = verdict[1]
+	for _, result := range results.FindAllStringSubmatch(string(text), -1) {
+		ran[result[2]] = result[1]
 	}
 	return ran, string(text), err
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package mariadb
+package dbserver
 
 import (
 	"os"

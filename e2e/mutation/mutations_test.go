@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestThePageNamesEveryGuardAndItsTests(t *testing.T) {
+func TestMutations_areListedInTheDocument(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile("../../docs/reliability.md")
 	if err != nil {
@@ -18,11 +18,11 @@ func TestThePageNamesEveryGuardAndItsTests(t *testing.T) {
 			rows = append(rows, line)
 		}
 	}
-	for _, g := range guards() {
-		if row := rowOf(rows, g.name); row == "" {
-			t.Errorf("docs/reliability.md has no row for the guard %q", g.name)
-		} else if !strings.Contains(row, g.in+": ") || !containsEach(row, g.tests) {
-			t.Errorf("docs/reliability.md does not name the tests of the guard %q: %s", g.name, row)
+	for _, m := range mutations() {
+		if row := rowOf(rows, m.name); row == "" {
+			t.Errorf("docs/reliability.md has no row for the mutation %q", m.name)
+		} else if !strings.Contains(row, m.in+": ") || !containsEach(row, m.tests) {
+			t.Errorf("docs/reliability.md does not name the tests of the mutation %q: %s", m.name, row)
 		}
 	}
 }

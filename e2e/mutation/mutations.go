@@ -1,19 +1,19 @@
 package main
 
-// A guard is something in the product that keeps a promise, how to take it away, and the tests that must notice.
-type guard struct {
+// A mutation removes one guard of the product. Its name is the guard's.
+type mutation struct {
 	name  string
 	edits []edit
 	in    string   // the package of the tests, below the product's directory
-	tests []string // any of which may catch it
+	tests []string // at least one of which must fail
 }
 
 // An edit replaces a text that is in a file once.
 type edit struct{ file, from, to string }
 
-// guards are all of them. What is replaced is short, so that the code around it may change.
-func guards() []guard {
-	return []guard{
+// mutations are all of them. The replaced texts are short, so that the code around them may change.
+func mutations() []mutation {
+	return []mutation{
 		{
 			name:  "reserving locks the product's row",
 			edits: []edit{{"inventory/inventory.go", "onHand(ctx, tx, wait, tx.ForUpdate(), stock)", `onHand(ctx, tx, wait, "", stock)`}},

@@ -52,9 +52,10 @@ func (c cartShowCommand) run(ctx context.Context, w io.Writer, db *database.DB) 
 		for _, line := range found {
 			ids = append(ids, line.ProductID)
 		}
-		stock, err := inventory.New(db).Check(ctx, tx, ids)
-		if err != nil {
-			return err
+		b := tx.Batch()
+		stock := inventory.New(db).Check(b, ids)
+		if err := b.Send(ctx); err != nil {
+			return fmt.Errorf("check stock: %w", err)
 		}
 		for _, line := range found {
 			level, _ := stock.Level(line.ProductID)

@@ -34,7 +34,7 @@ func (c migrateMoveCommand) Run(ctx context.Context, console Console) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	log := commandLog(console, slog.LevelWarn)
-	source, err := storage{DataDir: c.DataDir}.open(ctx, log, database.Config{Serve: true, Existing: true, Retiring: true})
+	source, err := storage{DataDir: c.DataDir}.open(ctx, log, database.Config{Serve: true, Existing: true})
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (c migrateMoveCommand) Run(ctx context.Context, console Console) error {
 		return err
 	}
 	open = false
-	moved, err := source.Retire(ctx)
+	moved, err := source.Decommission(ctx)
 	if err != nil {
 		return fmt.Errorf("everything is in %s, but %s could not be renamed: %w (nobody can use it any more; run this again to end the move)",
 			place, source.Engine(), err)

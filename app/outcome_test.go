@@ -14,7 +14,7 @@ var beyondTheEdge = map[string]string{
 	"checkout.ErrNotFound":    "only the commands look a checkout up",
 	"database.ErrInUse":       "only a move finds a server on its data",
 	"database.ErrNotEmbedded": "only a move and a backup are for the embedded engine alone",
-	"database.ErrRetired":     "only opening the database finds that its data were moved",
+	"database.ErrMoved":       "only opening the database finds that its data were moved",
 	"database.ErrLocked":      "only opening the database finds its directory taken",
 	"database.ErrRetry":       "Transact runs the work again; when it gives up, that is ErrUnavailable",
 	"inventory.ErrShort":      "TX 2 turns it into a refund; the checkout ends as voided or pending",

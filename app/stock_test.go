@@ -80,7 +80,7 @@ func TestStockIsImportedAndListed(t *testing.T) {
 			"quantity,product_id,product_name\n-1,old,\n", "stock", "import", "-", "--add")
 		hold := inventory.Reservation{CheckoutID: "c", Lines: []inventory.Line{{ProductID: "tea", Quantity: 45}}}
 		err := db.Transact(t.Context(), func(tx *database.Tx) error {
-			return inventory.New(db).Reserve(t.Context(), tx, []inventory.Reservation{hold})
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { inventory.New(db).Reserve(b, []inventory.Reservation{hold}) })
 		}, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -201,10 +201,12 @@ func TestACartIsShown(t *testing.T) {
 		c.want("1 rows: 1 taken, 0 bad; on hand changed by +5 units; N s, N rows a second\n",
 			"product_id,product_name,quantity\nmug,,5\n", "stock", "import", "-")
 		err := db.Transact(t.Context(), func(tx *database.Tx) error {
-			return new(cart.Lines).PutBack(t.Context(), tx, []cart.ClientLine{
-				{ClientID: "ann", Line: inventory.Line{ProductID: "mug", Quantity: 3}},
-				{ClientID: "ann", Line: inventory.Line{ProductID: "gone", Quantity: 2}},
-				{ClientID: "bob", Line: inventory.Line{ProductID: "mug", Quantity: 9}},
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) {
+				new(cart.Lines).PutBack(b, []cart.ClientLine{
+					{ClientID: "ann", Line: inventory.Line{ProductID: "mug", Quantity: 3}},
+					{ClientID: "ann", Line: inventory.Line{ProductID: "gone", Quantity: 2}},
+					{ClientID: "bob", Line: inventory.Line{ProductID: "mug", Quantity: 9}},
+				})
 			})
 		}, nil)
 		if err != nil {

@@ -459,56 +459,6 @@ func TestALockedLineOfACrowdedCartHoldsUpItsOwnClientOnly(t *testing.T) {
 	}
 }
 
-func TestARangeThatSomeoneKeepsLockedHoldsUpWhoseLinesBelongIntoItOnly(t *testing.T) {
-	t.Parallel()
-	db := databasetest.MySQL(t)
-	putProducts(t, db, 2, 100)
-	for _, client := range []string{"ama", "dan"} { // the gaps end at their lines
-		putLines(t, db, client, 1)
-	}
-	m := newManager(t, db)
-	release := lockRange(t, db, "bob") // who has no line yet
-	for round := range 3 {
-		began := time.Now()
-		wantBatch(t, m, []cart.Addition{
-			addition("ama", product(0), 1), addition("bob", product(0), 1), addition("bob", product(1), 1, "key"), addition("cid", product(0), 1),
-			addition("dan", product(0), 1), addition("eve", product(0), 1),
-		}, nil, database.ErrRowLocked, database.ErrRowLocked, database.ErrRowLocked, nil, nil)
-		if took := time.Since(began); round > 0 && took > time.Second {
-			t.Errorf("the others waited %v for a range that was known to be locked", took)
-		}
-	}
-	release()
-	for client, units := range map[string]int64{"ama": 4, "dan": 4, "eve": 3} {
-		wantCart(t, db, client, map[string]int64{product(0): units})
-	}
-	wantCart(t, db, "bob", map[string]int64{})
-	// Whoever has not met the lock finds no trace of it.
-	wantBatch(t, newManager(t, db), []cart.Addition{addition("bob", product(0), 1), addition("bob", product(1), 1, "key")}, nil, nil)
-	wantCart(t, db, "bob", map[string]int64{product(0): 1, product(1): 1})
-}
-
-// Each that is barred is waited for, so a batch does not look for all of them at once.
-func TestOfManyWhoAreBarredEachBatchFindsSome(t *testing.T) {
-	t.Parallel()
-	db := databasetest.MySQL(t)
-	putProducts(t, db, 1, 100)
-	putLines(t, db, "zoe", 1)
-	m := newManager(t, db)
-	lockRange(t, db, "bob") // all that comes before zoe
-	var batch []cart.Addition
-	for i := range 4 {
-		batch = append(batch, addition(fmt.Sprint("c", i), product(0), 1))
-	}
-	batch = append(batch, addition("zoe", product(0), 1))
-	if answers, err := m.AddBatch(t.Context(), batch...); !errors.Is(err, database.ErrRowLocked) {
-		t.Fatalf("the first batch ended with %v, %v", answers, err)
-	}
-	taken := database.ErrRowLocked
-	wantBatch(t, m, batch, taken, taken, taken, taken, nil)
-	wantCart(t, db, "zoe", map[string]int64{product(0): 2})
-}
-
 // A gatedStock holds a batch up in the middle of its transaction.
 type gatedStock struct {
 	*inventory.Manager
@@ -516,12 +466,12 @@ type gatedStock struct {
 	once            sync.Once
 }
 
-func (g *gatedStock) Check(ctx context.Context, tx *database.Tx, ids []string) (*inventory.Stock, error) {
+func (g *gatedStock) Check(b *database.Batch, ids []string) *inventory.Stock {
 	g.once.Do(func() {
 		close(g.entered)
 		<-g.opened
 	})
-	return g.Manager.Check(ctx, tx, ids)
+	return g.Manager.Check(b, ids)
 }
 
 func TestAFullQueueRefusesAllButKnownKeys(t *testing.T) {

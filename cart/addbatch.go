@@ -67,18 +67,12 @@ func (b *addBatch) run(ctx context.Context, tx *database.Tx) error {
 	if len(b.live) == 0 {
 		return errNothingToWrite
 	}
-	wanted, err := b.leaveBarred(ctx, tx, b.wanted())
+	wanted := b.wanted()
+	stored, stock, err := b.store(ctx, tx, wanted)
 	if err != nil {
 		return err
 	}
-	if len(b.live) == 0 {
-		return errNothingToWrite
-	}
-	stored, err := b.store(ctx, tx, wanted)
-	if err != nil {
-		return err
-	}
-	refused, err := b.judge(ctx, tx, wanted, stored)
+	refused, err := b.judge(ctx, tx, wanted, stored, stock)
 	if err != nil {
 		return err
 	}
@@ -134,19 +128,6 @@ func (b *addBatch) leaveTaken(ctx context.Context, tx *database.Tx) error {
 	return nil
 }
 
-// leaveBarred refuses the jobs for whose lines there is no way in, and returns what the others add.
-func (b *addBatch) leaveBarred(ctx context.Context, tx *database.Tx, wanted []ClientLine) ([]ClientLine, error) {
-	if b.lookOnly {
-		return wanted, nil
-	}
-	barred, err := b.lines.Barred(ctx, tx, wanted)
-	if err != nil || len(barred) == 0 {
-		return wanted, err
-	}
-	b.refuse(barred)
-	return b.wanted(), nil
-}
-
 // refuse answers the live jobs of some clients that their cart is locked.
 func (b *addBatch) refuse(clients map[string]bool) {
 	b.live = slices.DeleteFunc(b.live, func(i int) bool {
@@ -171,25 +152,30 @@ func (a Addition) line() ClientLine {
 	return ClientLine{a.ClientID, inventory.Line{ProductID: a.ProductID, Quantity: a.Quantity}}
 }
 
-// store adds the lines, where that is not left for later, and returns them as they are stored.
-func (b *addBatch) store(ctx context.Context, tx *database.Tx, wanted []ClientLine) (map[lineKey]storedLine, error) {
-	if b.lookOnly {
-		return selectLines(ctx, tx, wanted)
-	}
-	return addLines(ctx, tx, wanted)
-}
-
-// judge decides the live jobs in turn and returns those that it refused.
-func (b *addBatch) judge(ctx context.Context, tx *database.Tx, wanted []ClientLine, stored map[lineKey]storedLine) (refused []int, err error) {
+// store adds the lines, where that is not left for later, and returns them as they are stored, and the stock of their products.
+func (b *addBatch) store(ctx context.Context, tx *database.Tx, wanted []ClientLine) (map[lineKey]storedLine, *inventory.Stock, error) {
 	products := make([]string, 0, len(wanted))
 	for _, line := range wanted {
 		products = append(products, line.ProductID)
 	}
-	stock, err := b.stock.Check(ctx, tx, products)
-	if err != nil {
-		return nil, err
+	batch := tx.Batch()
+	var stored map[lineKey]storedLine
+	if b.lookOnly {
+		stored = selectLines(batch, wanted)
+	} else {
+		stored = addLines(batch, wanted)
 	}
+	stock := b.stock.Check(batch, products)
+	if err := batch.Send(ctx); err != nil {
+		return nil, nil, fmt.Errorf("add to cart lines: %w", err)
+	}
+	return stored, stock, nil
+}
 
+// judge decides the live jobs in turn and returns those that it refused.
+func (b *addBatch) judge(
+	ctx context.Context, tx *database.Tx, wanted []ClientLine, stored map[lineKey]storedLine, stock *inventory.Stock,
+) (refused []int, err error) {
 	lines := make(map[lineKey]int64, len(wanted)) // as they were before, then as the jobs in turn make them
 	counts := make(map[string]int, len(wanted))   // likewise, of each cart
 	b.after = lines
@@ -270,10 +256,13 @@ func (b *addBatch) takeBack(ctx context.Context, tx *database.Tx, refused []int)
 			gone = append(gone, line)
 		}
 	}
-	if err := takeFromLines(ctx, tx, fewer); err != nil {
-		return err
+	batch := tx.Batch()
+	takeFromLines(batch, fewer)
+	deleteLines(batch, gone)
+	if err := batch.Send(ctx); err != nil {
+		return fmt.Errorf("remove what was refused: %w", err)
 	}
-	return deleteLines(ctx, tx, gone)
+	return nil
 }
 
 // collectAnswers gathers what is to be stored with the live jobs' keys.

@@ -58,7 +58,7 @@ type checkouts interface {
 
 // stock is the Inventory Manager, as the Cart Manager sees it.
 type stock interface {
-	Check(context.Context, *database.Tx, []string) (*inventory.Stock, error)
+	Check(*database.Batch, []string) *inventory.Stock
 }
 
 // Config says how the Cart Manager works.

@@ -34,8 +34,7 @@ func compareLines(a, b ClientLine) int {
 
 // Lines are the stored carts, for the Checkout Manager: what it takes out and puts back inside its transactions.
 type Lines struct {
-	taken  database.LockedKeys // clients whose lines someone else keeps locked
-	barred database.LockedKeys // clients for whom no line can be inserted
+	taken database.LockedKeys // clients whose lines someone else keeps locked
 }
 
 // Carts are some clients' carts, locked.
@@ -101,15 +100,11 @@ func deferAll(carts *Carts, ids []string) {
 }
 
 // Take takes lines out of their carts, which the transaction has locked.
-func (l *Lines) Take(ctx context.Context, tx *database.Tx, lines []ClientLine) error {
-	return deleteLines(ctx, tx, mergeLines(lines))
-}
+func (l *Lines) Take(b *database.Batch, lines []ClientLine) { deleteLines(b, mergeLines(lines)) }
 
 // PutBack puts lines into their carts, adding to what has come since. It passes MaxLines where it must. It waits
 // for lines that are locked.
-func (l *Lines) PutBack(ctx context.Context, tx *database.Tx, lines []ClientLine) error {
-	return upsertLines(ctx, tx, mergeLines(lines))
-}
+func (l *Lines) PutBack(b *database.Batch, lines []ClientLine) { upsertLines(b, mergeLines(lines)) }
 
 // Of returns a client's cart as it is committed now. It locks nothing.
 func (l *Lines) Of(ctx context.Context, tx *database.Tx, clientID string) ([]inventory.Line, error) {
@@ -163,56 +158,6 @@ func (l *Lines) TakenOf(ctx context.Context, tx *database.Tx, clientIDs []string
 		if taken {
 			found[id] = true
 		}
-	}
-	return found, nil
-}
-
-// maxBarred is how many clients one transaction finds barred, waiting for each, before one more makes it give up: with the wait that
-// came before, a batch is held up for eight seconds at most.
-const maxBarred = 2
-
-// Barred returns those of the lines' clients for whom a line cannot be inserted, because someone keeps the gap between the rows
-// locked that it belongs into: a locking SELECT of a range does that at a MySQL server's default isolation level. The lines
-// are what the transaction is about to add, of clients whose rows TakenOf found free.
-//
-// No statement finds such a gap without waiting. So it is tried only once a lock was waited for in vain, client by client, with nothing
-// of each line; the two seconds of each that is barred are waited for then. It is remembered for a while, and not tried again.
-func (l *Lines) Barred(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[string]bool, error) {
-	if len(lines) == 0 || !tx.AfterLockWait() && !l.barred.Any() {
-		return nil, nil
-	}
-	of := map[string][]ClientLine{}
-	ids := make([]string, 0, len(lines))
-	for _, line := range lines {
-		ids = append(ids, line.ClientID)
-		line.Quantity = 0
-		of[line.ClientID] = append(of[line.ClientID], line)
-	}
-	free, known := l.barred.Split(sortedUnique(ids))
-	found := make(map[string]bool, len(known))
-	for _, id := range known {
-		found[id] = true
-	}
-	if !tx.AfterLockWait() {
-		return found, nil
-	}
-	tried := 0
-	for _, id := range free {
-		err := upsertLines(ctx, tx, mergeLines(of[id]))
-		if err == nil {
-			err = tx.Flush(ctx)
-		}
-		if !database.IsRowLocked(err) {
-			if err != nil {
-				return nil, err
-			}
-			continue
-		}
-		l.barred.Found(id, true)
-		if tried++; tried > maxBarred {
-			return nil, err // there are more: the next batch begins without these
-		}
-		found[id] = true
 	}
 	return found, nil
 }

@@ -116,7 +116,9 @@ func TestManyCartsAreLockedInSeveralStatements(t *testing.T) {
 				lines = append(lines, clientLine(clients[i], product(n), 1))
 			}
 		}
-		transact(t, db, func(tx *database.Tx) error { return new(cart.Lines).PutBack(t.Context(), tx, lines) })
+		transact(t, db, func(tx *database.Tx) error {
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { new(cart.Lines).PutBack(b, lines) })
+		})
 		transact(t, db, func(tx *database.Tx) error {
 			carts, err := new(cart.Lines).Lock(t.Context(), tx, clients)
 			if err != nil {
@@ -148,7 +150,9 @@ func TestTakeAndPutBack(t *testing.T) {
 		putLine(t, db, "ann", "kept", 1)
 		putLine(t, db, "bob", "mug", 4)
 		taken := []cart.ClientLine{clientLine("bob", "mug", 4), clientLine("ann", "tea", 3), clientLine("ann", "mug", 2)}
-		transact(t, db, func(tx *database.Tx) error { return lines.Take(t.Context(), tx, taken) })
+		transact(t, db, func(tx *database.Tx) error {
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { lines.Take(b, taken) })
+		})
 		wantCart(t, db, "ann", map[string]int64{"kept": 1})
 		wantCart(t, db, "bob", map[string]int64{})
 		if rows := rowsOf(t, db, "client_cart"); rows != 1 {
@@ -158,17 +162,19 @@ func TestTakeAndPutBack(t *testing.T) {
 		putLine(t, db, "ann", "mug", 5) // came meanwhile
 		putLine(t, db, "ann", "tea", nil)
 		putBack := slices.Concat(taken, []cart.ClientLine{clientLine("ann", "tea", 10)}) // another checkout's, in the same batch
-		transact(t, db, func(tx *database.Tx) error { return lines.PutBack(t.Context(), tx, putBack) })
+		transact(t, db, func(tx *database.Tx) error {
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { lines.PutBack(b, putBack) })
+		})
 		wantCart(t, db, "ann", map[string]int64{"kept": 1, "mug": 7, "tea": 13})
 		wantCart(t, db, "bob", map[string]int64{"mug": 4})
 		if putBack[0].ClientID != "bob" {
 			t.Error("the caller's lines were reordered")
 		}
 		transact(t, db, func(tx *database.Tx) error {
-			if err := lines.Take(t.Context(), tx, nil); err != nil {
-				return err
-			}
-			return lines.PutBack(t.Context(), tx, nil)
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) {
+				lines.Take(b, nil)
+				lines.PutBack(b, nil)
+			})
 		})
 	})
 }
@@ -182,7 +188,9 @@ func TestAPutBackPassesTheLineLimit(t *testing.T) {
 		for i := 400; i < 600; i++ {
 			back = append(back, clientLine("ann", product(i), 2))
 		}
-		transact(t, db, func(tx *database.Tx) error { return new(cart.Lines).PutBack(t.Context(), tx, back) })
+		transact(t, db, func(tx *database.Tx) error {
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { new(cart.Lines).PutBack(b, back) })
+		})
 		got := cartOf(t, db, "ann")
 		if len(got) != 600 || got[product(0)] != 1 || got[product(449)] != 3 || got[product(599)] != 2 {
 			t.Errorf("got %d lines, %d, %d and %d units", len(got), got[product(0)], got[product(449)], got[product(599)])

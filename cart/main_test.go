@@ -2,7 +2,6 @@ package cart_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
@@ -57,7 +56,7 @@ func newManager(t *testing.T, db *database.DB, config ...func(*managerConfig)) *
 type managerConfig struct {
 	cart.Config
 	stock interface {
-		Check(context.Context, *database.Tx, []string) (*inventory.Stock, error)
+		Check(*database.Batch, []string) *inventory.Stock
 	}
 }
 
@@ -123,7 +122,9 @@ func putLines(t *testing.T, db *database.DB, clientID string, n int) {
 	for i := range lines {
 		lines[i] = cart.ClientLine{ClientID: clientID, Line: inventory.Line{ProductID: product(i), Quantity: 1}}
 	}
-	err := db.Transact(t.Context(), func(tx *database.Tx) error { return new(cart.Lines).PutBack(t.Context(), tx, lines) }, nil)
+	err := db.Transact(t.Context(), func(tx *database.Tx) error {
+		return databasetest.Send(t.Context(), tx, func(b *database.Batch) { new(cart.Lines).PutBack(b, lines) })
+	}, nil)
 	if err != nil {
 		t.Fatalf("store lines: %v", err)
 	}
@@ -256,22 +257,5 @@ func lockLine(t *testing.T, db *database.DB, clientID, productID string) (releas
 		}
 	}
 	t.Cleanup(release)
-	return release
-}
-
-// lockRange keeps the gap between two clients' lines locked that a client's would come into, until release is called: by what a person
-// may do with an SQL prompt, at the server's own isolation level.
-func lockRange(t *testing.T, db *database.DB, clientID string) (release func()) {
-	t.Helper()
-	tx, err := db.Setup().BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
-	if err != nil {
-		t.Fatal(err)
-	}
-	release = func() { _ = tx.Rollback() } // it may be over
-	t.Cleanup(release)
-	var lines int
-	if err := tx.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM client_cart WHERE client_id = ? FOR UPDATE", clientID).Scan(&lines); err != nil {
-		t.Fatal(err)
-	}
 	return release
 }

@@ -40,39 +40,32 @@ type storedLine struct {
 	lines    int
 }
 
-// addLines adds to lines, which are sorted, and returns them as they are stored then, which is known when the transaction's
-// next statement has returned. It locks them.
-func addLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[lineKey]storedLine, error) {
-	d := tx.Dialect()
+// addLines adds to lines, which are sorted, and returns them as they are stored once the batch is sent. It locks them.
+func addLines(b *database.Batch, lines []ClientLine) map[lineKey]storedLine {
+	d := b.Dialect()
 	if !d.Returning() {
-		if err := upsertLines(ctx, tx, lines); err != nil {
-			return nil, err
-		}
-		return selectLines(ctx, tx, lines)
+		upsertLines(b, lines)
+		return selectLines(b, lines)
 	}
 	found := make(map[lineKey]storedLine, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		rows := len(database.Pad(chunk))
 		query := upsert(d, rows) + " RETURNING client_id, product_id, quantity, " + countOf("client_cart")
-		if err := tx.Kept().LaterEach(ctx, scanStored(found), query, upsertArgs(d, chunk, rows)...); err != nil {
-			return nil, fmt.Errorf("add to cart lines: %w", err)
-		}
+		b.Query(scanStored(found), query, upsertArgs(d, chunk, rows)...)
 	}
-	return found, nil
+	return found
 }
 
-// selectLines returns those of the lines that are stored, all as of one moment.
-func selectLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[lineKey]storedLine, error) {
+// selectLines returns those of the lines that are stored when the batch is sent.
+func selectLines(b *database.Batch, lines []ClientLine) map[lineKey]storedLine {
 	found := make(map[lineKey]storedLine, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		padded := database.Pad(chunk)
 		query := "SELECT t.client_id, t.product_id, t.quantity, " + countOf("t") + " FROM " +
-			tx.Dialect().JoinKeys("client_cart", len(padded), "client_id", "product_id")
-		if err := tx.Kept().Each(ctx, scanStored(found), query, lineArgs(tx.Dialect(), padded)...); err != nil {
-			return nil, fmt.Errorf("read cart lines: %w", err)
-		}
+			b.Dialect().JoinKeys("client_cart", len(padded), "client_id", "product_id")
+		b.Query(scanStored(found), query, lineArgs(b.Dialect(), padded)...)
 	}
-	return found, nil
+	return found
 }
 
 // countOf counts the lines of the cart that a row of client_cart, called so, is in.
@@ -123,7 +116,7 @@ func countLines(ctx context.Context, tx *database.Tx, clientIDs []string, lockin
 
 func readLines(ctx context.Context, tx *database.Tx, query string, args []any) ([]ClientLine, error) {
 	var lines []ClientLine
-	err := tx.Kept().Each(ctx, func(rows *sql.Rows) error {
+	err := tx.Each(ctx, func(rows *sql.Rows) error {
 		var line ClientLine
 		var quantity sql.NullInt64
 		if err := rows.Scan(&line.ClientID, &line.ProductID, &quantity); err != nil {
@@ -141,14 +134,11 @@ func readLines(ctx context.Context, tx *database.Tx, query string, args []any) (
 
 // upsertLines adds to lines, which are sorted: an unsorted upsert of many rows deadlocks. A line that would not fit its
 // column makes it fail.
-func upsertLines(ctx context.Context, tx *database.Tx, lines []ClientLine) error {
+func upsertLines(b *database.Batch, lines []ClientLine) {
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		rows := len(database.Pad(chunk))
-		if err := tx.Kept().Later(ctx, nil, upsert(tx.Dialect(), rows), upsertArgs(tx.Dialect(), chunk, rows)...); err != nil {
-			return fmt.Errorf("add to cart lines: %w", err)
-		}
+		b.Exec(nil, upsert(b.Dialect(), rows), upsertArgs(b.Dialect(), chunk, rows)...)
 	}
-	return nil
 }
 
 func upsert(d database.Dialect, rows int) string {
@@ -170,26 +160,19 @@ func upsertArgs(d database.Dialect, lines []ClientLine, rows int) []any {
 }
 
 // takeFromLines takes units out of lines, which are locked and sorted.
-func takeFromLines(ctx context.Context, tx *database.Tx, lines []ClientLine) error {
+func takeFromLines(b *database.Batch, lines []ClientLine) {
 	for _, line := range lines {
-		if _, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("client_cart")+" SET quantity = quantity - ? WHERE "+isLine,
-			line.Quantity, line.ClientID, line.ProductID); err != nil {
-			return fmt.Errorf("take back from a cart line: %w", err)
-		}
+		b.Exec(nil, "UPDATE "+b.Dialect().ByKey("client_cart")+" SET quantity = quantity - ? WHERE "+isLine,
+			line.Quantity, line.ClientID, line.ProductID)
 	}
-	return nil
 }
 
 // deleteLines deletes lines, which are sorted.
-func deleteLines(ctx context.Context, tx *database.Tx, lines []ClientLine) error {
+func deleteLines(b *database.Batch, lines []ClientLine) {
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		if err := tx.Kept().Later(ctx, nil, tx.Dialect().DeleteKeys("client_cart", len(padded), "client_id", "product_id"),
-			lineArgs(tx.Dialect(), padded)...); err != nil {
-			return fmt.Errorf("take lines out of carts: %w", err)
-		}
+		b.Exec(nil, b.Dialect().DeleteKeys("client_cart", len(padded), "client_id", "product_id"), lineArgs(b.Dialect(), padded)...)
 	}
-	return nil
 }
 
 func lineArgs(d database.Dialect, lines []ClientLine) []any {

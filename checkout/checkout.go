@@ -30,18 +30,17 @@ type gateway interface {
 // carts are the stored carts, as the Checkout Manager sees them.
 type carts interface {
 	Lock(context.Context, *database.Tx, []string) (*cart.Carts, error)
-	Take(context.Context, *database.Tx, []cart.ClientLine) error
-	PutBack(context.Context, *database.Tx, []cart.ClientLine) error
+	Take(*database.Batch, []cart.ClientLine)
+	PutBack(*database.Batch, []cart.ClientLine)
 	TakenOf(context.Context, *database.Tx, []string, []idempotency.Key) (map[string]bool, error)
-	Barred(context.Context, *database.Tx, []cart.ClientLine) (map[string]bool, error)
 }
 
 // stock is the Inventory Manager, as the Checkout Manager sees it.
 type stock interface {
 	Lock(context.Context, *database.Tx, []string) (*inventory.Stock, error)
-	Reserve(context.Context, *database.Tx, []inventory.Reservation) error
-	Commit(context.Context, *database.Tx, []inventory.Reservation) error
-	Rollback(context.Context, *database.Tx, []inventory.Reservation) error
+	Reserve(*database.Batch, []inventory.Reservation)
+	Commit(*database.Batch, []inventory.Reservation) error
+	Rollback(*database.Batch, []inventory.Reservation)
 }
 
 // workers is how many workers each queue has. The transactions of two would wait for each other at every product that is much

@@ -66,7 +66,7 @@ func TestASettleThatLandedIsNotDoneAgain(t *testing.T) {
 		landed := s.entry("ada").CheckoutID
 		s.transact(func(ctx context.Context, tx *database.Tx) error {
 			lines := []cart.ClientLine{{ClientID: "ada", Line: inventory.Line{ProductID: "book", Quantity: 2}}}
-			if err := (&cart.Lines{}).PutBack(ctx, tx, lines); err != nil {
+			if err := databasetest.Send(ctx, tx, func(b *database.Batch) { (&cart.Lines{}).PutBack(b, lines) }); err != nil {
 				return err
 			}
 			if _, err := tx.Exec(ctx, "DELETE FROM reserve_purchase WHERE reserve_id = ?", landed+":1"); err != nil {

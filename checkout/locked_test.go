@@ -177,41 +177,6 @@ func TestALockedCartHoldsUpItsOwnCheckoutsAlone(t *testing.T) {
 	wantErr(t, in.buy("bob"), nil)
 }
 
-func TestALockedRangeOfCartsHoldsUpWhatIsPutBackThereAlone(t *testing.T) {
-	t.Parallel()
-	s := newShop(t, databasetest.MySQL(t))
-	s.stock("book", 90)
-	s.add("aaa", "book", 1) // the gap is between these two
-	s.add("bbb", "book", 1)
-	s.add("ada", "book", 1)
-	for i := range 20 {
-		s.add(fmt.Sprint("free-", i), "book", 1)
-	}
-	done := make(batches, 1<<10)
-	in := s.open(settings{Config: checkout.Config{ObserveSettle: done.observer()}})
-	held := in.till.hold()
-	ada := in.begin("ada")
-	held.await(t, 1)
-	in.till.back()
-	unlock := s.lockRange(t, "SELECT * FROM client_cart WHERE client_id = 'ada'")
-	held.open(s.ledger.decline("no"))
-	done.waitedInVain(t)
-	done.doesNotWait(t)
-	done.forget()
-	var sold []*call
-	for i := range 20 {
-		sold = append(sold, in.begin(fmt.Sprint("free-", i))) // the same product
-	}
-	allSold(t, sold)
-	done.wantNoWait(t, "the others")
-	if !ada.waits() {
-		t.Errorf("answered %v while its lines could not be put back", ada.err)
-	}
-	unlock()
-	wantErr(t, ada.end(), checkout.ErrDeclined)
-	want(t, "ada's cart", s.inCart("ada"), "book×1")
-}
-
 func TestALockedJournalRowHoldsUpItsOwnCheckoutAlone(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, databasetest.MySQL(t))

@@ -84,9 +84,14 @@ func (l *life) passOrHang(ctx context.Context, by point) error {
 	return err
 }
 
-func (w *watchedStock) Reserve(ctx context.Context, tx *database.Tx, reservations []inventory.Reservation) error {
-	err := w.Manager.Reserve(ctx, tx, reservations)
-	return errors.Join(err, w.life.pass(inTX1))
+func (w *watchedStock) Reserve(b *database.Batch, reservations []inventory.Reservation) {
+	w.Manager.Reserve(b, reservations)
+	w.life.passIn(b, inTX1)
+}
+
+// passIn is pass once the batch is sent.
+func (l *life) passIn(b *database.Batch, by point) {
+	b.Exec(func(int64) error { return l.pass(by) }, "UPDATE checkout_journal SET epoch = epoch WHERE checkout_id = ''")
 }
 
 // TakenOf begins TX 1 as well as TX 2: the dead write in neither.
@@ -97,9 +102,9 @@ func (w *watchedCarts) TakenOf(ctx context.Context, tx *database.Tx, clients []s
 	return w.Lines.TakenOf(ctx, tx, clients, keys)
 }
 
-func (w *watchedCarts) PutBack(ctx context.Context, tx *database.Tx, lines []cart.ClientLine) error {
-	err := w.Lines.PutBack(ctx, tx, lines)
-	return errors.Join(err, w.life.pass(inTX2))
+func (w *watchedCarts) PutBack(b *database.Batch, lines []cart.ClientLine) {
+	w.Lines.PutBack(b, lines)
+	w.life.passIn(b, inTX2)
 }
 
 // mortal makes a till that of an instance which may die.

@@ -231,14 +231,14 @@ func (b *reserveBatch) write(ctx context.Context, tx *database.Tx) (err error) {
 			taken = append(taken, linesOf(o)...)
 			reservations = append(reservations, o.reservation())
 		}
-		if err := b.m.carts.Take(ctx, tx, taken); err != nil {
+		batch := tx.Batch()
+		b.m.carts.Take(batch, taken)
+		b.m.stock.Reserve(batch, reservations)
+		if err := insertEntries(batch, b.reserved, b.m.config.Lease); err != nil {
 			return err
 		}
-		if err := b.m.stock.Reserve(ctx, tx, reservations); err != nil {
-			return err
-		}
-		if err := insertEntries(ctx, tx, b.reserved, b.m.config.Lease); err != nil {
-			return err
+		if err := batch.Send(ctx); err != nil {
+			return fmt.Errorf("reserve: %w", err)
 		}
 	}
 	if len(b.stored) > 0 {

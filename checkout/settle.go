@@ -91,10 +91,12 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) error {
 	if err := b.leaveTaken(ctx, tx); err != nil {
 		return err
 	}
-	if err := b.m.carts.PutBack(ctx, tx, b.putBacks()); err != nil {
-		return err
-	}
+	batch := tx.Batch()
+	b.m.carts.PutBack(batch, b.putBacks())
 	if closer {
+		if err := batch.Send(ctx); err != nil {
+			return fmt.Errorf("restore cart lines: %w", err)
+		}
 		if err := b.lookAtStock(ctx, tx); err != nil {
 			return err
 		}
@@ -103,24 +105,23 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) error {
 		return errNothingToWrite
 	}
 	b.sort()
-	if err := b.apply(ctx, tx); err != nil {
+	if err := b.apply(ctx, batch); err != nil {
 		return b.orLookCloser(err, closer)
 	}
 	return b.answerKeys(ctx, tx)
 }
 
-// apply moves stock and journal, in one round trip where there is one.
-func (b *settleBatch) apply(ctx context.Context, tx *database.Tx) error {
-	if err := b.m.stock.Commit(ctx, tx, b.sold); err != nil {
+// apply sends what the batch has, and moves stock and journal.
+func (b *settleBatch) apply(ctx context.Context, batch *database.Batch) error {
+	if err := b.m.stock.Commit(batch, b.sold); err != nil {
 		return err
 	}
-	if err := b.m.stock.Rollback(ctx, tx, b.dropped); err != nil {
-		return err
+	b.m.stock.Rollback(batch, b.dropped)
+	b.move(batch)
+	if err := batch.Send(ctx); err != nil {
+		return fmt.Errorf("settle: %w", err)
 	}
-	if err := b.move(ctx, tx); err != nil {
-		return err
-	}
-	return tx.Flush(ctx)
+	return nil
 }
 
 // orLookCloser turns what looking closer explains into a request to do so; if it was looked closer already, what was
@@ -191,8 +192,7 @@ func (b *settleBatch) lookAtOwners(ctx context.Context, tx *database.Tx, suspect
 	return nil
 }
 
-// leaveTaken leaves out the jobs that need a cart or a key which someone else keeps locked, and those whose lines cannot be put
-// back: they are for another try.
+// leaveTaken leaves out the jobs that need a cart or a key which someone else keeps locked: they are for another try.
 func (b *settleBatch) leaveTaken(ctx context.Context, tx *database.Tx) error {
 	var clients []string
 	var keys []idempotency.Key
@@ -209,24 +209,14 @@ func (b *settleBatch) leaveTaken(ctx context.Context, tx *database.Tx) error {
 	if err != nil {
 		return err
 	}
-	b.leaveOut(func(i int) bool { return taken[b.jobs[i].owned.clientID] })
-	barred, err := b.m.carts.Barred(ctx, tx, b.putBacks())
-	if err != nil {
-		return err
-	}
-	b.leaveOut(func(i int) bool { return b.to[i] == RolledBack && barred[b.jobs[i].owned.clientID] })
-	return nil
-}
-
-// leaveOut answers live jobs that their cart is locked.
-func (b *settleBatch) leaveOut(out func(job int) bool) {
 	b.live = slices.DeleteFunc(b.live, func(i int) bool {
-		if !out(i) {
+		if !taken[b.jobs[i].owned.clientID] {
 			return false
 		}
 		b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowLocked)
 		return true
 	})
+	return nil
 }
 
 // putBacks returns the lines that go back into carts.
@@ -294,7 +284,7 @@ func (b *settleBatch) sort() {
 var errStale = errors.New("a checkout is no longer its owner's")
 
 // move writes the journal: only where state and epoch are what the owner holds.
-func (b *settleBatch) move(ctx context.Context, tx *database.Tx) error {
+func (b *settleBatch) move(batch *database.Batch) {
 	moves := map[transition][]string{}
 	for _, i := range b.live {
 		job := b.jobs[i]
@@ -317,11 +307,8 @@ func (b *settleBatch) move(ctx context.Context, tx *database.Tx) error {
 	}
 	slices.SortFunc(order, func(x, y transition) int { return compare(moves[x][0], moves[y][0]) })
 	for _, t := range order {
-		if err := move(ctx, tx, t, moves[t]); err != nil {
-			return err
-		}
+		move(batch, t, moves[t])
 	}
-	return nil
 }
 
 func keyOf(o *ownership) idempotency.Key {

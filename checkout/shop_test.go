@@ -180,11 +180,11 @@ func (w *watchedStock) Lock(ctx context.Context, tx *database.Tx, ids []string) 
 	return stock, err
 }
 
-func (w *watchedStock) Commit(ctx context.Context, tx *database.Tx, reservations []inventory.Reservation) error {
+func (w *watchedStock) Commit(b *database.Batch, reservations []inventory.Reservation) error {
 	if w.commit != nil {
 		w.commit(len(reservations))
 	}
-	return w.Manager.Commit(ctx, tx, reservations)
+	return w.Manager.Commit(b, reservations)
 }
 
 // watchedCarts are the stored carts, with a hook.
@@ -309,7 +309,9 @@ func (s *shop) add(client, product string, quantity int64) {
 
 func (s *shop) addAll(lines ...cart.ClientLine) {
 	s.t.Helper()
-	s.transact(func(ctx context.Context, tx *database.Tx) error { return (&cart.Lines{}).PutBack(ctx, tx, lines) })
+	s.transact(func(ctx context.Context, tx *database.Tx) error {
+		return databasetest.Send(ctx, tx, func(b *database.Batch) { (&cart.Lines{}).PutBack(b, lines) })
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, line := range lines {

@@ -129,13 +129,6 @@ func (s *shop) lockRows(t tester, query string, args ...any) (unlock func()) {
 	return unlock
 }
 
-// lockRange is lockRows with the gaps between the rows, as at the server's own isolation level.
-func (s *shop) lockRange(t tester, query string, args ...any) (unlock func()) {
-	t.Helper()
-	_, unlock = s.lockAt(t, sql.LevelRepeatableRead, query, args...)
-	return unlock
-}
-
 func (s *shop) lockAt(t tester, level sql.IsolationLevel, query string, args ...any) (found int, unlock func()) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

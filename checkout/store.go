@@ -104,8 +104,8 @@ func clientsUnderWay(ctx context.Context, tx *database.Tx, clientIDs []string) (
 }
 
 // insertEntries writes new checkouts, reserved, under epoch 1, with leases from now on.
-func insertEntries(ctx context.Context, tx *database.Tx, owned []*ownership, lease time.Duration) error {
-	d := tx.Dialect()
+func insertEntries(b *database.Batch, owned []*ownership, lease time.Duration) error {
+	d := b.Dialect()
 	const columns = "checkout_id, client_id, state, epoch, lease_expires_at, items, idempotency_key, created_at, updated_at"
 	values := []string{"?", "?", "'" + string(Reserved) + "'", "1", d.NowPlus(lease), "?", "?", d.Now(), d.Now()}
 	for piece := range database.Pieces(d, owned) {
@@ -117,9 +117,7 @@ func insertEntries(ctx context.Context, tx *database.Tx, owned []*ownership, lea
 			}
 			args = append(args, o.id, o.clientID, string(items), sql.NullString{String: o.key, Valid: o.key != ""})
 		}
-		if err := tx.Kept().Later(ctx, nil, d.InsertEach("checkout_journal", columns, values, len(piece)), args...); err != nil {
-			return fmt.Errorf("write the journal: %w", err)
-		}
+		b.Exec(nil, d.InsertEach("checkout_journal", columns, values, len(piece)), args...)
 	}
 	return nil
 }
@@ -131,9 +129,9 @@ type transition struct {
 	reason   string
 }
 
-// move makes a transition for checkouts that are in its state and epoch. The IDs are sorted. Where one is not, errStale comes
-// from here or from the transaction's next statement.
-func move(ctx context.Context, tx *database.Tx, t transition, ids []string) error {
+// move makes a transition for checkouts that are in its state and epoch. The IDs are sorted. Where one is not, sending the batch
+// fails with errStale.
+func move(b *database.Batch, t transition, ids []string) {
 	lease := "NULL"
 	if !t.to.Settled() {
 		lease = "lease_expires_at"
@@ -147,13 +145,9 @@ func move(ctx context.Context, tx *database.Tx, t transition, ids []string) erro
 			}
 			return nil
 		}
-		if err := tx.Kept().Later(ctx, all, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET state = ?, reason = ?, lease_expires_at = "+lease+
-			", updated_at = "+tx.Dialect().Now()+" WHERE state = ? AND epoch = ? AND checkout_id IN "+
-			database.In(len(padded)), args...); err != nil {
-			return fmt.Errorf("move checkouts from %s to %s: %w", t.from, t.to, err)
-		}
+		b.Exec(all, "UPDATE "+b.Dialect().ByKey("checkout_journal")+" SET state = ?, reason = ?, lease_expires_at = "+lease+
+			", updated_at = "+b.Dialect().Now()+" WHERE state = ? AND epoch = ? AND checkout_id IN "+database.In(len(padded)), args...)
 	}
-	return nil
 }
 
 // expired returns open checkouts whose leases have expired, the longest expired first. It locks nothing.

@@ -3,254 +3,139 @@ package database_test
 import (
 	"os"
 	"path/filepath"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"cartwheel/database"
+	"cartwheel/database/databasetest"
 )
 
-func TestTheLogStaysBoundedWhileTwoProcessesWriteAllTheTime(t *testing.T) {
-	t.Parallel()
-	server, dir := embedded(t)
-	command := open(t, database.Config{DataDir: dir})
-	create := func(tx *database.Tx) error {
-		_, err := tx.Exec(t.Context(), "CREATE TABLE large (what blob)")
-		return err
-	}
-	transact(t, server, create)
-	write := func(db *database.DB, bytes int) {
-		transact(t, db, func(tx *database.Tx) error {
-			_, err := tx.Exec(t.Context(), "INSERT INTO large VALUES (zeroblob(?))", bytes)
-			return err
-		})
-	}
-	// Much more than the log is to hold, which is 8,000 pages of 4 KiB, and what comes while they are copied and a gap is looked for.
-	const turns, bytes, most = 400, 400_000, 120 << 20
-	done := make(chan struct{})
-	var other sync.WaitGroup
-	other.Go(func() {
-		for {
-			select {
-			case <-done:
-				return
-			default:
-				write(command, 20_000)
-			}
-		}
-	})
-	for range turns {
-		write(server, bytes)
-	}
-	close(done)
-	other.Wait()
-	info, err := os.Stat(filepath.Join(dir, "cartwheel.db-wal"))
-	if err != nil || info.Size() > most {
-		t.Errorf("of %d MB that were written the log has %d, error %v; want %d at most", turns*bytes/1_000_000, info.Size()/1_000_000, err, most/1_000_000)
-	}
-	// What is copied is in the file while both have it open.
-	if info, err := os.Stat(filepath.Join(dir, "cartwheel.db")); err != nil || info.Size() < turns*bytes/2 {
-		t.Errorf("the file has %d bytes, error %v", info.Size(), err)
-	}
-}
+const pageSize = 4096
 
-// Whoever writes, or still reads the log, keeps it from beginning anew, also where all of it is copied: a gap must be looked for.
-func TestWhoWritesOrReadsIsInTheLogsWay(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	db := open(t, database.Config{DataDir: dir}) // as a command, whose checkpointer does nothing yet
-	transact(t, db, func(tx *database.Tx) error {
-		_, err := tx.Exec(t.Context(), "CREATE TABLE small (what int)")
-		return err
-	})
-	end := otherWriter(t, dir)
-	if !db.BeginLogAnew(t.Context()) {
-		t.Error("another process was writing, which was not noticed")
-	}
-	end()
-	transact(t, db, func(tx *database.Tx) error { // or the reader would need the file alone
-		_, err := tx.Exec(t.Context(), "INSERT INTO small VALUES (1)")
-		return err
-	})
-	err := db.Snapshot(t.Context(), func(reader *database.Tx) error {
-		var rows []int
-		if err := reader.Select(t.Context(), &rows, "SELECT COUNT(*) FROM small"); err != nil {
-			return err
-		}
-		if !db.BeginLogAnew(t.Context()) {
-			t.Error("somebody was reading, which was not noticed")
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if db.BeginLogAnew(t.Context()) {
-		t.Error("nobody was there any more, and somebody was in the way")
-	}
-}
-
-// What a command writes is in the file when it ends, though the server beside it writes nothing.
-func TestACommandLeavesNothingInTheLogThatIsNotInTheFile(t *testing.T) {
-	t.Parallel()
-	_, dir := embedded(t)
-	size := func() int64 {
-		info, err := os.Stat(filepath.Join(dir, "cartwheel.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return info.Size()
-	}
-	const bytes = 1_000_000
-	before := size()
-	command, err := database.Open(t.Context(), database.Config{DataDir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	transact(t, command, func(tx *database.Tx) error {
-		if _, err := tx.Exec(t.Context(), "CREATE TABLE large (what blob)"); err != nil {
-			return err
-		}
-		_, err := tx.Exec(t.Context(), "INSERT INTO large VALUES (zeroblob(?))", bytes)
-		return err
-	})
-	if err := command.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if after := size(); after < before+bytes {
-		t.Errorf("the file has %d bytes, and %d when the command had written %d", before, after, bytes)
-	}
-}
-
-// A report or a backup reads from one snapshot for long, which the log must keep meanwhile.
-func TestTransactionsAreNotHeldUpByAReaderThatTheLogWaitsFor(t *testing.T) {
-	t.Parallel()
-	db, dir := embedded(t)
-	transact(t, db, func(tx *database.Tx) error {
-		_, err := tx.Exec(t.Context(), "CREATE TABLE large (what blob)")
-		return err
-	})
-	var slowest time.Duration
-	err := db.Snapshot(t.Context(), func(reader *database.Tx) error {
-		var rows []int
-		if err := reader.Select(t.Context(), &rows, "SELECT COUNT(*) FROM large"); err != nil {
-			return err
-		}
-		for range 150 { // 60 MB: more than the log is to hold, and more than the room that was taken for it
-			began := time.Now()
-			transact(t, db, func(tx *database.Tx) error {
-				_, err := tx.Exec(t.Context(), "INSERT INTO large VALUES (zeroblob(400000))")
-				return err
-			})
-			slowest = max(slowest, time.Since(began))
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The log waits a tenth of a second for the reader, who goes on for seconds.
-	if slowest > 2*time.Second {
-		t.Errorf("a transaction took %v", slowest)
-	}
-	if info, err := os.Stat(filepath.Join(dir, "cartwheel.db-wal")); err != nil || info.Size() < 60_000_000 {
-		t.Errorf("the log has %d bytes, error %v: it did not keep what the reader sees", info.Size(), err)
-	}
-}
-
-// The log's room is taken while others write, whose commits must be there when the file is opened anew, as after a crash.
-func TestTheLogsRoomIsTakenWhileTwoProcessesWrite(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	command := open(t, database.Config{DataDir: dir})
-	transact(t, command, func(tx *database.Tx) error {
-		_, err := tx.Exec(t.Context(), "CREATE TABLE counted (who varchar(10), what blob)")
-		return err
-	})
-	write := func(db *database.DB, who string) {
-		transact(t, db, func(tx *database.Tx) error {
-			_, err := tx.Exec(t.Context(), "INSERT INTO counted VALUES (?, randomblob(5000))", who)
-			return err
-		})
-	}
-	done := make(chan int, 1)
-	stop := make(chan struct{})
-	go func() {
-		n := 0
-		defer func() { done <- n }() // also where writing fails the test
-		for ; ; n++ {
-			select {
-			case <-stop:
-				return
-			default:
-				write(command, "command")
-			}
-		}
-	}()
-	server := open(t, database.Config{DataDir: dir, Serve: true})
-	wrote := 0
-	reserved := func() bool { return logSize(t, dir) >= database.ReservedLog }
-	for began := time.Now(); !reserved() && time.Since(began) < 30*time.Second; wrote++ {
-		write(server, "server")
-	}
-	close(stop)
-	others := <-done
-	if !reserved() {
-		t.Error("the log's room was not taken within 30 s")
-	}
-	// What a crash leaves: both files as they are.
-	crashed := t.TempDir()
-	for _, name := range []string{"cartwheel.db", "cartwheel.db-wal"} {
-		content, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(crashed, name), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var check []string
-	var counts []int
-	err := open(t, database.Config{DataDir: crashed}).Read(t.Context(), func(tx *database.Tx) error {
-		if err := tx.Select(t.Context(), &check, "PRAGMA integrity_check"); err != nil {
-			return err
-		}
-		return tx.Select(t.Context(), &counts, "SELECT COUNT(*) FROM counted GROUP BY who ORDER BY who")
-	})
-	if want := []int{others, wrote}; err != nil || !slices.Equal(check, []string{"ok"}) || !slices.Equal(counts, want) {
-		t.Errorf("after a crash there are %v rows, want %v; the file is %v; error %v", counts, want, check, err)
-	}
-}
-
-func TestTheLogsRoomIsNotTakenWhileAnotherProcessWrites(t *testing.T) {
-	t.Parallel()
-	db, dir := embedded(t)
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	end := otherWriter(t, dir)
-	began := logSize(t, dir)
-	open(t, database.Config{DataDir: dir, Serve: true})
-	for range 20 {
-		if size := logSize(t, dir); size != began {
-			t.Fatalf("the log's file grew from %d to %d bytes while another process was writing", began, size)
-		}
-		<-time.After(10 * time.Millisecond) // nothing tells that nothing happens
-	}
-	end()
-	for waited := time.Now(); logSize(t, dir) < database.ReservedLog; <-time.After(time.Millisecond) {
-		if time.Since(waited) > 10*time.Second {
-			t.Fatal("the log's room was not taken when the other process had ended")
-		}
-	}
-}
-
-func logSize(t *testing.T, dir string) int64 {
+func walSize(t *testing.T, dir string) int64 {
 	t.Helper()
 	info, err := os.Stat(filepath.Join(dir, "cartwheel.db-wal"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return info.Size()
+}
+
+// writeBlob inserts a blob of so many bytes.
+func writeBlob(t *testing.T, db *database.DB, bytes int) {
+	t.Helper()
+	transact(t, db, func(tx *database.Tx) error {
+		_, err := tx.Exec(t.Context(), "INSERT INTO large VALUES (zeroblob(?))", bytes)
+		return err
+	})
+}
+
+func withBlobs(t *testing.T) (db *database.DB, dir string) {
+	t.Helper()
+	db, dir = embedded(t)
+	transact(t, db, func(tx *database.Tx) error {
+		_, err := tx.Exec(t.Context(), "CREATE TABLE large (what blob)")
+		return err
+	})
+	return db, dir
+}
+
+func TestCheckpointer_boundsTheWAL(t *testing.T) {
+	t.Parallel()
+	db, dir := withBlobs(t)
+	editor := open(t, database.Config{DataDir: dir}) // a manual SQL edit now and then
+	const writes, bytes = 400, 400_000
+	for i := range writes {
+		writeBlob(t, db, bytes)
+		if i%20 == 0 {
+			writeBlob(t, editor, 1)
+		}
+	}
+	if size := walSize(t, dir); size > 3*database.RestartPages*pageSize {
+		t.Errorf("of %d MB that were written, the WAL has %d", writes*bytes/1_000_000, size/1_000_000)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "cartwheel.db")); err != nil || info.Size() < writes*bytes/2 {
+		t.Errorf("the file has %d bytes, error %v", info.Size(), err)
+	}
+}
+
+// An audit or a backup reads one snapshot for long, which the WAL must keep until then.
+func TestCheckpointer_longReaderDoesNotBlockTransactions(t *testing.T) {
+	t.Parallel()
+	db, dir := withBlobs(t)
+	err := db.Snapshot(t.Context(), func(reader *database.Tx) error {
+		var rows []int
+		if err := reader.Select(t.Context(), &rows, "SELECT COUNT(*) FROM large"); err != nil {
+			return err
+		}
+		for range 150 {
+			writeBlob(t, db, 400_000)
+		}
+		if err := db.Checkpoint(t.Context()); err != nil {
+			t.Errorf("a checkpoint beside a reader: %v", err)
+		}
+		writeBlob(t, db, 1)
+		return reader.Select(t.Context(), &rows, "SELECT COUNT(*) FROM large")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := walSize(t, dir)
+	if long < 60_000_000 {
+		t.Errorf("the WAL has %d bytes: it did not keep what the reader sees", long)
+	}
+	if err := db.Checkpoint(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for range 10 { // at the beginning of the WAL
+		writeBlob(t, db, 400_000)
+	}
+	if size := walSize(t, dir); size > long {
+		t.Errorf("the WAL grew from %d to %d bytes after the reader had ended", long, size)
+	}
+}
+
+// What an ended command wrote is in the file, so that a copy of the file alone has it.
+func TestCheckpointer_closeLeavesNothingInTheWAL(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	db, err := database.Open(t.Context(), database.Config{DataDir: dir, Serve: true, Log: databasetest.Log(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transact(t, db, func(tx *database.Tx) error {
+		_, err := tx.Exec(t.Context(), "CREATE TABLE large (what blob)")
+		return err
+	})
+	writeBlob(t, db, 1_000_000)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(dir, "cartwheel.db"))
+	if err != nil || info.Size() < 1_000_000 {
+		t.Errorf("the file has %d bytes, error %v", info.Size(), err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "cartwheel.db-wal")); !os.IsNotExist(err) {
+		t.Errorf("the WAL is still there, error %v", err)
+	}
+}
+
+func TestCheckpointer_anotherProcessThatWritesIsNotWaitedForLong(t *testing.T) {
+	t.Parallel()
+	db, dir := withBlobs(t)
+	for range 100 {
+		writeBlob(t, db, 400_000)
+	}
+	end := otherWriter(t, dir)
+	done := make(chan error, 1)
+	go func() { done <- db.Checkpoint(t.Context()) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second): // the other process writes until after this
+		t.Error("the checkpoint waits for the other process")
+	}
+	end()
 }

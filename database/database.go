@@ -24,8 +24,6 @@ type Config struct {
 	Serve bool
 	// Existing opens what is there and creates neither file nor database.
 	Existing bool
-	// Retiring opens the embedded engine also where an earlier Retire was broken off: see Seal. Whoever sets it retires it.
-	Retiring bool
 	// StartTimeout bounds how long Open waits for a MySQL server that is not there yet. 0 means one minute.
 	StartTimeout time.Duration
 	// Log takes what happens while opening, and transactions' retries. nil: slog.Default.
@@ -42,23 +40,17 @@ type DB struct {
 	log       *slog.Logger
 	observe   Observer
 	limits    limits
-	writer    writer
-	writes    *sqlx.DB // what writer takes its connections from
+	writes    *sqlx.DB // transactions
 	reads     *sqlx.DB // autocommitted reads; cannot write
 	snapshots *sqlx.DB // long reads of one moment; cannot write
 	setup     *sql.DB  // migrations; autocommit, no lock wait bound of ours
 	lock      *flock.Flock
 	closers   []func() error
-}
 
-// A writer hands out the connections that transactions run on.
-type writer interface {
-	// acquire waits for a connection with nothing under way on it, until ctx ends.
-	acquire(ctx context.Context) (*session, error)
-	// release takes the connection back; broken ones are closed, never used again.
-	release(s *session, broken bool)
-	// out returns how many are acquired and not released.
-	out() int
+	// beginWith starts a transaction. It is empty where each statement after a COMMIT does.
+	beginWith string
+	// checkpoints is the embedded engine's; nil otherwise.
+	checkpoints *checkpointer
 }
 
 // Open opens the engine that cfg names. With a MySQL server it waits for one that is still starting, up to
@@ -91,13 +83,7 @@ func (db *DB) Embedded() bool { return db.dialect.name == sqliteDialect.name }
 func (db *DB) Setup() *sql.DB { return db.setup }
 
 // Stats returns the state of the pool that transactions take their connections from.
-func (db *DB) Stats() sql.DBStats {
-	stats := db.writes.Stats()
-	// The writer keeps connections that are free, which the pool below it takes for used.
-	stats.InUse = db.writer.out()
-	stats.Idle = max(0, stats.OpenConnections-stats.InUse)
-	return stats
-}
+func (db *DB) Stats() sql.DBStats { return db.writes.Stats() }
 
 // Ping asks the engine whether it is there. It blocks until the answer or ctx's end.
 func (db *DB) Ping(ctx context.Context) error {

@@ -2,6 +2,8 @@ package database
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 )
 
@@ -16,24 +18,32 @@ func (db *DB) SetLimits(attempt, patience, resolve time.Duration) {
 	}
 }
 
-// Prepared is how many statements the embedded engine's writer keeps prepared, while no transaction is under way.
-func (db *DB) Prepared() int { return len(db.writer.(*single).kept.prepared) }
+// Prepared returns how many statements each open connection of the transactions' pool has prepared, while no transaction runs.
+func (db *DB) Prepared(ctx context.Context) (prepared int, err error) {
+	conn, err := db.writes.Connx(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	err = conn.Raw(func(raw any) error {
+		prepared = len(raw.(*cachingConn).prepared)
+		return nil
+	})
+	return prepared, err
+}
 
-// SetBusyTimeout is how long the embedded engine's writer waits for another process, once it has run a transaction.
-func (db *DB) SetBusyTimeout(patience time.Duration) { db.writer.(*single).kept.patience = patience }
+// SetBusyTimeout sets how long the embedded engine's transactions wait for another process that writes.
+func (db *DB) SetBusyTimeout(ctx context.Context, timeout time.Duration) error {
+	_, err := db.writes.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", timeout.Milliseconds()))
+	return err
+}
+
+// Checkpoint runs what a due checkpoint runs.
+func (db *DB) Checkpoint(ctx context.Context) error { return db.checkpoints.checkpoint(ctx) }
 
 const (
 	MaxAttempts   = maxAttempts
 	MaxReconnects = maxReconnects
 	MaxPrepared   = maxPrepared
+	RestartPages  = restartPages
 )
-
-// ReservedLog is how much room the log has from the start on.
-const ReservedLog = reservedLog
-
-// BeginLogAnew copies all of the log, and reports whether somebody was in the way all the time.
-func (db *DB) BeginLogAnew(ctx context.Context) (hindered bool) {
-	running := db.writer.(*single).checkpoints
-	own := checkpointer{db: running.db, writer: running.writer, file: running.file, log: running.log}
-	return own.copyAll(ctx, "RESTART")
-}

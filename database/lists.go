@@ -50,11 +50,3 @@ func Pieces[T any](d Dialect, items []T) iter.Seq[[]T] {
 		}
 	}
 }
-
-// Kept returns the transaction with its statements kept prepared on the connection, which spares the engine to parse them again.
-// Their texts must be few: lists in them are padded.
-func (tx *Tx) Kept() *Tx {
-	kept := *tx
-	kept.keep = true
-	return &kept
-}

@@ -53,9 +53,7 @@ func openMySQL(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, err
 	}
 	// Writers leave autocommit off: the first statement begins the transaction, which saves a round trip.
-	several := settings.Clone()
-	several.MultiStatements = true // in one round trip: see Tx.Later
-	writes, err := pool(several, writeConnections, "", "autocommit = 0")
+	writes, err := pool(settings, writeConnections, "", "autocommit = 0")
 	if err != nil {
 		return nil, err
 	}
@@ -76,19 +74,17 @@ func openMySQL(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept := newSessions(writes, writeConnections)
 	db := &DB{
 		dialect:   mysqlDialect,
 		engine:    "mysql://" + place(settings) + "/" + settings.DBName,
 		log:       cfg.Log,
 		observe:   cfg.Observe,
 		limits:    defaultLimits,
-		writer:    kept,
 		writes:    writes,
 		reads:     reads,
 		snapshots: snapshots,
 		setup:     setup.DB,
-		closers:   []func() error{kept.close, writes.Close, reads.Close, snapshots.Close, setup.Close},
+		closers:   []func() error{writes.Close, reads.Close, snapshots.Close, setup.Close},
 	}
 	if err := db.checkServer(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -128,7 +124,7 @@ func pin(c *mysql.Config, log *slog.Logger) error {
 	c.ParseTime = true
 	c.Loc = time.UTC
 	c.ClientFoundRows = true // RowsAffected counts rows found: it decides whether a state was what we hold
-	c.MultiStatements = false
+	c.MultiStatements = true // in one round trip: see Batch
 	c.AllowAllFiles = false
 	c.ColumnsWithAlias = false // sqlx finds fields by the columns' bare names
 	c.RejectReadOnly = false   // we read 1290 ourselves, after a COMMIT too
@@ -175,10 +171,10 @@ func pool(settings *mysql.Config, connections int, access string, other ...strin
 	if err != nil {
 		return nil, fmt.Errorf("the MySQL DSN: %w", err)
 	}
-	db := sql.OpenDB(&connector{Connector: inner, statements: []string{
+	db := sql.OpenDB(cachingConnector{&connector{Connector: inner, statements: []string{
 		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access,
 		"SET " + strings.Join(append(sessionSettings(), other...), ", "),
-	}})
+	}}})
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections) // fewer would open and close connections under load
 	db.SetConnMaxLifetime(connectionLifetime)

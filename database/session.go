@@ -9,64 +9,20 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// rollbackTimeout bounds a ROLLBACK; a connection that cannot do it in that time is closed, which does it too.
+// rollbackTimeout bounds a ROLLBACK. A connection that does not finish it in that time is closed, which has the same effect.
 const rollbackTimeout = 2 * time.Second
 
-// maxCachedArgs is the most arguments of a statement that is kept prepared: those of one request alone. Longer
-// ones come in too many lengths to keep them all.
-const maxCachedArgs = 24
-
-// maxPrepared is the most statements that a session keeps prepared. There are a few dozen statements, each in up to
-// maxCachedArgs lengths, of which a shop meets some.
-const maxPrepared = 512
-
-// caching says which statements a session keeps prepared.
-type caching int
-
-const (
-	cacheNone  caching = iota // the session is soon given back
-	cacheKept                 // those that ask for it; for the others the driver interpolates, which saves a round trip
-	cacheShort                // those, and all with few arguments
-)
-
-// A session is one connection on which transactions run, one at a time.
+// A session is one connection that a transaction, or a read, has for itself.
 type session struct {
 	conn *sqlx.Conn
-	// since is when it was opened, used when it was last given back.
-	since, used time.Time
-	deferred    []deferred // to be sent with the next statement
-	cache       caching
-	// prepared holds statements by text.
-	prepared map[string]*sqlx.Stmt
-	// beginWith starts a transaction; empty where each statement after a COMMIT starts one.
-	beginWith string
-	// patience is how long begin waits for another process that writes.
-	patience time.Duration
-	// check may refuse what has begun. nil: nothing is refused.
-	check func() error
-	// unwatched: what has begun to run is not cut short by its context. SQLite's driver, and database/sql for each query, have a
-	// goroutine watch a context that can end, and a statement of ours takes less time than that.
-	unwatched bool
+	// ignoreCancel lets a statement that has begun run to its end. SQLite's driver and database/sql start a goroutine for each
+	// statement whose context can end; the embedded engine's statements are shorter than that.
+	ignoreCancel bool
 }
 
-func (s *session) begin(ctx context.Context) error {
-	if s.beginWith == "" {
-		return nil
-	}
-	err := untilFree(ctx, s.patience, func() error {
-		_, err := s.exec(ctx, s.beginWith, nil, false)
-		return err
-	})
-	if err != nil || s.check == nil {
-		return err
-	}
-	return s.check()
-}
-
-// commit sends COMMIT. No context can cut it short: its answer is worth waiting for, and the connection's own
-// timeouts bound it.
+// commit sends COMMIT. It ignores cancellation: the connection's own timeouts bound the wait for the answer.
 func (s *session) commit() error {
-	_, err := s.exec(context.Background(), "COMMIT", nil, false)
+	_, err := s.exec(context.Background(), "COMMIT")
 	return err
 }
 
@@ -77,95 +33,42 @@ func (s *session) rollback() error {
 	return err
 }
 
-// watched returns the context that a statement is to run with.
-func (s *session) watched(ctx context.Context) (context.Context, error) {
-	if !s.unwatched {
+// statementContext returns the context that a statement runs with.
+func (s *session) statementContext(ctx context.Context) (context.Context, error) {
+	if !s.ignoreCancel {
 		return ctx, nil
 	}
 	return context.WithoutCancel(ctx), ctx.Err()
 }
 
-func (s *session) exec(ctx context.Context, query string, args []any, keep bool) (sql.Result, error) {
-	ctx, err := s.watched(ctx)
+func (s *session) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	ctx, err := s.statementContext(ctx)
 	if err != nil {
 		return nil, err
-	}
-	statement, err := s.statement(ctx, query, args, keep)
-	switch {
-	case err != nil:
-		return nil, err
-	case statement != nil:
-		return statement.ExecContext(ctx, args...)
 	}
 	return s.conn.ExecContext(ctx, query, args...)
 }
 
-func (s *session) query(ctx context.Context, query string, args []any, keep bool) (*sqlx.Rows, error) {
-	ctx, err := s.watched(ctx)
+func (s *session) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
+	ctx, err := s.statementContext(ctx)
 	if err != nil {
 		return nil, err
 	}
-	statement, err := s.statement(ctx, query, args, keep)
-	switch {
-	case err != nil:
-		return nil, err
-	case statement != nil:
-		return statement.QueryxContext(ctx, args...)
-	}
-	return s.conn.QueryxContext(ctx, query, args...)
+	return s.conn.QueryContext(ctx, query, args...)
 }
 
-func (s *session) selectAll(ctx context.Context, dest any, query string, args []any, keep bool) error {
-	ctx, err := s.watched(ctx)
+func (s *session) selectAll(ctx context.Context, dest any, query string, args []any) error {
+	ctx, err := s.statementContext(ctx)
 	if err != nil {
 		return err
-	}
-	statement, err := s.statement(ctx, query, args, keep)
-	switch {
-	case err != nil:
-		return err
-	case statement != nil:
-		return statement.SelectContext(ctx, dest, args...)
 	}
 	return s.conn.SelectContext(ctx, dest, query, args...)
 }
 
-// statement returns the query prepared, or nil where it is not to be kept.
-func (s *session) statement(ctx context.Context, query string, args []any, keep bool) (*sqlx.Stmt, error) {
-	if s.cache == cacheNone || !keep && (s.cache == cacheKept || len(args) > maxCachedArgs) {
-		return nil, nil
-	}
-	if statement, ok := s.prepared[query]; ok {
-		return statement, nil
-	}
-	if len(s.prepared) >= maxPrepared {
-		// Any one: what is used often soon comes back, and no order has to be kept for what hardly ever happens.
-		for text, old := range s.prepared {
-			_ = old.Close() // as it is not running, there is nothing to fail
-			delete(s.prepared, text)
-			break
-		}
-	}
-	statement, err := s.conn.PreparexContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	if s.prepared == nil {
-		s.prepared = map[string]*sqlx.Stmt{}
-	}
-	s.prepared[query] = statement
-	return statement, nil
-}
-
-// close gives the connection back to its pool; a broken one is thrown away.
+// close returns the connection to its pool, which closes a broken one.
 func (s *session) close(broken bool) {
-	// Statements first: SQLite keeps a connection, and its locks, as long as one of its statements is left, and the
-	// driver cannot close a statement whose connection is gone.
-	for _, statement := range s.prepared {
-		_ = statement.Close()
-	}
 	if broken {
-		// Raw's error is the one handed to it.
+		// Raw returns the error that its function returns.
 		_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })
 	}
 	_ = s.conn.Close()

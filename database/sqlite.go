@@ -23,9 +23,6 @@ const (
 	lockName = "cartwheel.lock"
 	// busyTimeout is how long a transaction waits for another process that writes beside the server.
 	busyTimeout = 5 * time.Second
-	// busyPoll is how often a transaction that waits looks whether it may begin. SQLite itself would look ever less often, at last
-	// every 100 ms: between two processes that both write all the time, the one that waits would hardly ever get its turn.
-	busyPoll = time.Millisecond
 	// tryTimeout is how long Open waits for another process that writes, only to see whether it could write itself.
 	tryTimeout = 500 * time.Millisecond
 	// readers is how many readers there are beside the one writer.
@@ -35,7 +32,7 @@ const (
 // openSQLite opens the embedded engine: modernc.org/sqlite with a write-ahead log, flushed at every commit.
 func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	path := filepath.Join(cfg.DataDir, fileName)
-	if err := checkNotRetired(cfg.DataDir); err != nil && !cfg.Retiring {
+	if err := checkNotMoved(cfg.DataDir); err != nil {
 		return nil, err
 	}
 	if cfg.Existing {
@@ -45,7 +42,7 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	} else if err := os.MkdirAll(cfg.DataDir, 0o750); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w (choose one that this user may write to)", err)
 	}
-	db := &DB{dialect: sqliteDialect, engine: "embedded://" + path, path: path, log: cfg.Log, observe: cfg.Observe, limits: defaultLimits}
+	db := &DB{dialect: sqliteDialect, engine: "embedded://" + path, path: path, log: cfg.Log, observe: cfg.Observe, limits: defaultLimits, beginWith: "BEGIN IMMEDIATE"}
 	if cfg.Serve {
 		db.lock = flock.New(filepath.Join(cfg.DataDir, lockName))
 		switch taken, err := db.lock.TryLock(); {
@@ -55,34 +52,20 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 			return nil, fmt.Errorf("%w: %s (stop that server, or choose another --data-dir)", ErrLocked, cfg.DataDir)
 		}
 	}
-	// Unless they are of this kind, the sideFile would release SQLite's locks when it is closed. Where the kernel has none,
-	// or the choice was made already, things are as they are, which that sees.
-	_, _ = sqlite.OFDLocking(true)
 	// In a shop with many carts a batch's rows are on as many pages: the writer keeps 32 MB of them.
-	writes := sqliteDB(path, 1, busyTimeout, "_txlock=immediate&_pragma=cache_size(-32000)")
+	writes := sqliteDB(path, 1, busyTimeout, "_txlock=immediate&_pragma=cache_size(-32000)&_pragma=wal_autocheckpoint(0)")
 	db.reads = sqliteDB(path, readers, busyTimeout, "_pragma=query_only(1)")
 	db.snapshots = db.reads
 	setup := sqliteDB(path, 1, busyTimeout, "_txlock=immediate")
 	db.setup = setup.DB
 	db.writes = writes
-	kept := &single{db: writes, path: path, turn: make(chan struct{}, 1)}
-	if !cfg.Serve {
-		// Nobody retires what a server has open: the server need not look.
-		kept.check = func() error { return checkNotRetired(cfg.DataDir) }
-	}
-	db.writer = kept
-	db.closers = []func() error{db.reads.Close, setup.Close, kept.close, writes.Close}
+	db.closers = []func() error{db.reads.Close, setup.Close, writes.Close}
 	// The first connection creates the file and turns its log on; what cannot be written shows here.
 	if err := tryWritingPatiently(ctx, writes); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s cannot be written: %w (is its folder writable, and the disk not full?)", path, err), db.Close())
 	}
-	file, err := openSideFile(path)
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	copies := sqliteDB(path, 1, 0, "") // the checkpointer waits by itself
-	kept.checkpoints = startCheckpoints(copies, kept, file, cfg.Serve && !cfg.Retiring, cfg.Log)
-	db.closers = slices.Insert(db.closers, 0, kept.checkpoints.close)
+	db.checkpoints = startCheckpoints(writes, sqliteDB(path, 1, restartWait, ""), cfg.Log)
+	db.closers = slices.Insert(db.closers, 0, db.checkpoints.close)
 	return db, nil
 }
 
@@ -133,115 +116,12 @@ func sqliteDB(path string, connections int, patience time.Duration, settings str
 	// keep to undo themselves is as large as the pages that they change: in memory, instead of in a file of its own.
 	name.RawQuery = fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=temp_store(MEMORY)"+
 		"&_time_format=sqlite&_timezone=UTC&%s", patience.Milliseconds(), settings)
-	db, err := sql.Open("sqlite", name.String())
+	connector, err := sqlite.NewConnector(name.String())
 	if err != nil {
-		panic(err) // only an unregistered driver's name
+		panic(err) // never: the query string is ours
 	}
+	db := sql.OpenDB(cachingConnector{connector})
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	return sqlx.NewDb(db, "sqlite")
-}
-
-// single hands out the one connection that writes, and keeps its statements prepared.
-type single struct {
-	path string // of the file
-	db   *sqlx.DB
-	turn chan struct{} // holds one token while the session is out
-	kept *session      // owned by whoever has the token
-	// check may refuse each transaction once it has the write lock. nil: none is refused.
-	check func() error
-
-	checkpoints *checkpointer
-	written     int // pages since the checkpointer was last told; owned by whoever has the token
-}
-
-func (s *single) acquire(ctx context.Context) (*session, error) {
-	select {
-	case s.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if s.kept == nil {
-		conn, err := s.connect(ctx)
-		if err != nil {
-			<-s.turn
-			return nil, err
-		}
-		s.kept = &session{conn: conn, cache: cacheShort, beginWith: "BEGIN IMMEDIATE", patience: busyTimeout, check: s.check, unwatched: true}
-	}
-	return s.kept, nil
-}
-
-// connect opens the connection that writes. Only BEGIN waits for others, and that is ours to do: see busyPoll. So is the
-// copying of what was committed: see checkpointer.
-func (s *single) connect(ctx context.Context) (*sqlx.Conn, error) {
-	conn, err := s.db.Connx(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, setting := range []string{"busy_timeout", "wal_autocheckpoint"} {
-		if _, err := conn.ExecContext(ctx, "PRAGMA "+setting+" = 0"); err != nil {
-			return nil, errors.Join(err, conn.Close())
-		}
-	}
-	return conn, nil
-}
-
-// untilFree begins a transaction, trying again while another process writes, for as long as patience says and ctx goes on. The
-// error is then SQLite's: nothing was begun, and the connection is as good as before.
-func untilFree(ctx context.Context, patience time.Duration, begin func() error) (err error) {
-	gone := poll(ctx, patience, func() bool {
-		err = begin()
-		return !isBusy(err)
-	})
-	if gone != nil {
-		return fmt.Errorf("%w; then %w", err, gone)
-	}
-	return err
-}
-
-// poll tries every busyPoll until that has an end, or for as long as patience says. The error is ctx's.
-func poll(ctx context.Context, patience time.Duration, try func() (done bool)) error {
-	for began := time.Now(); !try() && time.Since(began) <= patience; {
-		timer := time.NewTimer(busyPoll)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-func (s *single) release(kept *session, broken bool) {
-	defer func() { <-s.turn }()
-	if broken {
-		s.kept = nil
-		kept.close(true)
-		return
-	}
-	if s.written += written(kept.conn); s.written >= lookEvery {
-		s.checkpoints.wrote(s.written)
-		s.written = 0
-	}
-}
-
-func (s *single) out() int { return len(s.turn) }
-
-// used reports whether there is a connection on which transactions ran.
-func (s *single) used() bool {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
-	return s.kept != nil
-}
-
-func (s *single) close() error {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
-	if s.kept != nil {
-		s.kept.close(false)
-		s.kept = nil
-	}
-	return nil
 }

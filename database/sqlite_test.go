@@ -36,13 +36,14 @@ func embedded(t *testing.T) (db *database.DB, dir string) {
 	return databasetest.Open(t, database.Config{DataDir: dir, Serve: true}), dir
 }
 
-func TestEveryCommitOfTheEmbeddedEngineIsFlushed(t *testing.T) {
+func TestEmbedded_everyCommitIsFlushed(t *testing.T) {
 	t.Parallel()
 	db, _ := embedded(t)
 	const full = "2"
-	// A reader waits as SQLite does; the writer's BEGIN waits in our code, and nothing else of it has to.
-	check := func(tx *database.Tx, queryOnly, busyTimeout string) error {
-		for name, want := range map[string]string{"journal_mode": "wal", "synchronous": full, "busy_timeout": busyTimeout, "query_only": queryOnly} {
+	check := func(tx *database.Tx, queryOnly, autoCheckpoint string) error {
+		for name, want := range map[string]string{
+			"journal_mode": "wal", "synchronous": full, "busy_timeout": "5000", "query_only": queryOnly, "wal_autocheckpoint": autoCheckpoint,
+		} {
 			if got := pragma(t, tx, name); got != want {
 				t.Errorf("%s is %s, want %s", name, got, want)
 			}
@@ -54,7 +55,7 @@ func TestEveryCommitOfTheEmbeddedEngineIsFlushed(t *testing.T) {
 		_ = db.Transact(t.Context(), func(*database.Tx) error { return context.Canceled }, nil)
 		transact(t, db, func(tx *database.Tx) error { return check(tx, "0", "0") })
 	}
-	if err := db.Read(t.Context(), func(tx *database.Tx) error { return check(tx, "1", "5000") }); err != nil {
+	if err := db.Read(t.Context(), func(tx *database.Tx) error { return check(tx, "1", "1000") }); err != nil {
 		t.Error(err)
 	}
 }
@@ -164,7 +165,9 @@ func TestAnotherProcessThatKeepsWritingIsAnOutage(t *testing.T) {
 	t.Parallel()
 	db, dir := embedded(t)
 	isClean(t, db)
-	db.SetBusyTimeout(100 * time.Millisecond)
+	if err := db.SetBusyTimeout(t.Context(), 100*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
 	end := otherWriter(t, dir)
 	began, ran := time.Now(), false
 	err := db.Transact(t.Context(), func(*database.Tx) error { ran = true; return nil }, nil)
@@ -177,54 +180,6 @@ func TestAnotherProcessThatKeepsWritingIsAnOutage(t *testing.T) {
 	}
 	end()
 	isClean(t, db)
-}
-
-func TestAWriterGetsItsTurnBesideOneThatWritesNearlyAllTheTime(t *testing.T) {
-	t.Parallel()
-	db, dir := embedded(t)
-	isClean(t, db)
-	other, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.Join(dir, "cartwheel.db")}).EscapedPath()+"?_pragma=busy_timeout(5000)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed(t, other)
-	conn, err := other.Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	const held, free = 30 * time.Millisecond, 3 * time.Millisecond
-	begun := make(chan struct{})
-	ctx, cancel := context.WithCancel(t.Context())
-	var writing sync.WaitGroup
-	writing.Go(func() {
-		for ctx.Err() == nil {
-			execute(t, conn, "BEGIN IMMEDIATE")
-			select {
-			case begun <- struct{}{}:
-			default:
-			}
-			<-time.After(held)
-			execute(t, conn, "ROLLBACK")
-			<-time.After(free)
-		}
-	})
-	const turns = 10
-	var waited time.Duration
-	for range turns {
-		<-begun
-		began := time.Now()
-		transact(t, db, func(*database.Tx) error { return nil })
-		waited += time.Since(began)
-	}
-	cancel()
-	writing.Wait()
-	if err := conn.Close(); err != nil {
-		t.Error(err)
-	}
-	// Whoever looks as SQLite does, at last every 100 ms, meets one pause in ten.
-	if most := turns * 4 * (held + free); waited > most {
-		t.Errorf("%d transactions waited %v for the other writer, want %v at most", turns, waited, most)
-	}
 }
 
 func TestACallerThatGoesDoesNotWaitForAnotherProcess(t *testing.T) {
@@ -309,46 +264,6 @@ func TestAFullDatabaseRefusesAndGoesOnWhenThereIsRoom(t *testing.T) {
 	store(t, db, "hat")
 	if ids, _ := stored(t, db); !cmp.Equal(ids, []string{"hat", "shoe"}) {
 		t.Errorf("stored %v, want the hat and the shoe", ids)
-	}
-}
-
-func TestOnlySoManyStatementsAreKeptPrepared(t *testing.T) {
-	t.Parallel()
-	db, _ := embedded(t)
-	for range 2 {
-		transact(t, db, func(tx *database.Tx) error {
-			for i := range 2 * database.MaxPrepared {
-				var got []int
-				if err := tx.Select(t.Context(), &got, fmt.Sprint("SELECT ? + ", i), 1); err != nil || !cmp.Equal(got, []int{i + 1}) {
-					return fmt.Errorf("1 + %d is %v: %w", i, got, err)
-				}
-			}
-			return nil
-		})
-	}
-	if got := db.Prepared(); got != database.MaxPrepared {
-		t.Errorf("%d statements are kept, want %d", got, database.MaxPrepared)
-	}
-	isClean(t, db)
-}
-
-func TestAStatementThatIsNotSQLIsNotKept(t *testing.T) {
-	t.Parallel()
-	db, _ := embedded(t)
-	isClean(t, db)
-	before := db.Prepared()
-	for range 3 {
-		err := db.Transact(t.Context(), func(tx *database.Tx) error {
-			_, err := tx.Exec(t.Context(), "SELECT nonsense")
-			return err
-		}, nil)
-		isNot(t, err, database.ErrUnavailable)
-		if err == nil {
-			t.Error("nonsense was done")
-		}
-	}
-	if after := db.Prepared(); after > before+1 { // ROLLBACK is none, BEGIN and COMMIT were there
-		t.Errorf("%d statements are kept, %d were before", after, before)
 	}
 }
 

@@ -46,7 +46,6 @@ type Tx struct {
 	// lookup takes the place of the contexts that statements are given, where a lost COMMIT is looked up: what
 	// became of it must be known even when the request is over. Else it is nil.
 	lookup context.Context
-	keep   bool // statements are kept prepared
 }
 
 // errOverdue ends an attempt that takes too long. It is rolled back like any other that fails.
@@ -83,21 +82,11 @@ func (tx *Tx) ForUpdateSkipLocked() string { return tx.dialect.lockFree }
 // Exec runs a statement and returns how many rows it found (not only those that it changed; an upsert on the
 // MySQL engine counts 2 for a row that it updated).
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	if tx.joins(false) {
-		var rows int64
-		if err := tx.Later(ctx, func(n int64) error { rows = n; return nil }, query, args...); err != nil {
-			return 0, err
-		}
-		return rows, tx.Flush(ctx)
-	}
-	if err := tx.Flush(ctx); err != nil {
-		return 0, err
-	}
 	ctx, err := tx.statementContext(ctx)
 	if err != nil {
 		return 0, err
 	}
-	result, err := tx.session.exec(ctx, query, args, tx.keep)
+	result, err := tx.session.exec(ctx, query, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -106,37 +95,25 @@ func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error
 
 // Select scans all rows into dest, a pointer to a slice, as sqlx does.
 func (tx *Tx) Select(ctx context.Context, dest any, query string, args ...any) error {
-	if err := tx.Flush(ctx); err != nil {
-		return err
-	}
 	ctx, err := tx.statementContext(ctx)
 	if err != nil {
 		return err
 	}
-	return tx.session.selectAll(ctx, dest, query, args, tx.keep)
+	return tx.session.selectAll(ctx, dest, query, args)
 }
 
 // Each calls scan for every row. It is Select without reflection, for the paths that are walked most.
 func (tx *Tx) Each(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) (err error) {
-	if tx.joins(true) {
-		if err := tx.LaterEach(ctx, scan, query, args...); err != nil {
-			return err
-		}
-		return tx.Flush(ctx)
-	}
-	if err := tx.Flush(ctx); err != nil {
-		return err
-	}
 	if ctx, err = tx.statementContext(ctx); err != nil {
 		return err
 	}
-	rows, err := tx.session.query(ctx, query, args, tx.keep)
+	rows, err := tx.session.query(ctx, query, args)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		if err := scan(rows.Rows); err != nil {
+		if err := scan(rows); err != nil {
 			return err
 		}
 	}
@@ -243,11 +220,11 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 	overdue := time.Now().Add(db.limits.attempt)
 	ctx, cancel := context.WithDeadline(ctx, overdue)
 	defer cancel()
-	session, err := db.writer.acquire(ctx)
+	conn, err := db.writes.Connx(ctx)
 	if err != nil {
 		return &acquireError{err}
 	}
-	session.deferred = nil
+	session := &session{conn: conn, ignoreCancel: db.Embedded()}
 	tx := &Tx{session: session, dialect: db.dialect, afterLockWait: afterLockWait, overdue: overdue}
 	if lookup {
 		tx.lookup = ctx
@@ -258,15 +235,18 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 		if !clean && db.reusable(err) {
 			clean = session.rollback() == nil
 		}
-		db.writer.release(session, !clean)
+		session.close(!clean)
+		if !clean {
+			db.closeIdle()
+		}
 	}()
-	if err := session.begin(ctx); err != nil {
-		return err
+	if db.beginWith != "" {
+		// Other than the statements that follow, this one may wait for another process: ctx ends that.
+		if _, err := conn.ExecContext(ctx, db.beginWith); err != nil {
+			return err
+		}
 	}
 	if err := work(tx); err != nil {
-		return err
-	}
-	if err := tx.Flush(ctx); err != nil {
 		return err
 	}
 	if err := session.commit(); err != nil {
@@ -276,7 +256,19 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 		return &commitLostError{err}
 	}
 	clean = true
+	if db.checkpoints != nil {
+		db.checkpoints.committed(session.conn)
+	}
 	return nil
+}
+
+// closeIdle closes the connections that no transaction uses: when one is broken, the server may have gone away, and the next
+// transactions need new connections to its successor.
+func (db *DB) closeIdle() {
+	if !db.Embedded() {
+		db.writes.SetMaxIdleConns(0)
+		db.writes.SetMaxIdleConns(writeConnections)
+	}
 }
 
 // reusable reports whether a connection may run other transactions, once the one that failed with err is rolled back.
@@ -352,7 +344,7 @@ func (db *DB) reading(ctx context.Context, pool *sqlx.DB, read func(*Tx) error, 
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	session := &session{conn: conn, cache: cacheNone}
+	session := &session{conn: conn}
 	broken := true
 	defer func() { session.close(broken) }()
 	if snapshot {

@@ -267,13 +267,17 @@ func (im *importing) stock(ctx context.Context, tx *database.Tx, rows []*importR
 	for _, row := range rows {
 		ids = append(ids, row.productID)
 	}
-	read := im.m.Lock
+	b := tx.Batch()
+	var stock *Stock
+	var err error
 	if im.how.DryRun {
-		read = im.m.Check
+		stock = im.m.Check(b, ids)
+		err = b.Send(ctx)
+	} else {
+		stock, err = im.m.Lock(ctx, tx, ids)
 	}
-	stock, err := read(ctx, tx, ids)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read stock: %w", err)
 	}
 	var missing []string
 	for _, id := range sortedUnique(ids) {
@@ -286,7 +290,11 @@ func (im *importing) stock(ctx context.Context, tx *database.Tx, rows []*importR
 		}
 	}
 	stock.missing = missing
-	return stock, held(ctx, tx, missing, stock)
+	queryReserved(b, missing, stock)
+	if err := b.Send(ctx); err != nil {
+		return nil, fmt.Errorf("read stock: %w", err)
+	}
+	return stock, nil
 }
 
 // A change is what the rows of one product do to it.
@@ -371,7 +379,12 @@ func writeChanges(ctx context.Context, tx *database.Tx, changes []change, add bo
 	if err := changeProducts(ctx, tx, changed, add); err != nil {
 		return err
 	}
-	return lowerOnHand(ctx, tx, less)
+	b := tx.Batch()
+	lowerOnHand(b, less)
+	if err := b.Send(ctx); err != nil {
+		return fmt.Errorf("lower what is on hand: %w", err)
+	}
+	return nil
 }
 
 // wait waits so long, or until ctx ends.

@@ -440,14 +440,15 @@ func sell(t *testing.T, db *database.DB, stop <-chan struct{}, seller string, pr
 			t.Errorf("reserve while importing: %v", err)
 			return sold
 		}
-		end := m.Commit
-		if i%3 == 0 {
-			end = m.Rollback
-		} else {
+		if i%3 != 0 {
 			sold[product]++
 		}
 		err := db.Transact(t.Context(), func(tx *database.Tx) error {
-			return end(t.Context(), tx, []inventory.Reservation{reservation(id, product, 1)})
+			ended := []inventory.Reservation{reservation(id, product, 1)}
+			if i%3 != 0 {
+				return commit(t, tx, m, ended)
+			}
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Rollback(b, ended) })
 		}, nil)
 		if err != nil {
 			t.Errorf("settle while importing: %v", err)

@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -41,5 +42,10 @@ func DropHolds(ctx context.Context, tx *database.Tx, reserveIDs []string) error 
 	for i, id := range reserveIDs {
 		holds[i].reserveID = id
 	}
-	return deleteHolds(ctx, tx, holds)
+	b := tx.Batch()
+	deleteHolds(b, holds)
+	if err := b.Send(ctx); err != nil {
+		return fmt.Errorf("delete holds: %w", err)
+	}
+	return nil
 }

@@ -45,11 +45,12 @@ type Manager struct {
 // New returns the manager of the stock in db.
 func New(db *database.DB) *Manager { return &Manager{db: db} }
 
-// Check returns the stock of the products as it is committed now. It locks nothing.
-func (m *Manager) Check(ctx context.Context, tx *database.Tx, productIDs []string) (*Stock, error) {
+// Check returns the stock of the products as it is committed when the batch is sent; it is empty until then. It locks nothing.
+func (m *Manager) Check(b *database.Batch, productIDs []string) *Stock {
 	ids := sortedUnique(productIDs)
 	stock := newStock(len(ids))
-	return stock, check(ctx, tx, ids, stock)
+	queryLevels(b, ids, stock)
+	return stock
 }
 
 // Lock locks the products' rows to the end of the transaction, in the order of their IDs, and returns their stock:
@@ -63,17 +64,23 @@ func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string
 	if tx.AfterLockWait() {
 		wait, ask, times = nil, ids, asks
 	}
-	if err := onHand(ctx, tx, wait, tx.ForUpdate(), stock); err != nil {
-		return nil, err
-	}
+	b := tx.Batch()
+	queryOnHand(b, wait, tx.ForUpdate(), stock)
 	// After the others: what is asked for without waiting can close no circle of waits.
 	if len(ask) > 0 {
+		if err := b.Send(ctx); err != nil {
+			return nil, fmt.Errorf("lock products: %w", err)
+		}
 		if err := m.ask(ctx, tx, ask, times, stock); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("lock products: %w", err)
 		}
 	}
 	// A statement of its own, after the locks: merged into the locking SELECT it would read an older snapshot.
-	return stock, held(ctx, tx, ids, stock)
+	queryReserved(b, ids, stock)
+	if err := b.Send(ctx); err != nil {
+		return nil, fmt.Errorf("lock products: %w", err)
+	}
+	return stock, nil
 }
 
 // After a lock that was waited for in vain nobody knows which product it was. One that is much bought is locked by other
@@ -86,15 +93,12 @@ const (
 // ask locks the rows that are free, trying so many times, and finds out which of the others are locked and which are gone.
 func (m *Manager) ask(ctx context.Context, tx *database.Tx, ids []string, times int, stock *Stock) error {
 	there := newStock(len(ids))
-	if err := onHand(ctx, tx, ids, "", there); err != nil {
-		return err
-	}
+	b := tx.Batch()
+	queryOnHand(b, ids, "", there)
 	locked := ids
 	for {
-		if err := onHand(ctx, tx, locked, tx.ForUpdateSkipLocked(), stock); err != nil {
-			return err
-		}
-		if err := tx.Flush(ctx); err != nil {
+		queryOnHand(b, locked, tx.ForUpdateSkipLocked(), stock)
+		if err := b.Send(ctx); err != nil {
 			return err
 		}
 		locked = slices.DeleteFunc(slices.Clone(locked), func(id string) bool {
@@ -116,16 +120,16 @@ func (m *Manager) ask(ctx context.Context, tx *database.Tx, ids []string, times 
 }
 
 // Reserve holds the reservations' lines. The caller has the products locked and found enough of each.
-func (m *Manager) Reserve(ctx context.Context, tx *database.Tx, reservations []Reservation) error {
-	return insertHolds(ctx, tx, holdsOf(reservations))
+func (m *Manager) Reserve(b *database.Batch, reservations []Reservation) {
+	insertHolds(b, holdsOf(reservations))
 }
 
 // Commit takes what was reserved off the stock on hand, then drops the holds. It waits for rows that are locked,
 // but not for those that were lately waited for in vain.
 //
-// Errors: *TakenError for such a row: Lock asks for it without waiting. From here or from the transaction's next statement: ErrShort when on hand is less than what is bought of a product, which someone lowered by hand; the
-// transaction must then be rolled back.
-func (m *Manager) Commit(ctx context.Context, tx *database.Tx, reservations []Reservation) error {
+// Errors: *TakenError for such a row: Lock asks for it without waiting. Sending the batch fails with ErrShort when on hand is less
+// than what is bought of a product, which a manual SQL edit lowered; the transaction must then be rolled back.
+func (m *Manager) Commit(b *database.Batch, reservations []Reservation) error {
 	bought := map[string]int64{}
 	for _, r := range reservations {
 		for _, line := range r.Lines {
@@ -138,16 +142,15 @@ func (m *Manager) Commit(ctx context.Context, tx *database.Tx, reservations []Re
 			return &TakenError{line.ProductID}
 		}
 	}
-	if err := lowerOnHand(ctx, tx, lines); err != nil {
-		return err
-	}
-	return m.Rollback(ctx, tx, reservations)
+	lowerOnHand(b, lines)
+	m.Rollback(b, reservations)
+	return nil
 }
 
 // Rollback drops the holds of the reservations, whose stock is available again when the transaction commits.
 // Dropping what is no longer held is harmless.
-func (m *Manager) Rollback(ctx context.Context, tx *database.Tx, reservations []Reservation) error {
-	return deleteHolds(ctx, tx, holdsOf(reservations))
+func (m *Manager) Rollback(b *database.Batch, reservations []Reservation) {
+	deleteHolds(b, holdsOf(reservations))
 }
 
 // ReserveID names the hold of a checkout's line, counted from 1.

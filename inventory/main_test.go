@@ -2,6 +2,7 @@ package inventory_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -41,7 +42,9 @@ func put(t *testing.T, db *database.DB, productID string, onHand any) {
 func hold(t *testing.T, db *database.DB, checkoutID, productID string, quantity int64) {
 	t.Helper()
 	transact(t, db, func(tx *database.Tx) error {
-		return inventory.New(db).Reserve(t.Context(), tx, []inventory.Reservation{reservation(checkoutID, productID, quantity)})
+		return databasetest.Send(t.Context(), tx, func(b *database.Batch) {
+			inventory.New(db).Reserve(b, []inventory.Reservation{reservation(checkoutID, productID, quantity)})
+		})
 	})
 }
 
@@ -54,7 +57,7 @@ func levelsOf(t *testing.T, db *database.DB, productIDs ...string) map[string]in
 	t.Helper()
 	levels := map[string]inventory.Level{}
 	err := db.Read(t.Context(), func(tx *database.Tx) error {
-		stock, err := inventory.New(db).Check(t.Context(), tx, productIDs)
+		stock, err := check(t, tx, inventory.New(db), productIDs...)
 		for _, id := range productIDs {
 			if level, ok := stock.Level(id); ok {
 				levels[id] = level
@@ -132,3 +135,17 @@ func eventually(t *testing.T, what string, so func() bool) {
 }
 
 func name(parts ...any) string { return fmt.Sprint(parts...) }
+
+// check returns the products' stock as it is committed.
+func check(t testing.TB, tx *database.Tx, m *inventory.Manager, ids ...string) (stock *inventory.Stock, err error) {
+	t.Helper()
+	err = databasetest.Send(t.Context(), tx, func(b *database.Batch) { stock = m.Check(b, ids) })
+	return stock, err
+}
+
+// commit takes what was reserved off the stock on hand.
+func commit(t testing.TB, tx *database.Tx, m *inventory.Manager, reservations []inventory.Reservation) error {
+	t.Helper()
+	b := tx.Batch()
+	return errors.Join(m.Commit(b, reservations), b.Send(t.Context()))
+}

@@ -25,7 +25,7 @@ func TestCheckAndLockTellWhatIsOnHandAndHeld(t *testing.T) {
 		ids := []string{"null", "mug", "Mug", "mug", "gone"}
 		transact(t, db, func(tx *database.Tx) error {
 			for name, look := range map[string]func() (*inventory.Stock, error){
-				"Check": func() (*inventory.Stock, error) { return m.Check(t.Context(), tx, ids) },
+				"Check": func() (*inventory.Stock, error) { return check(t, tx, m, ids...) },
 				"Lock":  func() (*inventory.Stock, error) { return m.Lock(t.Context(), tx, ids) },
 			} {
 				stock, err := look()
@@ -57,13 +57,15 @@ func TestManyProductsAreReadInSeveralStatements(t *testing.T) {
 			bought.Lines = append(bought.Lines, inventory.Line{ProductID: ids[i], Quantity: int64(i)})
 		}
 		m := inventory.New(db)
-		transact(t, db, func(tx *database.Tx) error { return m.Reserve(t.Context(), tx, []inventory.Reservation{bought}) })
+		transact(t, db, func(tx *database.Tx) error {
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Reserve(b, []inventory.Reservation{bought}) })
+		})
 		for id, level := range levelsOf(t, db, ids...) {
 			if level.Held != level.OnHand {
 				t.Fatalf("%s: got %+v", id, level)
 			}
 		}
-		transact(t, db, func(tx *database.Tx) error { return m.Commit(t.Context(), tx, []inventory.Reservation{bought}) })
+		transact(t, db, func(tx *database.Tx) error { return commit(t, tx, m, []inventory.Reservation{bought}) })
 		for _, id := range ids {
 			wantLevel(t, db, id, inventory.Level{})
 		}
@@ -82,16 +84,22 @@ func TestReserveThenCommitSells(t *testing.T) {
 			{CheckoutID: "c2", Lines: []inventory.Line{{ProductID: "tea", Quantity: 4}, {ProductID: "mug", Quantity: 3}}},
 		}
 		kept := reservation("c3", "mug", 1)
-		transact(t, db, func(tx *database.Tx) error { return m.Reserve(t.Context(), tx, append(bought, kept)) })
+		transact(t, db, func(tx *database.Tx) error {
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Reserve(b, append(bought, kept)) })
+		})
 		wantLevel(t, db, "mug", inventory.Level{OnHand: 10, Held: 6})
 		wantLevel(t, db, "tea", inventory.Level{OnHand: 5, Held: 5})
 
-		transact(t, db, func(tx *database.Tx) error { return m.Commit(t.Context(), tx, bought) })
+		transact(t, db, func(tx *database.Tx) error { return commit(t, tx, m, bought) })
 		wantLevel(t, db, "mug", inventory.Level{OnHand: 5, Held: 1})
 		wantLevel(t, db, "tea", inventory.Level{})
 
-		transact(t, db, func(tx *database.Tx) error { return m.Rollback(t.Context(), tx, []inventory.Reservation{kept}) })
-		transact(t, db, func(tx *database.Tx) error { return m.Rollback(t.Context(), tx, []inventory.Reservation{kept}) })
+		transact(t, db, func(tx *database.Tx) error {
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Rollback(b, []inventory.Reservation{kept}) })
+		})
+		transact(t, db, func(tx *database.Tx) error {
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Rollback(b, []inventory.Reservation{kept}) })
+		})
 		wantLevel(t, db, "mug", inventory.Level{OnHand: 5})
 	})
 }
@@ -112,9 +120,11 @@ func TestCommitIsShortWhenStockWasLoweredByHand(t *testing.T) {
 				bought := []inventory.Reservation{{CheckoutID: "c1", Lines: []inventory.Line{
 					{ProductID: "mug", Quantity: 2}, {ProductID: "tea", Quantity: 2},
 				}}}
-				transact(t, db, func(tx *database.Tx) error { return m.Reserve(t.Context(), tx, bought) })
+				transact(t, db, func(tx *database.Tx) error {
+					return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Reserve(b, bought) })
+				})
 				execute(t, db, statement)
-				err := db.Transact(t.Context(), func(tx *database.Tx) error { return m.Commit(t.Context(), tx, bought) }, nil)
+				err := db.Transact(t.Context(), func(tx *database.Tx) error { return commit(t, tx, m, bought) }, nil)
 				if !errors.Is(err, inventory.ErrShort) {
 					t.Errorf("got %v, want ErrShort", err)
 				}
@@ -136,7 +146,7 @@ func TestCommitDoesNotWriteBackWhatItReadBefore(t *testing.T) {
 		m := inventory.New(db)
 		quick := func() {
 			transact(t, db, func(tx *database.Tx) error {
-				return m.Commit(t.Context(), tx, []inventory.Reservation{reservation("quick", "mug", 3)})
+				return commit(t, tx, m, []inventory.Reservation{reservation("quick", "mug", 3)})
 			})
 		}
 		if db.Embedded() { // one writer at a time: the other comes between the look and the transaction
@@ -145,11 +155,11 @@ func TestCommitDoesNotWriteBackWhatItReadBefore(t *testing.T) {
 			quick = func() {}
 		}
 		transact(t, db, func(tx *database.Tx) error {
-			if _, err := m.Check(t.Context(), tx, []string{"mug"}); err != nil {
+			if _, err := check(t, tx, m, "mug"); err != nil {
 				return err
 			}
 			quick()
-			return m.Commit(t.Context(), tx, []inventory.Reservation{reservation("slow", "mug", 2)})
+			return commit(t, tx, m, []inventory.Reservation{reservation("slow", "mug", 2)})
 		})
 		wantLevel(t, db, "mug", inventory.Level{OnHand: 5})
 	})
@@ -166,7 +176,7 @@ func reserveOne(t *testing.T, db *database.DB, m *inventory.Manager, checkoutID,
 		if err := stock.Reserve(one.Lines); err != nil {
 			return err
 		}
-		return m.Reserve(t.Context(), tx, []inventory.Reservation{one})
+		return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Reserve(b, []inventory.Reservation{one}) })
 	}, nil)
 }
 
@@ -190,15 +200,15 @@ func TestOneProductIsNotOversold(t *testing.T) {
 				t.Errorf("reserve: %v", err)
 				return
 			}
-			end := m.Commit
-			if i%4 == 3 {
-				end = m.Rollback
-				given.Add(1)
-			} else {
+			ended := []inventory.Reservation{reservation(id, "hot", 1)}
+			if i%4 != 3 {
 				sold.Add(1)
+				transact(t, db, func(tx *database.Tx) error { return commit(t, tx, m, ended) })
+				return
 			}
+			given.Add(1)
 			transact(t, db, func(tx *database.Tx) error {
-				return end(t.Context(), tx, []inventory.Reservation{reservation(id, "hot", 1)})
+				return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Rollback(b, ended) })
 			})
 		})
 	}

@@ -9,12 +9,11 @@ import (
 	"cartwheel/database"
 )
 
-// onHand reads the products' rows into stock, with the locking clause given, by the time that the transaction's next statement
-// has returned. The IDs are sorted.
-func onHand(ctx context.Context, tx *database.Tx, ids []string, locking string, stock *Stock) error {
+// queryOnHand reads the products' rows into stock, with the locking clause given. The IDs are sorted.
+func queryOnHand(b *database.Batch, ids []string, locking string, stock *Stock) {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		err := tx.Kept().LaterEach(ctx, func(rows *sql.Rows) error {
+		b.Query(func(rows *sql.Rows) error {
 			var id string
 			var quantity sql.NullInt64
 			if err := rows.Scan(&id, &quantity); err != nil {
@@ -22,20 +21,16 @@ func onHand(ctx context.Context, tx *database.Tx, ids []string, locking string, 
 			}
 			stock.levels[id] = &Level{OnHand: quantity.Int64}
 			return nil
-		}, "SELECT product_id, quantity FROM "+tx.Dialect().ByKey("product_details")+" WHERE product_id IN "+database.In(len(padded))+
+		}, "SELECT product_id, quantity FROM "+b.Dialect().ByKey("product_details")+" WHERE product_id IN "+database.In(len(padded))+
 			" ORDER BY product_id"+locking, anys(padded)...)
-		if err != nil {
-			return fmt.Errorf("read what is on hand: %w", err)
-		}
 	}
-	return nil
 }
 
-// check reads the products' stock into stock, all of one moment.
-func check(ctx context.Context, tx *database.Tx, ids []string, stock *Stock) error {
+// queryLevels reads the products' stock into stock. One statement sees one snapshot.
+func queryLevels(b *database.Batch, ids []string, stock *Stock) {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		err := tx.Kept().Each(ctx, func(rows *sql.Rows) error {
+		b.Query(func(rows *sql.Rows) error {
 			var id string
 			var quantity, sum sql.NullInt64
 			if err := rows.Scan(&id, &quantity, &sum); err != nil {
@@ -46,18 +41,14 @@ func check(ctx context.Context, tx *database.Tx, ids []string, stock *Stock) err
 		}, "SELECT p.product_id, p.quantity,"+
 			" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
 			" FROM product_details p WHERE p.product_id IN "+database.In(len(padded)), anys(padded)...)
-		if err != nil {
-			return fmt.Errorf("check stock: %w", err)
-		}
 	}
-	return nil
 }
 
-// held adds up what is held of the products that stock knows. It locks nothing.
-func held(ctx context.Context, tx *database.Tx, ids []string, stock *Stock) error {
+// queryReserved adds up what is reserved of the products that stock knows. It locks nothing.
+func queryReserved(b *database.Batch, ids []string, stock *Stock) {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		err := tx.Kept().Each(ctx, func(rows *sql.Rows) error {
+		b.Query(func(rows *sql.Rows) error {
 			var id string
 			var sum sql.NullInt64
 			if err := rows.Scan(&id, &sum); err != nil {
@@ -69,11 +60,7 @@ func held(ctx context.Context, tx *database.Tx, ids []string, stock *Stock) erro
 			return nil
 		}, "SELECT product_id, SUM(quantity) FROM reserve_purchase WHERE product_id IN "+database.In(len(padded))+
 			" GROUP BY product_id", anys(padded)...)
-		if err != nil {
-			return fmt.Errorf("add up what is held: %w", err)
-		}
 	}
-	return nil
 }
 
 // A hold is one row of reserve_purchase.
@@ -94,40 +81,33 @@ func holdsOf(reservations []Reservation) []hold {
 	return holds
 }
 
-func insertHolds(ctx context.Context, tx *database.Tx, holds []hold) error {
-	d := tx.Dialect()
+func insertHolds(b *database.Batch, holds []hold) {
+	d := b.Dialect()
 	for piece := range database.Pieces(d, holds) {
 		args := make([]any, 0, 3*len(piece))
 		for _, h := range piece {
 			args = append(args, h.reserveID, h.line.ProductID, h.line.Quantity)
 		}
-		if err := tx.Kept().Later(ctx, nil, d.InsertList("reserve_purchase", len(piece), "quantity", "reserve_id", "product_id"),
-			d.List(3, args)...); err != nil {
-			return fmt.Errorf("insert holds: %w", err)
-		}
+		b.Exec(nil, d.InsertList("reserve_purchase", len(piece), "quantity", "reserve_id", "product_id"), d.List(3, args)...)
 	}
-	return nil
 }
 
-func deleteHolds(ctx context.Context, tx *database.Tx, holds []hold) error {
+func deleteHolds(b *database.Batch, holds []hold) {
 	for chunk := range slices.Chunk(holds, database.ChunkRows) {
 		padded := database.Pad(chunk)
 		args := make([]any, 0, len(padded))
 		for _, h := range padded {
 			args = append(args, h.reserveID)
 		}
-		d := tx.Dialect()
-		if err := tx.Kept().Later(ctx, nil, d.DeleteKeys("reserve_purchase", len(padded), "reserve_id"), d.List(1, args)...); err != nil {
-			return fmt.Errorf("delete holds: %w", err)
-		}
+		d := b.Dialect()
+		b.Exec(nil, d.DeleteKeys("reserve_purchase", len(padded), "reserve_id"), d.List(1, args)...)
 	}
-	return nil
 }
 
 // lowerOnHand subtracts the lines, which are sorted and name each product once. A quantity that was read earlier
-// is never written back.
-func lowerOnHand(ctx context.Context, tx *database.Tx, lines []Line) error {
-	d := tx.Dialect()
+// is never written back. Sending the batch fails with ErrShort where there is too little on hand.
+func lowerOnHand(b *database.Batch, lines []Line) {
+	d := b.Dialect()
 	for piece := range database.Pieces(d, lines) {
 		args := make([]any, 0, 2*len(piece))
 		for _, line := range piece {
@@ -139,11 +119,8 @@ func lowerOnHand(ctx context.Context, tx *database.Tx, lines []Line) error {
 			}
 			return nil
 		}
-		if err := tx.Kept().Later(ctx, enough, d.Subtract("product_details", "product_id", "quantity", len(piece)), d.List(2, args)...); err != nil {
-			return fmt.Errorf("lower what is on hand: %w", err)
-		}
+		b.Exec(enough, d.Subtract("product_details", "product_id", "quantity", len(piece)), d.List(2, args)...)
 	}
-	return nil
 }
 
 // insertProducts creates products, which are sorted. One that exists by now makes it fail as a duplicate.

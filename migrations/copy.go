@@ -163,7 +163,7 @@ func Copy(ctx context.Context, source, target *database.DB, progress func(done, 
 		case !report.AlreadyThere:
 			return report, fmt.Errorf("%w: %s holds %d rows (name a database that does not exist yet; it is created)", ErrOccupied, target.Engine(), occupied)
 		}
-		return report, seal(source)
+		return report, nil
 	}
 	if report.Tables, err = c.copy(ctx); err != nil {
 		return report, err
@@ -171,16 +171,7 @@ func Copy(ctx context.Context, source, target *database.DB, progress func(done, 
 	if err := to.Commit(); err != nil {
 		return report, fmt.Errorf("whether the copy was stored is not known (run this again: it finds out): %w", err)
 	}
-	// Not before: had the copy not been stored, a sealed source would be all there is. Where we are killed in between, the source is
-	// as it was, and the next run compares.
-	return report, seal(source)
-}
-
-func seal(source *database.DB) error {
-	if err := source.Seal(); err != nil {
-		return fmt.Errorf("everything is copied, but %s can still be written to (run this again): %w", source.Engine(), err)
-	}
-	return nil
+	return report, nil
 }
 
 func countRows(ctx context.Context, tx *sql.Tx) (all int64, err error) {

@@ -133,3 +133,10 @@ func uniqueName(t testing.TB) string {
 	}
 	return "t_" + hex.EncodeToString(random[:]) + "_" + name
 }
+
+// Send runs what fill adds to a batch.
+func Send(ctx context.Context, tx *database.Tx, fill func(b *database.Batch)) error {
+	b := tx.Batch()
+	fill(b)
+	return b.Send(ctx)
+}

@@ -1,0 +1,159 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// A Batch is a list of statements of one transaction. On a server across a network, consecutive statements of one kind, Exec
+// or Query, take one round trip. On the embedded engine each statement runs by itself.
+type Batch struct {
+	tx         *Tx
+	statements []statement
+}
+
+// A statement either returns rows, which scan reads, or changes rows, whose number check may refuse.
+type statement struct {
+	query string
+	args  []any
+	scan  func(*sql.Rows) error
+	check func(rows int64) error
+}
+
+func (s statement) reads() bool { return s.scan != nil }
+
+// Batch returns an empty batch.
+func (tx *Tx) Batch() *Batch { return &Batch{tx: tx} }
+
+// Dialect returns the dialect of the transaction's engine.
+func (b *Batch) Dialect() Dialect { return b.tx.dialect }
+
+// Exec adds a statement that returns no rows. check is called with the number of rows that it found; nil accepts any number.
+func (b *Batch) Exec(check func(rows int64) error, query string, args ...any) {
+	b.statements = append(b.statements, statement{query: query, args: args, check: check})
+}
+
+// Query adds a statement that returns rows. scan is called for each.
+func (b *Batch) Query(scan func(*sql.Rows) error, query string, args ...any) {
+	b.statements = append(b.statements, statement{query: query, args: args, scan: scan})
+}
+
+// Send runs the statements in their order and empties the batch. It stops at the first error of a statement, of scan or of
+// check. The transaction must then be rolled back, because later statements may have run.
+func (b *Batch) Send(ctx context.Context) error {
+	statements := b.statements
+	b.statements = nil
+	for len(statements) > 0 {
+		n := 1
+		for b.tx.dialect.pipelines && n < len(statements) && statements[n].reads() == statements[0].reads() {
+			n++
+		}
+		if err := b.tx.send(ctx, statements[:n]); err != nil {
+			return err
+		}
+		statements = statements[n:]
+	}
+	return nil
+}
+
+// send runs statements of one kind in one round trip.
+func (tx *Tx) send(ctx context.Context, statements []statement) error {
+	first := statements[0]
+	switch {
+	case len(statements) == 1 && first.reads():
+		return tx.Each(ctx, first.scan, first.query, first.args...)
+	case len(statements) == 1:
+		rows, err := tx.Exec(ctx, first.query, first.args...)
+		if err != nil || first.check == nil {
+			return err
+		}
+		return first.check(rows)
+	}
+	ctx, err := tx.statementContext(ctx)
+	if err != nil {
+		return err
+	}
+	if first.reads() {
+		return tx.session.queryAll(ctx, statements)
+	}
+	return tx.session.execAll(ctx, statements)
+}
+
+// joinStatements returns the statements as one text, and all their arguments.
+func joinStatements(statements []statement) (string, []any) {
+	texts := make([]string, len(statements))
+	var args []any
+	for i, s := range statements {
+		texts[i] = s.query
+		args = append(args, s.args...)
+	}
+	return strings.Join(texts, "; "), args
+}
+
+func (s *session) queryAll(ctx context.Context, statements []statement) (err error) {
+	text, args := joinStatements(statements)
+	rows, err := s.conn.QueryContext(context.WithValue(ctx, noPrepare{}, true), text, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for i, statement := range statements {
+		if i > 0 && !rows.NextResultSet() {
+			if err := rows.Err(); err != nil {
+				return err
+			}
+			return fmt.Errorf("statement %d of %d returned no rows: %s", i+1, len(statements), statement.query)
+		}
+		for rows.Next() {
+			if err := statement.scan(rows); err != nil {
+				return err
+			}
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// execAll uses the driver's connection, because database/sql reports the row count of one statement only.
+func (s *session) execAll(ctx context.Context, statements []statement) error {
+	text, args := joinStatements(statements)
+	var counts []int64
+	err := s.conn.Raw(func(raw any) error {
+		values := make([]driver.NamedValue, len(args))
+		for i, arg := range args {
+			values[i] = driver.NamedValue{Ordinal: i + 1, Value: arg}
+			if err := raw.(driver.NamedValueChecker).CheckNamedValue(&values[i]); err != nil {
+				return err
+			}
+		}
+		result, err := raw.(driver.ExecerContext).ExecContext(context.WithValue(ctx, noPrepare{}, true), text, values)
+		if err != nil {
+			return err
+		}
+		counts = result.(mysql.Result).AllRowsAffected()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(counts) != len(statements) {
+		return fmt.Errorf("%d statements returned %d results", len(statements), len(counts))
+	}
+	for i, statement := range statements {
+		if statement.check == nil {
+			continue
+		}
+		if err := statement.check(counts[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}

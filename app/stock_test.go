@@ -38,9 +38,8 @@ func onEach(t *testing.T, test func(t *testing.T, term terminal, db *database.DB
 		dir := t.TempDir()
 		test(t, terminal{t, []string{"--data-dir", dir}}, databasetest.Open(t, database.Config{DataDir: dir, Serve: true}))
 	})
-	t.Run("mysql", func(t *testing.T) {
+	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		t.Parallel()
-		dsn := databasetest.MySQLDSN(t)
 		test(t, terminal{t, []string{"--mysql-dsn", dsn}}, databasetest.Open(t, database.Config{MySQLDSN: dsn}))
 	})
 }

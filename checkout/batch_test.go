@@ -12,6 +12,7 @@ import (
 	"cartwheel/cart"
 	"cartwheel/cart/idempotency"
 	"cartwheel/checkout"
+	"cartwheel/database"
 	"cartwheel/database/databasetest"
 	"cartwheel/inventory"
 	"cartwheel/payment"
@@ -215,49 +216,53 @@ func TestABatchSizeOfOneSellsAsWell(t *testing.T) {
 
 func TestInstancesDoNotOversell(t *testing.T) {
 	t.Parallel()
-	s := newShop(t, databasetest.MySQL(t))
-	const units, buyers = 100, 500
-	s.stock("hot", units)
-	var added []cart.ClientLine
-	for i := range buyers {
-		added = append(added, cart.ClientLine{ClientID: fmt.Sprint("client-", i), Line: inventory.Line{ProductID: "hot", Quantity: 1}})
-	}
-	s.addAll(added...)
-	instances := []*instance{s.open(settings{}), s.open(settings{Config: checkout.Config{BatchSize: 7}}), s.open(settings{})}
-	var sold atomic.Int64
-	var buying sync.WaitGroup
-	for i := range buyers {
-		buying.Go(func() {
-			if err := instances[i%len(instances)].buyPatiently(fmt.Sprint("client-", i)); err == nil {
-				sold.Add(1)
-			} else {
-				wantErr(t, err, inventory.ErrNotEnough)
-			}
-		})
-	}
-	buying.Wait()
-	want(t, "sales", sold.Load(), units)
-	want(t, "on hand", s.onHand("hot"), 0)
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		s := newShop(t, db)
+		const units, buyers = 100, 500
+		s.stock("hot", units)
+		var added []cart.ClientLine
+		for i := range buyers {
+			added = append(added, cart.ClientLine{ClientID: fmt.Sprint("client-", i), Line: inventory.Line{ProductID: "hot", Quantity: 1}})
+		}
+		s.addAll(added...)
+		instances := []*instance{s.open(settings{}), s.open(settings{Config: checkout.Config{BatchSize: 7}}), s.open(settings{})}
+		var sold atomic.Int64
+		var buying sync.WaitGroup
+		for i := range buyers {
+			buying.Go(func() {
+				if err := instances[i%len(instances)].buyPatiently(fmt.Sprint("client-", i)); err == nil {
+					sold.Add(1)
+				} else {
+					wantErr(t, err, inventory.ErrNotEnough)
+				}
+			})
+		}
+		buying.Wait()
+		want(t, "sales", sold.Load(), units)
+		want(t, "on hand", s.onHand("hot"), 0)
+	})
 }
 
 // What another instance has just reserved counts: the sum of what is held is read after the product is locked.
 func TestTheLastUnitIsSoldOnce(t *testing.T) {
 	t.Parallel()
-	s := newShop(t, databasetest.MySQL(t))
-	s.stock("last", 1)
-	s.add("ada", "last", 1)
-	s.add("bob", "last", 1)
-	locked, asked := newStall(), make(chan struct{}, 8)
-	t.Cleanup(locked.open)
-	one := s.open(settings{stock: &watchedStock{locked: func() { locked.pass(1) }}})
-	other := s.open(settings{stock: &watchedStock{lock: func() { asked <- struct{}{} }}})
-	held := one.till.hold()
-	ada := one.begin("ada")
-	<-locked.entered // one has the product locked, and has not written yet
-	bob := other.begin("bob")
-	<-asked
-	locked.open()
-	wantErr(t, bob.end(), inventory.ErrNotEnough)
-	held.open(s.ledger.approve)
-	wantErr(t, ada.end(), nil)
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		s := newShop(t, db)
+		s.stock("last", 1)
+		s.add("ada", "last", 1)
+		s.add("bob", "last", 1)
+		locked, asked := newStall(), make(chan struct{}, 8)
+		t.Cleanup(locked.open)
+		one := s.open(settings{stock: &watchedStock{locked: func() { locked.pass(1) }}})
+		other := s.open(settings{stock: &watchedStock{lock: func() { asked <- struct{}{} }}})
+		held := one.till.hold()
+		ada := one.begin("ada")
+		<-locked.entered // one has the product locked, and has not written yet
+		bob := other.begin("bob")
+		<-asked
+		locked.open()
+		wantErr(t, bob.end(), inventory.ErrNotEnough)
+		held.open(s.ledger.approve)
+		wantErr(t, ada.end(), nil)
+	})
 }

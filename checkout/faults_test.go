@@ -13,6 +13,7 @@ import (
 	"cartwheel/checkout"
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 	"cartwheel/inventory"
 	"cartwheel/queue"
 )
@@ -101,11 +102,11 @@ func (c conflicts) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // crossing is a shop on MySQL that counts the transactions that ran again.
-func crossing(t *testing.T) (*shop, *atomic.Int64) {
+func crossing(t *testing.T, flavour dbserver.Flavour) (*shop, *atomic.Int64) {
 	t.Helper()
 	count := &atomic.Int64{}
 	log := slog.New(conflicts{databasetest.Log(t).Handler(), count})
-	return newShop(t, databasetest.Open(t, database.Config{MySQLDSN: databasetest.MySQLDSN(t), Log: log})), count
+	return newShop(t, databasetest.Open(t, database.Config{MySQLDSN: databasetest.ServerDSN(t, flavour), Log: log})), count
 }
 
 const crossingProducts, crossingClients = 12, 60
@@ -126,59 +127,63 @@ func (s *shop) addCrossing(round int) {
 // Every transaction takes its locks in one order, so that none waits for another in a circle.
 func TestCheckoutsThatCrossDoNotDeadlock(t *testing.T) {
 	t.Parallel()
-	s, count := crossing(t)
-	for i := range crossingProducts {
-		s.stock(fmt.Sprintf("p%02d", i), 1<<20)
-	}
-	var ins []*instance
-	for i := range 3 {
-		in := s.open(settings{Config: checkout.Config{BatchSize: 40}})
-		if i == 1 {
-			in.till.charges(s.ledger.decline("crossed"))
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		s, count := crossing(t, flavour)
+		for i := range crossingProducts {
+			s.stock(fmt.Sprintf("p%02d", i), 1<<20)
 		}
-		ins = append(ins, in)
-	}
-	for round := range 3 {
-		s.addCrossing(round)
-		var buying sync.WaitGroup
-		for c := range crossingClients {
-			buying.Go(func() {
-				outcome := error(nil)
-				if c%len(ins) == 1 {
-					outcome = checkout.ErrDeclined
-				}
-				wantErr(t, ins[c%len(ins)].buyPatiently(fmt.Sprint("client-", c)), outcome)
-			})
+		var ins []*instance
+		for i := range 3 {
+			in := s.open(settings{Config: checkout.Config{BatchSize: 40}})
+			if i == 1 {
+				in.till.charges(s.ledger.decline("crossed"))
+			}
+			ins = append(ins, in)
 		}
-		buying.Wait()
-	}
-	want(t, "transactions that ran again", count.Load(), 0)
+		for round := range 3 {
+			s.addCrossing(round)
+			var buying sync.WaitGroup
+			for c := range crossingClients {
+				buying.Go(func() {
+					outcome := error(nil)
+					if c%len(ins) == 1 {
+						outcome = checkout.ErrDeclined
+					}
+					wantErr(t, ins[c%len(ins)].buyPatiently(fmt.Sprint("client-", c)), outcome)
+				})
+			}
+			buying.Wait()
+		}
+		want(t, "transactions that ran again", count.Load(), 0)
+	})
 }
 
 func TestPutBacksThatCrossDoNotDeadlock(t *testing.T) {
 	t.Parallel()
-	s, count := crossing(t)
-	for i := range crossingProducts {
-		s.stock(fmt.Sprintf("p%02d", i), 1<<20)
-	}
-	var calls []*call
-	var gates []*gate
-	for range 3 { // each client has a checkout on each instance
-		in := s.open(settings{})
-		s.addCrossing(0)
-		held := in.till.hold()
-		gates = append(gates, held)
-		for c := range crossingClients {
-			calls = append(calls, in.begin(fmt.Sprint("client-", c)))
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		s, count := crossing(t, flavour)
+		for i := range crossingProducts {
+			s.stock(fmt.Sprintf("p%02d", i), 1<<20)
 		}
-		held.await(t, crossingClients)
-	}
-	s.addCrossing(0) // lines that are there are locked
-	for _, held := range gates {
-		held.open(s.ledger.decline("crossed"))
-	}
-	for _, c := range calls {
-		wantErr(t, c.end(), checkout.ErrDeclined)
-	}
-	want(t, "transactions that ran again", count.Load(), 0)
+		var calls []*call
+		var gates []*gate
+		for range 3 { // each client has a checkout on each instance
+			in := s.open(settings{})
+			s.addCrossing(0)
+			held := in.till.hold()
+			gates = append(gates, held)
+			for c := range crossingClients {
+				calls = append(calls, in.begin(fmt.Sprint("client-", c)))
+			}
+			held.await(t, crossingClients)
+		}
+		s.addCrossing(0) // lines that are there are locked
+		for _, held := range gates {
+			held.open(s.ledger.decline("crossed"))
+		}
+		for _, c := range calls {
+			wantErr(t, c.end(), checkout.ErrDeclined)
+		}
+		want(t, "transactions that ran again", count.Load(), 0)
+	})
 }

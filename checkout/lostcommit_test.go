@@ -11,13 +11,14 @@ import (
 	"cartwheel/checkout"
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 	"cartwheel/database/databasetest/proxy"
 )
 
 // behindProxy returns a shop whose tests look at its database directly, and a way to it through a proxy.
-func behindProxy(t *testing.T) (*shop, *proxy.Proxy, *database.DB) {
+func behindProxy(t *testing.T, flavour dbserver.Flavour) (*shop, *proxy.Proxy, *database.DB) {
 	t.Helper()
-	dsn := databasetest.MySQLDSN(t)
+	dsn := databasetest.ServerDSN(t, flavour)
 	s := newShop(t, databasetest.Open(t, database.Config{MySQLDSN: dsn}))
 	way, err := mysql.ParseDSN(dsn)
 	if err != nil {
@@ -51,117 +52,125 @@ func fates() map[string]func() proxy.Fate {
 
 func TestALostAnswerToACommitIsFoundOut(t *testing.T) {
 	t.Parallel()
-	for name, fate := range fates() {
-		for transaction := 1; transaction <= 2; transaction++ {
-			for _, sold := range []bool{true, false} {
-				t.Run(fmt.Sprintf("TX %d, sold %v, %s", transaction, sold, name), func(t *testing.T) {
-					t.Parallel()
-					s, p, db := behindProxy(t)
-					s.stock("book", 20)
-					in := s.open(settings{db: db})
-					held := in.till.hold()
-					decide := func() {
-						p.Next(fate())
-					}
-					if transaction == 1 {
-						decide()
-					}
-					var calls []*call
-					for i := range 5 {
-						client := fmt.Sprint("client-", i)
-						s.add(client, "book", 2)
-						calls = append(calls, in.beginKeyed(client, "key"))
-					}
-					held.await(t, len(calls))
-					if transaction == 2 {
-						decide()
-					}
-					answer := s.ledger.approve
-					var outcome error
-					if !sold {
-						answer, outcome = s.ledger.decline("no"), &checkout.DeclinedError{Reason: "no"}
-					}
-					held.open(answer)
-					for i, c := range calls {
-						if err := c.end(); sold {
-							wantErr(t, err, nil)
-						} else {
-							wantErr(t, err, checkout.ErrDeclined)
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		for name, fate := range fates() {
+			for transaction := 1; transaction <= 2; transaction++ {
+				for _, sold := range []bool{true, false} {
+					t.Run(fmt.Sprintf("TX %d, sold %v, %s", transaction, sold, name), func(t *testing.T) {
+						t.Parallel()
+						s, p, db := behindProxy(t, flavour)
+						s.stock("book", 20)
+						in := s.open(settings{db: db})
+						held := in.till.hold()
+						decide := func() {
+							p.Next(fate())
 						}
-						wantReplay(t, in.beginKeyed(fmt.Sprint("client-", i), "key").end(), outcome)
-					}
-					want(t, "charges", in.till.charged.Load(), int64(len(calls)))
-					counts := p.Counts()
-					want(t, "commits that were lost", counts.CutBefore+counts.CutAfter+counts.Held, 1)
-				})
+						if transaction == 1 {
+							decide()
+						}
+						var calls []*call
+						for i := range 5 {
+							client := fmt.Sprint("client-", i)
+							s.add(client, "book", 2)
+							calls = append(calls, in.beginKeyed(client, "key"))
+						}
+						held.await(t, len(calls))
+						if transaction == 2 {
+							decide()
+						}
+						answer := s.ledger.approve
+						var outcome error
+						if !sold {
+							answer, outcome = s.ledger.decline("no"), &checkout.DeclinedError{Reason: "no"}
+						}
+						held.open(answer)
+						for i, c := range calls {
+							if err := c.end(); sold {
+								wantErr(t, err, nil)
+							} else {
+								wantErr(t, err, checkout.ErrDeclined)
+							}
+							wantReplay(t, in.beginKeyed(fmt.Sprint("client-", i), "key").end(), outcome)
+						}
+						want(t, "charges", in.till.charged.Load(), int64(len(calls)))
+						counts := p.Counts()
+						want(t, "commits that were lost", counts.CutBefore+counts.CutAfter+counts.Held, 1)
+					})
+				}
 			}
 		}
-	}
+	})
 }
 
 func TestALostAnswerToARefusalsCommitIsFoundOut(t *testing.T) {
 	t.Parallel()
-	for name, fate := range fates() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s, p, db := behindProxy(t)
-			in := s.open(settings{db: db})
-			p.Next(fate())
-			err := in.beginKeyed("ada", "key").end()
-			wantErr(t, err, cart.ErrEmpty)
-			wantReplay(t, in.beginKeyed("ada", "key").end(), err)
-			want(t, "keys", s.number("SELECT COUNT(*) FROM idempotency_key"), 1)
-		})
-	}
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		for name, fate := range fates() {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				s, p, db := behindProxy(t, flavour)
+				in := s.open(settings{db: db})
+				p.Next(fate())
+				err := in.beginKeyed("ada", "key").end()
+				wantErr(t, err, cart.ErrEmpty)
+				wantReplay(t, in.beginKeyed("ada", "key").end(), err)
+				want(t, "keys", s.number("SELECT COUNT(*) FROM idempotency_key"), 1)
+			})
+		}
+	})
 }
 
 // A claim whose answer is lost may be another instance's as well: it is left to expire, and claimed again.
 func TestALostAnswerToAClaimIsLeftToExpire(t *testing.T) {
 	t.Parallel()
-	for name, fate := range fates() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s, p, db := behindProxy(t)
-			s.stock("book", 20)
-			var clients []string
-			for i := range 5 {
-				clients = append(clients, fmt.Sprint("client-", i))
-				s.add(clients[i], "book", 2)
-			}
-			s.crash(settings{}, clients...)
-			s.expireLeases()
-			in := s.open(settings{Config: checkout.Config{Lease: time.Second}, db: db, idle: true})
-			p.Next(fate())
-			begun := time.Now()
-			in.start()
-			s.quiet()
-			if took := time.Since(begun); took > 6*time.Second {
-				t.Errorf("recovered after %v", took)
-			}
-			want(t, "held", s.held("book"), 0)
-		})
-	}
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		for name, fate := range fates() {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				s, p, db := behindProxy(t, flavour)
+				s.stock("book", 20)
+				var clients []string
+				for i := range 5 {
+					clients = append(clients, fmt.Sprint("client-", i))
+					s.add(clients[i], "book", 2)
+				}
+				s.crash(settings{}, clients...)
+				s.expireLeases()
+				in := s.open(settings{Config: checkout.Config{Lease: time.Second}, db: db, idle: true})
+				p.Next(fate())
+				begun := time.Now()
+				in.start()
+				s.quiet()
+				if took := time.Since(begun); took > 6*time.Second {
+					t.Errorf("recovered after %v", took)
+				}
+				want(t, "held", s.held("book"), 0)
+			})
+		}
+	})
 }
 
 func TestACheckoutIsRefusedHonestlyWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
-	s, p, db := behindProxy(t)
-	s.stock("book", 5)
-	s.add("ada", "book", 2)
-	s.add("bob", "book", 1)
-	in := s.open(settings{db: db})
-	held := in.till.hold()
-	ada := in.begin("ada")
-	held.await(t, 1)
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		s, p, db := behindProxy(t, flavour)
+		s.stock("book", 5)
+		s.add("ada", "book", 2)
+		s.add("bob", "book", 1)
+		in := s.open(settings{db: db})
+		held := in.till.hold()
+		ada := in.begin("ada")
+		held.await(t, 1)
 
-	p.Away(true)
-	wantErr(t, in.buy("bob"), database.ErrUnavailable)
-	held.open(s.ledger.approve) // the settle is tried until the database is back
-	want(t, "bob's checkouts", len(s.entries(checkout.Filter{ClientID: "bob"})), 0)
-	if !ada.waits() {
-		t.Errorf("answered %v while the database was away", ada.err)
-	}
-	p.Away(false)
-	wantErr(t, ada.end(), nil)
-	wantErr(t, in.buy("bob"), nil)
+		p.Away(true)
+		wantErr(t, in.buy("bob"), database.ErrUnavailable)
+		held.open(s.ledger.approve) // the settle is tried until the database is back
+		want(t, "bob's checkouts", len(s.entries(checkout.Filter{ClientID: "bob"})), 0)
+		if !ada.waits() {
+			t.Errorf("answered %v while the database was away", ada.err)
+		}
+		p.Away(false)
+		wantErr(t, ada.end(), nil)
+		wantErr(t, in.buy("bob"), nil)
+	})
 }

@@ -77,27 +77,29 @@ func TestRecoveryCommitsWhatProvesCharged(t *testing.T) {
 
 func TestALockedJournalRowHoldsUpItsOwnRecoveryAlone(t *testing.T) {
 	t.Parallel()
-	s := newShop(t, databasetest.MySQL(t))
-	const open = 5
-	s.stock("book", open)
-	old := s.open(settings{idle: true})
-	paused := old.till.pause()
-	for i := range open {
-		client := fmt.Sprint("client-", i)
-		s.add(client, "book", 1)
-		old.begin(client)
-	}
-	paused.await(t, open)
-	s.expireLeases()
-	locked := s.entry("client-0").CheckoutID
-	unlock := s.lockRows(t, "SELECT * FROM checkout_journal WHERE checkout_id = '"+locked+"'")
-	s.open(settings{})
-	eventually(t, "all but the locked one are settled", func() bool { return s.inFlight() == 1 })
-	want(t, "the locked one", s.entry("client-0").State, checkout.Reserved)
-	unlock()
-	s.quiet()
-	old.start()
-	paused.open(s.ledger.approve)
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		s := newShop(t, db)
+		const open = 5
+		s.stock("book", open)
+		old := s.open(settings{idle: true})
+		paused := old.till.pause()
+		for i := range open {
+			client := fmt.Sprint("client-", i)
+			s.add(client, "book", 1)
+			old.begin(client)
+		}
+		paused.await(t, open)
+		s.expireLeases()
+		locked := s.entry("client-0").CheckoutID
+		unlock := s.lockRows(t, "SELECT * FROM checkout_journal WHERE checkout_id = '"+locked+"'")
+		s.open(settings{})
+		eventually(t, "all but the locked one are settled", func() bool { return s.inFlight() == 1 })
+		want(t, "the locked one", s.entry("client-0").State, checkout.Reserved)
+		unlock()
+		s.quiet()
+		old.start()
+		paused.open(s.ledger.approve)
+	})
 }
 
 func TestADamagedJournalRowHoldsUpNoOtherRecovery(t *testing.T) {
@@ -215,57 +217,61 @@ func TestAnOwnerPastItsLeaseDoesNotRefund(t *testing.T) {
 
 func TestSweepersClaimEachCheckoutOnce(t *testing.T) {
 	t.Parallel()
-	s := newShop(t, databasetest.MySQL(t)) // the embedded engine has one instance
-	const open, sweepers = 400, 4
-	s.stock("book", open)
-	var clients []string
-	var added []cart.ClientLine
-	for i := range open {
-		clients = append(clients, fmt.Sprint("client-", i))
-		added = append(added, cart.ClientLine{ClientID: clients[i], Line: inventory.Line{ProductID: "book", Quantity: 1}})
-	}
-	s.addAll(added...)
-	s.crash(settings{}, clients...)
-	var instances []*instance
-	for range sweepers {
-		instances = append(instances, s.open(settings{idle: true}))
-	}
-	s.expireLeases()
-	entries := s.entries(checkout.Filter{})
-	unlock := s.lockRows(t, "SELECT * FROM checkout_journal WHERE checkout_id = ?", entries[len(entries)-1].CheckoutID)
-	var starting sync.WaitGroup
-	for _, in := range instances {
-		starting.Go(in.start)
-	}
-	starting.Wait()
-	eventually(t, "all but the locked one are recovered", func() bool { return s.inFlight() == 1 })
-	unlock()
-	s.quiet()
-	for _, e := range s.entries(checkout.Filter{}) {
-		if voids := s.ledger.of(e.CheckoutID).voids; e.Epoch != 2 || voids != 1 {
-			t.Errorf("checkout %s has epoch %d and was voided %d times, want 2 and once", e.CheckoutID, e.Epoch, voids)
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		s := newShop(t, db) // the embedded engine has one instance
+		const open, sweepers = 400, 4
+		s.stock("book", open)
+		var clients []string
+		var added []cart.ClientLine
+		for i := range open {
+			clients = append(clients, fmt.Sprint("client-", i))
+			added = append(added, cart.ClientLine{ClientID: clients[i], Line: inventory.Line{ProductID: "book", Quantity: 1}})
 		}
-	}
+		s.addAll(added...)
+		s.crash(settings{}, clients...)
+		var instances []*instance
+		for range sweepers {
+			instances = append(instances, s.open(settings{idle: true}))
+		}
+		s.expireLeases()
+		entries := s.entries(checkout.Filter{})
+		unlock := s.lockRows(t, "SELECT * FROM checkout_journal WHERE checkout_id = ?", entries[len(entries)-1].CheckoutID)
+		var starting sync.WaitGroup
+		for _, in := range instances {
+			starting.Go(in.start)
+		}
+		starting.Wait()
+		eventually(t, "all but the locked one are recovered", func() bool { return s.inFlight() == 1 })
+		unlock()
+		s.quiet()
+		for _, e := range s.entries(checkout.Filter{}) {
+			if voids := s.ledger.of(e.CheckoutID).voids; e.Epoch != 2 || voids != 1 {
+				t.Errorf("checkout %s has epoch %d and was voided %d times, want 2 and once", e.CheckoutID, e.Epoch, voids)
+			}
+		}
+	})
 }
 
 func TestALiveOwnersCheckoutIsNotClaimed(t *testing.T) {
 	t.Parallel()
-	s := newShop(t, databasetest.MySQL(t)) // the embedded engine has one instance
-	s.stock("book", 5)
-	s.add("ada", "book", 1)
-	s.add("bob", "book", 1)
-	owner := s.open(settings{})
-	held := owner.till.hold()
-	ada := owner.begin("ada")
-	held.await(t, 1)
-	s.crash(settings{Config: checkout.Config{Lease: time.Millisecond}}, "bob")
-	other := s.open(settings{})
-	eventually(t, "another's checkout is recovered", func() bool { return s.entry("bob").State.Settled() })
-	want(t, "epoch", s.entry("ada").Epoch, 1)
-	want(t, "state", s.entry("ada").State, checkout.Reserved)
-	want(t, "voids", owner.till.voided.Load()+other.till.voided.Load(), 1)
-	held.open(s.ledger.approve)
-	wantErr(t, ada.end(), nil)
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		s := newShop(t, db) // the embedded engine has one instance
+		s.stock("book", 5)
+		s.add("ada", "book", 1)
+		s.add("bob", "book", 1)
+		owner := s.open(settings{})
+		held := owner.till.hold()
+		ada := owner.begin("ada")
+		held.await(t, 1)
+		s.crash(settings{Config: checkout.Config{Lease: time.Millisecond}}, "bob")
+		other := s.open(settings{})
+		eventually(t, "another's checkout is recovered", func() bool { return s.entry("bob").State.Settled() })
+		want(t, "epoch", s.entry("ada").Epoch, 1)
+		want(t, "state", s.entry("ada").State, checkout.Reserved)
+		want(t, "voids", owner.till.voided.Load()+other.till.voided.Load(), 1)
+		held.open(s.ledger.approve)
+		wantErr(t, ada.end(), nil)
+	})
 }
 
 // The embedded engine has one server: whatever is open when it starts is nobody's.

@@ -17,6 +17,7 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 	"cartwheel/inventory"
 )
 
@@ -387,39 +388,41 @@ func TestImportStopsWhereReadingOrReportingFails(t *testing.T) {
 
 func TestImportLeavesOutARowThatSomeoneKeepsLocked(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	put(t, db, "locked", 5)
-	release := lockProduct(t, db, "locked")
-	file := header + "a,,1\nlocked,,9\nb,,2\nlocked,,8\n"
-	report, err := inventory.New(db).ImportWith(t.Context(), strings.NewReader(file), inventory.Import{}, time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const reason = "the product's row is locked by someone else"
-	if diff := cmp.Diff(map[int]string{3: reason, 5: reason}, reasons(report)); diff != "" {
-		t.Errorf("bad rows (-want +got):\n%s", diff)
-	}
-	if report.Taken != 2 || report.Net != 3 {
-		t.Errorf("got %+v, want the other rows taken", report)
-	}
-	release()
-	wantLevel(t, db, "locked", inventory.Level{OnHand: 5})
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		put(t, db, "locked", 5)
+		release := lockProduct(t, db, "locked")
+		file := header + "a,,1\nlocked,,9\nb,,2\nlocked,,8\n"
+		report, err := inventory.New(db).ImportWith(t.Context(), strings.NewReader(file), inventory.Import{}, time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const reason = "the product's row is locked by someone else"
+		if diff := cmp.Diff(map[int]string{3: reason, 5: reason}, reasons(report)); diff != "" {
+			t.Errorf("bad rows (-want +got):\n%s", diff)
+		}
+		if report.Taken != 2 || report.Net != 3 {
+			t.Errorf("got %+v, want the other rows taken", report)
+		}
+		release()
+		wantLevel(t, db, "locked", inventory.Level{OnHand: 5})
+	})
 }
 
 func TestImportWaitsForARowThatIsLocked(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	put(t, db, "locked", 5)
-	release := lockProduct(t, db, "locked")
-	go func() {
-		eventually(t, "the other rows are taken", func() bool { return len(levelsOf(t, db, "a", "b")) == 2 })
-		release()
-	}()
-	report := imported(t, db, inventory.Import{Add: true}, header+"a,,1\nlocked,,9\nb,,2\nlocked,,-1\n")
-	if report.Taken != 4 || report.Net != 11 {
-		t.Errorf("got %+v, want all taken", report)
-	}
-	wantLevel(t, db, "locked", inventory.Level{OnHand: 13})
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		put(t, db, "locked", 5)
+		release := lockProduct(t, db, "locked")
+		go func() {
+			eventually(t, "the other rows are taken", func() bool { return len(levelsOf(t, db, "a", "b")) == 2 })
+			release()
+		}()
+		report := imported(t, db, inventory.Import{Add: true}, header+"a,,1\nlocked,,9\nb,,2\nlocked,,-1\n")
+		if report.Taken != 4 || report.Net != 11 {
+			t.Errorf("got %+v, want all taken", report)
+		}
+		wantLevel(t, db, "locked", inventory.Level{OnHand: 13})
+	})
 }
 
 // sell reserves and then commits or rolls back single units until stop is closed, and returns how many it sold.
@@ -458,102 +461,106 @@ func sell(t *testing.T, db *database.DB, stop <-chan struct{}, seller string, pr
 
 func TestImportWhileTheServerSellsKeepsTheBooks(t *testing.T) {
 	t.Parallel()
-	testBooks := func(t *testing.T, server, other *database.DB) {
-		var products []string
-		for i := range 8 {
-			products = append(products, name("p", i))
-			put(t, server, products[i], 3)
-		}
-		stop := make(chan struct{})
-		sales := make([]map[string]int64, 3)
-		var sellers, watch sync.WaitGroup
-		for i := range sales {
-			sellers.Go(func() { sales[i] = sell(t, server, stop, name("seller", i, "-"), products) })
-		}
-		watch.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				for id, level := range levelsOf(t, server, products...) {
-					if level.OnHand < level.Held {
-						t.Errorf("%s: on hand is %d, held are %d", id, level.OnHand, level.Held)
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		testBooks := func(t *testing.T, server, other *database.DB) {
+			var products []string
+			for i := range 8 {
+				products = append(products, name("p", i))
+				put(t, server, products[i], 3)
+			}
+			stop := make(chan struct{})
+			sales := make([]map[string]int64, 3)
+			var sellers, watch sync.WaitGroup
+			for i := range sales {
+				sellers.Go(func() { sales[i] = sell(t, server, stop, name("seller", i, "-"), products) })
+			}
+			watch.Go(func() {
+				for {
+					select {
+					case <-stop:
 						return
+					default:
+					}
+					for id, level := range levelsOf(t, server, products...) {
+						if level.OnHand < level.Held {
+							t.Errorf("%s: on hand is %d, held are %d", id, level.OnHand, level.Held)
+							return
+						}
 					}
 				}
+			})
+			var net int64
+			bad := 0
+			importer := inventory.New(other)
+			for round := range 12 {
+				var file strings.Builder
+				file.WriteString(header)
+				for row := range 400 {
+					fmt.Fprintf(&file, "%s,,%d\n", products[row%len(products)], (row+round)%5-1) // -1 to 3
+				}
+				report, err := importer.Import(t.Context(), strings.NewReader(file.String()), inventory.Import{Add: round%2 == 0})
+				if err != nil {
+					t.Errorf("import: %v", err)
+					break
+				}
+				net += report.Net
+				bad += report.Bad
 			}
+			close(stop)
+			sellers.Wait()
+			watch.Wait()
+			onHand, sold := int64(0), int64(0)
+			for id, level := range levelsOf(t, server, products...) {
+				onHand += level.OnHand
+				if level.Held != 0 {
+					t.Errorf("%s: %d are still held", id, level.Held)
+				}
+			}
+			for _, seller := range sales {
+				for _, units := range seller {
+					sold += units
+				}
+			}
+			if initial := int64(3 * len(products)); initial+net != onHand+sold {
+				t.Errorf("initial %d + imported %d = %d, on hand %d + sold %d = %d",
+					initial, net, initial+net, onHand, sold, onHand+sold)
+			}
+			if sold == 0 || bad == 0 {
+				t.Errorf("sold %d, %d bad rows: the two did not meet", sold, bad)
+			}
+		}
+		t.Run("embedded", func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			testBooks(t, databasetest.Open(t, database.Config{DataDir: dir, Serve: true}),
+				databasetest.Open(t, database.Config{DataDir: dir}))
 		})
-		var net int64
-		bad := 0
-		importer := inventory.New(other)
-		for round := range 12 {
-			var file strings.Builder
-			file.WriteString(header)
-			for row := range 400 {
-				fmt.Fprintf(&file, "%s,,%d\n", products[row%len(products)], (row+round)%5-1) // -1 to 3
-			}
-			report, err := importer.Import(t.Context(), strings.NewReader(file.String()), inventory.Import{Add: round%2 == 0})
-			if err != nil {
-				t.Errorf("import: %v", err)
-				break
-			}
-			net += report.Net
-			bad += report.Bad
-		}
-		close(stop)
-		sellers.Wait()
-		watch.Wait()
-		onHand, sold := int64(0), int64(0)
-		for id, level := range levelsOf(t, server, products...) {
-			onHand += level.OnHand
-			if level.Held != 0 {
-				t.Errorf("%s: %d are still held", id, level.Held)
-			}
-		}
-		for _, seller := range sales {
-			for _, units := range seller {
-				sold += units
-			}
-		}
-		if initial := int64(3 * len(products)); initial+net != onHand+sold {
-			t.Errorf("initial %d + imported %d = %d, on hand %d + sold %d = %d",
-				initial, net, initial+net, onHand, sold, onHand+sold)
-		}
-		if sold == 0 || bad == 0 {
-			t.Errorf("sold %d, %d bad rows: the two did not meet", sold, bad)
-		}
-	}
-	t.Run("embedded", func(t *testing.T) {
-		t.Parallel()
-		dir := t.TempDir()
-		testBooks(t, databasetest.Open(t, database.Config{DataDir: dir, Serve: true}),
-			databasetest.Open(t, database.Config{DataDir: dir}))
-	})
-	t.Run("mysql", func(t *testing.T) {
-		t.Parallel()
-		first, second := twoInstances(t)
-		testBooks(t, first, second)
+		t.Run("mysql", func(t *testing.T) {
+			t.Parallel()
+			first, second := twoInstances(t, flavour)
+			testBooks(t, first, second)
+		})
 	})
 }
 
 func TestTwoImportsThatCreateTheSameProductsBothCount(t *testing.T) {
 	t.Parallel()
-	first, second := twoInstances(t)
-	var wg sync.WaitGroup
-	for _, db := range []*database.DB{first, second} {
-		wg.Go(func() {
-			report, err := inventory.New(db).Import(t.Context(), strings.NewReader(lines(600, 2)), inventory.Import{Add: true})
-			if err != nil || report.Net != 1200 || report.Bad != 0 {
-				t.Errorf("import: %v, %+v", err, report)
-			}
-		})
-	}
-	wg.Wait()
-	for _, p := range listed(t, first, inventory.Filter{}) {
-		if p.OnHand != 4 {
-			t.Fatalf("%s: on hand is %d, want 4", p.ID, p.OnHand)
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		first, second := twoInstances(t, flavour)
+		var wg sync.WaitGroup
+		for _, db := range []*database.DB{first, second} {
+			wg.Go(func() {
+				report, err := inventory.New(db).Import(t.Context(), strings.NewReader(lines(600, 2)), inventory.Import{Add: true})
+				if err != nil || report.Net != 1200 || report.Bad != 0 {
+					t.Errorf("import: %v, %+v", err, report)
+				}
+			})
 		}
-	}
+		wg.Wait()
+		for _, p := range listed(t, first, inventory.Filter{}) {
+			if p.OnHand != 4 {
+				t.Fatalf("%s: on hand is %d, want 4", p.ID, p.OnHand)
+			}
+		}
+	})
 }

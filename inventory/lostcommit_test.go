@@ -11,6 +11,7 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 	"cartwheel/database/databasetest/proxy"
 	"cartwheel/inventory"
 )
@@ -39,53 +40,56 @@ func through(t *testing.T, dsn string, fates ...proxy.Fate) *database.DB {
 
 func TestAddingImportStopsWhereACommitWasLost(t *testing.T) {
 	t.Parallel()
-	for what, lost := range map[string]struct {
-		fate  proxy.Fate
-		taken int // rows
-	}{
-		"the commit was done":     {proxy.CutAfter(), 2 * chunk},
-		"the commit was not done": {proxy.CutBefore(), chunk},
-	} {
-		t.Run(what, func(t *testing.T) {
-			t.Parallel()
-			dsn := databasetest.MySQLDSN(t)
-			direct := databasetest.Open(t, database.Config{MySQLDSN: dsn})
-			imported(t, direct, inventory.Import{}, lines(3*chunk, 5))
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		for what, lost := range map[string]struct {
+			fate  proxy.Fate
+			taken int // rows
+		}{
+			"the commit was done":     {proxy.CutAfter(), 2 * chunk},
+			"the commit was not done": {proxy.CutBefore(), chunk},
+		} {
+			t.Run(what, func(t *testing.T) {
+				t.Parallel()
+				dsn := databasetest.ServerDSN(t, flavour)
+				direct := databasetest.Open(t, database.Config{MySQLDSN: dsn})
+				imported(t, direct, inventory.Import{}, lines(3*chunk, 5))
 
-			file := strings.NewReader(lines(3*chunk, 1))
-			report, err := inventory.New(through(t, dsn, proxy.Deliver(), lost.fate)).Import(t.Context(), file, inventory.Import{Add: true})
-			where := fmt.Sprintf("it is not known whether lines %d to %d were added; what follows was not", chunk+2, 2*chunk+1)
-			if !errors.Is(err, database.ErrOutcomeUnknown) || !strings.Contains(err.Error(), where) {
-				t.Errorf("got %v, want %q", err, where)
-			}
-			if diff := cmp.Diff(inventory.ImportReport{Line: chunk + 1, Rows: chunk, Taken: chunk, Net: chunk}, report); diff != "" {
-				t.Errorf("report (-want +got):\n%s", diff)
-			}
-			for i, p := range listed(t, direct, inventory.Filter{}) {
-				want := int64(5)
-				if i < lost.taken {
-					want = 6
+				file := strings.NewReader(lines(3*chunk, 1))
+				report, err := inventory.New(through(t, dsn, proxy.Deliver(), lost.fate)).Import(t.Context(), file, inventory.Import{Add: true})
+				where := fmt.Sprintf("it is not known whether lines %d to %d were added; what follows was not", chunk+2, 2*chunk+1)
+				if !errors.Is(err, database.ErrOutcomeUnknown) || !strings.Contains(err.Error(), where) {
+					t.Errorf("got %v, want %q", err, where)
 				}
-				if p.OnHand != want {
-					t.Fatalf("%s: on hand is %d, want %d", p.ID, p.OnHand, want)
+				if diff := cmp.Diff(inventory.ImportReport{Line: chunk + 1, Rows: chunk, Taken: chunk, Net: chunk}, report); diff != "" {
+					t.Errorf("report (-want +got):\n%s", diff)
 				}
-			}
-		})
-	}
+				for i, p := range listed(t, direct, inventory.Filter{}) {
+					want := int64(5)
+					if i < lost.taken {
+						want = 6
+					}
+					if p.OnHand != want {
+						t.Fatalf("%s: on hand is %d, want %d", p.ID, p.OnHand, want)
+					}
+				}
+			})
+		}
+	})
 }
 
 func TestSettingImportGoesOnWhereACommitWasLost(t *testing.T) {
 	t.Parallel()
-	dsn := databasetest.MySQLDSN(t)
-	direct := databasetest.Open(t, database.Config{MySQLDSN: dsn})
-	report := imported(t, through(t, dsn, proxy.Deliver(), proxy.CutAfter()), inventory.Import{}, lines(3*chunk, 7))
-	// The second chunk was set twice; the second time it changed nothing.
-	if diff := cmp.Diff(inventory.ImportReport{Line: 3*chunk + 1, Rows: 3 * chunk, Taken: 3 * chunk, Net: 2 * chunk * 7, NetUncertain: true}, report); diff != "" {
-		t.Errorf("report (-want +got):\n%s", diff)
-	}
-	for _, p := range listed(t, direct, inventory.Filter{}) {
-		if p.OnHand != 7 {
-			t.Fatalf("%s: on hand is %d, want 7", p.ID, p.OnHand)
+	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
+		direct := databasetest.Open(t, database.Config{MySQLDSN: dsn})
+		report := imported(t, through(t, dsn, proxy.Deliver(), proxy.CutAfter()), inventory.Import{}, lines(3*chunk, 7))
+		// The second chunk was set twice; the second time it changed nothing.
+		if diff := cmp.Diff(inventory.ImportReport{Line: 3*chunk + 1, Rows: 3 * chunk, Taken: 3 * chunk, Net: 2 * chunk * 7, NetUncertain: true}, report); diff != "" {
+			t.Errorf("report (-want +got):\n%s", diff)
 		}
-	}
+		for _, p := range listed(t, direct, inventory.Filter{}) {
+			if p.OnHand != 7 {
+				t.Fatalf("%s: on hand is %d, want 7", p.ID, p.OnHand)
+			}
+		}
+	})
 }

@@ -10,6 +10,7 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 	"cartwheel/inventory"
 )
 
@@ -79,9 +80,9 @@ func wantLevel(t *testing.T, db *database.DB, productID string, want inventory.L
 }
 
 // twoInstances opens one fresh MySQL database twice, as two instances do.
-func twoInstances(t *testing.T) (first, second *database.DB) {
+func twoInstances(t *testing.T, flavour dbserver.Flavour) (first, second *database.DB) {
 	t.Helper()
-	cfg := database.Config{MySQLDSN: databasetest.MySQLDSN(t)}
+	cfg := database.Config{MySQLDSN: databasetest.ServerDSN(t, flavour)}
 	return databasetest.Open(t, cfg), databasetest.Open(t, cfg)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 	"cartwheel/inventory"
 )
 
@@ -182,66 +183,70 @@ func reserveOne(t *testing.T, db *database.DB, m *inventory.Manager, checkoutID,
 
 func TestOneProductIsNotOversold(t *testing.T) {
 	t.Parallel()
-	first, second := twoInstances(t)
-	instances := []*database.DB{first, second}
-	managers := []*inventory.Manager{inventory.New(first), inventory.New(second)}
-	const units, buyers = 40, 64
-	put(t, first, "hot", units)
-	var sold, given atomic.Int64
-	var wg sync.WaitGroup
-	for i := range buyers {
-		wg.Go(func() {
-			db, m := instances[i%2], managers[i%2]
-			id := name("c", i)
-			switch err := reserveOne(t, db, m, id, "hot"); {
-			case errors.Is(err, inventory.ErrNotEnough):
-				return
-			case err != nil:
-				t.Errorf("reserve: %v", err)
-				return
-			}
-			ended := []inventory.Reservation{reservation(id, "hot", 1)}
-			if i%4 != 3 {
-				sold.Add(1)
-				transact(t, db, func(tx *database.Tx) error { return commit(t, tx, m, ended) })
-				return
-			}
-			given.Add(1)
-			transact(t, db, func(tx *database.Tx) error {
-				return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Rollback(b, ended) })
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		first, second := twoInstances(t, flavour)
+		instances := []*database.DB{first, second}
+		managers := []*inventory.Manager{inventory.New(first), inventory.New(second)}
+		const units, buyers = 40, 64
+		put(t, first, "hot", units)
+		var sold, given atomic.Int64
+		var wg sync.WaitGroup
+		for i := range buyers {
+			wg.Go(func() {
+				db, m := instances[i%2], managers[i%2]
+				id := name("c", i)
+				switch err := reserveOne(t, db, m, id, "hot"); {
+				case errors.Is(err, inventory.ErrNotEnough):
+					return
+				case err != nil:
+					t.Errorf("reserve: %v", err)
+					return
+				}
+				ended := []inventory.Reservation{reservation(id, "hot", 1)}
+				if i%4 != 3 {
+					sold.Add(1)
+					transact(t, db, func(tx *database.Tx) error { return commit(t, tx, m, ended) })
+					return
+				}
+				given.Add(1)
+				transact(t, db, func(tx *database.Tx) error {
+					return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Rollback(b, ended) })
+				})
 			})
-		})
-	}
-	wg.Wait()
-	if got := sold.Load() + given.Load(); got < units {
-		t.Errorf("%d of %d buyers got one of %d units", got, buyers, units)
-	}
-	if sold.Load() > units {
-		t.Errorf("sold %d of %d units", sold.Load(), units)
-	}
-	wantLevel(t, first, "hot", inventory.Level{OnHand: units - sold.Load()})
+		}
+		wg.Wait()
+		if got := sold.Load() + given.Load(); got < units {
+			t.Errorf("%d of %d buyers got one of %d units", got, buyers, units)
+		}
+		if sold.Load() > units {
+			t.Errorf("sold %d of %d units", sold.Load(), units)
+		}
+		wantLevel(t, first, "hot", inventory.Level{OnHand: units - sold.Load()})
+	})
 }
 
 func TestHoldsOfCommittedTransactionsAreSeenUnderTheLock(t *testing.T) {
 	t.Parallel()
-	first, second := twoInstances(t)
-	put(t, first, "hot", 1)
-	for i := range 40 { // one unit, two buyers at once, over and over
-		var won atomic.Int64
-		var wg sync.WaitGroup
-		for n, db := range []*database.DB{first, second} {
-			wg.Go(func() {
-				if err := reserveOne(t, db, inventory.New(db), name("c", i, "-", n), "hot"); err == nil {
-					won.Add(1)
-				} else if !errors.Is(err, inventory.ErrNotEnough) {
-					t.Errorf("reserve: %v", err)
-				}
-			})
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		first, second := twoInstances(t, flavour)
+		put(t, first, "hot", 1)
+		for i := range 40 { // one unit, two buyers at once, over and over
+			var won atomic.Int64
+			var wg sync.WaitGroup
+			for n, db := range []*database.DB{first, second} {
+				wg.Go(func() {
+					if err := reserveOne(t, db, inventory.New(db), name("c", i, "-", n), "hot"); err == nil {
+						won.Add(1)
+					} else if !errors.Is(err, inventory.ErrNotEnough) {
+						t.Errorf("reserve: %v", err)
+					}
+				})
+			}
+			wg.Wait()
+			if won.Load() != 1 {
+				t.Fatalf("round %d: %d buyers got the one unit", i, won.Load())
+			}
+			execute(t, first, "DELETE FROM reserve_purchase")
 		}
-		wg.Wait()
-		if won.Load() != 1 {
-			t.Fatalf("round %d: %d buyers got the one unit", i, won.Load())
-		}
-		execute(t, first, "DELETE FROM reserve_purchase")
-	}
+	})
 }

@@ -10,15 +10,16 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 	"cartwheel/migrations"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 // bothEngines returns a source and a target for a copy, migrated and empty.
-func bothEngines(t *testing.T) (source, target *database.DB) {
+func bothEngines(t *testing.T, flavour dbserver.Flavour) (source, target *database.DB) {
 	t.Helper()
-	return databasetest.Embedded(t), databasetest.MySQL(t)
+	return databasetest.Embedded(t), databasetest.Open(t, database.Config{MySQLDSN: databasetest.ServerDSN(t, flavour)})
 }
 
 // fill puts rows of every kind into the source: NULLs, foreign letters, times, bytes, and open checkouts.
@@ -104,109 +105,117 @@ func dump(t *testing.T, db *database.DB) []string {
 
 func TestACopyHoldsEveryRow(t *testing.T) {
 	t.Parallel()
-	source, target := bothEngines(t)
-	fill(t, source)
-	var told []int64
-	report, err := migrations.Copy(t.Context(), source, target, func(done, all int64) { told = append(told, done, all) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(dump(t, source), dump(t, target)); diff != "" {
-		t.Errorf("the copy differs (-source +target):\n%s", diff)
-	}
-	if report.Rows() != 12 || report.Open() != 1 || report.AlreadyThere {
-		t.Errorf("%d rows, %d open, already there %v; want 12, 1, false", report.Rows(), report.Open(), report.AlreadyThere)
-	}
-	if diff := cmp.Diff([]int64{24, 24}, told); diff != "" {
-		t.Errorf("progress (-want +got):\n%s", diff)
-	}
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		source, target := bothEngines(t, flavour)
+		fill(t, source)
+		var told []int64
+		report, err := migrations.Copy(t.Context(), source, target, func(done, all int64) { told = append(told, done, all) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(dump(t, source), dump(t, target)); diff != "" {
+			t.Errorf("the copy differs (-source +target):\n%s", diff)
+		}
+		if report.Rows() != 12 || report.Open() != 1 || report.AlreadyThere {
+			t.Errorf("%d rows, %d open, already there %v; want 12, 1, false", report.Rows(), report.Open(), report.AlreadyThere)
+		}
+		if diff := cmp.Diff([]int64{24, 24}, told); diff != "" {
+			t.Errorf("progress (-want +got):\n%s", diff)
+		}
 
-	// Its leases are over by the target's own clock, so that the next server claims them at once.
-	var over int
-	if err := target.Setup().QueryRowContext(t.Context(), "SELECT COUNT(*) FROM checkout_journal"+
-		" WHERE lease_expires_at <= UTC_TIMESTAMP(6) AND lease_expires_at > UTC_TIMESTAMP(6) - INTERVAL 1 MINUTE").Scan(&over); err != nil || over != 1 {
-		t.Errorf("%d leases ended just now, error %v; want 1", over, err)
-	}
+		// Its leases are over by the target's own clock, so that the next server claims them at once.
+		var over int
+		if err := target.Setup().QueryRowContext(t.Context(), "SELECT COUNT(*) FROM checkout_journal"+
+			" WHERE lease_expires_at <= UTC_TIMESTAMP(6) AND lease_expires_at > UTC_TIMESTAMP(6) - INTERVAL 1 MINUTE").Scan(&over); err != nil || over != 1 {
+			t.Errorf("%d leases ended just now, error %v; want 1", over, err)
+		}
 
-	// Again, it finds that all is there. After a change it does not.
-	report, err = migrations.Copy(t.Context(), source, target, nil)
-	if err != nil || !report.AlreadyThere || report.Rows() != 12 {
-		t.Errorf("the second copy: %+v, error %v; want that all was there", report, err)
-	}
-	run(t, target, "UPDATE client_cart SET quantity = 4 WHERE client_id = 'ann'")
-	if _, err := migrations.Copy(t.Context(), source, target, nil); !errors.Is(err, migrations.ErrOccupied) {
-		t.Errorf("onto other rows: %v, want %v", err, migrations.ErrOccupied)
-	}
+		// Again, it finds that all is there. After a change it does not.
+		report, err = migrations.Copy(t.Context(), source, target, nil)
+		if err != nil || !report.AlreadyThere || report.Rows() != 12 {
+			t.Errorf("the second copy: %+v, error %v; want that all was there", report, err)
+		}
+		run(t, target, "UPDATE client_cart SET quantity = 4 WHERE client_id = 'ann'")
+		if _, err := migrations.Copy(t.Context(), source, target, nil); !errors.Is(err, migrations.ErrOccupied) {
+			t.Errorf("onto other rows: %v, want %v", err, migrations.ErrOccupied)
+		}
+	})
 }
 
 func TestACopyGoesInPartsOfBoundedSize(t *testing.T) {
 	t.Parallel()
-	source, target := bothEngines(t)
-	// More rows, and more bytes, than one INSERT takes.
-	run(t, source,
-		`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2345) INSERT INTO product_details SELECT 'p' || i, 'name', i FROM n`,
-		`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
-			INSERT INTO checkout_journal SELECT 'c' || i, 'ann', 'committed', 1, NULL, printf('%.*c', 100000, 'x'), NULL, NULL, '2026-01-01', '2026-01-01' FROM n`)
-	report, err := migrations.Copy(t.Context(), source, target, nil)
-	if err != nil || report.Rows() != 2385 || report.Tables[0].Units != 2345*2346/2 {
-		t.Errorf("got %+v, error %v", report, err)
-	}
-	if diff := cmp.Diff(dump(t, source), dump(t, target)); diff != "" {
-		t.Errorf("the copy differs (-source +target):\n%s", diff)
-	}
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		source, target := bothEngines(t, flavour)
+		// More rows, and more bytes, than one INSERT takes.
+		run(t, source,
+			`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2345) INSERT INTO product_details SELECT 'p' || i, 'name', i FROM n`,
+			`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
+				INSERT INTO checkout_journal SELECT 'c' || i, 'ann', 'committed', 1, NULL, printf('%.*c', 100000, 'x'), NULL, NULL, '2026-01-01', '2026-01-01' FROM n`)
+		report, err := migrations.Copy(t.Context(), source, target, nil)
+		if err != nil || report.Rows() != 2385 || report.Tables[0].Units != 2345*2346/2 {
+			t.Errorf("got %+v, error %v", report, err)
+		}
+		if diff := cmp.Diff(dump(t, source), dump(t, target)); diff != "" {
+			t.Errorf("the copy differs (-source +target):\n%s", diff)
+		}
+	})
 }
 
 func TestACopyThatFailsLeavesNothing(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
-		spoil func(t *testing.T, source, target *database.DB) context.Context
-		want  string
-	}{
-		"a value that does not fit": {func(t *testing.T, source, _ *database.DB) context.Context {
-			run(t, source, `INSERT INTO idempotency_key VALUES ('zoe', '`+strings.Repeat("e", 33)+`', 'k', x'00', NULL, NULL, '2026-01-01')`)
-			return t.Context()
-		}, `copy idempotency_key: the rows from "ann" to "zoe"`},
-		"a server that writes something else": {func(t *testing.T, _, target *database.DB) context.Context {
-			run(t, target, "CREATE TRIGGER more BEFORE INSERT ON client_cart FOR EACH ROW SET NEW.quantity = NEW.quantity - 1")
-			return t.Context()
-		}, migrations.ErrCopyDiffers.Error() + ": client_cart"},
-		"an interruption": {func(t *testing.T, _, _ *database.DB) context.Context {
-			ctx, cancel := context.WithCancel(t.Context())
-			cancel()
-			return ctx
-		}, "context canceled"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			source, target := bothEngines(t)
-			fill(t, source)
-			ctx := test.spoil(t, source, target)
-			before := dump(t, source)
-			_, err := migrations.Copy(ctx, source, target, nil)
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got %v, want %q in it", err, test.want)
-			}
-			if rows := dump(t, target); len(rows) > 0 {
-				t.Errorf("the target has %q, want nothing", rows)
-			}
-			if diff := cmp.Diff(before, dump(t, source)); diff != "" {
-				t.Errorf("the source changed (-before +after):\n%s", diff)
-			}
-		})
-	}
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		for name, test := range map[string]struct {
+			spoil func(t *testing.T, source, target *database.DB) context.Context
+			want  string
+		}{
+			"a value that does not fit": {func(t *testing.T, source, _ *database.DB) context.Context {
+				run(t, source, `INSERT INTO idempotency_key VALUES ('zoe', '`+strings.Repeat("e", 33)+`', 'k', x'00', NULL, NULL, '2026-01-01')`)
+				return t.Context()
+			}, `copy idempotency_key: the rows from "ann" to "zoe"`},
+			"a server that writes something else": {func(t *testing.T, _, target *database.DB) context.Context {
+				run(t, target, "CREATE TRIGGER more BEFORE INSERT ON client_cart FOR EACH ROW SET NEW.quantity = NEW.quantity - 1")
+				return t.Context()
+			}, migrations.ErrCopyDiffers.Error() + ": client_cart"},
+			"an interruption": {func(t *testing.T, _, _ *database.DB) context.Context {
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				return ctx
+			}, "context canceled"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				source, target := bothEngines(t, flavour)
+				fill(t, source)
+				ctx := test.spoil(t, source, target)
+				before := dump(t, source)
+				_, err := migrations.Copy(ctx, source, target, nil)
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("got %v, want %q in it", err, test.want)
+				}
+				if rows := dump(t, target); len(rows) > 0 {
+					t.Errorf("the target has %q, want nothing", rows)
+				}
+				if diff := cmp.Diff(before, dump(t, source)); diff != "" {
+					t.Errorf("the source changed (-before +after):\n%s", diff)
+				}
+			})
+		}
+	})
 }
 
 func TestACopyKnowsEveryColumn(t *testing.T) {
 	t.Parallel()
-	source, target := bothEngines(t)
-	for db, query := range map[*database.DB]string{
-		source: "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' AND m.name <> 'goose_db_version' ORDER BY m.name, c.cid",
-		target: "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = database() AND table_name <> 'goose_db_version' ORDER BY table_name, ordinal_position",
-	} {
-		there := map[string][]string{}
-		eachRow(t, db, query, func(row []*string) { there[*row[0]] = append(there[*row[0]], *row[1]) })
-		if diff := cmp.Diff(there, migrations.CopiedColumns()); diff != "" {
-			t.Errorf("%s (-there +copied):\n%s", db.Engine(), diff)
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		source, target := bothEngines(t, flavour)
+		for db, query := range map[*database.DB]string{
+			source: "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' AND m.name <> 'goose_db_version' ORDER BY m.name, c.cid",
+			target: "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = database() AND table_name <> 'goose_db_version' ORDER BY table_name, ordinal_position",
+		} {
+			there := map[string][]string{}
+			eachRow(t, db, query, func(row []*string) { there[*row[0]] = append(there[*row[0]], *row[1]) })
+			if diff := cmp.Diff(there, migrations.CopiedColumns()); diff != "" {
+				t.Errorf("%s (-there +copied):\n%s", db.Engine(), diff)
+			}
 		}
-	}
+	})
 }

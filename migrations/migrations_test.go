@@ -210,13 +210,14 @@ func holdLock(t *testing.T, db *database.DB) *sql.Conn {
 
 func TestWithNothingPendingUpDoesNotWaitForTheLock(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	holdLock(t, db)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if n, err := migrations.Up(ctx, db, databasetest.Log(t)); n != 0 || err != nil {
-		t.Errorf("Up applied %d, error %v; want neither", n, err)
-	}
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		holdLock(t, db)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if n, err := migrations.Up(ctx, db, databasetest.Log(t)); n != 0 || err != nil {
+			t.Errorf("Up applied %d, error %v; want neither", n, err)
+		}
+	})
 }
 
 // A signal is a log handler that holds one token once someone waits for the lock.
@@ -237,46 +238,50 @@ func (s signal) WithGroup(string) slog.Handler            { return s }
 
 func TestUpWaitsForTheInstanceThatMigratesAndGoesOnWhenThatOneIsKilled(t *testing.T) {
 	t.Parallel()
-	cfg := database.Config{MySQLDSN: databasetest.MySQLDSN(t)}
-	holder, db, observer := open(t, cfg), open(t, cfg), open(t, cfg)
-	conn := holdLock(t, holder)
-	var id int
-	if err := conn.QueryRowContext(t.Context(), "SELECT connection_id()").Scan(&id); err != nil {
-		t.Fatal(err)
-	}
-	waiting := make(signal, 1)
-	type outcome struct {
-		applied int
-		err     error
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		n, err := migrations.Up(t.Context(), db, slog.New(waiting))
-		done <- outcome{n, err}
-	}()
-	select {
-	case <-waiting:
-	case got := <-done:
-		t.Fatalf("Up did not wait: %+v", got)
-	}
-	if _, err := observer.Setup().ExecContext(t.Context(), "KILL CONNECTION ?", id); err != nil {
-		t.Fatal(err)
-	}
-	if got := <-done; got.err != nil || got.applied == 0 {
-		t.Errorf("after the holder was killed Up applied %d, error %v; want all of them", got.applied, got.err)
-	}
+	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
+		cfg := database.Config{MySQLDSN: dsn}
+		holder, db, observer := open(t, cfg), open(t, cfg), open(t, cfg)
+		conn := holdLock(t, holder)
+		var id int
+		if err := conn.QueryRowContext(t.Context(), "SELECT connection_id()").Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		waiting := make(signal, 1)
+		type outcome struct {
+			applied int
+			err     error
+		}
+		done := make(chan outcome, 1)
+		go func() {
+			n, err := migrations.Up(t.Context(), db, slog.New(waiting))
+			done <- outcome{n, err}
+		}()
+		select {
+		case <-waiting:
+		case got := <-done:
+			t.Fatalf("Up did not wait: %+v", got)
+		}
+		if _, err := observer.Setup().ExecContext(t.Context(), "KILL CONNECTION ?", id); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-done; got.err != nil || got.applied == 0 {
+			t.Errorf("after the holder was killed Up applied %d, error %v; want all of them", got.applied, got.err)
+		}
+	})
 }
 
 func TestUpGivesTheLockBackWhenItFails(t *testing.T) {
 	t.Parallel()
-	cfg := database.Config{MySQLDSN: databasetest.MySQLDSN(t)}
-	db := open(t, cfg)
-	// A table of ours, in another shape, that the second migration fails at.
-	run(t, db, "CREATE TABLE checkout_journal (id int PRIMARY KEY)", oldTables("utf8mb4_general_ci")[2], "INSERT INTO reserve_purchase VALUES ('token', 'shoe', 1)")
-	if n, err := migrations.Up(t.Context(), db, databasetest.Log(t)); err == nil || n != 1 {
-		t.Fatalf("Up applied %d, error %v; want 1 and an error", n, err)
-	}
-	holdLock(t, open(t, cfg))
+	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
+		cfg := database.Config{MySQLDSN: dsn}
+		db := open(t, cfg)
+		// A table of ours, in another shape, that the second migration fails at.
+		run(t, db, "CREATE TABLE checkout_journal (id int PRIMARY KEY)", oldTables("utf8mb4_general_ci")[2], "INSERT INTO reserve_purchase VALUES ('token', 'shoe', 1)")
+		if n, err := migrations.Up(t.Context(), db, databasetest.Log(t)); err == nil || n != 1 {
+			t.Fatalf("Up applied %d, error %v; want 1 and an error", n, err)
+		}
+		holdLock(t, open(t, cfg))
+	})
 }
 
 func TestACrashBetweenTheTableOfVersionsAndItsFirstRowIsMended(t *testing.T) {
@@ -379,7 +384,9 @@ func assertShape(t *testing.T, db *database.DB) {
 
 func TestTheTablesOnMySQLHaveTheirShape(t *testing.T) {
 	t.Parallel()
-	assertShape(t, databasetest.MySQL(t))
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		assertShape(t, db)
+	})
 }
 
 func TestWhatIsHeldIsSummedFromTheIndexAlone(t *testing.T) {

@@ -37,12 +37,17 @@ func EachServer(t *testing.T, test func(t *testing.T, db *database.DB)) {
 	EachServerDSN(t, func(t *testing.T, dsn string) { test(t, Open(t, database.Config{MySQLDSN: dsn})) })
 }
 
-// EachServerDSN is EachServer with the DSN of a database that does not exist yet. Whatever the test creates under that name is
-// dropped after it. Without an installed server the subtest is skipped, or fails where CI is set.
+// EachServerDSN is EachServer with the DSN of a database that does not exist yet, as ServerDSN returns it.
 func EachServerDSN(t *testing.T, test func(t *testing.T, dsn string)) {
 	t.Helper()
+	EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) { test(t, ServerDSN(t, flavour)) })
+}
+
+// EachFlavour is EachServer for a test that needs several databases of one server.
+func EachFlavour(t *testing.T, test func(t *testing.T, flavour dbserver.Flavour)) {
+	t.Helper()
 	for _, flavour := range dbserver.Flavours() {
-		t.Run(string(flavour), func(t *testing.T) { test(t, ServerDSN(t, flavour)) })
+		t.Run(string(flavour), func(t *testing.T) { test(t, flavour) })
 	}
 }
 
@@ -64,7 +69,8 @@ func MySQLDSN(t testing.TB) string {
 	return ServerDSN(t, dbserver.MariaDB)
 }
 
-// ServerDSN returns the DSN of a database that does not exist yet, as for EachServerDSN.
+// ServerDSN returns the DSN of a database that does not exist yet. Whatever the test creates under that name is dropped after
+// it. Without an installed server the test is skipped, or fails where CI is set.
 func ServerDSN(t testing.TB, flavour dbserver.Flavour) string {
 	t.Helper()
 	return freshDatabase(t, shared[flavour].dsn(t))

@@ -71,11 +71,16 @@ func adoptWith(log *slog.Logger) func(context.Context, *sql.Tx) error {
 	}
 }
 
-// adoptionSteps returns the steps in their order. Spelling comes before the conversion, which forgets how the old
+// adoptionSteps returns the steps in their order. InnoDB comes first: with GTIDs MySQL refuses a transaction that changes
+// a table of another engine as well. Spelling comes before the conversion, which forgets how the old
 // keys compared; negative quantities before the CHECK that forbids them; tokens last, when they compare to the
 // journal's IDs as ours do.
 func adoptionSteps() []adoptionStep {
-	steps := []adoptionStep{{"spell cart lines as their product", spellCartLines}}
+	var steps []adoptionStep
+	for _, t := range shopTables() {
+		steps = append(steps, adoptionStep{"store " + t.name + " in InnoDB", t.useInnoDB})
+	}
+	steps = append(steps, adoptionStep{"spell cart lines as their product", spellCartLines})
 	for _, t := range shopTables() {
 		if t.check != "" {
 			steps = append(steps, adoptionStep{"mend negative quantities of " + t.name, t.zeroNegatives})
@@ -83,7 +88,6 @@ func adoptionSteps() []adoptionStep {
 	}
 	for _, t := range shopTables() {
 		steps = append(steps,
-			adoptionStep{"store " + t.name + " in InnoDB", t.useInnoDB},
 			adoptionStep{"make " + t.name + " compare binary", t.compareBinary},
 			adoptionStep{"give " + t.name + " its primary key", t.addPrimaryKey},
 		)
@@ -202,7 +206,7 @@ func (t shopTable) addIndex(ctx context.Context, conn session, log *slog.Logger)
 func deleteUnownedTokens(ctx context.Context, conn session, log *slog.Logger) error {
 	// A hold's ID is its checkout's ID, a colon, and a number.
 	const unowned = "NOT EXISTS (SELECT 1 FROM checkout_journal AS j WHERE j.checkout_id = SUBSTRING_INDEX(r.reserve_id, ':', 1))"
-	samples, err := column(ctx, conn, "SELECT r.reserve_id FROM reserve_purchase AS r WHERE "+unowned+" LIMIT ?", maxSamples)
+	samples, err := column(ctx, conn, "SELECT r.reserve_id FROM reserve_purchase AS r WHERE "+unowned+" ORDER BY r.reserve_id LIMIT ?", maxSamples)
 	if err != nil {
 		return err
 	}

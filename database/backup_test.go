@@ -10,6 +10,7 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 )
 
 func TestABackupHoldsWhatWasCommittedAndNoMore(t *testing.T) {
@@ -70,7 +71,7 @@ func TestABackupThatFailsLeavesNoFile(t *testing.T) {
 	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
 		t.Errorf("left %v, error %v; want nothing", files, err)
 	}
-	if err := databasetest.MySQL(t).Backup(t.Context(), filepath.Join(dir, "backup.db")); !errors.Is(err, database.ErrNotEmbedded) {
+	if err := databasetest.Open(t, database.Config{MySQLDSN: databasetest.ServerDSN(t, dbserver.MySQL)}).Backup(t.Context(), filepath.Join(dir, "backup.db")); !errors.Is(err, database.ErrNotEmbedded) {
 		t.Errorf("on MySQL: %v, want %v", err, database.ErrNotEmbedded)
 	}
 }

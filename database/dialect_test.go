@@ -10,6 +10,7 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -321,8 +322,11 @@ func TestAnUpsertReturnsItsRowsAsTheyAreStored(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		d := db.Dialect()
+		if d.Returning() == strings.HasSuffix(t.Name(), "/mysql") {
+			t.Fatalf("the dialect has RETURNING: %v", d.Returning())
+		}
 		if !d.Returning() {
-			t.Fatal("this engine is not known to have RETURNING")
+			return
 		}
 		store(t, db, "hat")
 		got := map[string]int{}
@@ -378,46 +382,48 @@ func TestAListHoldsAnyText(t *testing.T) {
 // which nobody asks for, so that it shows.
 func TestRowsAreLockedInTheOrderGiven(t *testing.T) {
 	t.Parallel()
-	for name, run := range map[string]func(ctx context.Context, tx *database.Tx, a, b, c string) (int64, error){
-		"subtract": func(ctx context.Context, tx *database.Tx, a, b, c string) (int64, error) {
-			return tx.Exec(ctx, tx.Dialect().Subtract("product_details", "product_id", "quantity", 3), tx.Dialect().List(2, []any{a, 1, b, 1, c, 1})...)
-		},
-		"delete": func(ctx context.Context, tx *database.Tx, a, b, c string) (int64, error) {
-			return tx.Exec(ctx, tx.Dialect().DeleteKeys("product_details", 3, "product_id"), tx.Dialect().List(1, []any{a, b, c})...)
-		},
-		"upsert": func(ctx context.Context, tx *database.Tx, a, b, c string) (int64, error) {
-			d := tx.Dialect()
-			return tx.Exec(ctx, d.InsertList("product_details", 3, "quantity", "product_id")+d.OnConflict("product_id")+
-				"quantity = product_details.quantity + "+d.Incoming("quantity"), d.List(2, []any{a, 1, b, 1, c, 1})...)
-		},
-	} {
-		for _, order := range [][]string{{"a", "m", "z"}, {"z", "m", "a"}} {
-			t.Run(name+" "+strings.Join(order, ""), func(t *testing.T) {
-				t.Parallel()
-				db := databasetest.MySQL(t)
-				store(t, db, "a", "m", "z")
-				release := hold(t, db, "m")
-				result := make(chan error, 1)
-				go func() {
-					result <- db.Transact(t.Context(), func(tx *database.Tx) error {
-						if _, err := run(t.Context(), tx, order[0], order[1], order[2]); err != nil {
-							return err
-						}
-						return errWork
-					}, nil)
-				}()
-				someoneWaits(t, db)
-				var free []string
-				transact(t, db, func(tx *database.Tx) error {
-					return tx.Select(t.Context(), &free, "SELECT product_id FROM "+tx.Dialect().ByKey("product_details")+
-						" WHERE product_id IN ('a', 'm', 'z') ORDER BY product_id"+tx.ForUpdateSkipLocked())
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		for name, run := range map[string]func(ctx context.Context, tx *database.Tx, a, b, c string) (int64, error){
+			"subtract": func(ctx context.Context, tx *database.Tx, a, b, c string) (int64, error) {
+				return tx.Exec(ctx, tx.Dialect().Subtract("product_details", "product_id", "quantity", 3), tx.Dialect().List(2, []any{a, 1, b, 1, c, 1})...)
+			},
+			"delete": func(ctx context.Context, tx *database.Tx, a, b, c string) (int64, error) {
+				return tx.Exec(ctx, tx.Dialect().DeleteKeys("product_details", 3, "product_id"), tx.Dialect().List(1, []any{a, b, c})...)
+			},
+			"upsert": func(ctx context.Context, tx *database.Tx, a, b, c string) (int64, error) {
+				d := tx.Dialect()
+				return tx.Exec(ctx, d.InsertList("product_details", 3, "quantity", "product_id")+d.OnConflict("product_id")+
+					"quantity = product_details.quantity + "+d.Incoming("quantity"), d.List(2, []any{a, 1, b, 1, c, 1})...)
+			},
+		} {
+			for _, order := range [][]string{{"a", "m", "z"}, {"z", "m", "a"}} {
+				t.Run(name+" "+strings.Join(order, ""), func(t *testing.T) {
+					t.Parallel()
+					db := databasetest.Open(t, database.Config{MySQLDSN: databasetest.ServerDSN(t, flavour)})
+					store(t, db, "a", "m", "z")
+					release := hold(t, db, "m")
+					result := make(chan error, 1)
+					go func() {
+						result <- db.Transact(t.Context(), func(tx *database.Tx) error {
+							if _, err := run(t.Context(), tx, order[0], order[1], order[2]); err != nil {
+								return err
+							}
+							return errWork
+						}, nil)
+					}()
+					someoneWaits(t, db)
+					var free []string
+					transact(t, db, func(tx *database.Tx) error {
+						return tx.Select(t.Context(), &free, "SELECT product_id FROM "+tx.Dialect().ByKey("product_details")+
+							" WHERE product_id IN ('a', 'm', 'z') ORDER BY product_id"+tx.ForUpdateSkipLocked())
+					})
+					if want := order[2:]; !cmp.Equal(free, want) {
+						t.Errorf("while the second row is waited for, %v are free, want %v", free, want)
+					}
+					release()
+					is(t, <-result, errWork)
 				})
-				if want := order[2:]; !cmp.Equal(free, want) {
-					t.Errorf("while the second row is waited for, %v are free, want %v", free, want)
-				}
-				release()
-				is(t, <-result, errWork)
-			})
+			}
 		}
-	}
+	})
 }

@@ -81,16 +81,18 @@ func TestTheEndOfEveryTransactionIsTold(t *testing.T) {
 
 func TestAFurtherAttemptIsToldWithTheServersErrorNumber(t *testing.T) {
 	t.Parallel()
-	db, w := observed(t, database.Config{MySQLDSN: databasetest.MySQLDSN(t)})
-	tries := 0
-	is(t, db.Transact(t.Context(), func(tx *database.Tx) error {
-		if tries++; tries == 1 {
-			_, err := tx.Exec(t.Context(), "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'deadlock'")
-			return err
+	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
+		db, w := observed(t, database.Config{MySQLDSN: dsn})
+		tries := 0
+		is(t, db.Transact(t.Context(), func(tx *database.Tx) error {
+			if tries++; tries == 1 {
+				_, err := tx.Exec(t.Context(), "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'deadlock'")
+				return err
+			}
+			return nil
+		}, nil), nil)
+		if diff := cmp.Diff([]string{"1213"}, w.numbers); diff != "" {
+			t.Errorf("further attempts (-want +got):\n%s", diff)
 		}
-		return nil
-	}, nil), nil)
-	if diff := cmp.Diff([]string{"1213"}, w.numbers); diff != "" {
-		t.Errorf("further attempts (-want +got):\n%s", diff)
-	}
+	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -73,39 +74,40 @@ func TestWorkThatPanicsIsRolledBackAndGivesItsConnectionBack(t *testing.T) {
 
 func TestADeadlocksVictimRunsAgain(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	store(t, db, "hat", "shoe")
-	var both, wait sync.WaitGroup
-	both.Add(2)
-	attempts := make([]int, 2)
-	for i, order := range [][]string{{"hat", "shoe"}, {"shoe", "hat"}} {
-		wait.Go(func() {
-			err := db.Transact(t.Context(), func(tx *database.Tx) error {
-				attempts[i]++
-				if err := lock(t, tx, order[0]); err != nil {
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		store(t, db, "hat", "shoe")
+		var both, wait sync.WaitGroup
+		both.Add(2)
+		attempts := make([]int, 2)
+		for i, order := range [][]string{{"hat", "shoe"}, {"shoe", "hat"}} {
+			wait.Go(func() {
+				err := db.Transact(t.Context(), func(tx *database.Tx) error {
+					attempts[i]++
+					if err := lock(t, tx, order[0]); err != nil {
+						return err
+					}
+					if attempts[i] == 1 { // each has its first row now
+						both.Done()
+						both.Wait()
+					}
+					_, err := tx.Exec(t.Context(), "UPDATE product_details SET quantity = quantity - 1 WHERE product_id = ?", order[1])
 					return err
+				}, nil)
+				if err != nil {
+					t.Error(err)
 				}
-				if attempts[i] == 1 { // each has its first row now
-					both.Done()
-					both.Wait()
-				}
-				_, err := tx.Exec(t.Context(), "UPDATE product_details SET quantity = quantity - 1 WHERE product_id = ?", order[1])
-				return err
-			}, nil)
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wait.Wait()
-	slices.Sort(attempts)
-	if diff := cmp.Diff([]int{1, 2}, attempts); diff != "" {
-		t.Errorf("how often each ran (-want +got):\n%s", diff)
-	}
-	if _, got := stored(t, db); !cmp.Equal(got, []int{9, 9}) {
-		t.Errorf("the products are at %v, want each lowered once from 10", got)
-	}
-	isClean(t, db)
+			})
+		}
+		wait.Wait()
+		slices.Sort(attempts)
+		if diff := cmp.Diff([]int{1, 2}, attempts); diff != "" {
+			t.Errorf("how often each ran (-want +got):\n%s", diff)
+		}
+		if _, got := stored(t, db); !cmp.Equal(got, []int{9, 9}) {
+			t.Errorf("the products are at %v, want each lowered once from 10", got)
+		}
+		isClean(t, db)
+	})
 }
 
 // impatient makes the transaction's connection give a lock up after a second, which is the least that there is.
@@ -116,99 +118,103 @@ func impatient(t testing.TB, tx *database.Tx) error {
 
 func TestARowThatStaysLockedIsLeftOutTheSecondTime(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	store(t, db, "hat", "shoe")
-	hold(t, db, "shoe")
-	var afterLockWait []bool
-	var free []string
-	transact(t, db, func(tx *database.Tx) error {
-		if err := impatient(t, tx); err != nil {
-			return err
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		store(t, db, "hat", "shoe")
+		hold(t, db, "shoe")
+		var afterLockWait []bool
+		var free []string
+		transact(t, db, func(tx *database.Tx) error {
+			if err := impatient(t, tx); err != nil {
+				return err
+			}
+			afterLockWait = append(afterLockWait, tx.AfterLockWait())
+			clause := tx.ForUpdate()
+			if tx.AfterLockWait() {
+				clause = tx.ForUpdateSkipLocked()
+			}
+			free = nil
+			return tx.Select(t.Context(), &free, "SELECT product_id FROM product_details ORDER BY product_id"+clause)
+		})
+		if diff := cmp.Diff([]bool{false, true}, afterLockWait); diff != "" {
+			t.Errorf("AfterLockWait, attempt by attempt (-want +got):\n%s", diff)
 		}
-		afterLockWait = append(afterLockWait, tx.AfterLockWait())
-		clause := tx.ForUpdate()
-		if tx.AfterLockWait() {
-			clause = tx.ForUpdateSkipLocked()
+		if diff := cmp.Diff([]string{"hat"}, free); diff != "" {
+			t.Errorf("the rows that were free (-want +got):\n%s", diff)
 		}
-		free = nil
-		return tx.Select(t.Context(), &free, "SELECT product_id FROM product_details ORDER BY product_id"+clause)
 	})
-	if diff := cmp.Diff([]bool{false, true}, afterLockWait); diff != "" {
-		t.Errorf("AfterLockWait, attempt by attempt (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff([]string{"hat"}, free); diff != "" {
-		t.Errorf("the rows that were free (-want +got):\n%s", diff)
-	}
 }
 
 func TestARowThatStaysLockedTwiceIsTaken(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	store(t, db, "shoe")
-	release := hold(t, db, "shoe")
-	var afterLockWait []bool
-	err := db.Transact(t.Context(), func(tx *database.Tx) error {
-		afterLockWait = append(afterLockWait, tx.AfterLockWait())
-		if err := impatient(t, tx); err != nil {
-			return err
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		store(t, db, "shoe")
+		release := hold(t, db, "shoe")
+		var afterLockWait []bool
+		err := db.Transact(t.Context(), func(tx *database.Tx) error {
+			afterLockWait = append(afterLockWait, tx.AfterLockWait())
+			if err := impatient(t, tx); err != nil {
+				return err
+			}
+			if err := insert(t, tx, "hat", 1); err != nil {
+				return err
+			}
+			return lock(t, tx, "shoe")
+		}, nil)
+		is(t, err, database.ErrRowLocked)
+		isNot(t, err, database.ErrUnavailable)
+		if diff := cmp.Diff([]bool{false, true}, afterLockWait); diff != "" {
+			t.Errorf("AfterLockWait, attempt by attempt (-want +got):\n%s", diff)
 		}
-		if err := insert(t, tx, "hat", 1); err != nil {
-			return err
-		}
-		return lock(t, tx, "shoe")
-	}, nil)
-	is(t, err, database.ErrRowLocked)
-	isNot(t, err, database.ErrUnavailable)
-	if diff := cmp.Diff([]bool{false, true}, afterLockWait); diff != "" {
-		t.Errorf("AfterLockWait, attempt by attempt (-want +got):\n%s", diff)
-	}
-	isStored(t, db, "hat", false) // 1205 rolls back its statement alone: the rest is for us to roll back
-	release()
-	isClean(t, db)
+		isStored(t, db, "hat", false) // 1205 rolls back its statement alone: the rest is for us to roll back
+		release()
+		isClean(t, db)
+	})
 }
 
 func TestATakenRowCanBeAskedForAtOnceAndTheTransactionGoesOn(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	store(t, db, "shoe")
-	hold(t, db, "shoe")
-	began, attempts := time.Now(), 0
-	transact(t, db, func(tx *database.Tx) error {
-		attempts++
-		if err := insert(t, tx, "hat", 1); err != nil {
-			return err
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		store(t, db, "shoe")
+		hold(t, db, "shoe")
+		began, attempts := time.Now(), 0
+		transact(t, db, func(tx *database.Tx) error {
+			attempts++
+			if err := insert(t, tx, "hat", 1); err != nil {
+				return err
+			}
+			var found []string
+			err := tx.Select(t.Context(), &found, "SELECT product_id FROM product_details WHERE product_id = 'shoe'"+tx.ForUpdateNoWait())
+			if !database.IsRowLocked(err) {
+				t.Errorf("got error %v, want one that says that the row is taken", err)
+			}
+			return nil
+		})
+		if took := time.Since(began); attempts != 1 || took > time.Second {
+			t.Errorf("%d attempts took %v, want one that waits for nothing", attempts, took)
 		}
-		var found []string
-		err := tx.Select(t.Context(), &found, "SELECT product_id FROM product_details WHERE product_id = 'shoe'"+tx.ForUpdateNoWait())
-		if !database.IsRowLocked(err) {
-			t.Errorf("got error %v, want one that says that the row is taken", err)
-		}
-		return nil
+		isStored(t, db, "hat", true) // what came before was not rolled back with the statement
 	})
-	if took := time.Since(began); attempts != 1 || took > time.Second {
-		t.Errorf("%d attempts took %v, want one that waits for nothing", attempts, took)
-	}
-	isStored(t, db, "hat", true) // what came before was not rolled back with the statement
 }
 
 func TestATableThatStaysLockedIsTaken(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	conn, err := db.Setup().Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed(t, conn)
-	execute(t, conn, "LOCK TABLES product_details WRITE")
-	err = db.Transact(t.Context(), func(tx *database.Tx) error {
-		if err := impatient(t, tx); err != nil {
-			return err
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		conn, err := db.Setup().Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
-		return insert(t, tx, "shoe", 1)
-	}, nil)
-	is(t, err, database.ErrRowLocked)
-	execute(t, conn, "UNLOCK TABLES")
-	isClean(t, db)
+		closed(t, conn)
+		execute(t, conn, "LOCK TABLES product_details WRITE")
+		err = db.Transact(t.Context(), func(tx *database.Tx) error {
+			if err := impatient(t, tx); err != nil {
+				return err
+			}
+			return insert(t, tx, "shoe", 1)
+		}, nil)
+		is(t, err, database.ErrRowLocked)
+		execute(t, conn, "UNLOCK TABLES")
+		isClean(t, db)
+	})
 }
 
 // execute runs statements on one connection.
@@ -290,37 +296,39 @@ func TestAnAttemptThatTakesLongIsRolledBack(t *testing.T) {
 
 func TestADatabaseThatIsSilentForMostOfAnAttemptIsNotAskedAgain(t *testing.T) {
 	t.Parallel()
-	const limit = 500 * time.Millisecond
-	for name, silence := range map[string]func(t *testing.T) *database.DB{
-		"embedded, somebody keeps the file locked": func(t *testing.T) *database.DB {
-			dir := t.TempDir()
-			db := databasetest.Open(t, database.Config{DataDir: dir, Serve: true})
-			conn, err := databasetest.Open(t, database.Config{DataDir: dir}).Setup().Conn(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			closed(t, conn)
-			execute(t, conn, "BEGIN IMMEDIATE")
-			return db
-		},
-		"mysql, nothing comes back": func(t *testing.T) *database.DB {
-			db, _, between := proxied(t)
-			between.Silence(true)
-			return db
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			db := silence(t)
-			db.SetLimits(limit, 0, 0)
-			began := time.Now()
-			err := db.Transact(t.Context(), func(tx *database.Tx) error { return insert(t, tx, "shoe", 1) }, nil)
-			is(t, err, database.ErrUnavailable)
-			if took := time.Since(began); took >= 2*limit {
-				t.Errorf("it took %v, which is more than one attempt of %v", took, limit)
-			}
-		})
-	}
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		const limit = 500 * time.Millisecond
+		for name, silence := range map[string]func(t *testing.T) *database.DB{
+			"embedded, somebody keeps the file locked": func(t *testing.T) *database.DB {
+				dir := t.TempDir()
+				db := databasetest.Open(t, database.Config{DataDir: dir, Serve: true})
+				conn, err := databasetest.Open(t, database.Config{DataDir: dir}).Setup().Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				closed(t, conn)
+				execute(t, conn, "BEGIN IMMEDIATE")
+				return db
+			},
+			"mysql, nothing comes back": func(t *testing.T) *database.DB {
+				db, _, between := proxied(t, flavour)
+				between.Silence(true)
+				return db
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				db := silence(t)
+				db.SetLimits(limit, 0, 0)
+				began := time.Now()
+				err := db.Transact(t.Context(), func(tx *database.Tx) error { return insert(t, tx, "shoe", 1) }, nil)
+				is(t, err, database.ErrUnavailable)
+				if took := time.Since(began); took >= 2*limit {
+					t.Errorf("it took %v, which is more than one attempt of %v", took, limit)
+				}
+			})
+		}
+	})
 }
 
 // kill ends a transaction's connection as an operator would.
@@ -343,46 +351,48 @@ func kill(t testing.TB, db *database.DB, tx *database.Tx) {
 
 func TestAConnectionThatBreaksBeforeTheCommitCostsAnAttempt(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	attempts := 0
-	transact(t, db, func(tx *database.Tx) error {
-		attempts++
-		if err := insert(t, tx, "hat", 1); err != nil {
-			return err
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		attempts := 0
+		transact(t, db, func(tx *database.Tx) error {
+			attempts++
+			if err := insert(t, tx, "hat", 1); err != nil {
+				return err
+			}
+			if attempts == 1 {
+				kill(t, db, tx)
+			}
+			return insert(t, tx, "shoe", 1)
+		})
+		if attempts != 2 {
+			t.Errorf("the work ran %d times, want twice", attempts)
 		}
-		if attempts == 1 {
-			kill(t, db, tx)
+		if ids, _ := stored(t, db); !cmp.Equal(ids, []string{"hat", "shoe"}) {
+			t.Errorf("stored %v, want the hat and the shoe", ids)
 		}
-		return insert(t, tx, "shoe", 1)
+		isClean(t, db)
 	})
-	if attempts != 2 {
-		t.Errorf("the work ran %d times, want twice", attempts)
-	}
-	if ids, _ := stored(t, db); !cmp.Equal(ids, []string{"hat", "shoe"}) {
-		t.Errorf("stored %v, want the hat and the shoe", ids)
-	}
-	isClean(t, db)
 }
 
 func TestConnectionsThatKeepBreakingAreAnOutage(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	attempts := 0
-	err := db.Transact(t.Context(), func(tx *database.Tx) error {
-		attempts++
-		if err := insert(t, tx, "hat", 1); err != nil {
-			return err
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		attempts := 0
+		err := db.Transact(t.Context(), func(tx *database.Tx) error {
+			attempts++
+			if err := insert(t, tx, "hat", 1); err != nil {
+				return err
+			}
+			kill(t, db, tx)
+			return insert(t, tx, "shoe", 1)
+		}, nil)
+		is(t, err, database.ErrUnavailable)
+		isNot(t, err, database.ErrOutcomeUnknown)
+		if want := 1 + database.MaxReconnects; attempts != want {
+			t.Errorf("the work ran %d times, want %d", attempts, want)
 		}
-		kill(t, db, tx)
-		return insert(t, tx, "shoe", 1)
-	}, nil)
-	is(t, err, database.ErrUnavailable)
-	isNot(t, err, database.ErrOutcomeUnknown)
-	if want := 1 + database.MaxReconnects; attempts != want {
-		t.Errorf("the work ran %d times, want %d", attempts, want)
-	}
-	isStored(t, db, "hat", false)
-	isClean(t, db)
+		isStored(t, db, "hat", false)
+		isClean(t, db)
+	})
 }
 
 func TestAContextThatEndsStopsTransactBetweenAttempts(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/go-sql-driver/mysql"
+	"cartwheel/database/engine"
 )
 
 // A Batch is a list of statements of one transaction. On a server across a network, consecutive statements of one kind, Exec
@@ -51,7 +51,7 @@ func (b *Batch) Send(ctx context.Context) error {
 	b.statements = nil
 	for len(statements) > 0 {
 		n := 1
-		for b.tx.dialect.pipelines && n < len(statements) && statements[n].reads() == statements[0].reads() {
+		for b.tx.pipelines && n < len(statements) && statements[n].reads() == statements[0].reads() {
 			n++
 		}
 		if err := b.tx.send(ctx, statements[:n]); err != nil {
@@ -98,7 +98,7 @@ func joinStatements(statements []statement) (string, []any) {
 
 func (s *session) queryAll(ctx context.Context, statements []statement) (err error) {
 	text, args := joinStatements(statements)
-	rows, err := s.conn.QueryContext(context.WithValue(ctx, noPrepare{}, true), text, args...)
+	rows, err := s.conn.QueryContext(engine.Unprepared(ctx), text, args...)
 	if err != nil {
 		return err
 	}
@@ -134,11 +134,11 @@ func (s *session) execAll(ctx context.Context, statements []statement) error {
 				return err
 			}
 		}
-		result, err := raw.(driver.ExecerContext).ExecContext(context.WithValue(ctx, noPrepare{}, true), text, values)
+		result, err := raw.(driver.ExecerContext).ExecContext(engine.Unprepared(ctx), text, values)
 		if err != nil {
 			return err
 		}
-		counts = result.(mysql.Result).AllRowsAffected()
+		counts = result.(interface{ AllRowsAffected() []int64 }).AllRowsAffected()
 		return nil
 	})
 	if err != nil {

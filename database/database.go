@@ -5,13 +5,13 @@ package database
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
-	"github.com/gofrs/flock"
-	"github.com/jmoiron/sqlx"
+	"cartwheel/database/engine"
+	"cartwheel/database/mysql"
+	"cartwheel/database/sqlite"
 )
 
 // Config says which engine to open.
@@ -34,23 +34,10 @@ type Config struct {
 
 // DB is an opened engine. Its methods are safe for concurrent use.
 type DB struct {
-	dialect   Dialect
-	engine    string // what a person reads: "embedded://data/cartwheel.db"
-	path      string // the embedded engine's file; empty otherwise
-	log       *slog.Logger
-	observe   Observer
-	limits    limits
-	writes    *sqlx.DB // transactions
-	reads     *sqlx.DB // autocommitted reads; cannot write
-	snapshots *sqlx.DB // long reads of one moment; cannot write
-	setup     *sql.DB  // migrations; autocommit, no lock wait bound of ours
-	lock      *flock.Flock
-	closers   []func() error
-
-	// beginWith starts a transaction. It is empty where each statement after a COMMIT does.
-	beginWith string
-	// checkpoints is the embedded engine's; nil otherwise.
-	checkpoints *checkpointer
+	engine  *engine.Engine
+	log     *slog.Logger
+	observe Observer
+	limits  limits
 }
 
 // Open opens the engine that cfg names. With a MySQL server it waits for one that is still starting, up to
@@ -64,46 +51,56 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if cfg.StartTimeout == 0 {
 		cfg.StartTimeout = time.Minute
 	}
+	var e *engine.Engine
+	var err error
 	if cfg.MySQLDSN != "" {
-		return openMySQL(ctx, cfg)
+		e, err = mysql.Open(ctx, mysql.Config{DSN: cfg.MySQLDSN, Existing: cfg.Existing, StartTimeout: cfg.StartTimeout, Log: cfg.Log})
+	} else {
+		e, err = sqlite.Open(ctx, sqlite.Config{Dir: cfg.DataDir, Lock: cfg.Serve, Existing: cfg.Existing, Log: cfg.Log})
 	}
-	return openSQLite(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &DB{engine: e, log: cfg.Log, observe: cfg.Observe, limits: defaultLimits}, nil
 }
 
+// Dialect writes what the engines' SQL has different words for.
+type Dialect = engine.Dialect
+
 // Dialect returns how this engine writes what SQL leaves open.
-func (db *DB) Dialect() Dialect { return db.dialect }
+func (db *DB) Dialect() Dialect { return db.engine.Dialect }
 
 // Engine names the engine and where it is, for people. It holds no password.
-func (db *DB) Engine() string { return db.engine }
+func (db *DB) Engine() string { return db.engine.Location }
 
 // Embedded reports whether the engine lives in this process, with one server and no other instance.
-func (db *DB) Embedded() bool { return db.dialect.name == sqliteDialect.name }
+func (db *DB) Embedded() bool { return db.engine.Path != "" }
 
 // Setup returns the connections for migrations: each statement commits by itself.
-func (db *DB) Setup() *sql.DB { return db.setup }
+func (db *DB) Setup() *sql.DB { return db.engine.Setup }
 
 // Stats returns the state of the pool that transactions take their connections from.
-func (db *DB) Stats() sql.DBStats { return db.writes.Stats() }
+func (db *DB) Stats() sql.DBStats { return db.engine.Writes.Stats() }
 
 // Ping asks the engine whether it is there. It blocks until the answer or ctx's end.
 func (db *DB) Ping(ctx context.Context) error {
-	if err := db.reads.PingContext(ctx); err != nil {
+	if err := db.engine.Reads.PingContext(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return nil
 }
 
-// Close closes every connection and gives the data directory's lock back. Nothing may be under way. A repeat is harmless.
-func (db *DB) Close() error {
-	var errs []error
-	for _, closeOne := range db.closers {
-		// Of a MySQL server's connection an error says only that someone else was first to end it.
-		if err := closeOne(); db.Embedded() {
-			errs = append(errs, err)
-		}
-	}
-	if db.lock != nil {
-		errs = append(errs, db.lock.Unlock())
-	}
-	return errors.Join(errs...)
+// Backup writes the embedded engine's data, as of one snapshot, into a new file, which is on disk when it returns. It blocks
+// nobody. An existing file is not touched; whatever ends it early leaves none under that name.
+func (db *DB) Backup(ctx context.Context, to string) error { return sqlite.Backup(ctx, db.engine, to) }
+
+// Decommission closes the embedded engine, renames its file and only then unlocks the data directory, so that no server starts on
+// data that was moved. It returns the new name. No transaction may be running.
+//
+// Errors: ErrInUse when another program has the file open, and what the file system says. The file keeps its name then.
+func (db *DB) Decommission(ctx context.Context) (string, error) {
+	return sqlite.Decommission(ctx, db.engine)
 }
+
+// Close closes every connection and unlocks the data directory. No transaction may be running. A repeat is harmless.
+func (db *DB) Close() error { return db.engine.Close() }

@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
 	"syscall"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
-	"modernc.org/sqlite"
+
+	"cartwheel/database/engine"
 )
 
 func my(number uint16) error { return fmt.Errorf("do it: %w", &mysql.MySQLError{Number: number}) }
@@ -22,54 +22,54 @@ func TestFaultsAreToldApart(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		err  error
-		want fault
+		want engine.Fault
 	}{
-		{nil, faultOther},
-		{errors.New("some other"), faultOther},
-		{sql.ErrNoRows, faultOther},
-		{fmt.Errorf("it: %w", ErrRetry), faultConflict},
-		{errors.Join(ErrRetry, my(1062)), faultConflict},
-		{errOverdue, faultRefused},
+		{nil, engine.Other},
+		{errors.New("some other"), engine.Other},
+		{sql.ErrNoRows, engine.Other},
+		{fmt.Errorf("it: %w", ErrRetry), engine.Conflict},
+		{errors.Join(ErrRetry, my(1062)), engine.Conflict},
+		{errOverdue, engine.Refused},
 
-		{my(1064), faultOther}, // ER_PARSE_ERROR
-		{my(3819), faultOther}, // MySQL's ER_CHECK_CONSTRAINT_VIOLATED
-		{my(4025), faultOther}, // MariaDB's ER_CONSTRAINT_FAILED
-		{my(1062), faultDuplicate},
-		{my(1264), faultOutOfRange},
-		{my(1690), faultOutOfRange},
-		{my(1213), faultConflict},
-		{my(1020), faultConflict},
-		{my(3101), faultConflict},
-		{my(1205), faultRowLocked},
-		{my(3572), faultRowLocked},
-		{my(1040), faultRefused},
-		{my(1203), faultRefused},
-		{my(1290), faultRefused},
-		{my(1792), faultRefused},
-		{my(1836), faultRefused},
-		{my(1114), faultRefused},
-		{my(1146), faultRefused},
-		{my(1047), faultLost},
-		{my(1053), faultLost},
-		{my(1317), faultLost},
-		{my(1927), faultLost},
-		{my(3169), faultLost},
-		{my(4031), faultLost},
+		{my(1064), engine.Other}, // ER_PARSE_ERROR
+		{my(3819), engine.Other}, // MySQL's ER_CHECK_CONSTRAINT_VIOLATED
+		{my(4025), engine.Other}, // MariaDB's ER_CONSTRAINT_FAILED
+		{my(1062), engine.Duplicate},
+		{my(1264), engine.OutOfRange},
+		{my(1690), engine.OutOfRange},
+		{my(1213), engine.Conflict},
+		{my(1020), engine.Conflict},
+		{my(3101), engine.Conflict},
+		{my(1205), engine.RowLocked},
+		{my(3572), engine.RowLocked},
+		{my(1040), engine.Refused},
+		{my(1203), engine.Refused},
+		{my(1290), engine.ReadOnly},
+		{my(1792), engine.Refused},
+		{my(1836), engine.Refused},
+		{my(1114), engine.Refused},
+		{my(1146), engine.Refused},
+		{my(1047), engine.Lost},
+		{my(1053), engine.Lost},
+		{my(1317), engine.Lost},
+		{my(1927), engine.Lost},
+		{my(3169), engine.Lost},
+		{my(4031), engine.Lost},
 
-		{driver.ErrBadConn, faultLost},
-		{mysql.ErrInvalidConn, faultLost},
-		{mysql.ErrMalformPkt, faultLost},
-		{mysql.ErrPktSync, faultLost},
-		{mysql.ErrPktTooLarge, faultOther}, // the statement's own: nothing was sent
-		{sql.ErrConnDone, faultLost},
-		{io.EOF, faultLost},
-		{fmt.Errorf("it: %w", io.ErrUnexpectedEOF), faultLost},
-		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, faultLost},
-		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, faultLost},
-		{&net.DNSError{Err: "no such host"}, faultLost},
-		{fmt.Errorf("it: %w", context.Canceled), faultLost},
-		{context.DeadlineExceeded, faultLost},
-		{&acquireError{my(1040)}, faultRefused},
+		{driver.ErrBadConn, engine.Lost},
+		{mysql.ErrInvalidConn, engine.Lost},
+		{mysql.ErrMalformPkt, engine.Lost},
+		{mysql.ErrPktSync, engine.Lost},
+		{mysql.ErrPktTooLarge, engine.Other}, // the statement's own: nothing was sent
+		{sql.ErrConnDone, engine.Lost},
+		{io.EOF, engine.Lost},
+		{fmt.Errorf("it: %w", io.ErrUnexpectedEOF), engine.Lost},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, engine.Lost},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, engine.Lost},
+		{&net.DNSError{Err: "no such host"}, engine.Lost},
+		{fmt.Errorf("it: %w", context.Canceled), engine.Lost},
+		{context.DeadlineExceeded, engine.Lost},
+		{&acquireError{my(1040)}, engine.Refused},
 	} {
 		if got := faultOf(test.err); got != test.want {
 			t.Errorf("%v: got fault %d, want %d", test.err, got, test.want)
@@ -77,41 +77,9 @@ func TestFaultsAreToldApart(t *testing.T) {
 	}
 }
 
-func TestSQLitesFaultsAreToldApart(t *testing.T) {
-	t.Parallel()
-	db := sqliteDB(filepath.Join(t.TempDir(), "faults.db"), 1, busyTimeout, "")
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	run := func(statement string) error {
-		_, err := db.ExecContext(t.Context(), statement)
-		return err
-	}
-	if err := run("CREATE TABLE key (a int PRIMARY KEY, b int UNIQUE, c int CHECK (c >= 0)); INSERT INTO key VALUES (1, 1, 1)"); err != nil {
-		t.Fatal(err)
-	}
-	for _, test := range []struct {
-		name string
-		err  error
-		want fault
-	}{
-		{"syntax", run("SELEC 1"), faultOther},
-		{"a check", run("INSERT INTO key VALUES (2, 2, -1)"), faultOther},
-		{"a primary key", run("INSERT INTO key VALUES (1, 2, 1)"), faultDuplicate},
-		{"a unique column", run("INSERT INTO key VALUES (2, 1, 1)"), faultDuplicate},
-		{"read-only", errors.Join(run("PRAGMA query_only = 1"), run("INSERT INTO key VALUES (2, 2, 1)")), faultRefused},
-	} {
-		var lite *sqlite.Error
-		if got := faultOf(test.err); got != test.want || !errors.As(test.err, &lite) {
-			t.Errorf("%s: got fault %d of %v, want %d", test.name, got, test.err, test.want)
-		}
-	}
-}
-
 func TestACommitThatWasRefusedIsToldFromOneThatMayHaveHappened(t *testing.T) {
 	t.Parallel()
+	server := &DB{engine: &engine.Engine{}}
 	for _, test := range []struct {
 		err  error
 		want bool
@@ -131,7 +99,7 @@ func TestACommitThatWasRefusedIsToldFromOneThatMayHaveHappened(t *testing.T) {
 		{io.EOF, false},
 		{errors.New("some other"), false},
 	} {
-		if got := rolledBack(test.err); got != test.want {
+		if got := server.rolledBack(test.err); got != test.want {
 			t.Errorf("%v: rolled back: %v, want %v", test.err, got, test.want)
 		}
 	}

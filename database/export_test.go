@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"cartwheel/database/engine"
 )
 
 // SetLimits shortens what a test would wait for; zero leaves a limit as it is. It comes before the first transaction.
@@ -20,13 +22,13 @@ func (db *DB) SetLimits(attempt, patience, resolve time.Duration) {
 
 // Prepared returns how many statements each open connection of the transactions' pool has prepared, while no transaction runs.
 func (db *DB) Prepared(ctx context.Context) (prepared int, err error) {
-	conn, err := db.writes.Connx(ctx)
+	conn, err := db.engine.Writes.Connx(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	err = conn.Raw(func(raw any) error {
-		prepared = len(raw.(*cachingConn).prepared)
+		prepared = raw.(*engine.Conn).Prepared()
 		return nil
 	})
 	return prepared, err
@@ -34,16 +36,11 @@ func (db *DB) Prepared(ctx context.Context) (prepared int, err error) {
 
 // SetBusyTimeout sets how long the embedded engine's transactions wait for another process that writes.
 func (db *DB) SetBusyTimeout(ctx context.Context, timeout time.Duration) error {
-	_, err := db.writes.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", timeout.Milliseconds()))
+	_, err := db.engine.Writes.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", timeout.Milliseconds()))
 	return err
 }
-
-// Checkpoint runs what a due checkpoint runs.
-func (db *DB) Checkpoint(ctx context.Context) error { return db.checkpoints.checkpoint(ctx) }
 
 const (
 	MaxAttempts   = maxAttempts
 	MaxReconnects = maxReconnects
-	MaxPrepared   = maxPrepared
-	RestartPages  = restartPages
 )

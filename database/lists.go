@@ -3,16 +3,21 @@ package database
 import (
 	"iter"
 	"slices"
+	"strings"
 )
 
-// paddedSizes are the lengths in which lists of rows come in statements that are kept prepared: close enough that little is
-// sent in vain, few enough that each connection keeps them all.
+// ChunkRows is the maximum number of rows, or values of an IN list, that one statement names: lists of 1,000 and more become
+// joins on MariaDB, which lock in another order than the one they were given in.
+const ChunkRows = 256
+
+// paddedSizes are the lengths of lists in statements: close enough that little padding is sent, few enough that a connection
+// caches a prepared statement for each.
 var paddedSizes = []int{
 	1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, ChunkRows,
 }
 
-// Pad returns the items, at most ChunkRows, with repeats of the last one behind them so that their number is one of few: the text of a
-// statement over them is then worth keeping prepared (Tx.Kept). It is for statements that a repeat does not change.
+// Pad returns the items, at most ChunkRows, and repeats the last one until their number is one of few: a connection can then
+// cache the statement. It is for statements that a repeat does not change.
 func Pad[T any](items []T) []T {
 	if len(items) == 0 {
 		return items
@@ -29,11 +34,10 @@ func Pad[T any](items []T) []T {
 	return padded
 }
 
-// Pieces cuts items, in order, into pieces of at most ChunkRows, so that a statement over a piece is worth keeping prepared
-// (Tx.Kept): where each row stands in the text, the lengths of pieces are few. It is for statements that Pad's repeats
-// would change.
+// Pieces cuts items, in order, into pieces of at most ChunkRows. Where a statement's text depends on its number of rows, the
+// pieces have few lengths. It is for statements that Pad's repeats would change.
 func Pieces[T any](d Dialect, items []T) iter.Seq[[]T] {
-	if d.pack != nil {
+	if d.ListIsOneArgument() {
 		return slices.Chunk(items, ChunkRows)
 	}
 	return func(yield func([]T) bool) {
@@ -49,4 +53,19 @@ func Pieces[T any](d Dialect, items []T) iter.Seq[[]T] {
 			items = items[n:]
 		}
 	}
+}
+
+// Values returns n groups of that many placeholders: Values(2, 3) is "(?,?,?),(?,?,?)".
+func Values(n, columns int) string {
+	group := "(" + strings.TrimSuffix(strings.Repeat("?,", columns), ",") + "),"
+	return strings.TrimSuffix(strings.Repeat(group, n), ",")
+}
+
+// In returns a list of n placeholders in parentheses.
+func In(n int) string { return Values(1, n) }
+
+// AnyOf returns n times the condition, joined by OR. `(a, b) IN ((?, ?))` with one tuple scans the table;
+// an OR of ANDs does not.
+func AnyOf(n int, condition string) string {
+	return "(" + strings.TrimSuffix(strings.Repeat("("+condition+") OR ", n), " OR ") + ")"
 }

@@ -2,11 +2,7 @@ package database
 
 import (
 	"errors"
-	"strconv"
 	"time"
-
-	"github.com/go-sql-driver/mysql"
-	"modernc.org/sqlite"
 )
 
 // Observer is told what becomes of transactions, for metrics. A hook that is nil costs nothing, not even a look at the
@@ -50,17 +46,4 @@ func endOf(err error) End {
 		return EndRowLocked
 	}
 	return EndRolledBack
-}
-
-func numberOf(err error) string {
-	if errors.Is(err, ErrRetry) {
-		return "stale"
-	}
-	if my, ok := errors.AsType[*mysql.MySQLError](err); ok {
-		return strconv.Itoa(int(my.Number))
-	}
-	if lite, ok := errors.AsType[*sqlite.Error](err); ok {
-		return "sqlite-" + strconv.Itoa(lite.Code()&0xff)
-	}
-	return "connection"
 }

@@ -14,10 +14,8 @@ const rollbackTimeout = 2 * time.Second
 
 // A session is one connection that a transaction, or a read, has for itself.
 type session struct {
-	conn *sqlx.Conn
-	// ignoreCancel lets a statement that has begun run to its end. SQLite's driver and database/sql start a goroutine for each
-	// statement whose context can end; the embedded engine's statements are shorter than that.
-	ignoreCancel bool
+	conn         *sqlx.Conn
+	ignoreCancel bool // see engine.Engine
 }
 
 // commit sends COMMIT. It ignores cancellation: the connection's own timeouts bound the wait for the answer.

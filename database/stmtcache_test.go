@@ -8,6 +8,7 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/engine"
 )
 
 func prepared(t *testing.T, db *database.DB) int {
@@ -23,7 +24,7 @@ func TestStatementCache_isBounded(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		transact(t, db, func(tx *database.Tx) error {
-			for i := range 2 * database.MaxPrepared {
+			for i := range 2 * engine.MaxPrepared {
 				for range 2 {
 					var got []int
 					if err := tx.Select(t.Context(), &got, fmt.Sprint("SELECT ? + ", i), 1); err != nil || !cmp.Equal(got, []int{i + 1}) {
@@ -33,8 +34,8 @@ func TestStatementCache_isBounded(t *testing.T) {
 			}
 			return nil
 		})
-		if got := prepared(t, db); got != database.MaxPrepared {
-			t.Errorf("%d statements are prepared, want %d", got, database.MaxPrepared)
+		if got := prepared(t, db); got != engine.MaxPrepared {
+			t.Errorf("%d statements are prepared, want %d", got, engine.MaxPrepared)
 		}
 		isClean(t, db)
 	})

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"cartwheel/database/engine"
+	"cartwheel/database/mysql"
 )
 
 const (
@@ -40,6 +43,7 @@ var defaultLimits = limits{attempt: 6 * time.Second, patience: 8 * time.Second, 
 type Tx struct {
 	session       *session
 	dialect       Dialect
+	pipelines     bool // several statements may be sent in one round trip
 	afterLockWait bool
 	// overdue is when no further statement starts; zero where nothing bounds them but their contexts.
 	overdue time.Time
@@ -69,15 +73,24 @@ func (tx *Tx) Dialect() Dialect { return tx.dialect }
 // should now leave the taken rows out (ForUpdateSkipLocked), so that the others need not wait again.
 func (tx *Tx) AfterLockWait() bool { return tx.afterLockWait }
 
-// ForUpdate is the clause that makes a SELECT lock its rows, waiting for those that are taken.
-func (tx *Tx) ForUpdate() string { return tx.dialect.lockRows }
+// ForUpdate is the clause that makes a SELECT lock its rows, waiting for those that are locked.
+func (tx *Tx) ForUpdate() string {
+	wait, _, _ := tx.dialect.Locking()
+	return wait
+}
 
-// ForUpdateNoWait is the clause that makes a SELECT lock its rows, or fail at once (IsRowLocked) where one is taken. Unlike
+// ForUpdateNoWait is the clause that makes a SELECT lock its rows, or fail at once (IsRowLocked) where one is locked. Unlike
 // ForUpdateSkipLocked it also meets rows that another transaction has inserted and not committed. The transaction goes on.
-func (tx *Tx) ForUpdateNoWait() string { return tx.dialect.lockNow }
+func (tx *Tx) ForUpdateNoWait() string {
+	_, noWait, _ := tx.dialect.Locking()
+	return noWait
+}
 
-// ForUpdateSkipLocked is the clause that makes a SELECT lock its rows and leave out those that are taken.
-func (tx *Tx) ForUpdateSkipLocked() string { return tx.dialect.lockFree }
+// ForUpdateSkipLocked is the clause that makes a SELECT lock its rows and leave out those that are locked.
+func (tx *Tx) ForUpdateSkipLocked() string {
+	_, _, skipLocked := tx.dialect.Locking()
+	return skipLocked
+}
 
 // Exec runs a statement and returns how many rows it found (not only those that it changed; an upsert on the
 // MySQL engine counts 2 for a row that it updated).
@@ -169,31 +182,31 @@ func (db *DB) transact(ctx context.Context, work func(*Tx) error, committed func
 				return nil
 			}
 			// Whatever the answer was, work is not at fault: it was done by then.
-			err, f = lost.cause, faultLost
-		case f == faultLost && silent:
+			err, f = lost.cause, engine.Lost
+		case f == engine.Lost && silent:
 			// The database does not answer at all: another attempt would wait as long. Whoever waits behind this
 			// transaction would then wait beyond their request's time, and could not be told that nothing was done.
-			f = faultRefused
-		case f == faultOther && errors.As(err, &noConnection):
-			f = faultRefused
+			f = engine.Refused
+		case f == engine.Other && errors.As(err, &noConnection):
+			f = engine.Refused
 		}
 		switch f {
-		case faultConflict:
+		case engine.Conflict:
 			if attempt >= maxAttempts {
 				return fmt.Errorf("%w: %d attempts ended in conflicts: %w", ErrUnavailable, attempt, err)
 			}
 			db.log.Debug("transaction runs again", "attempt", attempt, "error", err)
-		case faultRowLocked:
+		case engine.RowLocked:
 			if afterLockWait {
 				return fmt.Errorf("%w: %w", ErrRowLocked, err)
 			}
 			afterLockWait = true
-			db.log.Warn("a row is kept locked by someone else", "waited", lockWait, "error", err)
-		case faultLost:
+			db.log.Warn("a row is kept locked by someone else", "waited", mysql.LockWait, "error", err)
+		case engine.Lost:
 			if reconnects++; reconnects > maxReconnects || ctx.Err() != nil {
 				return fmt.Errorf("%w: %w", ErrUnavailable, err)
 			}
-		case faultRefused:
+		case engine.Refused, engine.ReadOnly:
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		default:
 			return err
@@ -205,7 +218,8 @@ func (db *DB) transact(ctx context.Context, work func(*Tx) error, committed func
 			return fmt.Errorf("%w: %w: %w", ErrUnavailable, ctx.Err(), err)
 		}
 		if db.observe.Retry != nil {
-			db.observe.Retry(numberOf(err))
+			_, number := faultAndNumber(err)
+			db.observe.Retry(number)
 		}
 	}
 }
@@ -220,12 +234,12 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 	overdue := time.Now().Add(db.limits.attempt)
 	ctx, cancel := context.WithDeadline(ctx, overdue)
 	defer cancel()
-	conn, err := db.writes.Connx(ctx)
+	conn, err := db.engine.Writes.Connx(ctx)
 	if err != nil {
 		return &acquireError{err}
 	}
-	session := &session{conn: conn, ignoreCancel: db.Embedded()}
-	tx := &Tx{session: session, dialect: db.dialect, afterLockWait: afterLockWait, overdue: overdue}
+	session := &session{conn: conn, ignoreCancel: db.engine.IgnoreCancel}
+	tx := &Tx{session: session, dialect: db.engine.Dialect, pipelines: db.engine.Pipelines, afterLockWait: afterLockWait, overdue: overdue}
 	if lookup {
 		tx.lookup = ctx
 	}
@@ -236,13 +250,13 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 			clean = session.rollback() == nil
 		}
 		session.close(!clean)
-		if !clean {
-			db.closeIdle()
+		if !clean && db.engine.Broken != nil {
+			db.engine.Broken()
 		}
 	}()
-	if db.beginWith != "" {
+	if db.engine.Begin != "" {
 		// Other than the statements that follow, this one may wait for another process: ctx ends that.
-		if _, err := conn.ExecContext(ctx, db.beginWith); err != nil {
+		if _, err := conn.ExecContext(ctx, db.engine.Begin); err != nil {
 			return err
 		}
 	}
@@ -250,25 +264,16 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 		return err
 	}
 	if err := session.commit(); err != nil {
-		if rolledBack(err) {
+		if db.rolledBack(err) {
 			return fmt.Errorf("commit: %w", err)
 		}
 		return &commitLostError{err}
 	}
 	clean = true
-	if db.checkpoints != nil {
-		db.checkpoints.committed(session.conn)
+	if db.engine.Committed != nil {
+		db.engine.Committed(session.conn)
 	}
 	return nil
-}
-
-// closeIdle closes the connections that no transaction uses: when one is broken, the server may have gone away, and the next
-// transactions need new connections to its successor.
-func (db *DB) closeIdle() {
-	if !db.Embedded() {
-		db.writes.SetMaxIdleConns(0)
-		db.writes.SetMaxIdleConns(writeConnections)
-	}
 }
 
 // reusable reports whether a connection may run other transactions, once the one that failed with err is rolled back.
@@ -279,9 +284,9 @@ func (db *DB) reusable(err error) bool {
 		return false
 	}
 	switch faultOf(err) {
-	case faultLost:
+	case engine.Lost:
 		return false
-	case faultRefused:
+	case engine.Refused, engine.ReadOnly:
 		// A MySQL server that refuses may be one that was demoted: the next connection may reach its successor.
 		return db.Embedded()
 	default:
@@ -315,7 +320,7 @@ func (db *DB) resolve(ctx context.Context, committed func(*Tx) (bool, error)) (f
 		}
 		var noConnection *acquireError
 		f := faultOf(err)
-		passes := f == faultConflict || f == faultRowLocked || f == faultLost || f == faultRefused || errors.As(err, &noConnection)
+		passes := f == engine.Conflict || f == engine.RowLocked || f == engine.Lost || f == engine.Refused || f == engine.ReadOnly || errors.As(err, &noConnection)
 		if !passes || !pause(ctx, attempt+4) {
 			return false, fmt.Errorf("look for the commit: %w", err)
 		}
@@ -328,7 +333,7 @@ var errLookedUp = errors.New("looked up")
 //
 // Errors: read's own; ErrUnavailable, a write among its reasons.
 func (db *DB) Read(ctx context.Context, read func(*Tx) error) error {
-	return db.reading(ctx, db.reads, read, false)
+	return db.reading(ctx, db.engine.Reads, read, false)
 }
 
 // Snapshot runs read on one consistent snapshot of the whole database. It takes no locks and blocks nobody. Its
@@ -336,7 +341,7 @@ func (db *DB) Read(ctx context.Context, read func(*Tx) error) error {
 //
 // Errors: read's own; ErrUnavailable, a write among its reasons.
 func (db *DB) Snapshot(ctx context.Context, read func(*Tx) error) error {
-	return db.reading(ctx, db.snapshots, read, true)
+	return db.reading(ctx, db.engine.Snapshots, read, true)
 }
 
 func (db *DB) reading(ctx context.Context, pool *sqlx.DB, read func(*Tx) error, snapshot bool) error {
@@ -348,15 +353,15 @@ func (db *DB) reading(ctx context.Context, pool *sqlx.DB, read func(*Tx) error, 
 	broken := true
 	defer func() { session.close(broken) }()
 	if snapshot {
-		for _, statement := range db.dialect.beginSnapshot {
+		for _, statement := range db.engine.BeginSnapshot {
 			if _, err := conn.ExecContext(ctx, statement); err != nil {
 				return fmt.Errorf("%w: begin snapshot: %w", ErrUnavailable, err)
 			}
 		}
 	}
-	err = read(&Tx{session: session, dialect: db.dialect})
+	err = read(&Tx{session: session, dialect: db.engine.Dialect, pipelines: db.engine.Pipelines})
 	switch f := faultOf(err); {
-	case err != nil && (f == faultLost || f == faultRefused):
+	case err != nil && (f == engine.Lost || f == engine.Refused || f == engine.ReadOnly):
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case snapshot:
 		broken = session.rollback() != nil

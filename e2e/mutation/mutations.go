@@ -43,12 +43,12 @@ func mutations() []mutation {
 		},
 		{
 			name:  "stock goes down only where it suffices (MySQL)",
-			edits: []edit{{"database/dialect.go", " WHERE t.%[4]s >= k.c1", ""}},
+			edits: []edit{{"database/mysql/dialect.go", " WHERE t.%[4]s >= k.c1", ""}},
 			in:    "inventory", tests: []string{"TestCommitIsShortWhenStockWasLoweredByHand"},
 		},
 		{
 			name:  "stock goes down only where it suffices (embedded)",
-			edits: []edit{{"database/dialect.go", " AND %[1]s.%[3]s >= k.column2", ""}},
+			edits: []edit{{"database/sqlite/dialect.go", " AND %[1]s.%[3]s >= k.column2", ""}},
 			in:    "inventory", tests: []string{"TestCommitIsShortWhenStockWasLoweredByHand"},
 		},
 		{
@@ -208,17 +208,17 @@ func mutations() []mutation {
 		},
 		{
 			name:  "every commit of the embedded engine is flushed",
-			edits: []edit{{"database/sqlite.go", "_pragma=synchronous(FULL)", "_pragma=synchronous(NORMAL)"}},
+			edits: []edit{{"database/sqlite/sqlite.go", "_pragma=synchronous(FULL)", "_pragma=synchronous(NORMAL)"}},
 			in:    "database", tests: []string{"TestEmbedded_everyCommitIsFlushed"},
 		},
 		{
 			name:  "what is answered Success was flushed (embedded)",
-			edits: []edit{{"database/sqlite.go", "_pragma=synchronous(FULL)", "_pragma=synchronous(NORMAL)"}},
+			edits: []edit{{"database/sqlite/sqlite.go", "_pragma=synchronous(FULL)", "_pragma=synchronous(NORMAL)"}},
 			in:    "e2e", tests: []string{"TestAPowerCutLosesNothingThatWasAnsweredSuccess"},
 		},
 		{
 			name:  "READ COMMITTED, whatever the server's default",
-			edits: []edit{{"database/mysql.go", `"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access`, `"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ" + access`}},
+			edits: []edit{{"database/mysql/mysql.go", `"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access`, `"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ" + access`}},
 			in:    "database", tests: []string{"TestWhatTheSQLReliesOnIsSetWhateverTheDSNSays"},
 		},
 		{

@@ -1,4 +1,5 @@
-package database
+// Package mysql opens a MySQL-protocol server for the database package: MySQL 8 and later, MariaDB 10.6 and later.
+package mysql
 
 import (
 	"context"
@@ -14,6 +15,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/go-sql-driver/mysql"
 	"github.com/jmoiron/sqlx"
+
+	"cartwheel/database/engine"
 )
 
 const (
@@ -23,9 +26,9 @@ const (
 	readConnections     = 8
 	snapshotConnections = 2
 	setupConnections    = 2
-	// lockWait is how long a statement waits for a row, or a table, that someone else has locked.
-	lockWait = 2 * time.Second
-	// ioTimeout bounds one read from or write to the server. It must exceed lockWait.
+	// LockWait is how long a statement waits for a row, or a table, that someone else has locked.
+	LockWait = 2 * time.Second
+	// ioTimeout bounds one read from or write to the server. It must exceed LockWait.
 	ioTimeout = 5 * time.Second
 	// snapshotSilence is ioTimeout for the statements of a snapshot, which may read whole tables.
 	snapshotSilence = time.Minute
@@ -40,16 +43,24 @@ const (
 	connectionIdle = 20 * time.Second
 )
 
-// openMySQL opens a MySQL-protocol server: MySQL 8, MariaDB 10.6 and later.
-func openMySQL(ctx context.Context, cfg Config) (*DB, error) {
-	settings, err := parse(cfg.MySQLDSN)
+// Config says which server to open.
+type Config struct {
+	DSN          string        // as go-sql-driver/mysql reads it
+	Existing     bool          // a database that is missing is not created
+	StartTimeout time.Duration // how long Open waits for a server that is starting
+	Log          *slog.Logger
+}
+
+// Open opens the server. It blocks while the server is starting.
+func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
+	settings, err := parse(cfg.DSN)
 	if err != nil {
 		return nil, err
 	}
 	if err := pin(settings, cfg.Log); err != nil {
 		return nil, err
 	}
-	if err := awaitMySQL(ctx, cfg, settings); err != nil {
+	if err := awaitServer(ctx, cfg, settings); err != nil {
 		return nil, err
 	}
 	// Writers leave autocommit off: the first statement begins the transaction, which saves a round trip.
@@ -74,22 +85,31 @@ func openMySQL(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{
-		dialect:   mysqlDialect,
-		engine:    "mysql://" + place(settings) + "/" + settings.DBName,
-		log:       cfg.Log,
-		observe:   cfg.Observe,
-		limits:    defaultLimits,
-		writes:    writes,
-		reads:     reads,
-		snapshots: snapshots,
-		setup:     setup.DB,
-		closers:   []func() error{writes.Close, reads.Close, snapshots.Close, setup.Close},
+	e := &engine.Engine{
+		Location:  "mysql://" + place(settings) + "/" + settings.DBName,
+		Writes:    writes,
+		Reads:     reads,
+		Snapshots: snapshots,
+		Setup:     setup.DB,
+		BeginSnapshot: []string{
+			"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+			"START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+		},
+		Pipelines: true,
+		Broken: func() {
+			// The server may have gone away: the next transactions need new connections, to its successor perhaps.
+			writes.SetMaxIdleConns(0)
+			writes.SetMaxIdleConns(writeConnections)
+		},
 	}
-	if err := db.checkServer(ctx); err != nil {
-		return nil, errors.Join(err, db.Close())
+	for _, db := range []*sqlx.DB{writes, reads, snapshots, setup} {
+		// An error says only that the server was first to end the connection.
+		e.Closers = append(e.Closers, func() error { _ = db.Close(); return nil })
 	}
-	return db, nil
+	if err := checkServer(ctx, e, cfg.Log); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
 }
 
 // expectedDSN is the form that errors ask for. What was given instead is not repeated: it may hold a password.
@@ -156,10 +176,10 @@ func sessionSettings() []string {
 		"autocommit = 1",
 		"completion_type = 0", // COMMIT neither begins the next transaction nor ends the session
 		"sql_select_limit = DEFAULT",
-		fmt.Sprintf("innodb_lock_wait_timeout = %d", int(lockWait.Seconds())),
+		fmt.Sprintf("innodb_lock_wait_timeout = %d", int(LockWait.Seconds())),
 		// Of tables that an ALTER or a backup has locked. The default is a day, and the server's session waits on
 		// when its client has long given up.
-		fmt.Sprintf("lock_wait_timeout = %d", int(lockWait.Seconds())),
+		fmt.Sprintf("lock_wait_timeout = %d", int(LockWait.Seconds())),
 		fmt.Sprintf("wait_timeout = %d", int(serverWait.Seconds())),
 	}
 }
@@ -171,7 +191,7 @@ func pool(settings *mysql.Config, connections int, access string, other ...strin
 	if err != nil {
 		return nil, fmt.Errorf("the MySQL DSN: %w", err)
 	}
-	db := sql.OpenDB(cachingConnector{&connector{Connector: inner, statements: []string{
+	db := sql.OpenDB(engine.CachingConnector{Connector: &connector{Connector: inner, statements: []string{
 		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access,
 		"SET " + strings.Join(append(sessionSettings(), other...), ", "),
 	}}})
@@ -209,8 +229,8 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
-// awaitMySQL waits for a server that is starting, and creates the database when it is not there.
-func awaitMySQL(ctx context.Context, cfg Config, settings *mysql.Config) error {
+// awaitServer waits for a server that is starting, and creates the database when it is not there.
+func awaitServer(ctx context.Context, cfg Config, settings *mysql.Config) error {
 	waiting := backoff.NewExponentialBackOff()
 	waiting.InitialInterval = 100 * time.Millisecond
 	waiting.MaxInterval = 2 * time.Second
@@ -250,15 +270,15 @@ func awaitMySQL(ctx context.Context, cfg Config, settings *mysql.Config) error {
 	if advice := adviceOn(err); advice != "" {
 		err = fmt.Errorf("%w (%s)", err, advice)
 	}
-	return fmt.Errorf("%w: %s at %s: %w", ErrUnavailable, settings.DBName, place(settings), err)
+	return fmt.Errorf("%w: %s at %s: %w", engine.ErrUnavailable, settings.DBName, place(settings), err)
 }
 
 // mayPass reports whether waiting could help: the server is not there yet, or is busy.
 func mayPass(err error) bool {
 	var my *mysql.MySQLError
 	if errors.As(err, &my) {
-		f := faultOf(err)
-		return f == faultLost || f == faultRefused
+		f := faults[my.Number]
+		return f == engine.Lost || f == engine.Refused || f == engine.ReadOnly
 	}
 	for _, ours := range []error{
 		mysql.ErrNoTLS, mysql.ErrCleartextPassword, mysql.ErrNativePassword, mysql.ErrOldPassword,
@@ -295,26 +315,27 @@ func onConnection(ctx context.Context, settings *mysql.Config, statement string)
 }
 
 // checkServer refuses a server whose settings break what transactions rely on, and warns of one that may forget a
-// commit that it answered.
-func (db *DB) checkServer(ctx context.Context) error {
+// commit that it answered. It sets the dialect.
+func checkServer(ctx context.Context, e *engine.Engine, log *slog.Logger) error {
+	e.Dialect = dialect{}
 	var server struct {
 		Version  string `db:"version"`
 		Flush    int    `db:"flush"`
 		Rollback int    `db:"rollback"`
 	}
-	if err := db.reads.GetContext(ctx, &server, "SELECT @@version AS version, @@GLOBAL.innodb_flush_log_at_trx_commit AS flush,"+
+	if err := e.Reads.GetContext(ctx, &server, "SELECT @@version AS version, @@GLOBAL.innodb_flush_log_at_trx_commit AS flush,"+
 		" @@GLOBAL.innodb_rollback_on_timeout AS `rollback`"); err != nil {
-		db.log.Warn("could not read the server's settings", "error", err)
+		log.Warn("could not read the server's settings", "error", err)
 		return nil
 	}
 	// MariaDB has INSERT … RETURNING, of all versions that we run on; MySQL has not.
-	db.dialect.returning = strings.Contains(server.Version, "MariaDB")
+	e.Dialect = dialect{returning: strings.Contains(server.Version, "MariaDB")}
 	switch {
 	case server.Rollback != 0:
-		// A row that is asked for and taken must cost its statement alone, not what the transaction did before.
+		// A locked row must cost its statement alone, not what the transaction did before.
 		return errors.New("innodb_rollback_on_timeout is ON: turn it OFF, which is the default, and restart the database server")
 	case server.Flush != 1:
-		db.log.Warn("innodb_flush_log_at_trx_commit is not 1: this server can lose orders that it confirmed, in a power cut or a crash", "value", server.Flush)
+		log.Warn("innodb_flush_log_at_trx_commit is not 1: this server can lose orders that it confirmed, in a power cut or a crash", "value", server.Flush)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package database
+package sqlite
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"cartwheel/database/engine"
 )
 
 // movedName is the name of the embedded engine's file once its data was moved to a MySQL server.
@@ -35,28 +37,25 @@ func checkNotMoved(dir string) error {
 // data that was moved. It returns the new name. No transaction may be running.
 //
 // Errors: ErrInUse when another program has the file open, and what the file system says. The file keeps its name then.
-func (db *DB) Decommission(ctx context.Context) (string, error) {
-	if db.path == "" || db.lock == nil {
+func Decommission(ctx context.Context, e *engine.Engine) (string, error) {
+	if e.Path == "" || e.Unlock == nil {
 		return "", errors.New("only a data directory that is locked can be decommissioned")
 	}
-	to := filepath.Join(filepath.Dir(db.path), movedName)
+	to := filepath.Join(filepath.Dir(e.Path), movedName)
 	if _, err := os.Stat(to); err == nil {
-		return "", errors.Join(fmt.Errorf("%s exists already, from an earlier move: remove it", to), db.Close())
+		return "", errors.Join(fmt.Errorf("%s exists already, from an earlier move: remove it", to), e.Close())
 	}
 	// The WAL would stay behind.
 	var busy, length, copied int
-	err := db.setup.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &length, &copied)
+	err := e.Setup.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &length, &copied)
 	if err == nil && busy != 0 {
 		err = ErrInUse
 	}
-	for _, closeOne := range db.closers {
-		err = errors.Join(err, closeOne())
-	}
-	if err == nil {
-		err = os.Rename(db.path, to)
+	if err = errors.Join(err, e.CloseConnections()); err == nil {
+		err = os.Rename(e.Path, to)
 	}
 	if err == nil {
 		err = flush(filepath.Dir(to))
 	}
-	return to, errors.Join(err, db.lock.Unlock())
+	return to, errors.Join(err, e.Unlock())
 }

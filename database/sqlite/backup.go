@@ -1,4 +1,4 @@
-package database
+package sqlite
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"cartwheel/database/engine"
 )
 
 // ErrNotEmbedded means that something was asked of a MySQL server that only the embedded engine's file can give.
@@ -13,8 +15,8 @@ var ErrNotEmbedded = errors.New("this is for the embedded engine")
 
 // Backup writes the embedded engine's data, as of one moment, into a new file, which is on disk when it returns. It
 // blocks nobody. A file that is there already is not touched; whatever ends it early leaves none under that name.
-func (db *DB) Backup(ctx context.Context, to string) (err error) {
-	if db.path == "" {
+func Backup(ctx context.Context, e *engine.Engine, to string) (err error) {
+	if e.Path == "" {
 		return ErrNotEmbedded
 	}
 	if _, err := os.Lstat(to); err == nil {
@@ -29,7 +31,7 @@ func (db *DB) Backup(ctx context.Context, to string) (err error) {
 			_ = os.Remove(part) // it may never have been there
 		}
 	}()
-	if _, err := db.setup.ExecContext(ctx, "VACUUM INTO ?", part); err != nil {
+	if _, err := e.Setup.ExecContext(ctx, "VACUUM INTO ?", part); err != nil {
 		return fmt.Errorf("copy the data: %w", err)
 	}
 	// SQLite does not flush what it vacuums into.

@@ -1,4 +1,4 @@
-package database
+package engine
 
 import (
 	"context"
@@ -7,15 +7,15 @@ import (
 )
 
 const (
-	// maxPrepared is the maximum number of prepared statements per connection. MySQL allows 16,382 for all connections by
+	// MaxPrepared is the maximum number of prepared statements per connection. MySQL allows 16,382 for all connections by
 	// default; one instance has 28.
-	maxPrepared = 256
+	MaxPrepared = 256
 	// maxSeen is the maximum number of statements that a connection remembers to have run once.
 	maxSeen = 1024
 )
 
-// engineConn is what both drivers' connections implement.
-type engineConn interface {
+// driverConn is what both drivers' connections implement.
+type driverConn interface {
 	driver.Conn
 	driver.ConnPrepareContext
 	driver.ConnBeginTx
@@ -26,62 +26,73 @@ type engineConn interface {
 	driver.Validator
 }
 
-// A cachingConnector opens connections that have a prepared-statement cache.
-type cachingConnector struct{ driver.Connector }
+// A CachingConnector opens connections of type *Conn.
+type CachingConnector struct{ driver.Connector }
 
-func (c cachingConnector) Connect(ctx context.Context) (driver.Conn, error) {
+// Connect implements driver.Connector.
+func (c CachingConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := c.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &cachingConn{engineConn: conn.(engineConn), prepared: map[string]driver.Stmt{}, seen: map[string]bool{}}, nil
+	return &Conn{driverConn: conn.(driverConn), prepared: map[string]driver.Stmt{}, seen: map[string]bool{}}, nil
 }
 
-// A cachingConn prepares a statement that it runs for the second time, and keeps it prepared. A statement that runs once would
+// A Conn is a connection with a prepared-statement cache. It prepares a statement that it runs for the second time, and keeps it prepared. A statement that runs once would
 // cost a MySQL server a round trip more.
-type cachingConn struct {
-	engineConn
+type Conn struct {
+	driverConn
 	prepared map[string]driver.Stmt
 	seen     map[string]bool
 }
 
-// noPrepare is the key of a context whose statements are not prepared: several in one text cannot be.
 type noPrepare struct{}
 
+// Unprepared returns a context whose statements are not prepared: several in one text cannot be.
+func Unprepared(ctx context.Context) context.Context {
+	return context.WithValue(ctx, noPrepare{}, true)
+}
+
+// Driver returns the driver's own connection.
+func (c *Conn) Driver() driver.Conn { return c.driverConn }
+
+// Prepared returns the number of prepared statements.
+func (c *Conn) Prepared() int { return len(c.prepared) }
+
 // CheckNamedValue implements driver.NamedValueChecker as the driver's connection does.
-func (c *cachingConn) CheckNamedValue(value *driver.NamedValue) error {
-	if checker, ok := c.engineConn.(driver.NamedValueChecker); ok {
+func (c *Conn) CheckNamedValue(value *driver.NamedValue) error {
+	if checker, ok := c.driverConn.(driver.NamedValueChecker); ok {
 		return checker.CheckNamedValue(value)
 	}
 	return driver.ErrSkip
 }
 
 // ExecContext implements driver.ExecerContext.
-func (c *cachingConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	statement, err := c.statement(ctx, query, args)
 	if err != nil {
 		return nil, err
 	}
 	if statement == nil {
-		return c.engineConn.ExecContext(ctx, query, args)
+		return c.driverConn.ExecContext(ctx, query, args)
 	}
 	return statement.(driver.StmtExecContext).ExecContext(ctx, args)
 }
 
 // QueryContext implements driver.QueryerContext.
-func (c *cachingConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	statement, err := c.statement(ctx, query, args)
 	if err != nil {
 		return nil, err
 	}
 	if statement == nil {
-		return c.engineConn.QueryContext(ctx, query, args)
+		return c.driverConn.QueryContext(ctx, query, args)
 	}
 	return statement.(driver.StmtQueryContext).QueryContext(ctx, args)
 }
 
 // statement returns the query's prepared statement, or nil when it runs unprepared. One without arguments is a COMMIT or as short.
-func (c *cachingConn) statement(ctx context.Context, query string, args []driver.NamedValue) (driver.Stmt, error) {
+func (c *Conn) statement(ctx context.Context, query string, args []driver.NamedValue) (driver.Stmt, error) {
 	if statement, ok := c.prepared[query]; ok {
 		return statement, nil
 	}
@@ -104,7 +115,7 @@ func (c *cachingConn) statement(ctx context.Context, query string, args []driver
 		delete(c.seen, query)
 		return nil, nil
 	}
-	if len(c.prepared) >= maxPrepared {
+	if len(c.prepared) >= MaxPrepared {
 		for text, old := range c.prepared { // any: a frequent one is soon prepared again
 			_ = old.Close()
 			delete(c.prepared, text)
@@ -116,9 +127,9 @@ func (c *cachingConn) statement(ctx context.Context, query string, args []driver
 }
 
 // Close closes the statements first: a SQLite connection keeps its locks as long as one of its statements is open.
-func (c *cachingConn) Close() error {
+func (c *Conn) Close() error {
 	for _, statement := range c.prepared {
 		_ = statement.Close()
 	}
-	return c.engineConn.Close()
+	return c.driverConn.Close()
 }

@@ -1,4 +1,4 @@
-package database
+package sqlite
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"modernc.org/sqlite"
+
+	"cartwheel/database/engine"
 )
 
 const (
@@ -52,7 +54,7 @@ func (c *checkpointer) close() error {
 // committed counts the pages that the connection has written since the last call.
 func (c *checkpointer) committed(conn *sqlx.Conn) {
 	_ = conn.Raw(func(raw any) error { // an error counts no pages: the next call counts them
-		pages, _, err := raw.(*cachingConn).engineConn.(sqlite.DBStatus).Status(sqlite.DBStatusCacheWrite, true)
+		pages, _, err := raw.(*engine.Conn).Driver().(sqlite.DBStatus).Status(sqlite.DBStatusCacheWrite, true)
 		c.pages.Add(int64(pages))
 		return err
 	})

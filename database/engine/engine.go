@@ -1,0 +1,119 @@
+// Package engine says what the database package needs of an engine. The packages mysql and sqlite provide it.
+package engine
+
+import (
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// ErrUnavailable means that the database could not be used, and that certainly nothing was done.
+var ErrUnavailable = errors.New("database is unavailable")
+
+// An Engine is an opened engine.
+type Engine struct {
+	Dialect   Dialect
+	Location  string   // where it is, for people, without a password
+	Path      string   // the embedded engine's file; empty otherwise
+	Writes    *sqlx.DB // transactions
+	Reads     *sqlx.DB // autocommitted reads; cannot write
+	Snapshots *sqlx.DB // reads of one snapshot; cannot write
+	Setup     *sql.DB  // migrations: each statement commits by itself
+
+	// Begin starts a transaction. It is empty where each statement after a COMMIT does.
+	Begin string
+	// BeginSnapshot are the statements that start a transaction which reads one snapshot of the whole database.
+	BeginSnapshot []string
+	// IgnoreCancel lets a statement that has begun run to its end. SQLite's driver and database/sql start a goroutine for each
+	// statement whose context can end; the embedded engine's statements are shorter than that.
+	IgnoreCancel bool
+	// Pipelines says that several statements may be sent in one round trip.
+	Pipelines bool
+	// Committed is called after each COMMIT, on its connection.
+	Committed func(*sqlx.Conn)
+	// Broken is called after a connection broke.
+	Broken func()
+	// Closers close the connections, in order. Each may be called again.
+	Closers []func() error
+	// Unlock unlocks the data directory; nil where it is not locked.
+	Unlock func() error
+}
+
+// CloseConnections closes the connections. A repeat is harmless.
+func (e *Engine) CloseConnections() error {
+	var errs []error
+	for _, closeOne := range e.Closers {
+		errs = append(errs, closeOne())
+	}
+	return errors.Join(errs...)
+}
+
+// Close closes the connections and unlocks the data directory. A repeat is harmless.
+func (e *Engine) Close() error {
+	err := e.CloseConnections()
+	if e.Unlock != nil {
+		err = errors.Join(err, e.Unlock())
+	}
+	return err
+}
+
+// A Dialect writes what the engines' SQL has different words for.
+type Dialect interface {
+	// Name is the dialect's folder below migrations: "mysql" or "sqlite".
+	Name() string
+	// Now is the expression for the database's clock, in UTC.
+	Now() string
+	// NowPlus is the expression for the database's clock that much later.
+	NowPlus(after time.Duration) string
+	// Locking are the clauses that make a SELECT lock its rows: waiting for locked ones, failing at once (noWait), or leaving
+	// them out (skipLocked).
+	Locking() (wait, noWait, skipLocked string)
+	// OnConflict begins the second half of an upsert on the table's primary key, given as "a, b".
+	OnConflict(key string) string
+	// Incoming is the value that an upsert would have inserted in the column.
+	Incoming(column string) string
+	// ByKey names a table in a SELECT or UPDATE whose WHERE lists primary keys: other rows are neither read nor locked.
+	ByKey(table string) string
+	// List turns the arguments of JoinKeys, DeleteKeys, Subtract or InsertList, row by row of so many columns, into those that
+	// the engine is to be given. They are strings, ints and int64s.
+	List(columns int, args []any) []any
+	// ListIsOneArgument says that a list is one argument, so that a statement's text does not depend on its length.
+	ListIsOneArgument() bool
+	// JoinKeys is what follows FROM in a SELECT of the rows, called t, with n primary keys, whose columns are key; the
+	// arguments are the n keys as a List. For keys of several columns it is planned faster than a WHERE that lists them.
+	JoinKeys(table string, n int, key ...string) string
+	// DeleteKeys deletes the rows with n primary keys, whose columns are key; the arguments are the n keys as a List in
+	// order, which is the order in which their rows are locked.
+	DeleteKeys(table string, n int, key ...string) string
+	// Subtract lowers a column in n rows, in those that have enough; the arguments are a List of the rows' keys and by how
+	// much, in the order in which the rows are to be locked. Each key may be there once; the number of rows found is the number
+	// that had enough.
+	Subtract(table, key, column string, n int) string
+	// InsertList is an INSERT of n rows into the columns key and number; the arguments are a List of them in order, which is
+	// the order in which their rows are locked. It may go on with OnConflict, and with RETURNING.
+	InsertList(table string, n int, number string, key ...string) string
+	// InsertEach is an INSERT of n rows whose columns have these values: expressions that are the same in all rows, or "?"; the
+	// arguments of these come row by row.
+	InsertEach(table, columns string, values []string, n int) string
+	// Returning reports whether an InsertList may end in RETURNING: it then returns its rows as they are stored.
+	Returning() bool
+	// Parallel is how many writing transactions can make progress at once.
+	Parallel() int
+}
+
+// A Fault is what an engine's error means for the transaction that met it.
+type Fault int
+
+// The faults.
+const (
+	Other      Fault = iota // the statement's own: a constraint, a typo
+	Duplicate               // a key that is there already
+	OutOfRange              // a value that does not fit its column
+	Conflict                // a deadlock or a snapshot conflict: retry
+	RowLocked               // a lock wait that ran out
+	Lost                    // the connection is gone, or must not be used again
+	Refused                 // the server is there and will not: full, shutting down
+	ReadOnly                // Refused, and a COMMIT that was refused so had no effect
+)

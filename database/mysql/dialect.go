@@ -1,0 +1,134 @@
+package mysql
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// dialect is that of MySQL and MariaDB.
+type dialect struct{ returning bool }
+
+func (dialect) Name() string { return "mysql" }
+
+func (dialect) Now() string { return "UTC_TIMESTAMP(6)" }
+
+func (dialect) NowPlus(after time.Duration) string {
+	return fmt.Sprintf("UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND", after.Microseconds())
+}
+
+func (dialect) Locking() (wait, noWait, skipLocked string) {
+	return " FOR UPDATE", " FOR UPDATE NOWAIT", " FOR UPDATE SKIP LOCKED"
+}
+
+func (dialect) OnConflict(string) string { return " ON DUPLICATE KEY UPDATE " }
+
+func (dialect) Incoming(column string) string { return "VALUES(" + column + ")" }
+
+func (dialect) ByKey(table string) string { return table + " FORCE INDEX (PRIMARY)" }
+
+// DeleteKeys joins the rows to the list of keys. MariaDB scans, and locks, the whole table for a DELETE whose WHERE lists
+// keys when its statistics say that the table is small, and ignores an index hint there; a join in a fixed order leaves it
+// nothing to choose.
+func (d dialect) DeleteKeys(table string, n int, key ...string) string {
+	return "DELETE t FROM " + d.JoinKeys(table, n, key...)
+}
+
+func (dialect) JoinKeys(table string, _ int, key ...string) string {
+	equal := make([]string, len(key))
+	for i, column := range key {
+		equal[i] = fmt.Sprintf("t.%s = k.c%d", column, i)
+	}
+	return list(slices.Repeat([]string{listedKey}, len(key))...) +
+		" STRAIGHT_JOIN " + table + " t FORCE INDEX (PRIMARY) ON " + strings.Join(equal, " AND ")
+}
+
+func (dialect) Subtract(table, key, column string, _ int) string {
+	return fmt.Sprintf("UPDATE %s STRAIGHT_JOIN %s t FORCE INDEX (PRIMARY) ON t.%s = k.c0"+
+		" SET t.%[4]s = t.%[4]s - k.c1 WHERE t.%[4]s >= k.c1", list(listedKey, listedNumber), table, key, column)
+}
+
+// InsertList has a SELECT. A subquery in its RETURNING then reads what is committed, as all reads do; in an INSERT with VALUES
+// it would lock what it reads.
+func (dialect) InsertList(table string, _ int, number string, key ...string) string {
+	columns := make([]string, len(key)+1)
+	for i := range columns {
+		columns[i] = fmt.Sprintf("k.c%d", i)
+	}
+	return "INSERT INTO " + table + " (" + strings.Join(key, ",") + "," + number + ") SELECT " + strings.Join(columns, ",") +
+		" FROM " + list(append(slices.Repeat([]string{listedKey}, len(key)), listedNumber)...)
+}
+
+func (dialect) InsertEach(table, columns string, values []string, n int) string {
+	row := "(" + strings.Join(values, ",") + ")"
+	return "INSERT INTO " + table + " (" + columns + ") VALUES " + row + strings.Repeat(","+row, n-1)
+}
+
+// Returning reports that the server is a MariaDB.
+func (d dialect) Returning() bool { return d.returning }
+
+func (dialect) Parallel() int { return 2 }
+
+func (dialect) ListIsOneArgument() bool { return true }
+
+// The types of a list's columns: no key has more than 255 characters.
+const (
+	listedKey    = "VARCHAR(255)"
+	listedNumber = "BIGINT"
+)
+
+// list is a table, called k, whose columns c0, c1, … are of these types, and whose rows come as one argument: see
+// dialect.List. So the text is the same for any number of rows, and there is no list of SELECTs to be planned one by one.
+func list(types ...string) string {
+	columns := make([]string, len(types))
+	for i, of := range types {
+		columns[i] = fmt.Sprintf("c%d %s PATH '$[%d]'", i, of, i)
+	}
+	return "JSON_TABLE(?, '$[*]' COLUMNS (" + strings.Join(columns, ", ") + ")) k"
+}
+
+// List writes rows of so many columns, strings and integers, as list reads them.
+func (dialect) List(columns int, args []any) []any {
+	text := make([]byte, 0, 16*len(args))
+	for i, arg := range args {
+		switch {
+		case i == 0:
+			text = append(text, "[["...)
+		case i%columns == 0:
+			text = append(text, "],["...)
+		default:
+			text = append(text, ',')
+		}
+		switch value := arg.(type) {
+		case string:
+			text = appendJSON(text, value)
+		case int:
+			text = strconv.AppendInt(text, int64(value), 10)
+		case int64:
+			text = strconv.AppendInt(text, value, 10)
+		default:
+			panic(fmt.Sprintf("a list cannot hold a %T", arg))
+		}
+	}
+	return []any{string(append(text, "]]"...))}
+}
+
+// appendJSON appends a JSON string. Nearly all need no escapes.
+func appendJSON(text []byte, value string) []byte {
+	for i := range len(value) {
+		if c := value[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			quoted, err := json.Marshal(value)
+			if err != nil {
+				panic(err) // never: it is a string
+			}
+			return append(text, quoted...)
+		}
+	}
+	text = append(text, '"')
+	text = append(text, value...)
+	return append(text, '"')
+}

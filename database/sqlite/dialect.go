@@ -1,0 +1,80 @@
+package sqlite
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// dialect is SQLite's.
+type dialect struct{}
+
+func (dialect) Name() string { return "sqlite" }
+
+func (dialect) Now() string { return "strftime('%Y-%m-%d %H:%M:%f', 'now')" }
+
+func (dialect) NowPlus(after time.Duration) string {
+	return fmt.Sprintf("strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '%+.3f seconds')", after.Seconds())
+}
+
+// Locking is empty: a transaction has the write lock from its beginning.
+func (dialect) Locking() (wait, noWait, skipLocked string) { return "", "", "" }
+
+func (dialect) OnConflict(key string) string { return " ON CONFLICT (" + key + ") DO UPDATE SET " }
+
+func (dialect) Incoming(column string) string { return "excluded." + column }
+
+func (dialect) ByKey(table string) string { return table }
+
+func (dialect) List(_ int, args []any) []any { return args }
+
+func (dialect) ListIsOneArgument() bool { return false }
+
+// JoinKeys uses CROSS JOIN, which SQLite takes as the order of the loops.
+func (dialect) JoinKeys(table string, n int, key ...string) string {
+	names, equal := make([]string, len(key)), make([]string, len(key))
+	for i, column := range key {
+		names[i] = fmt.Sprintf("column%d AS c%d", i+1, i)
+		equal[i] = fmt.Sprintf("t.%s = k.c%d", column, i)
+	}
+	return "(SELECT " + strings.Join(names, ",") + " FROM (VALUES " + placeholders(n, len(key)) + ")) k CROSS JOIN " + table +
+		" t ON " + strings.Join(equal, " AND ")
+}
+
+func (dialect) DeleteKeys(table string, n int, key ...string) string {
+	return "DELETE FROM " + table + " WHERE (" + strings.Join(key, ",") + ") IN (VALUES " + placeholders(n, len(key)) + ")"
+}
+
+func (dialect) Subtract(table, key, column string, n int) string {
+	return fmt.Sprintf("UPDATE %[1]s SET %[3]s = %[1]s.%[3]s - k.column2 FROM (VALUES %[4]s) k"+
+		" WHERE %[1]s.%[2]s = k.column1 AND %[1]s.%[3]s >= k.column2", table, key, column, placeholders(n, 2))
+}
+
+func (dialect) InsertList(table string, n int, number string, key ...string) string {
+	return "INSERT INTO " + table + " (" + strings.Join(key, ",") + "," + number + ") VALUES " + placeholders(n, len(key)+1)
+}
+
+// InsertEach takes its rows from a list, so that expressions such as the clock are evaluated once and not for each.
+func (dialect) InsertEach(table, columns string, values []string, n int) string {
+	arguments := 0
+	selected := slices.Clone(values)
+	for i, value := range values {
+		if value == "?" {
+			arguments++
+			selected[i] = fmt.Sprintf("column%d", arguments)
+		}
+	}
+	return "INSERT INTO " + table + " (" + columns + ") SELECT " + strings.Join(selected, ",") +
+		" FROM (VALUES " + placeholders(n, arguments) + ")"
+}
+
+func (dialect) Returning() bool { return true }
+
+func (dialect) Parallel() int { return 1 }
+
+// placeholders returns n groups of so many placeholders.
+func placeholders(n, columns int) string {
+	group := "(" + strings.TrimSuffix(strings.Repeat("?,", columns), ",") + ")"
+	return group + strings.Repeat(","+group, n-1)
+}

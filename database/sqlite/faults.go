@@ -1,0 +1,38 @@
+package sqlite
+
+import (
+	"errors"
+	"strconv"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"cartwheel/database/engine"
+)
+
+// Fault returns what SQLite's error means, and its number for metrics. It reports false for other errors.
+func Fault(err error) (fault engine.Fault, number string, known bool) {
+	lite, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return engine.Other, "", false
+	}
+	code := lite.Code() & 0xff // without the extended part
+	number = "sqlite-" + strconv.Itoa(code)
+	switch code {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY:
+		return engine.Refused, number, true
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_NOMEM:
+		return engine.Lost, number, true
+	case sqlite3.SQLITE_CONSTRAINT:
+		if c := lite.Code(); c == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY || c == sqlite3.SQLITE_CONSTRAINT_UNIQUE {
+			return engine.Duplicate, number, true
+		}
+	}
+	return engine.Other, number, true
+}
+
+// isBusy reports whether another connection was in SQLite's way.
+func isBusy(err error) bool {
+	lite, ok := errors.AsType[*sqlite.Error](err)
+	return ok && (lite.Code()&0xff == sqlite3.SQLITE_BUSY || lite.Code()&0xff == sqlite3.SQLITE_LOCKED)
+}

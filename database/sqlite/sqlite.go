@@ -1,0 +1,155 @@
+// Package sqlite opens the embedded engine for the database package: modernc.org/sqlite with a WAL that every commit flushes.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/jmoiron/sqlx"
+	"modernc.org/sqlite"
+
+	"cartwheel/database/engine"
+)
+
+const (
+	// fileName and lockName are the embedded engine's files in the data directory.
+	fileName = "cartwheel.db"
+	lockName = "cartwheel.lock"
+	// busyTimeout is how long a transaction waits for another process that writes beside the server.
+	busyTimeout = 5 * time.Second
+	// busyRetry is the pause before Open tries again to write.
+	busyRetry = 20 * time.Millisecond
+	// tryTimeout is how long Open waits for another process that writes, only to see whether it could write itself.
+	tryTimeout = 500 * time.Millisecond
+	// readers is how many readers there are beside the one writer.
+	readers = 4
+)
+
+// ErrLocked means that another server has the data directory.
+var ErrLocked = errors.New("the data directory is in use by another server")
+
+// Config says which data directory to open.
+type Config struct {
+	Dir      string
+	Lock     bool // takes the directory's lock, which one process at a time may have
+	Existing bool // a file that is missing is not created
+	Log      *slog.Logger
+}
+
+// Open opens the file in the data directory and starts its checkpoints.
+func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
+	path := filepath.Join(cfg.Dir, fileName)
+	if err := checkNotMoved(cfg.Dir); err != nil {
+		return nil, err
+	}
+	if cfg.Existing {
+		if _, err := os.Stat(path); err != nil {
+			return nil, fmt.Errorf("there is no data yet in %s: %w", cfg.Dir, err)
+		}
+	} else if err := os.MkdirAll(cfg.Dir, 0o750); err != nil {
+		return nil, fmt.Errorf("create the data directory: %w (choose one that this user may write to)", err)
+	}
+	e := &engine.Engine{
+		Dialect: dialect{}, Location: "embedded://" + path, Path: path,
+		Begin:         "BEGIN IMMEDIATE",
+		BeginSnapshot: []string{"BEGIN DEFERRED"}, // the first SELECT takes the snapshot
+		IgnoreCancel:  true,
+	}
+	if err := openFile(ctx, cfg, e); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// openFile locks the directory and opens the connections. The caller closes what is open after an error.
+func openFile(ctx context.Context, cfg Config, e *engine.Engine) error {
+	path := e.Path
+	if cfg.Lock {
+		lock := flock.New(filepath.Join(cfg.Dir, lockName))
+		switch locked, err := lock.TryLock(); {
+		case err != nil:
+			return fmt.Errorf("lock the data directory: %w (may this user write to it?)", err)
+		case !locked:
+			return fmt.Errorf("%w: %s (stop that server, or choose another --data-dir)", ErrLocked, cfg.Dir)
+		}
+		e.Unlock = lock.Unlock
+	}
+	// In a shop with many carts a batch's rows are on as many pages: the writer caches 32 MB of them.
+	e.Writes = pool(path, 1, busyTimeout, "_txlock=immediate&_pragma=cache_size(-32000)&_pragma=wal_autocheckpoint(0)")
+	e.Reads = pool(path, readers, busyTimeout, "_pragma=query_only(1)")
+	e.Snapshots = e.Reads
+	setup := pool(path, 1, busyTimeout, "_txlock=immediate")
+	e.Setup = setup.DB
+	e.Closers = []func() error{e.Reads.Close, setup.Close, e.Writes.Close}
+	// The first connection creates the file and turns the WAL on; what cannot be written shows here.
+	if err := tryWritingPatiently(ctx, e.Writes); err != nil {
+		return fmt.Errorf("%s cannot be written: %w (is its folder writable, and the disk not full?)", path, err)
+	}
+	checkpoints := startCheckpoints(e.Writes, pool(path, 1, restartWait, ""), cfg.Log)
+	e.Committed = checkpoints.committed
+	e.Closers = append([]func() error{checkpoints.close}, e.Closers...)
+	return nil
+}
+
+// tryWritingPatiently is tryWriting until it is not busy: where several processes create the file at once, SQLite does not wait
+// for the one that turns the WAL on, but fails.
+func tryWritingPatiently(ctx context.Context, db *sqlx.DB) error {
+	for began := time.Now(); ; {
+		err := tryWriting(ctx, db)
+		if !isBusy(err) || time.Since(began) > busyTimeout {
+			return err
+		}
+		select {
+		case <-time.After(busyRetry):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// tryWriting writes and takes it back: a file that may only be read would open, and begin a transaction, just as well.
+func tryWriting(ctx context.Context, db *sqlx.DB) (err error) {
+	conn, err := db.Connx(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	short, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	_, err = conn.ExecContext(short, "BEGIN IMMEDIATE")
+	switch {
+	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		return nil // another process is writing, so one can
+	case err != nil:
+		return err
+	}
+	_, err = conn.ExecContext(ctx, "PRAGMA user_version = 0") // of no meaning to us
+	_, undone := conn.ExecContext(ctx, "ROLLBACK")
+	return errors.Join(err, undone)
+}
+
+// pool returns a pool of connections, each of which waits for others for patience. The driver sorts its settings: were there two of a
+// name in them, the last by the alphabet would hold.
+func pool(path string, connections int, patience time.Duration, settings string) *sqlx.DB {
+	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
+	// Times that are arguments are written as strftime writes them, an offset of zero behind. What statements over many rows
+	// keep to undo themselves is as large as the pages that they change: in memory, instead of in a file of its own.
+	name.RawQuery = fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=temp_store(MEMORY)"+
+		"&_time_format=sqlite&_timezone=UTC&%s", patience.Milliseconds(), settings)
+	connector, err := sqlite.NewConnector(name.String())
+	if err != nil {
+		panic(err) // never: the query string is ours
+	}
+	db := sql.OpenDB(engine.CachingConnector{Connector: connector})
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	return sqlx.NewDb(db, "sqlite")
+}

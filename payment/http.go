@@ -19,13 +19,12 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// HTTPGateway speaks to the shop's payment service over HTTP/1.1, as the page on the payment gateway
-// describes. Whatever is not an answer of that protocol, word and code, leaves the outcome unknown.
+// HTTPGateway calls the shop's payment service over HTTP/1.1 (docs/architecture.md, "Payment protocol"). An
+// answer outside of that protocol leaves the outcome unknown.
 //
-// All three calls are safe to repeat under the protocol, so a broken connection, a 5xx and a 429 are tried
-// again, with backoff and jitter, while the call's time lasts. A gateway that keeps failing is left alone by
-// a circuit breaker. Redirects are not followed, cookies not kept, compressed answers not asked for, and
-// proxies of the environment (HTTP_PROXY and its kin) not used: what carries payments is named in the URL.
+// All calls are repeat-safe under the protocol: a broken connection, a 5xx and a 429 are retried with backoff
+// and jitter within the timeout. A circuit breaker stops charges to a service that keeps failing. Redirects,
+// cookies, compression and the environment's proxies (HTTP_PROXY) are not used.
 type HTTPGateway struct {
 	base          string // scheme, host and escaped path, without a trailing slash
 	name          string // base as a person may see it
@@ -44,7 +43,7 @@ type tuning struct {
 	attempts  uint          // of one call, the first included
 	firstWait time.Duration // before the second attempt, give or take half of it
 	maxWait   time.Duration // between later ones
-	openFor   time.Duration // how long the breaker lets nothing through
+	openFor   time.Duration // how long the breaker stays open before a probe
 }
 
 func defaultTuning() tuning {
@@ -52,8 +51,7 @@ func defaultTuning() tuning {
 		attempts:  3,
 		firstWait: 50 * time.Millisecond,
 		maxWait:   time.Second,
-		// Short enough for a void to find the gateway back within the request that asks for it.
-		openFor: 2 * time.Second,
+		openFor:   2 * time.Second,
 	}
 }
 
@@ -102,7 +100,7 @@ func newHTTPGateway(base *url.URL, options Options, tuning tuning) *HTTPGateway 
 		log:     options.Log,
 		observe: options.Observe,
 		tuning:  tuning,
-		breaker: newBreaker(name, tuning.openFor, options.Log, options.Observe.BreakerChanged),
+		breaker: newBreaker(name, tuning.openFor, options.Timeout, options.Log, options.Observe.BreakerChanged),
 		transport: &http.Transport{
 			Proxy:                  nil,
 			DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlivePeriod}).DialContext,
@@ -126,8 +124,8 @@ func newHTTPGateway(base *url.URL, options Options, tuning tuning) *HTTPGateway 
 	return gateway
 }
 
-// http1 leaves HTTP/2 out: it would put thousands of payments on one connection, where one lost packet
-// holds up all of them and the gateway's limit of streams, not ours, rules.
+// http1 excludes HTTP/2, which would put thousands of payments on one connection: one lost packet delays
+// all of them, and the server's stream limit replaces ours.
 func http1() *http.Protocols {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -138,9 +136,10 @@ func http1() *http.Protocols {
 // [ErrUnavailable] too.
 func (g *HTTPGateway) Charge(ctx context.Context, order Order) (Result, error) {
 	body := struct {
-		ClientID string `json:"clientID"`
-		Items    []Item `json:"items"`
-	}{order.ClientID, order.Items}
+		ClientID  string `json:"clientID"`
+		Reference string `json:"reference,omitempty"`
+		Items     []Item `json:"items"`
+	}{order.ClientID, order.Reference, order.Items}
 	if body.Items == nil {
 		body.Items = []Item{}
 	}
@@ -151,21 +150,33 @@ func (g *HTTPGateway) Charge(ctx context.Context, order Order) (Result, error) {
 	return g.do(ctx, chargeCall(), order.CheckoutID, encoded)
 }
 
-// Void implements [Gateway]. The circuit breaker refuses it as it does a charge, with [ErrNotSent]; a void
-// that comes when the breaker's time is over is let through and closes it when the gateway answers.
+// Void implements [Gateway]. The circuit breaker does not apply to it.
 func (g *HTTPGateway) Void(ctx context.Context, checkoutID string) (Result, error) {
 	return g.do(ctx, voidCall(), checkoutID, nil)
 }
 
-// Refund implements [Gateway]. The circuit breaker treats it as it does a void.
+// Refund implements [Gateway]. The circuit breaker does not apply to it.
 func (g *HTTPGateway) Refund(ctx context.Context, checkoutID string) error {
-	_, err := g.do(ctx, refundCall(), checkoutID, nil)
+	result, err := g.do(ctx, refundCall(), checkoutID, nil)
+	if err == nil && result.Status == refused {
+		return &RefusedError{result.Reason}
+	}
 	return err
 }
 
-// Available implements [Gateway]: [ErrUnavailable] while the circuit breaker would refuse a charge. When its
-// time open is over, one caller at a time gets nil, whose charge is let through to see whether the gateway is
-// back; if none comes within a second, the next caller gets it.
+// Lookup implements [Gateway]. The circuit breaker does not apply to it.
+func (g *HTTPGateway) Lookup(ctx context.Context, checkoutID string) (Payment, error) {
+	var found Payment
+	_, err := g.observed(lookupCall(), checkoutID, func() (Result, error) {
+		e := &exchange{gateway: g, call: lookupCall(), checkoutID: checkoutID}
+		result, err := g.send(ctx, e)
+		found = e.payment
+		return result, err
+	})
+	return found, err
+}
+
+// Available implements [Gateway]: [ErrUnavailable] while the circuit breaker refuses every charge.
 func (g *HTTPGateway) Available() error { return g.breaker.available() }
 
 // String implements [Gateway].
@@ -178,17 +189,33 @@ func (g *HTTPGateway) Close() {
 	}
 }
 
-// do makes one call and reports it.
+// do makes one call, a charge through the circuit breaker.
 func (g *HTTPGateway) do(ctx context.Context, c call, checkoutID string, body []byte) (Result, error) {
+	return g.observed(c, checkoutID, func() (Result, error) {
+		send := func() (Result, error) {
+			return g.send(ctx, &exchange{gateway: g, call: c, checkoutID: checkoutID, body: body})
+		}
+		if c.charges() {
+			return g.breaker.charge(send)
+		}
+		return send()
+	})
+}
+
+// observed reports a call to the observer.
+func (g *HTTPGateway) observed(c call, checkoutID string, send func() (Result, error)) (Result, error) {
 	started := time.Now()
 	if g.observe.Began != nil {
 		g.observe.Began(c.name)
 	}
-	result, err := g.guarded(ctx, c, checkoutID, body)
+	result, err := send()
 	outcome := string(result.Status)
-	if err != nil {
+	switch {
+	case err != nil:
 		err = fmt.Errorf("%s %s: %w", c.name, checkoutID, err)
 		outcome = failedOutcome(err)
+	case outcome == "":
+		outcome = "found"
 	}
 	if g.observe.Called != nil {
 		g.observe.Called(c.name, outcome, time.Since(started))
@@ -208,39 +235,27 @@ func failedOutcome(err error) string {
 	}
 }
 
-// guarded makes one call through the breaker and tells it how the call ended.
-func (g *HTTPGateway) guarded(ctx context.Context, c call, checkoutID string, body []byte) (Result, error) {
-	// A dot segment is taken out of a path on its way: the call would be about something else.
-	if checkoutID == "" || checkoutID == "." || checkoutID == ".." {
-		return Result{}, fmt.Errorf("%w: %q is not an ID", ErrNotSent, checkoutID)
+// send makes one call, with its attempts.
+func (g *HTTPGateway) send(ctx context.Context, e *exchange) (Result, error) {
+	// Proxies remove dot segments from a path: the call would be about another payment.
+	if e.checkoutID == "" || e.checkoutID == "." || e.checkoutID == ".." {
+		return Result{}, fmt.Errorf("%w: %q is not an ID", ErrNotSent, e.checkoutID)
 	}
 	if err := ctx.Err(); err != nil {
 		return Result{}, fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
-	leave, err := g.breaker.enter(checkoutID, c.charges())
-	if err != nil {
-		return Result{}, fmt.Errorf("%w: %w", ErrNotSent, err)
-	}
-	end := errGatewayFailed // also of a panic: a probe that never left would keep the breaker half-open
-	defer func() { leave(end) }()
-
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
-	exchange := &exchange{gateway: g, call: c, checkoutID: checkoutID, body: body}
-	result, err := exchange.run(ctx)
+	result, err := e.run(ctx)
 	switch {
 	case err == nil:
-		end = nil
 		return result, nil
-	case errors.Is(err, errRefused):
-		end = nil
 	case errors.Is(ctx.Err(), context.Canceled):
-		end = errCallerLeft
 		err = fmt.Errorf("%w: %w", context.Canceled, err)
 	case ctx.Err() != nil:
 		err = fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
-	if exchange.connected {
+	if e.connected {
 		return Result{}, fmt.Errorf("outcome unknown: %w", err)
 	}
 	return Result{}, fmt.Errorf("%w: %w", ErrNotSent, err)
@@ -255,6 +270,7 @@ type exchange struct {
 	// connected is set when any attempt got a connection. Only without one is it certain that no byte left.
 	connected bool
 	attempts  int
+	payment   Payment // a lookup's answer
 }
 
 // run makes attempts until one is answered, one fails for good, or there is no time or attempt left. Its
@@ -281,9 +297,6 @@ func (e *exchange) run(ctx context.Context) (Result, error) {
 	}
 	var last error
 	result, err := backoff.Retry(ctx, func() (Result, error) {
-		if last != nil && g.breaker.open() {
-			return Result{}, backoff.Permanent(last) // others have found the gateway failing meanwhile
-		}
 		var result Result
 		result, last = e.attempt(ctx)
 		if _, repeat := errors.AsType[passing](last); last != nil && !repeat {
@@ -302,7 +315,7 @@ type passing struct{ error }
 
 func (p passing) Unwrap() error { return p.error }
 
-// attempt sends the request once and judges the answer.
+// attempt sends the request once and parses the answer.
 func (e *exchange) attempt(ctx context.Context) (Result, error) {
 	g := e.gateway
 	e.attempts++
@@ -312,17 +325,22 @@ func (e *exchange) attempt(ctx context.Context) (Result, error) {
 	}
 	response, err := g.transport.RoundTrip(request)
 	if err != nil {
-		return Result{}, e.failed(passing{fmt.Errorf("reach the gateway: %w", err)})
+		return Result{}, e.failed(passing{fmt.Errorf("reach the payment service: %w", err)})
 	}
 	defer response.Body.Close() //nolint:errcheck // the answer is read by then, or given up
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
 	switch {
 	case err != nil:
-		return Result{}, e.failed(passing{fmt.Errorf("read the gateway's answer, a %d: %w", response.StatusCode, err)})
+		return Result{}, e.failed(passing{fmt.Errorf("read the payment service's answer, a %d: %w", response.StatusCode, err)})
 	case len(body) > maxAnswerBytes:
-		return Result{}, e.failed(fmt.Errorf("the gateway answered %d with more than %d bytes", response.StatusCode, maxAnswerBytes))
+		return Result{}, e.failed(fmt.Errorf("the payment service answered %d with more than %d bytes", response.StatusCode, maxAnswerBytes))
 	}
-	result, err := e.call.judge(response.StatusCode, body)
+	var result Result
+	if e.call.method == http.MethodGet {
+		e.payment, err = parseLookup(response.StatusCode, body)
+	} else {
+		result, err = e.call.parse(response.StatusCode, body)
+	}
 	switch {
 	case err == nil:
 		return result, nil

@@ -15,12 +15,25 @@ import (
 // Status is what is known of a payment.
 type Status string
 
-// The three ends of a payment. Voided is final: such a payment can never be charged, now or later.
+// The ends of a payment. Voided is final: such a payment can never be charged. Refunded and Unknown are
+// answers of a lookup alone.
 const (
 	Approved Status = "approved"
 	Declined Status = "declined"
 	Voided   Status = "voided"
+	Refunded Status = "refunded"
+	Unknown  Status = "unknown" // the payment service has never seen it
 )
+
+// Payment is the payment service's view of a checkout.
+type Payment struct {
+	Status    Status
+	Items     []Item
+	Reference string
+}
+
+// ErrNoLookup means that the payment service does not implement lookups, or answers them outside of the protocol.
+var ErrNoLookup = errors.New("the payment service has no lookup")
 
 // Result is a gateway's answer. Reason says why a payment was declined; it is printable text of at most
 // 300 characters and may be empty.
@@ -40,14 +53,22 @@ type Item struct {
 type Order struct {
 	CheckoutID string
 	ClientID   string
+	Reference  string // the shop's Cartwheel-Reference; empty: none
 	Items      []Item
 }
 
 // ErrNotSent means that no byte of the call reached the gateway: the payment is as it was before.
 var ErrNotSent = errors.New("payment request was not sent")
 
-// ErrUnavailable means that the gateway has been failing and is left alone for a moment.
-var ErrUnavailable = errors.New("payment gateway is unavailable")
+// ErrUnavailable means that charges have been failing and are refused for some seconds.
+var ErrUnavailable = errors.New("payment service is unavailable")
+
+// RefusedError means that the payment service will not make a refund.
+type RefusedError struct {
+	Reason string // printable text of at most 300 characters; may be empty
+}
+
+func (e *RefusedError) Error() string { return "the payment service refuses the refund: " + e.Reason }
 
 // Gateway is what both gateways can do. Every method may be called by any number of goroutines.
 //
@@ -55,16 +76,18 @@ var ErrUnavailable = errors.New("payment gateway is unavailable")
 // passed. Each may be repeated: a repeat answers what the first did, or what has become of it since.
 // An error means that the outcome is unknown, unless it is [ErrNotSent].
 type Gateway interface {
-	// Charge takes the money for an order: Approved, Declined, or Voided when the checkout was voided
-	// or refunded before.
+	// Charge charges an order: Approved, Declined, or Voided when the checkout was voided or refunded before.
 	Charge(ctx context.Context, order Order) (Result, error)
-	// Void sees to it that a checkout is never charged, now or by a charge that arrives later. It answers
-	// Voided when that is so, and Approved when the checkout is charged already and stays so.
+	// Void makes sure that a checkout is never charged, also by a charge that arrives later. It answers
+	// Voided then, and Approved when the checkout has been charged, which it stays.
 	Void(ctx context.Context, checkoutID string) (Result, error)
-	// Refund gives the money of an approved checkout back.
+	// Refund refunds an approved checkout. [*RefusedError] is the payment service's final no.
 	Refund(ctx context.Context, checkoutID string) error
-	// Available says whether a charge is worth beginning: nil, or [ErrUnavailable]. It does not block.
-	// Ask it once for each charge, and only then: nil may be a place that is kept for that charge.
+	// Lookup returns the payment service's view of a checkout and changes nothing. [ErrNoLookup] means that it
+	// has none; ask by Void then.
+	Lookup(ctx context.Context, checkoutID string) (Payment, error)
+	// Available returns [ErrUnavailable] while every charge would be refused. It neither blocks nor changes
+	// anything: callers that never charge may ask it.
 	Available() error
 	// String is the gateway's URL as a person may see it, without a password.
 	String() string

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -18,13 +19,12 @@ const (
 	maxQuotedBytes = 200      // of an answer that is not understood, in an error
 )
 
-// call is one of the three things that can be asked of a payment service.
+// call is one request of the protocol.
 type call struct {
 	name    string // for errors, logs and metrics
 	method  string
 	suffix  string // of the path, after the checkout's ID
 	answers []meaning
-	refusal int // the code of errRefused; 0 where there is none
 }
 
 // meaning is what one answer stands for. An answer that has none leaves the outcome unknown.
@@ -34,8 +34,8 @@ type meaning struct {
 	result Status
 }
 
-// refunded is how a refund ends. It is no status of a payment that a caller sees.
-const refunded Status = "refunded"
+// refused is an end of a refund. Callers get a [RefusedError].
+const refused Status = "refused"
 
 func chargeCall() call {
 	return call{name: "charge", method: http.MethodPut, answers: []meaning{
@@ -55,36 +55,53 @@ func voidCall() call {
 }
 
 func refundCall() call {
-	return call{name: "refund", method: http.MethodPost, suffix: "/refund", refusal: http.StatusConflict, answers: []meaning{
-		{http.StatusOK, "refunded", refunded},
+	return call{name: "refund", method: http.MethodPost, suffix: "/refund", answers: []meaning{
+		{http.StatusOK, "refunded", Refunded},
+		{http.StatusConflict, "refused", refused},
 	}}
 }
 
-// errRefused is a refund that a gateway in good health will not make, as of a payment that it never
-// charged. The protocol knows no such answer, so the outcome is unknown; but it is no failure that the
-// circuit breaker should count: one such refund, asked for as often as it takes, must not stop the shop.
-var errRefused = errors.New("the gateway refuses the refund")
+func lookupCall() call { return call{name: "lookup", method: http.MethodGet} }
 
-// judge returns what an answer means, or an error when the protocol does not know it.
-func (c call) judge(code int, body []byte) (Result, error) {
-	answer, err := parseAnswer(body)
+// A payment is the body of a lookup's answer. Fields of later versions are ignored.
+type payment struct {
+	Status    Status `json:"status"`
+	Items     []Item `json:"items"`
+	Reference string `json:"reference"`
+}
+
+// parseLookup returns the meaning of a lookup's answer: [ErrNoLookup] for one that the protocol does not know.
+func parseLookup(code int, body []byte) (Payment, error) {
+	var p payment
+	if err := json.Unmarshal(body, &p); err != nil {
+		return Payment{}, fmt.Errorf("%w: it answered %d with %s", ErrNoLookup, code, quote(body))
+	}
 	switch {
-	case c.refusal != 0 && c.refusal == code:
-		return Result{}, fmt.Errorf("%w: it answered %d with %s", errRefused, code, quote(body))
-	case err != nil:
-		return Result{}, fmt.Errorf("the gateway answered %d with %s: %w", code, quote(body), err)
+	case code == http.StatusNotFound && p.Status == Unknown:
+		return Payment{Status: Unknown}, nil
+	case code == http.StatusOK && slices.Contains([]Status{Approved, Declined, Voided, Refunded}, p.Status):
+		return Payment(p), nil
+	}
+	return Payment{}, fmt.Errorf("%w: it answered %d with %s", ErrNoLookup, code, quote(body))
+}
+
+// parse returns the meaning of an answer, or an error when the protocol does not know it.
+func (c call) parse(code int, body []byte) (Result, error) {
+	answer, err := parseAnswer(body)
+	if err != nil {
+		return Result{}, fmt.Errorf("the payment service answered %d with %s: %w", code, quote(body), err)
 	}
 	for _, m := range c.answers {
 		if m.code != code || m.status != answer.status {
 			continue
 		}
 		result := Result{Status: m.result}
-		if m.result == Declined {
+		if m.result == Declined || m.result == refused {
 			result.Reason = cleanReason(answer.reason)
 		}
 		return result, nil
 	}
-	return Result{}, fmt.Errorf("the gateway answered %d with %s, which is no answer to %s", code, quote(body), c.method)
+	return Result{}, fmt.Errorf("the payment service answered %d with %s, which is no answer to %s", code, quote(body), c.method)
 }
 
 type answer struct{ status, reason string }

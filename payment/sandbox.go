@@ -197,6 +197,9 @@ func (s *Sandbox) refund(checkoutID string) error {
 	}
 }
 
+// Lookup implements [Gateway]. The sandbox has none: it forgets payments at a restart.
+func (s *Sandbox) Lookup(context.Context, string) (Payment, error) { return Payment{}, ErrNoLookup }
+
 // Available implements [Gateway]. The sandbox always is.
 func (s *Sandbox) Available() error { return nil }
 

@@ -12,8 +12,9 @@ import (
 // outcomesOf are how each call to the gateway may end.
 var outcomesOf = map[string][]string{
 	"charge": {"approved", "declined", "voided", "not_sent", "cancelled", "unknown"},
+	"lookup": {"found", "not_sent", "cancelled", "unknown"},
 	"void":   {"approved", "voided", "not_sent", "cancelled", "unknown"},
-	"refund": {"refunded", "not_sent", "cancelled", "unknown"},
+	"refund": {"refunded", "refused", "not_sent", "cancelled", "unknown"},
 }
 
 // The states of the circuit breaker.

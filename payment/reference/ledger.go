@@ -33,6 +33,7 @@ type event struct {
 	CheckoutID string    `json:"checkoutID"`
 	Kind       string    `json:"event"`
 	ClientID   string    `json:"clientID,omitempty"`
+	Reference  string    `json:"reference,omitempty"`
 	Items      []Item    `json:"items,omitempty"`
 	Reason     string    `json:"reason,omitempty"`
 	At         time.Time `json:"at"`

@@ -60,11 +60,12 @@ type Item struct {
 type Payment struct {
 	CheckoutID string
 	ClientID   string
+	Reference  string // the shop's order number, quote or authorisation; empty: none
 	Items      []Item
 	Status     Status
 	Reason     string // of a decline
-	Captures   int    // how often money was taken: 0 or 1
-	Refunds    int    // how often it was given back: 0 or 1
+	Captures   int    // 0 or 1
+	Refunds    int    // 0 or 1
 }
 
 // Totals count payments by what became of them, and captures over all of them.
@@ -78,6 +79,7 @@ type Totals struct {
 //	PUT    /payments/{checkoutID}
 //	DELETE /payments/{checkoutID}
 //	POST   /payments/{checkoutID}/refund
+//	GET    /payments/{checkoutID}
 //
 // at the root; http.StripPrefix puts it elsewhere. Its methods may be called by any number of goroutines.
 type Service struct {
@@ -117,6 +119,7 @@ func Open(path string, options Options) (*Service, error) {
 	s.routes.HandleFunc("PUT /payments/{checkoutID}", s.handle(s.charge))
 	s.routes.HandleFunc("DELETE /payments/{checkoutID}", s.handle(s.void))
 	s.routes.HandleFunc("POST /payments/{checkoutID}/refund", s.handle(s.refund))
+	s.routes.HandleFunc("GET /payments/{checkoutID}", s.handle(s.show))
 
 	var err error
 	s.ledger, err = openLedger(path, s.apply)
@@ -194,8 +197,10 @@ type reply struct {
 }
 
 type answer struct {
-	Status string `json:"status"`
-	Reason string `json:"reason,omitempty"`
+	Status    string `json:"status"`
+	Reason    string `json:"reason,omitempty"`
+	Reference string `json:"reference,omitempty"` // of GET alone, as are the items
+	Items     []Item `json:"items,omitempty"`
 }
 
 type problem struct {
@@ -240,7 +245,7 @@ func (s *Service) write(w http.ResponseWriter, answer reply) {
 	}
 }
 
-// charge takes the money once and answers the same to a repeat.
+// charge captures the payment once and answers the same to a repeat.
 func (s *Service) charge(id string, body []byte) reply {
 	ordered, err := parseOrder(body)
 	if err != nil {
@@ -250,7 +255,7 @@ func (s *Service) charge(id string, body []byte) reply {
 	defer s.mu.Unlock()
 	known := s.payments[id]
 	if known == nil {
-		happened := event{CheckoutID: id, Kind: eventApproved, ClientID: ordered.ClientID, Items: ordered.Items}
+		happened := event{CheckoutID: id, Kind: eventApproved, ClientID: ordered.ClientID, Reference: ordered.Reference, Items: ordered.Items}
 		if strings.HasPrefix(ordered.ClientID, declinedPrefix) {
 			happened.Kind = eventDeclined
 			happened.Reason = "this service declines every client whose ID begins with " + declinedPrefix
@@ -263,7 +268,7 @@ func (s *Service) charge(id string, body []byte) reply {
 	switch {
 	case known.Status == Voided || known.Status == Refunded:
 		return reply{http.StatusConflict, answer{Status: "voided"}, known.stored}
-	case known.ClientID != ordered.ClientID || !slices.Equal(known.Items, ordered.Items):
+	case known.ClientID != ordered.ClientID || known.Reference != ordered.Reference || !slices.Equal(known.Items, ordered.Items):
 		return fault(http.StatusUnprocessableEntity, "this checkout's ID was used for another order")
 	case known.Status == Declined:
 		return reply{http.StatusOK, answer{Status: "declined", Reason: known.Reason}, known.stored}
@@ -290,13 +295,28 @@ func (s *Service) void(id string, _ []byte) reply {
 	return reply{http.StatusOK, answer{Status: "voided"}, known.stored}
 }
 
-// refund gives the money of a charged payment back, once.
+// show answers the state of a payment and what it was for.
+func (s *Service) show(id string, _ []byte) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.payments[id]
+	if known == nil {
+		return reply{code: http.StatusNotFound, body: answer{Status: "unknown"}}
+	}
+	status := string(known.Status)
+	if known.Status == Charged {
+		status = "approved"
+	}
+	return reply{http.StatusOK, answer{status, known.Reason, known.Reference, known.Items}, known.stored}
+}
+
+// refund refunds a charged payment, once.
 func (s *Service) refund(id string, _ []byte) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	known := s.payments[id]
 	if known == nil || known.Status == Declined || known.Status == Voided {
-		return fault(http.StatusConflict, "this payment was not charged")
+		return reply{code: http.StatusConflict, body: answer{Status: "refused", Reason: "this payment was not charged"}}
 	}
 	if known.Status == Charged {
 		var err error
@@ -336,11 +356,13 @@ func (s *Service) apply(happened event) error {
 	switch {
 	case happened.Kind == eventApproved && before == "":
 		known = &entry{Payment: Payment{
-			CheckoutID: happened.CheckoutID, ClientID: happened.ClientID, Items: happened.Items, Status: Charged, Captures: 1,
+			CheckoutID: happened.CheckoutID, ClientID: happened.ClientID, Reference: happened.Reference,
+			Items: happened.Items, Status: Charged, Captures: 1,
 		}}
 	case happened.Kind == eventDeclined && before == "":
 		known = &entry{Payment: Payment{
-			CheckoutID: happened.CheckoutID, ClientID: happened.ClientID, Items: happened.Items, Status: Declined, Reason: happened.Reason,
+			CheckoutID: happened.CheckoutID, ClientID: happened.ClientID, Reference: happened.Reference,
+			Items: happened.Items, Status: Declined, Reason: happened.Reason,
 		}}
 	case happened.Kind == eventVoided && before == "":
 		known = &entry{Payment: Payment{CheckoutID: happened.CheckoutID, Status: Voided}}
@@ -357,8 +379,9 @@ func (s *Service) apply(happened event) error {
 }
 
 type order struct {
-	ClientID string `json:"clientID"`
-	Items    []Item `json:"items"`
+	ClientID  string `json:"clientID"`
+	Reference string `json:"reference"`
+	Items     []Item `json:"items"`
 }
 
 func parseOrder(body []byte) (order, error) {

@@ -80,7 +80,7 @@ func TestEveryRowOfTheProtocolIsAnswered(t *testing.T) {
 		declined = `200 {"status":"declined","reason":"this service declines every client whose ID begins with decline-"}`
 		voided   = `200 {"status":"voided"}`
 		refunded = `200 {"status":"refunded"}`
-		refused  = `409 {"error":"this payment was not charged"}`
+		refused  = `409 {"status":"refused","reason":"this payment was not charged"}`
 		tooLate  = `409 {"status":"voided"}`
 		charged  = `409 {"status":"approved"}`
 	)
@@ -105,7 +105,9 @@ func TestEveryRowOfTheProtocolIsAnswered(t *testing.T) {
 		{"PUT", "/payments/a%2Fb", annsOrder, tooLate},
 		{"POST", "/payments/a%2Fb/refund", "", refused},
 
+		{"GET", "/payments/refunded", "", `404 {"status":"unknown"}`},
 		{"PUT", "/payments/refunded", annsOrder, approved},
+		{"GET", "/payments/refunded", "", `200 {"status":"approved","items":[{"productID":"tea","quantity":2}]}`},
 		{"POST", "/payments/refunded/refund", "", refunded},
 		{"POST", "/payments/refunded/refund", "", refunded},
 		{"DELETE", "/payments/refunded", "", voided},
@@ -169,7 +171,7 @@ func TestWhatIsNoCallOfTheProtocolChangesNothing(t *testing.T) {
 		{"PUT", "/payments/" + strings.Repeat("x", maxIDBytes+1), annsOrder, 400},
 		{"PUT", "/payments/%FF", annsOrder, 400},
 		{"PUT", "/payments/1", strings.Repeat(" ", maxBodyBytes+1), 413},
-		{"GET", "/payments/1", "", 405},
+		{"PATCH", "/payments/1", "", 405},
 		{"POST", "/payments/1", annsOrder, 405},
 		{"PUT", "/payments/1/refund", annsOrder, 405},
 		{"PUT", "/payments/", annsOrder, 404},

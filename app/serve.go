@@ -110,10 +110,10 @@ func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, 
 		}
 	}
 	lines := &cart.Lines{}
-	turns := queue.NewTurns(r.db.Dialect().Parallel())
+	limiter := queue.NewLimiter(r.db.Dialect().Parallel())
 	r.checkouts = checkout.New(r.db, lines, r.stock, r.gateway, checkout.Config{
 		QueueCapacity:   c.QueueCapacity,
-		Turns:           turns,
+		Limiter:         limiter,
 		BatchSize:       c.BatchSize,
 		InFlight:        c.CheckoutsInFlight,
 		Lease:           c.CheckoutLease,
@@ -126,7 +126,7 @@ func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, 
 	})
 	r.carts = cart.NewManager(r.db, lines, r.stock, r.checkouts, cart.Config{
 		QueueCapacity: c.QueueCapacity,
-		Turns:         turns,
+		Limiter:       limiter,
 		BatchSize:     c.BatchSize,
 		Present:       present,
 		Log:           log,

@@ -63,9 +63,9 @@ type stock interface {
 
 // Config says how the Cart Manager works.
 type Config struct {
-	QueueCapacity int          // adds that wait
-	BatchSize     int          // adds in one transaction
-	Turns         *queue.Turns // shared with whatever else writes; nil: none
+	QueueCapacity int            // adds that wait
+	BatchSize     int            // adds in one transaction
+	Limiter       *queue.Limiter // shared with whatever else writes; nil: none
 	// Present turns an outcome into the answer that is stored with a key.
 	Present func(error) (status int, body []byte)
 	Log     *slog.Logger
@@ -86,15 +86,15 @@ type Manager struct {
 func NewManager(db *database.DB, lines *Lines, stock stock, checkouts checkouts, cfg Config) *Manager {
 	m := &Manager{db: db, lines: lines, stock: stock, checkouts: checkouts, present: cfg.Present}
 	m.adds = queue.New(queue.Config[Addition, struct{}]{
-		Name:      "cart.add",
-		Shards:    db.Dialect().Parallel(),
-		Capacity:  cfg.QueueCapacity,
-		BatchSize: cfg.BatchSize,
-		Work:      m.addBatch,
-		Isolate:   database.IsJobFault,
-		Turns:     cfg.Turns,
-		Log:       cfg.Log,
-		Observe:   cfg.Observe,
+		Name:          "cart.add",
+		Shards:        db.Dialect().Parallel(),
+		Capacity:      cfg.QueueCapacity,
+		BatchSize:     cfg.BatchSize,
+		Work:          m.addBatch,
+		RetryOneByOne: database.IsJobFault,
+		Limiter:       cfg.Limiter,
+		Log:           cfg.Log,
+		Observe:       cfg.Observe,
 	})
 	return m
 }

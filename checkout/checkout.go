@@ -53,12 +53,12 @@ const MinLeaseMargin = 2 * time.Second
 
 // Config says how the Checkout Manager works.
 type Config struct {
-	QueueCapacity  int           // checkouts that wait for TX 1
-	BatchSize      int           // checkouts in one TX 1, lines in one TX 2
-	InFlight       int           // checkouts between admission and their end
-	Lease          time.Duration // how long a checkout is its owner's alone
-	PaymentTimeout time.Duration // how long a charge is waited for before it is voided
-	Turns          *queue.Turns  // shared with whatever else writes; nil: none
+	QueueCapacity  int            // checkouts that wait for TX 1
+	BatchSize      int            // checkouts in one TX 1, lines in one TX 2
+	InFlight       int            // checkouts between admission and their end
+	Lease          time.Duration  // how long a checkout is its owner's alone
+	PaymentTimeout time.Duration  // how long a charge is waited for before it is voided
+	Limiter        *queue.Limiter // shared with whatever else writes; nil: none
 	// Present turns an outcome into the answer that is stored with a key.
 	Present func(error) (status int, body []byte)
 	Log     *slog.Logger
@@ -115,28 +115,28 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 	m.owning, m.abandon = context.WithCancel(context.Background())
 	m.background, m.stopBackground = context.WithCancel(context.Background())
 	m.reserves = queue.New(queue.Config[reserveJob, *ownership]{
-		Name:      "checkout.reserve",
-		Shards:    workers,
-		Capacity:  cfg.QueueCapacity,
-		BatchSize: cfg.BatchSize,
-		Work:      m.reserve,
-		Isolate:   database.IsJobFault,
-		Turns:     cfg.Turns,
-		Log:       cfg.Log,
-		Observe:   cfg.ObserveReserve,
+		Name:          "checkout.reserve",
+		Shards:        workers,
+		Capacity:      cfg.QueueCapacity,
+		BatchSize:     cfg.BatchSize,
+		Work:          m.reserve,
+		RetryOneByOne: database.IsJobFault,
+		Limiter:       cfg.Limiter,
+		Log:           cfg.Log,
+		Observe:       cfg.ObserveReserve,
 	})
 	m.settles = queue.New(queue.Config[settleJob, settled]{
 		Name:   "checkout.settle",
 		Shards: workers,
 		// Room for every checkout that may be in flight: nothing is refused after TX 1.
-		Capacity:  max(cfg.QueueCapacity, cfg.InFlight+maxRecovering),
-		BatchSize: cfg.BatchSize,
-		Weight:    func(job settleJob) int { return len(job.owned.lines) },
-		Work:      m.settle,
-		Isolate:   database.IsJobFault,
-		Turns:     cfg.Turns,
-		Log:       cfg.Log,
-		Observe:   cfg.ObserveSettle,
+		Capacity:      max(cfg.QueueCapacity, cfg.InFlight+maxRecovering),
+		BatchSize:     cfg.BatchSize,
+		Weight:        func(job settleJob) int { return len(job.owned.lines) },
+		Work:          m.settle,
+		RetryOneByOne: database.IsJobFault,
+		Limiter:       cfg.Limiter,
+		Log:           cfg.Log,
+		Observe:       cfg.ObserveSettle,
 	})
 	return m
 }

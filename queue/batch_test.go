@@ -24,7 +24,7 @@ var (
 	errAll     = errors.New("everyone's fault")
 )
 
-func TestWhatGathersWhileABatchIsWrittenBecomesTheNextBatches(t *testing.T) {
+func TestQueue_jobsThatArriveDuringABatchAreTheNextOne(t *testing.T) {
 	t.Parallel()
 	each := func(job int) int { return job }
 	for name, test := range map[string]struct {
@@ -62,7 +62,7 @@ func TestWhatGathersWhileABatchIsWrittenBecomesTheNextBatches(t *testing.T) {
 	}
 }
 
-func TestAJobCarriedOverStillWaits(t *testing.T) {
+func TestQueue_jobThatDidNotFitStillWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -100,7 +100,7 @@ func TestAJobCarriedOverStillWaits(t *testing.T) {
 }
 
 // On one processor it shows: the runtime would start the worker right after the first caller.
-func TestCallersThatAreAboutToHandInTheirJobsJoinTheBatch(t *testing.T) { //nolint:paralleltest // sets GOMAXPROCS
+func TestQueue_callersAboutToSubmitJoinTheBatch(t *testing.T) { //nolint:paralleltest // sets GOMAXPROCS
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const rounds, callers = 100, 20
 	var batches atomic.Int64
@@ -129,7 +129,7 @@ func TestCallersThatAreAboutToHandInTheirJobsJoinTheBatch(t *testing.T) { //noli
 	}
 }
 
-func TestAnErrorOfTheBatch(t *testing.T) {
+func TestQueue_errorOfTheBatch(t *testing.T) {
 	t.Parallel()
 	isOneJobs := func(err error) bool { return errors.Is(err, errOneJobs) }
 	for name, test := range map[string]struct {
@@ -157,7 +157,7 @@ func TestAnErrorOfTheBatch(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				q, gate := newGated(t, queue.Config[int, int]{
-					Capacity: 10, BatchSize: 10, Isolate: test.isolate,
+					Capacity: 10, BatchSize: 10, RetryOneByOne: test.isolate,
 					Work: func(_ context.Context, jobs []int, answers []queue.Answer[int]) error {
 						for i, job := range jobs {
 							if job == 13 {
@@ -180,12 +180,12 @@ func TestAnErrorOfTheBatch(t *testing.T) {
 	}
 }
 
-func TestAnswersOfAFailedBatchAreForgotten(t *testing.T) {
+func TestQueue_answersOfAFailedBatchAreDiscarded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q, gate := newGated(t, queue.Config[int, int]{
 			Capacity: 10, BatchSize: 10,
-			Isolate: func(error) bool { return true },
+			RetryOneByOne: func(error) bool { return true },
 			Work: func(_ context.Context, jobs []int, answers []queue.Answer[int]) error {
 				if len(jobs) == 1 {
 					return nil // leaves its answer alone
@@ -203,7 +203,7 @@ func TestAnswersOfAFailedBatchAreForgotten(t *testing.T) {
 	})
 }
 
-func TestAnAnswerLeftAloneIsNotTheOneOfTheBatchBefore(t *testing.T) {
+func TestQueue_unsetAnswerIsZero(t *testing.T) {
 	t.Parallel()
 	q, _ := newGated(t, queue.Config[int, int]{
 		Work: func(_ context.Context, jobs []int, answers []queue.Answer[int]) error {
@@ -221,12 +221,12 @@ func TestAnAnswerLeftAloneIsNotTheOneOfTheBatchBefore(t *testing.T) {
 	}
 }
 
-func TestAnAppendInWorkDoesNotReachTheNextJob(t *testing.T) {
+func TestQueue_appendInWorkDoesNotReachTheNextJob(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q, gate := newGated(t, queue.Config[int, int]{
 			Capacity: 10, BatchSize: 10,
-			Isolate: func(error) bool { return true },
+			RetryOneByOne: func(error) bool { return true },
 			Work: func(ctx context.Context, jobs []int, answers []queue.Answer[int]) error {
 				if len(jobs) > 1 {
 					return errOneJobs
@@ -242,7 +242,7 @@ func TestAnAppendInWorkDoesNotReachTheNextJob(t *testing.T) {
 	})
 }
 
-func TestAPanicFailsItsBatchAndTheWorkerLivesOn(t *testing.T) {
+func TestQueue_panicFailsItsBatchAlone(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(){
 		"panic":            func() { panic("worker's panic") },
@@ -255,8 +255,8 @@ func TestAPanicFailsItsBatchAndTheWorkerLivesOn(t *testing.T) {
 				var log bytes.Buffer
 				q, gate := newGated(t, queue.Config[int, int]{
 					Capacity: 10, BatchSize: 3,
-					Isolate: func(error) bool { return true },
-					Log:     slog.New(slog.NewJSONHandler(&log, nil)),
+					RetryOneByOne: func(error) bool { return true },
+					Log:           slog.New(slog.NewJSONHandler(&log, nil)),
 					Work: func(ctx context.Context, jobs []int, answers []queue.Answer[int]) error {
 						if jobs[len(jobs)-1] == 13 {
 							fail()
@@ -283,12 +283,12 @@ func TestAPanicFailsItsBatchAndTheWorkerLivesOn(t *testing.T) {
 	}
 }
 
-func TestAPanicOfAJobThatRunsAloneIsItsOwn(t *testing.T) {
+func TestQueue_panicInARetryFailsItsJobAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q, gate := newGated(t, queue.Config[int, int]{
 			Capacity: 10, BatchSize: 10,
-			Isolate: func(error) bool { return true },
+			RetryOneByOne: func(error) bool { return true },
 			Work: func(ctx context.Context, jobs []int, answers []queue.Answer[int]) error {
 				switch {
 				case len(jobs) > 1:
@@ -306,7 +306,7 @@ func TestAPanicOfAJobThatRunsAloneIsItsOwn(t *testing.T) {
 	})
 }
 
-func TestAWorkerThatWaitsKeepsNothingOfItsLastBatchAlive(t *testing.T) {
+func TestQueue_idleWorkerKeepsNoJobAlive(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		type big struct{ _ [1 << 16]byte }

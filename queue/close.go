@@ -5,13 +5,12 @@ import (
 	"fmt"
 )
 
-// Close refuses new jobs, lets the workers finish every job that was accepted, and waits for them.
+// Close refuses new jobs, runs every accepted job, and waits for the workers.
 //
-// It returns an error, ctx's, when ctx ends first. Then Work's context is cancelled and jobs that no
-// worker has taken are answered ErrClosed; batches under way end when Work returns, and Close does not
-// wait for that, but another Close does. Once all has ended Close returns nil.
+// When ctx ends first it returns ctx's error: Work's context is cancelled and waiting jobs are answered
+// ErrClosed. Batches under way end when Work returns; another Close waits for them.
 //
-// It may be called any number of times, at once too; the first context to end is the one that counts.
+// Repeated and concurrent calls are safe; the first context to end decides.
 func (q *Queue[J, R]) Close(ctx context.Context) error {
 	q.refuse()
 	select {
@@ -20,7 +19,7 @@ func (q *Queue[J, R]) Close(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	select {
-	case <-q.drained: // both at once: nothing was cut short
+	case <-q.drained: // both channels were ready
 		return nil
 	default:
 	}
@@ -28,7 +27,7 @@ func (q *Queue[J, R]) Close(ctx context.Context) error {
 	return fmt.Errorf("%s: close: %w", q.config.Name, ctx.Err())
 }
 
-// refuse closes the shards, once. Callers send under the same lock, so none sends on a closed channel.
+// refuse closes the shards' channels, once. Callers send under the same lock: none sends on a closed channel.
 func (q *Queue[J, R]) refuse() {
 	q.sending.Lock()
 	defer q.sending.Unlock()

@@ -13,7 +13,7 @@ import (
 	"cartwheel/queue"
 )
 
-func TestCloseRefusesNewJobsAndFinishesWhatWasAccepted(t *testing.T) {
+func TestQueue_closeDrainsAcceptedJobs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var refused error
@@ -55,7 +55,7 @@ func TestCloseRefusesNewJobsAndFinishesWhatWasAccepted(t *testing.T) {
 	})
 }
 
-func TestCloseMayBeRepeatedAndCalledAtOnce(t *testing.T) {
+func TestQueue_closeMayBeRepeated(t *testing.T) {
 	t.Parallel()
 	q, gate := newGated(t, queue.Config[int, int]{Shards: 3})
 	gate.occupy(t, q)
@@ -76,7 +76,7 @@ func TestCloseMayBeRepeatedAndCalledAtOnce(t *testing.T) {
 	}
 }
 
-func TestACloseThatIsOutOfTimeCutsTheWorkShort(t *testing.T) {
+func TestQueue_closeCancelsWorkWhenItsContextEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		linger := make(chan struct{})

@@ -12,7 +12,7 @@ import (
 	"cartwheel/queue"
 )
 
-func TestACallerWhoseContextHasEndedIsTurnedAway(t *testing.T) {
+func TestQueue_endedContextIsRefused(t *testing.T) {
 	t.Parallel()
 	q, gate := newGated(t, queue.Config[int, int]{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -28,7 +28,7 @@ func TestACallerWhoseContextHasEndedIsTurnedAway(t *testing.T) {
 	}
 }
 
-func TestAJobWhoseCallerLeftBeforeItStartedIsNeverRun(t *testing.T) {
+func TestQueue_abandonedJobIsNeverRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q, gate := newGated(t, queue.Config[int, int]{
@@ -60,7 +60,7 @@ func TestAJobWhoseCallerLeftBeforeItStartedIsNeverRun(t *testing.T) {
 	})
 }
 
-func TestACallerMayLeaveAJobThatHasStarted(t *testing.T) {
+func TestQueue_callerMayAbandonAStartedJob(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var worksErr error
@@ -88,7 +88,7 @@ func TestACallerMayLeaveAJobThatHasStarted(t *testing.T) {
 	})
 }
 
-func TestFinishWaitsForAJobThatHasStarted(t *testing.T) {
+func TestQueue_finishWaitsForAStartedJob(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q, gate := newGated(t, queue.Config[int, int]{})
@@ -106,7 +106,7 @@ func TestFinishWaitsForAJobThatHasStarted(t *testing.T) {
 	})
 }
 
-func TestTheAnswerOfAJobThatWasLeftReachesNobody(t *testing.T) {
+func TestQueue_answerOfAnAbandonedJobIsDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q, gate := newGated(t, queue.Config[int, int]{Capacity: 10, BatchSize: 10})

@@ -2,8 +2,8 @@ package queue
 
 import "time"
 
-// Observer is told what a queue does, for metrics. A hook that is nil costs nothing, not even a look
-// at the clock. Hooks must be quick and safe to call at once from many goroutines, and must not panic.
+// Observer is a set of hooks for metrics. A nil hook costs nothing, not even a clock read. Hooks must be quick
+// and safe for concurrent use, and must not panic.
 type Observer struct {
 	// Refused: a job was not accepted. err is ErrFull or ErrClosed, wrapped.
 	Refused func(err error)
@@ -12,10 +12,10 @@ type Observer struct {
 	Batch func(Batch)
 }
 
-// Batch is the measure of one batch.
+// Batch describes one batch.
 type Batch struct {
 	Jobs   int
 	Weight int
 	Waited time.Duration // of the job that waited longest, until the batch began
-	Took   time.Duration // in Work, repeats job by job included
+	Took   time.Duration // in Work, including retries one by one
 }

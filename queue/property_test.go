@@ -13,7 +13,7 @@ import (
 
 // The whole of gathering, against a model of a few lines: whoever stays is done in order, in the
 // fewest batches that the order and the batch size allow.
-func TestGatheringKeepsTheOrderAndFillsEachBatch(t *testing.T) {
+func TestQueue_gatheringKeepsOrderAndFillsBatches(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
 		size := rapid.IntRange(1, 12).Draw(r, "batch size")

@@ -1,9 +1,8 @@
-// Package queue owns the bounded queues between a module and its store: callers hand in one job and
-// wait for its answer, workers take what has gathered and do it in one batch.
+// Package queue owns the bounded, batching queues between a module's manager and its store. A caller
+// submits one job and waits for its answer. A worker runs the jobs that arrived during its previous batch
+// as the next one.
 //
-// There is no timer in it. A worker that is idle starts a job at once; a worker that is busy finds,
-// when it comes back, everything that came in the meantime. An idle system is quick and a loaded one
-// batches by itself.
+// There is no timer: an idle worker starts a job at once, and a busy one batches.
 package queue
 
 import (
@@ -33,31 +32,31 @@ type Config[J, R any] struct {
 	// Weight weighs a job; less than 1 counts as 1. Nil: every job weighs 1. It runs in the caller's goroutine.
 	Weight func(J) int
 
-	// Work does a batch: it sets answers[i] for jobs[i]. An answer that it leaves alone is a zero Value
-	// and no error. Where it returns an error, what it put into answers is forgotten: Isolate decides
-	// what becomes of the jobs. A panic fails the batch with ErrPanicked.
+	// Work runs a batch: it sets answers[i] for jobs[i]. An answer that it does not set is a zero Value
+	// and no error. When it returns an error, its answers are discarded and RetryOneByOne decides. A
+	// panic fails the batch with ErrPanicked.
 	//
 	// ctx is the queue's own, never a caller's; it ends only when the context of Close does. One
-	// goroutine a shard calls Work. It must not reorder, change or keep either slice, nor call Do
+	// goroutine per shard calls Work. It must not reorder, change or keep either slice, nor call Do
 	// or Finish of its own queue.
 	Work func(ctx context.Context, jobs []J, answers []Answer[R]) error
 
-	// Isolate reports whether an error of Work is one job's fault and nothing of the batch was done.
-	// Then each job is run again by itself, in order, so that the bad one fails alone. Otherwise, and
-	// where it is nil, every job of the batch gets the error.
-	Isolate func(error) bool
+	// RetryOneByOne reports whether an error of Work is the fault of one job and the batch had no effect.
+	// Each job is then retried once, in order, as a batch of its own. Otherwise, and when it is nil,
+	// every job of the batch gets the error.
+	RetryOneByOne func(error) bool
 
-	// Turns, if not nil, are waited for before a batch is gathered, and shared with other queues.
-	Turns *Turns
+	// Limiter, if not nil, is acquired before a batch is gathered. Queues share it.
+	Limiter *Limiter
 
 	// Log takes panics. Nil: nothing is logged.
 	Log *slog.Logger
 
-	// Observe is told what the queue does. Its zero value costs nothing.
+	// Observe is called for metrics. Its zero value costs nothing.
 	Observe Observer
 }
 
-// Answer is what became of one job.
+// Answer is the result of one job.
 type Answer[R any] struct {
 	Value R
 	Err   error
@@ -67,13 +66,13 @@ type Answer[R any] struct {
 type Queue[J, R any] struct {
 	config Config[J, R]
 
-	// Made once, so that a refusal under load allocates nothing.
+	// Allocated once: refusals under load allocate nothing.
 	full, closed, panicked error
 
 	seed    maphash.Seed
 	workers []*worker[J, R]
 	calls   sync.Pool    // of *call[J, R]
-	depth   atomic.Int64 // places taken; see admit
+	depth   atomic.Int64 // jobs that wait; see admit
 
 	sending sync.RWMutex // held for reading over a send, for writing to close the channels
 	closing bool         // under sending
@@ -84,7 +83,8 @@ type Queue[J, R any] struct {
 	drained chan struct{} // closed by the last worker
 }
 
-// New starts a queue's workers; Close ends them. It panics where a limit is below 1 or Work is missing.
+// New returns a queue and starts its workers; Close ends them. It panics when a limit is below 1 or Work is
+// missing.
 func New[J, R any](config Config[J, R]) *Queue[J, R] {
 	switch {
 	case config.Shards < 1:
@@ -119,37 +119,30 @@ func New[J, R any](config Config[J, R]) *Queue[J, R] {
 	return q
 }
 
-// Do has a job done and waits for its answer, until ctx ends. Jobs with one key are done in the order
-// in which they were accepted.
+// Do submits a job and waits for its answer, until ctx ends. Jobs with one key run in the order in which
+// they were accepted.
 //
-// It returns the answer's error as Work gave it, or one of these, where the job was never run and
-// never will be:
+// It returns the answer's error as Work gave it. The job was not run and never will be with:
 //   - ErrFull, at once, when Capacity jobs wait already;
-//   - ErrClosed once Close has begun, and for a job still waiting when the context of Close ends;
-//   - ErrNotStarted, with ctx's error, when ctx ended before a worker took the job;
+//   - ErrClosed after Close has begun, and for a job that waits when the context of Close ends;
+//   - ErrNotStarted, with ctx's error, when ctx ended before a worker dequeued the job.
 //
-// or one of these, where it was begun and its outcome is not known:
-//   - ErrUnanswered, with ctx's error, when ctx ended after a worker took the job, which goes on;
+// The job was begun and its outcome is unknown with:
+//   - ErrUnanswered, with ctx's error, when ctx ended after a worker dequeued the job, which goes on;
 //   - ErrPanicked when Work panicked.
 func (q *Queue[J, R]) Do(ctx context.Context, key string, job J) (R, error) {
-	return q.do(ctx, key, job, leaveAnyTime)
+	return q.do(ctx, key, job, true)
 }
 
-// Finish is Do, but once a worker took the job it waits for the answer whatever becomes of ctx. It
-// never returns ErrUnanswered.
+// Finish is Do, except that after a worker has dequeued the job it waits for the answer even when ctx ends.
+// It never returns ErrUnanswered.
 func (q *Queue[J, R]) Finish(ctx context.Context, key string, job J) (R, error) {
-	return q.do(ctx, key, job, leaveBeforeStart)
+	return q.do(ctx, key, job, false)
 }
 
-// patience says until when a caller whose context ended may leave its job.
-type patience int
-
-const (
-	leaveAnyTime patience = iota
-	leaveBeforeStart
-)
-
-func (q *Queue[J, R]) do(ctx context.Context, key string, job J, until patience) (R, error) {
+// do submits a job and waits. abandonStarted says whether a caller whose context ended may abandon a job that
+// has been dequeued.
+func (q *Queue[J, R]) do(ctx context.Context, key string, job J, abandonStarted bool) (R, error) {
 	var none R
 	if err := ctx.Err(); err != nil {
 		return none, q.notStarted(err)
@@ -166,10 +159,10 @@ func (q *Queue[J, R]) do(ctx context.Context, key string, job J, until patience)
 	select {
 	case answer = <-c.done:
 	case <-ctx.Done():
-		if c.leave(waiting) {
+		if c.abandon(waiting) {
 			return none, q.notStarted(ctx.Err())
 		}
-		if until == leaveAnyTime && c.leave(taken) {
+		if abandonStarted && c.abandon(dequeued) {
 			return none, fmt.Errorf("%s: %w: %w", q.config.Name, ErrUnanswered, ctx.Err())
 		}
 		answer = <-c.done
@@ -182,7 +175,7 @@ func (q *Queue[J, R]) notStarted(cause error) error {
 	return fmt.Errorf("%s: %w: %w", q.config.Name, ErrNotStarted, cause)
 }
 
-// submit puts a job into its shard, or refuses it. It does not wait.
+// submit puts a job into its shard, or refuses it. It does not block.
 func (q *Queue[J, R]) submit(key string, job J) (*call[J, R], error) {
 	weight := 1
 	if q.config.Weight != nil {
@@ -203,12 +196,12 @@ func (q *Queue[J, R]) submit(key string, job J) (*call[J, R], error) {
 	if q.config.Observe.Batch != nil {
 		c.since = time.Now()
 	}
-	w.waiting <- c // never blocks: each shard has room for all that admit lets in
+	w.waiting <- c // never blocks: each shard's channel has Capacity places
 	return c, nil
 }
 
-// admit takes a place, if one is left. Whoever takes the job out of its shard gives the place back,
-// also where the caller has gone: until then the job uses memory and a slot of its channel.
+// admit counts a job as waiting, unless Capacity jobs wait. The worker that dequeues the job counts it out, also
+// when its caller has left: until then the job occupies memory and a place in its channel.
 func (q *Queue[J, R]) admit() bool {
 	for {
 		n := q.depth.Load()
@@ -234,9 +227,9 @@ func (q *Queue[J, R]) Name() string { return q.config.Name }
 // Capacity is Config.Capacity.
 func (q *Queue[J, R]) Capacity() int { return q.config.Capacity }
 
-// Depth is how many jobs wait, from 0 to Capacity. A job whose caller has gone counts until a worker
-// comes past it; one that a worker has begun does not.
+// Depth is the number of jobs that wait, from 0 to Capacity. A job whose caller has left counts until a worker
+// dequeues it; a job under way does not.
 func (q *Queue[J, R]) Depth() int { return int(q.depth.Load()) }
 
-// Full reports whether a job that came now would be refused for want of a place.
+// Full reports whether a job that arrived now would be refused with ErrFull.
 func (q *Queue[J, R]) Full() bool { return q.Depth() >= q.config.Capacity }

@@ -17,7 +17,7 @@ import (
 	"cartwheel/queue"
 )
 
-func TestAJobGetsTheAnswerOfWork(t *testing.T) {
+func TestQueue_jobGetsItsAnswer(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	q := queue.New(queue.Config[int, string]{
@@ -39,7 +39,7 @@ func TestAJobGetsTheAnswerOfWork(t *testing.T) {
 	}
 }
 
-func TestAFullQueueRefusesAtOnceAndAcceptsAgainWhenThereIsRoom(t *testing.T) {
+func TestQueue_fullRefusesUntilThereIsRoom(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var refused []error
@@ -77,7 +77,7 @@ func TestAFullQueueRefusesAtOnceAndAcceptsAgainWhenThereIsRoom(t *testing.T) {
 	})
 }
 
-func TestJobsOfOneKeyAreDoneInOrder(t *testing.T) {
+func TestQueue_jobsOfOneKeyKeepTheirOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const jobs = 100
@@ -101,7 +101,7 @@ func TestJobsOfOneKeyAreDoneInOrder(t *testing.T) {
 	})
 }
 
-func TestABusyShardDoesNotHoldUpTheOthers(t *testing.T) {
+func TestQueue_busyShardDoesNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	q, gate := newGated(t, queue.Config[int, int]{Shards: 2, Capacity: 100, BatchSize: 10})
 	gate.occupy(t, q)
@@ -123,7 +123,7 @@ func TestABusyShardDoesNotHoldUpTheOthers(t *testing.T) {
 	callers.Wait()
 }
 
-func TestErrorsNameTheQueue(t *testing.T) {
+func TestQueue_errorsNameTheQueue(t *testing.T) {
 	t.Parallel()
 	q, _ := newGated(t, queue.Config[int, int]{})
 	closeNow(t, q)
@@ -133,7 +133,7 @@ func TestErrorsNameTheQueue(t *testing.T) {
 	}
 }
 
-func TestAQueueTellsItsNameAndCapacity(t *testing.T) {
+func TestQueue_hasNameAndCapacity(t *testing.T) {
 	t.Parallel()
 	q, _ := newGated(t, queue.Config[int, int]{Capacity: 12})
 	if q.Name() != "test" || q.Capacity() != 12 {
@@ -141,7 +141,7 @@ func TestAQueueTellsItsNameAndCapacity(t *testing.T) {
 	}
 }
 
-func TestNewPanicsOnWhatCannotWork(t *testing.T) {
+func TestNew_invalidConfigPanics(t *testing.T) {
 	t.Parallel()
 	valid := queue.Config[int, int]{Name: "test", Shards: 1, Capacity: 1, BatchSize: 1, Work: echo}
 	for missing, spoil := range map[string]func(*queue.Config[int, int]){
@@ -164,7 +164,7 @@ func TestNewPanicsOnWhatCannotWork(t *testing.T) {
 	}
 }
 
-func TestTheObserverIsToldOfEachBatch(t *testing.T) {
+func TestObserver_seesEachBatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var got []queue.Batch
@@ -197,7 +197,7 @@ func TestTheObserverIsToldOfEachBatch(t *testing.T) {
 	})
 }
 
-func TestDoAllocatesNothing(t *testing.T) { //nolint:paralleltest // AllocsPerRun counts the whole process
+func TestQueue_doAllocatesNothing(t *testing.T) { //nolint:paralleltest // AllocsPerRun counts the whole process
 	q := queue.New(queue.Config[int, int]{Name: "test", Shards: 2, Capacity: 10, BatchSize: 10, Work: echo})
 	defer closeNow(t, q)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -87,7 +87,7 @@ func (l *ledger) check(job, got ticket, err error) error {
 	return nil
 }
 
-func TestEveryJobIsAnsweredOrCertainlyNotRun(t *testing.T) {
+func TestQueue_everyJobIsAnsweredOrNotRun(t *testing.T) {
 	t.Parallel()
 	for name, patience := range map[string]time.Duration{
 		"when Close drains":         time.Hour,
@@ -112,9 +112,9 @@ func stress(t *testing.T, patience time.Duration) {
 	l := &ledger{begun: map[ticket]int{}, done: map[ticket]int{}, latest: map[int]int{}}
 	q := queue.New(queue.Config[ticket, ticket]{
 		Name: "stress", Shards: 4, Capacity: 48, BatchSize: 32,
-		Weight:  ticket.weight,
-		Work:    l.work,
-		Isolate: func(err error) bool { return errors.Is(err, errOneJobs) },
+		Weight:        ticket.weight,
+		Work:          l.work,
+		RetryOneByOne: func(err error) bool { return errors.Is(err, errOneJobs) },
 		Observe: queue.Observer{Refused: func(error) {}, Batch: func(b queue.Batch) {
 			if b.Jobs < 1 || b.Jobs > 32 || b.Weight < b.Jobs || b.Weight > 32 || b.Waited < 0 {
 				t.Errorf("batch out of its limits: %+v", b)

@@ -7,44 +7,44 @@ import (
 	"time"
 )
 
-// worker is one shard: the jobs that wait in it, and the goroutine that does them. All but waiting
-// belongs to that goroutine.
+// worker is one shard: the jobs that wait in it, and the goroutine that runs them. All fields except waiting
+// belong to that goroutine.
 type worker[J, R any] struct {
 	queue   *Queue[J, R]
 	waiting chan *call[J, R] // Capacity places; closed by Close
-	carried *call[J, R]      // did not fit into the last batch, still waiting; the next begins with it
+	carried *call[J, R]      // dequeued, but too heavy for the last batch; begins the next one
 
-	// The batch. The three run in step and are reused from batch to batch.
+	// The batch. The three slices run in step and are reused.
 	batch   []*call[J, R] // nil where answered
 	jobs    []J
 	answers []Answer[R]
 	weight  int
 
-	turn    *turn // what it waits for before it gathers
-	hasTurn bool  // to be given back
+	place    *waiter // in the limiter
+	acquired bool    // the limiter's place is to be released
 }
 
 func newWorker[J, R any](q *Queue[J, R]) *worker[J, R] {
-	most := q.config.BatchSize // a job weighs 1 or more
+	size := q.config.BatchSize // a job weighs 1 or more
 	waiting := make(chan *call[J, R], q.config.Capacity)
 	return &worker[J, R]{
 		queue:   q,
 		waiting: waiting,
-		turn:    newTurn(func() int { return len(waiting) }),
-		batch:   make([]*call[J, R], 0, most),
-		jobs:    make([]J, 0, most),
-		answers: make([]Answer[R], 0, most),
+		place:   newWaiter(func() int { return len(waiting) }),
+		batch:   make([]*call[J, R], 0, size),
+		jobs:    make([]J, 0, size),
+		answers: make([]Answer[R], 0, size),
 	}
 }
 
-// run does batch after batch until the queue is closed and empty.
+// run runs batch after batch until the queue is closed and empty.
 func (w *worker[J, R]) run() {
 	drained := false
 	defer func() {
-		if !drained { // Work called runtime.Goexit, as a test's FailNow does: another goroutine goes on
+		if !drained { // Work called runtime.Goexit, as a test's FailNow does: another goroutine continues
 			w.answerAll(w.queue.panicked)
 			w.reset()
-			w.endTurn()
+			w.release()
 			go w.run()
 			return
 		}
@@ -55,17 +55,17 @@ func (w *worker[J, R]) run() {
 	for w.gather() {
 		w.do()
 		w.reset()
-		w.endTurn()
+		w.release()
 	}
 	drained = true
 }
 
-// gather waits for one job, then takes what else is there, up to BatchSize. It returns false when the
-// queue is closed and nothing is left.
+// gather waits for one job, then dequeues the others that are there, up to BatchSize. It returns false when
+// the queue is closed and empty.
 //
-// Where it finds no more it lets other goroutines go first, once, and looks again. The runtime starts
-// a woken worker before callers that were about to hand in their jobs; without the yield a saturated
-// processor makes batches of one or two. An idle one returns from it at once.
+// When the channel is empty it yields the processor once. The scheduler runs a woken worker before callers
+// that are about to submit; without the yield a saturated machine makes batches of one or two jobs
+// (go test -bench DoSaturated).
 func (w *worker[J, R]) gather() bool {
 	for len(w.batch) == 0 {
 		c := w.carried
@@ -76,21 +76,21 @@ func (w *worker[J, R]) gather() bool {
 				return false
 			}
 		}
-		w.take(c)
+		w.dequeue(c)
 	}
-	w.hasTurn = w.queue.config.Turns.take(w.turn, len(w.batch))
+	w.acquired = w.queue.config.Limiter.Acquire(w.place, len(w.batch))
 	yielded := false
 	for w.weight < w.queue.config.BatchSize {
 		select {
 		case c, open := <-w.waiting:
 			if !open {
-				return true // the jobs at hand first; the next gather finds it closed again
+				return true // this batch first; the next gather finds the channel closed again
 			}
-			if c.weight > w.queue.config.BatchSize-w.weight && !c.gone() {
+			if c.weight > w.queue.config.BatchSize-w.weight && !c.isAbandoned() {
 				w.carried = c
 				return true
 			}
-			w.take(c)
+			w.dequeue(c)
 		default:
 			if yielded {
 				return true
@@ -102,14 +102,14 @@ func (w *worker[J, R]) gather() bool {
 	return true
 }
 
-// take puts a job into the batch, unless its caller has gone or Close is out of time.
-func (w *worker[J, R]) take(c *call[J, R]) {
+// dequeue puts a job into the batch, unless its caller has left or the context of Close has ended.
+func (w *worker[J, R]) dequeue(c *call[J, R]) {
 	w.queue.depth.Add(-1)
 	switch {
 	case w.queue.work.Err() != nil:
 		c.empty()
 		w.answer(c, Answer[R]{Err: w.queue.closed})
-	case c.take():
+	case c.dequeue():
 		w.batch = append(w.batch, c)
 		w.jobs = append(w.jobs, c.empty())
 		w.answers = append(w.answers, Answer[R]{})
@@ -131,13 +131,13 @@ func (w *worker[J, R]) do() {
 		measure = Batch{Jobs: len(w.batch), Weight: w.weight, Waited: waited}
 	}
 
-	alone, err := w.try(0, len(w.batch))
-	if !alone {
-		w.endTurn() // the next one need not wait until these are answered
+	retry, err := w.try(0, len(w.batch))
+	if !retry {
+		w.release() // the next batch need not wait until these jobs are answered
 	}
 	switch {
-	case alone:
-		w.oneByOne()
+	case retry:
+		w.retryOneByOne()
 	case err != nil:
 		w.answerAll(err)
 	default:
@@ -152,9 +152,9 @@ func (w *worker[J, R]) do() {
 	}
 }
 
-// oneByOne runs each job as a batch of its own and answers it at once.
-func (w *worker[J, R]) oneByOne() {
-	clear(w.answers) // what the failed batch left
+// retryOneByOne runs each job as a batch of its own and answers it at once.
+func (w *worker[J, R]) retryOneByOne() {
+	clear(w.answers) // of the failed batch
 	for i := range w.batch {
 		if _, err := w.try(i, i+1); err != nil {
 			w.answerAt(i, Answer[R]{Err: err})
@@ -164,9 +164,9 @@ func (w *worker[J, R]) oneByOne() {
 	}
 }
 
-// try has Work do the jobs from one index up to another, and survives its panic. It reports whether
-// they are to be run again one by one.
-func (w *worker[J, R]) try(from, to int) (alone bool, err error) {
+// try calls Work for the jobs from one index up to another, and recovers its panic. It reports whether they
+// must be retried one by one.
+func (w *worker[J, R]) try(from, to int) (retry bool, err error) {
 	returned := false
 	defer func() {
 		if returned {
@@ -177,15 +177,15 @@ func (w *worker[J, R]) try(from, to int) (alone bool, err error) {
 			slog.Int("jobs", to-from),
 			slog.Any("panic", recover()), // nil for runtime.Goexit
 			slog.String("stack", string(debug.Stack())))
-		alone, err = false, w.queue.panicked
+		retry, err = false, w.queue.panicked
 	}()
 	// Cut to their length, so that an append in Work cannot reach the neighbours.
 	err = w.queue.config.Work(w.queue.work, w.jobs[from:to:to], w.answers[from:to:to])
-	if err != nil && to-from > 1 && w.queue.config.Isolate != nil {
-		alone = w.queue.config.Isolate(err)
+	if err != nil && to-from > 1 && w.queue.config.RetryOneByOne != nil {
+		retry = w.queue.config.RetryOneByOne(err)
 	}
 	returned = true
-	return alone, err
+	return retry, err
 }
 
 // answerAll gives every job that has no answer yet the same error.
@@ -199,7 +199,7 @@ func (w *worker[J, R]) answerAll(err error) {
 
 func (w *worker[J, R]) answerAt(i int, a Answer[R]) {
 	c := w.batch[i]
-	w.batch[i] = nil // from here on it may be another job's
+	w.batch[i] = nil // after its answer the call may serve another job
 	w.answer(c, a)
 }
 
@@ -209,15 +209,15 @@ func (w *worker[J, R]) answer(c *call[J, R], a Answer[R]) {
 	}
 }
 
-// endTurn lets another worker go on.
-func (w *worker[J, R]) endTurn() {
-	if w.hasTurn {
-		w.hasTurn = false
-		w.queue.config.Turns.giveBack()
+// release gives the limiter's place back, if the worker has one.
+func (w *worker[J, R]) release() {
+	if w.acquired {
+		w.acquired = false
+		w.queue.config.Limiter.Release()
 	}
 }
 
-// reset empties the batch for the next one. What is cleared is not kept alive while the worker waits.
+// reset empties the batch. Clearing lets the garbage collector free its jobs while the worker waits.
 func (w *worker[J, R]) reset() {
 	clear(w.batch)
 	clear(w.jobs)

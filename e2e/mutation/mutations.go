@@ -194,7 +194,7 @@ func mutations() []mutation {
 		{
 			name:  "a full queue refuses",
 			edits: []edit{{"queue/queue.go", "if n >= int64(q.config.Capacity) {", "if n > int64(q.config.Capacity) {"}},
-			in:    "queue", tests: []string{"TestAFullQueueRefusesAtOnceAndAcceptsAgainWhenThereIsRoom"},
+			in:    "queue", tests: []string{"TestQueue_fullRefusesUntilThereIsRoom"},
 		},
 		{
 			name:  "what is refused at the connection begins where a request does",

@@ -13,15 +13,14 @@ import (
 	"cartwheel/queue"
 )
 
-// What comes while a queue waits for its turn goes into the batch that it gathers then.
-func TestAQueueGathersItsBatchWhenItIsItsTurn(t *testing.T) {
+func TestLimiter_waitingQueueGathersItsBatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		turns := queue.NewTurns(1)
+		limiter := queue.NewLimiter(1)
 		goOn := make(chan struct{})
 		var sizes []int
-		busy := newTurnQueue(t, turns, func(int) { <-goOn })
-		other := newTurnQueue(t, turns, func(jobs int) { sizes = append(sizes, jobs) })
+		busy := newLimitedQueue(t, limiter, func(int) { <-goOn })
+		other := newLimitedQueue(t, limiter, func(jobs int) { sizes = append(sizes, jobs) })
 		var asking sync.WaitGroup
 		asking.Go(func() { _, _ = busy.Do(t.Context(), "", 0) })
 		synctest.Wait()
@@ -30,7 +29,7 @@ func TestAQueueGathersItsBatchWhenItIsItsTurn(t *testing.T) {
 			synctest.Wait()
 		}
 		if len(sizes) != 0 {
-			t.Errorf("worked out of turn, in batches of %v", sizes)
+			t.Errorf("ran beside a full limiter, in batches of %v", sizes)
 		}
 		close(goOn)
 		asking.Wait()
@@ -40,14 +39,14 @@ func TestAQueueGathersItsBatchWhenItIsItsTurn(t *testing.T) {
 	})
 }
 
-// Somebody who does not end, because a row is locked for long, does not hold up the others for long.
-func TestATurnIsNotWaitedForLong(t *testing.T) {
+// A batch that waits for a locked row delays other queues by the timeout only.
+func TestLimiter_acquireTimesOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		turns := queue.NewTurns(1)
+		limiter := queue.NewLimiter(1)
 		goOn := make(chan struct{})
-		busy := newTurnQueue(t, turns, func(int) { <-goOn })
-		other := newTurnQueue(t, turns, func(int) {})
+		busy := newLimitedQueue(t, limiter, func(int) { <-goOn })
+		other := newLimitedQueue(t, limiter, func(int) {})
 		var asking sync.WaitGroup
 		asking.Go(func() { _, _ = busy.Do(t.Context(), "", 0) })
 		synctest.Wait()
@@ -65,17 +64,17 @@ func TestATurnIsNotWaitedForLong(t *testing.T) {
 	})
 }
 
-func TestATurnIsGivenBackByWhoeverFails(t *testing.T) {
+func TestLimiter_panicReleasesThePlace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		turns := queue.NewTurns(1)
+		limiter := queue.NewLimiter(1)
 		var calls atomic.Int64
-		failing := newTurnQueue(t, turns, func(int) {
+		failing := newLimitedQueue(t, limiter, func(int) {
 			if calls.Add(1)%2 == 0 {
 				panic("broken")
 			}
 		})
-		other := newTurnQueue(t, turns, func(int) {})
+		other := newLimitedQueue(t, limiter, func(int) {})
 		began := time.Now()
 		for range 6 {
 			if _, err := failing.Do(t.Context(), "", 0); err != nil && !errors.Is(err, queue.ErrPanicked) {
@@ -86,21 +85,20 @@ func TestATurnIsGivenBackByWhoeverFails(t *testing.T) {
 			}
 		}
 		if took := time.Since(began); took > 0 {
-			t.Errorf("a turn was waited for %v that nobody had", took)
+			t.Errorf("a free place was waited for: %v", took)
 		}
 	})
 }
 
-// Many jobs that wait for a little count for more than one that waits for longer: each transaction of the one delays all of the others.
-func TestTheNextTurnIsThatOfTheJobsThatWaitedMost(t *testing.T) {
+func TestLimiter_longestWaitInSumIsNext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		turns := queue.NewTurns(1)
+		limiter := queue.NewLimiter(1)
 		goOn := make(chan struct{})
 		var order []string
-		busy := newTurnQueue(t, turns, func(int) { <-goOn })
-		few := newTurnQueue(t, turns, func(int) { order = append(order, "few") })
-		many := newTurnQueue(t, turns, func(int) { order = append(order, "many"); time.Sleep(time.Millisecond) }) //nolint:forbidigo // the bubble's time
+		busy := newLimitedQueue(t, limiter, func(int) { <-goOn })
+		few := newLimitedQueue(t, limiter, func(int) { order = append(order, "few") })
+		many := newLimitedQueue(t, limiter, func(int) { order = append(order, "many"); time.Sleep(time.Millisecond) }) //nolint:forbidigo // synctest's time
 		var asking sync.WaitGroup
 		ask := func(q *queue.Queue[int, int], jobs int) {
 			for range jobs {
@@ -115,9 +113,9 @@ func TestTheNextTurnIsThatOfTheJobsThatWaitedMost(t *testing.T) {
 		close(goOn)
 		asking.Wait()
 		if want := []string{"many", "few"}; !slices.Equal(order, want) {
-			t.Errorf("the turns were those of %v, want %v", order, want)
+			t.Errorf("places were granted to %v, want %v", order, want)
 		}
-		// However few its jobs are, a queue comes to its turn.
+		// A queue with few jobs gets its place, too.
 		order = nil
 		goOn = make(chan struct{})
 		ask(busy, 1)
@@ -127,15 +125,15 @@ func TestTheNextTurnIsThatOfTheJobsThatWaitedMost(t *testing.T) {
 		close(goOn)
 		asking.Wait()
 		if want := []string{"few", "many"}; !slices.Equal(order, want) {
-			t.Errorf("the turns were those of %v, want %v", order, want)
+			t.Errorf("places were granted to %v, want %v", order, want)
 		}
 	})
 }
 
-func newTurnQueue(t *testing.T, turns *queue.Turns, work func(jobs int)) *queue.Queue[int, int] {
+func newLimitedQueue(t *testing.T, limiter *queue.Limiter, work func(jobs int)) *queue.Queue[int, int] {
 	t.Helper()
 	q := queue.New(queue.Config[int, int]{
-		Name: "turns", Shards: 1, Capacity: 10, BatchSize: 10, Turns: turns,
+		Name: "limited", Shards: 1, Capacity: 10, BatchSize: 10, Limiter: limiter,
 		Work: func(_ context.Context, jobs []int, _ []queue.Answer[int]) error {
 			work(len(jobs))
 			return nil

@@ -1,0 +1,94 @@
+package queue
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// limiterTimeout is the maximum time that a worker waits in Acquire. A batch that waits for a locked row
+// delays the batches of other queues by no more than this.
+const limiterTimeout = 20 * time.Millisecond
+
+// A Limiter bounds how many batches of several queues run at once on one resource, such as a database.
+// Workers that wait gather further jobs: the busier the resource, the fewer and larger its batches. Without
+// it, each queue would go on with small batches of its own (docs/decisions.md, "Queues share a limiter").
+//
+// The next place goes to the worker whose jobs have waited longest in sum: time since its arrival × jobs.
+type Limiter struct {
+	mu      sync.Mutex
+	free    int
+	waiting []*waiter // in order of arrival; empty while places are free
+}
+
+// A waiter is one worker's place in a Limiter's list, reused for each batch.
+type waiter struct {
+	since   time.Time     // its arrival
+	jobs    int           // in its batch at arrival
+	queued  func() int    // jobs that have arrived behind them
+	granted chan struct{} // has one token when the place is granted
+}
+
+func newWaiter(queued func() int) *waiter {
+	return &waiter{queued: queued, granted: make(chan struct{}, 1)}
+}
+
+// waited estimates the sum of its jobs' waiting times. All jobs count from the worker's arrival.
+func (w *waiter) waited(now time.Time) time.Duration {
+	return now.Sub(w.since) * time.Duration(w.jobs+w.queued())
+}
+
+// NewLimiter returns a limiter with n places, 1 or more.
+func NewLimiter(n int) *Limiter { return &Limiter{free: n} }
+
+// Acquire waits for a place, at most limiterTimeout, for a worker that has that many jobs. It reports
+// whether a place was granted, which Release gives back. A nil Limiter grants none and does not wait.
+func (l *Limiter) Acquire(w *waiter, jobs int) bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	if l.free > 0 {
+		l.free--
+		l.mu.Unlock()
+		return true
+	}
+	w.since, w.jobs = time.Now(), jobs
+	l.waiting = append(l.waiting, w)
+	l.mu.Unlock()
+
+	timer := time.NewTimer(limiterTimeout)
+	defer timer.Stop()
+	select {
+	case <-w.granted:
+		return true
+	case <-timer.C:
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i := slices.Index(l.waiting, w); i >= 0 {
+		l.waiting = slices.Delete(l.waiting, i, i+1)
+		return false
+	}
+	<-w.granted // granted just after the timeout
+	return true
+}
+
+// Release gives the caller's place back. It does not block.
+func (l *Limiter) Release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) == 0 {
+		l.free++
+		return
+	}
+	now := time.Now()
+	next := 0
+	for i := range l.waiting {
+		if l.waiting[i].waited(now) > l.waiting[next].waited(now) {
+			next = i
+		}
+	}
+	l.waiting[next].granted <- struct{}{}
+	l.waiting = slices.Delete(l.waiting, next, next+1)
+}

@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"app/metrics":                           {"checkout", "database", "payment", "queue"},
 	"checkout":                              {"cart", "cart/idempotency", "database", "inventory", "payment", "queue"},
 	"cart":                                  {"cart/idempotency", "database", "inventory", "queue"},
+	"checkout/events":                       {},
 	"cart/idempotency":                      {"database"},
 	"inventory":                             {"database"},
 	"migrations":                            {"database"},

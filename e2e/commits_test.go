@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cartwheel/database/databasetest/dbserver"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -18,9 +19,9 @@ import (
 )
 
 // behindProxy returns a store whose instances reach the database through a proxy, while the books are read directly.
-func behindProxy(t *testing.T) (store, *proxy.Proxy) {
+func behindProxy(t *testing.T, flavour dbserver.Flavour) (store, *proxy.Proxy) {
 	t.Helper()
-	dsn := databasetest.MySQLDSN(t)
+	dsn := databasetest.ServerDSN(t, flavour)
 	way, err := mysql.ParseDSN(dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +36,7 @@ func behindProxy(t *testing.T) (store, *proxy.Proxy) {
 		}
 	})
 	way.Net, way.Addr = "tcp", p.Address()
-	return store{[]string{"--mysql-dsn", way.FormatDSN()}, database.Config{MySQLDSN: dsn}}, p
+	return store{[]string{"--mysql-dsn", way.FormatDSN()}, database.Config{MySQLDSN: dsn}, flavour}, p
 }
 
 // A lostCommit is one way in which a COMMIT's answer can get lost.
@@ -188,114 +189,120 @@ func (c *committing) strands(product string, refunding, refunded func()) {
 
 func TestEachFlowsCommitMayLoseItsAnswer(t *testing.T) {
 	t.Parallel()
-	for name, lostCommit := range lostCommits() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s, p := behindProxy(t)
-			c := &committing{campaign: newCampaign(t, s, map[string]int{"lamp": 1000, "fading": 10, "waning": 10}),
-				lost: lostCommit, proxy: p, random: rand.New(rand.NewPCG(1, 1))}
-			c.gate, c.hand = openGate(t, c.till), newEditor(c.campaign)
-			c.shop = start(t, s, "--payment-url", c.gate.url)
-			c.crowd.visits(c.shop)
-			for commit, flow := range flows {
-				before := lost(p)
-				flow(c)
-				if n := lost(p) - before; n != 1 {
-					t.Errorf("%s: %d commits were lost, want 1", commit, n)
+	onEachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		for name, lostCommit := range lostCommits() {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				s, p := behindProxy(t, flavour)
+				c := &committing{campaign: newCampaign(t, s, map[string]int{"lamp": 1000, "fading": 10, "waning": 10}),
+					lost: lostCommit, proxy: p, random: rand.New(rand.NewPCG(1, 1))}
+				c.gate, c.hand = openGate(t, c.till), newEditor(c.campaign)
+				c.shop = start(t, s, "--payment-url", c.gate.url)
+				c.crowd.visits(c.shop)
+				for commit, flow := range flows {
+					before := lost(p)
+					flow(c)
+					if n := lost(p) - before; n != 1 {
+						t.Errorf("%s: %d commits were lost, want 1", commit, n)
+					}
 				}
-			}
-			c.notef("%d commits lost", lost(p))
-			c.settle(20 * time.Second)
-			c.hand.reckon()
-			c.weigh(c.shop)
-			c.check()
-		})
-	}
+				c.notef("%d commits lost", lost(p))
+				c.settle(20 * time.Second)
+				c.hand.reckon()
+				c.weigh(c.shop)
+				c.check()
+			})
+		}
+	})
 }
 
 // A claim whose commit's answer is lost may be another instance's: it is left to expire, and claimed again.
 func TestARecoveryClaimsCommitMayLoseItsAnswer(t *testing.T) {
 	t.Parallel()
-	for name, lostCommit := range lostCommits() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			const buyers = 20
-			times := []string{"--payment-timeout", "1s", "--checkout-lease", "3s"}
-			s, p := behindProxy(t)
-			c := newCampaign(t, s, map[string]int{"lamp": 1000})
-			g := openGate(t, c.till)
-			victim := start(t, s, append(times, "--payment-url", g.url)...)
-			c.crowd.visits(victim)
-			charges := g.before(t, http.MethodPut)
-			ctx, stop := context.WithCancel(t.Context())
-			var clients sync.WaitGroup
-			for i := range buyers {
-				clients.Go(func() {
-					random := rand.New(rand.NewPCG(uint64(i), 1))
-					client := fmt.Sprint("buyer-", i)
-					c.crowd.add(ctx, random, client, "lamp", 1, "")
-					c.crowd.buy(ctx, random, client, "")
-				})
-			}
-			for range buyers {
-				charges.await(soon)
-			}
-			c.kill(victim)
-			stop()
-			clients.Wait()
-			charges.goOn() // the charges arrive after all
-			eventually(t, 5*time.Second, "the charges have arrived", func() bool { return c.till.Totals().Captures == buyers })
-
-			p.Next(lostCommit.fate())
-			shop := c.start(times...)
-			c.settle(15 * time.Second)
-			if n := lost(p); n != 1 {
-				t.Errorf("%d commits were lost, want 1", n)
-			}
-			b := s.books(t)
-			for _, e := range b.checkouts {
-				if e.State != checkout.Committed {
-					t.Errorf("checkout %s is %s, though it was charged", e.CheckoutID, e.State)
+	onEachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		for name, lostCommit := range lostCommits() {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				const buyers = 20
+				times := []string{"--payment-timeout", "1s", "--checkout-lease", "3s"}
+				s, p := behindProxy(t, flavour)
+				c := newCampaign(t, s, map[string]int{"lamp": 1000})
+				g := openGate(t, c.till)
+				victim := start(t, s, append(times, "--payment-url", g.url)...)
+				c.crowd.visits(victim)
+				charges := g.before(t, http.MethodPut)
+				ctx, stop := context.WithCancel(t.Context())
+				var clients sync.WaitGroup
+				for i := range buyers {
+					clients.Go(func() {
+						random := rand.New(rand.NewPCG(uint64(i), 1))
+						client := fmt.Sprint("buyer-", i)
+						c.crowd.add(ctx, random, client, "lamp", 1, "")
+						c.crowd.buy(ctx, random, client, "")
+					})
 				}
-			}
-			c.notef("%d commits lost", lost(p))
-			c.weigh(shop)
-			c.check()
-		})
-	}
+				for range buyers {
+					charges.await(soon)
+				}
+				c.kill(victim)
+				stop()
+				clients.Wait()
+				charges.goOn() // the charges arrive after all
+				eventually(t, 5*time.Second, "the charges have arrived", func() bool { return c.till.Totals().Captures == buyers })
+
+				p.Next(lostCommit.fate())
+				shop := c.start(times...)
+				c.settle(15 * time.Second)
+				if n := lost(p); n != 1 {
+					t.Errorf("%d commits were lost, want 1", n)
+				}
+				b := s.books(t)
+				for _, e := range b.checkouts {
+					if e.State != checkout.Committed {
+						t.Errorf("checkout %s is %s, though it was charged", e.CheckoutID, e.State)
+					}
+				}
+				c.notef("%d commits lost", lost(p))
+				c.weigh(shop)
+				c.check()
+			})
+		}
+	})
 }
 
 func TestARandomShareOfCommitsLosesItsAnswerUnderLoad(t *testing.T) {
 	t.Parallel()
-	s, p := behindProxy(t)
-	c := newCampaign(t, s, map[string]int{"plenty": 1_000_000, "scarce": 300, "rare": 3})
-	shop := c.start("--checkout-lease", "4s", "--payment-timeout", "2s")
-	c.crowd.visits(shop)
-	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-	p.Decide(func(int) proxy.Fate {
-		switch random.IntN(20) {
-		case 0:
-			return proxy.CutBefore()
-		case 1:
-			return proxy.CutAfter()
-		case 2:
-			return heldFor(time.Duration(random.Int64N(int64(500 * time.Millisecond))))
+	onEachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		s, p := behindProxy(t, flavour)
+		c := newCampaign(t, s, map[string]int{"plenty": 1_000_000, "scarce": 300, "rare": 3})
+		shop := c.start("--checkout-lease", "4s", "--payment-timeout", "2s")
+		c.crowd.visits(shop)
+		random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
+		p.Decide(func(int) proxy.Fate {
+			switch random.IntN(20) {
+			case 0:
+				return proxy.CutBefore()
+			case 1:
+				return proxy.CutAfter()
+			case 2:
+				return heldFor(time.Duration(random.Int64N(int64(500 * time.Millisecond))))
+			}
+			return proxy.Deliver()
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		wait := c.crowd.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
+		pause(ctx, campaignLength(4*time.Second, 5*time.Minute))
+		p.Decide(nil)
+		stop()
+		wait()
+		c.settle(15 * time.Second)
+		counts := p.Counts()
+		if counts.CutBefore == 0 || counts.CutAfter == 0 || counts.Held == 0 {
+			t.Errorf("not every kind of loss was tried: %+v", counts)
 		}
-		return proxy.Deliver()
+		c.notef("%d of %d commits lost", lost(p), counts.Commits)
+		c.weigh(shop)
+		c.check()
 	})
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	wait := c.crowd.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
-	pause(ctx, campaignLength(4*time.Second, 5*time.Minute))
-	p.Decide(nil)
-	stop()
-	wait()
-	c.settle(15 * time.Second)
-	counts := p.Counts()
-	if counts.CutBefore == 0 || counts.CutAfter == 0 || counts.Held == 0 {
-		t.Errorf("not every kind of loss was tried: %+v", counts)
-	}
-	c.notef("%d of %d commits lost", lost(p), counts.Commits)
-	c.weigh(shop)
-	c.check()
 }

@@ -211,11 +211,7 @@ func TestAKillAtEachBoundaryOfACheckoutBreaksNoPromise(t *testing.T) {
 			for range campaignLength(1, 5) {
 				t.Run(point.name, func(t *testing.T) {
 					t.Parallel()
-					mine := embeddedStore
-					if s.config.MySQLDSN != "" {
-						mine = mysqlStore
-					}
-					attack(t, mine(t), point)
+					attack(t, s.another(t), point)
 				})
 			}
 		}
@@ -314,7 +310,7 @@ func (p *crash) startBehind(g *gate) doomed {
 	if p.point.deaf {
 		flags = append(flags, "--payment-url", deaf(p.t))
 	}
-	if p.hand.mysql {
+	if p.hand.flavour != "" {
 		var dsn string
 		d.proxy, dsn = p.store.through(p.t)
 		flags = append(flags, "--mysql-dsn", dsn)

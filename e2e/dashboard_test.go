@@ -174,7 +174,7 @@ func TestTheDashboardFitsEveryScreenAndScheme(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
-		s = store{[]string{"--data-dir", dir}, database.Config{DataDir: dir}}
+		s = store{flags: []string{"--data-dir", dir}, config: database.Config{DataDir: dir}}
 	}
 	shop := start(t, s, "--demo", "--admin-listen", "127.0.0.1:0", "--payment-url", "sandbox:?latency=300ms")
 	p := openBrowser(t)

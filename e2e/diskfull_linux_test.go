@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cartwheel/database"
+	"cartwheel/database/databasetest/dbserver"
 )
 
 // A disk can be filled, and given room again.
@@ -208,25 +209,26 @@ func TestAFullDiskCostsNothingThatWasConfirmed(t *testing.T) {
 	t.Run("embedded, no space is left", func(t *testing.T) {
 		t.Parallel()
 		dir, d := smallDisk(t, 16)
-		fills(t, store{[]string{"--data-dir", dir}, database.Config{DataDir: dir}}, 10, func(*campaign, *instance, *keeper) disk { return d })
+		fills(t, store{flags: []string{"--data-dir", dir}, config: database.Config{DataDir: dir}}, 10, func(*campaign, *instance, *keeper) disk { return d })
 	})
-	t.Run("mysql, files may not grow", func(t *testing.T) {
+	t.Run("mariadb, files may not grow", func(t *testing.T) {
 		t.Parallel()
+		// MySQL waits a minute between two attempts to write to a full disk.
 		// Without this a write beyond the limit would end the server; its children inherit what a process ignores.
 		signal.Ignore(syscall.SIGXFSZ)
 		// What is written in place stays below the limit: the log, and the tablespace that all share.
 		const most = 12 << 20
-		server := newShopServer(t, "--innodb-log-file-size=4M", "--innodb-temp-data-file-path=ibtmp1:4M:autoextend")
+		server := newShopServer(t, dbserver.MariaDB, "--innodb-log-file-size=4M", "--innodb-temp-data-file-path=ibtmp1:4M:autoextend")
 		fills(t, server.store(t, "shop"), 2, func(c *campaign, _ *instance, keeps *keeper) disk {
 			server.fillCarts(c, "shop", 26_000) // nearly to the limit
 			keeps.keep(c, server)
 			return limitedFiles(t, server.PID, most)
 		})
 	})
-	t.Run("mysql, no space is left", func(t *testing.T) {
+	t.Run("mariadb, no space is left", func(t *testing.T) {
 		t.Parallel()
 		dir, d := smallDisk(t, 128)
-		server := newShopServerIn(t, dir)
+		server := newShopServerIn(t, dbserver.MariaDB, dir)
 		fills(t, server.store(t, "shop"), 2, func(c *campaign, _ *instance, keeps *keeper) disk {
 			keeps.keep(c, server)
 			return d

@@ -10,14 +10,15 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"cartwheel/database"
+	"cartwheel/database/databasetest/dbserver"
 	"cartwheel/database/databasetest/proxy"
 )
 
 // A hand is somebody at a SQL prompt, beside the shop.
 type hand struct {
-	t     *testing.T
-	db    *sql.DB
-	mysql bool
+	t       *testing.T
+	db      *sql.DB
+	flavour dbserver.Flavour
 }
 
 func (s store) hand(t *testing.T) *hand {
@@ -31,7 +32,7 @@ func (s store) hand(t *testing.T) *hand {
 			t.Errorf("close the database: %v", err)
 		}
 	})
-	return &hand{t, db.Setup(), !db.Embedded()}
+	return &hand{t, db.Setup(), s.flavour}
 }
 
 func (h *hand) exec(statement string, args ...any) {
@@ -48,7 +49,7 @@ func (h *hand) lock(statement string, args ...any) (release func()) {
 	if err != nil {
 		h.t.Fatalf("begin: %v", err)
 	}
-	if h.mysql {
+	if h.flavour != "" {
 		if _, err := tx.ExecContext(h.t.Context(), statement, args...); err != nil {
 			h.t.Fatalf("%s: %v", statement, err)
 		}
@@ -65,31 +66,45 @@ func (h *hand) lock(statement string, args ...any) (release func()) {
 	return release
 }
 
+// waitLimit is the maximum time until a transaction waits for a lock, on a busy machine.
+const waitLimit = 30 * time.Second
+
 // lockProbe is how long a writer of the embedded engine is given to come to its lock, which cannot be seen from outside.
 const lockProbe = 300 * time.Millisecond
 
-// awaitWaiter waits until somebody waits for what lock has locked.
+// awaitWaiter waits until a transaction waits for what lock has locked.
 func (h *hand) awaitWaiter() {
 	h.t.Helper()
-	if !h.mysql {
+	switch h.flavour {
+	case "":
 		pause(h.t.Context(), lockProbe)
-		return
-	}
-	// The engine's own list of who waits is not made anew for those who ask often. A statement that is still there after
-	// several looks is waiting.
-	const looks = 4
-	seen := map[string]int{}
-	eventually(h.t, 5*time.Second, "somebody waits for the lock", func() bool {
-		for statement := range h.underWay() {
-			if seen[statement]++; seen[statement] >= looks {
-				return true
+	case dbserver.MySQL:
+		eventually(h.t, waitLimit, "a transaction waits for the lock", func() bool {
+			var waiting int
+			if err := h.db.QueryRowContext(h.t.Context(), `
+				SELECT COUNT(*) FROM performance_schema.data_lock_waits AS w
+				JOIN performance_schema.data_locks AS l ON l.engine_lock_id = w.requesting_engine_lock_id
+				WHERE l.object_schema = DATABASE()`).Scan(&waiting); err != nil {
+				h.t.Fatalf("count the lock waits: %v", err)
 			}
-		}
-		return false
-	})
+			return waiting > 0
+		})
+	case dbserver.MariaDB:
+		// InnoDB's own list of lock waits is cached for a while. A statement that is still there after several looks is waiting.
+		const looks = 4
+		seen := map[string]int{}
+		eventually(h.t, waitLimit, "a transaction waits for the lock", func() bool {
+			for statement := range h.underWay() {
+				if seen[statement]++; seen[statement] >= looks {
+					return true
+				}
+			}
+			return false
+		})
+	}
 }
 
-// underWay returns the statements of others that the MySQL server is busy with.
+// underWay returns the statements that MariaDB runs for other sessions.
 func (h *hand) underWay() map[string]bool {
 	h.t.Helper()
 	rows, err := h.db.QueryContext(h.t.Context(), "SELECT CONCAT(id, ' ', info) FROM information_schema.processlist"+

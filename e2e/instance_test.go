@@ -18,6 +18,7 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 )
 
 // startTimeout bounds how long an instance may take until it listens.
@@ -25,33 +26,55 @@ const startTimeout = 30 * time.Second
 
 // A store is where one test's instances keep their data.
 type store struct {
-	flags  []string // that make an instance use it
-	config database.Config
+	flags   []string // that make an instance use it
+	config  database.Config
+	flavour dbserver.Flavour // empty: the embedded engine
 }
 
-// onEachEngine runs a test on the embedded engine and on MariaDB.
+// onEachEngine runs a test on the embedded engine, MariaDB and MySQL.
 func onEachEngine(t *testing.T, test func(t *testing.T, s store)) {
 	t.Helper()
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
 		test(t, embeddedStore(t))
 	})
-	t.Run("mysql", func(t *testing.T) {
+	onEachServer(t, test)
+}
+
+// onEachServer runs a test on MariaDB and MySQL.
+func onEachServer(t *testing.T, test func(t *testing.T, s store)) {
+	t.Helper()
+	onEachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) { test(t, serverStore(t, flavour)) })
+}
+
+// onEachFlavour is onEachServer for a test that makes its stores itself.
+func onEachFlavour(t *testing.T, test func(t *testing.T, flavour dbserver.Flavour)) {
+	t.Helper()
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		t.Parallel()
-		test(t, mysqlStore(t))
+		test(t, flavour)
 	})
 }
 
 func embeddedStore(t *testing.T) store {
 	t.Helper()
 	dir := t.TempDir()
-	return store{[]string{"--data-dir", dir}, database.Config{DataDir: dir}}
+	return store{flags: []string{"--data-dir", dir}, config: database.Config{DataDir: dir}}
 }
 
-func mysqlStore(t *testing.T) store {
+func serverStore(t *testing.T, flavour dbserver.Flavour) store {
 	t.Helper()
-	dsn := databasetest.MySQLDSN(t)
-	return store{[]string{"--mysql-dsn", dsn}, database.Config{MySQLDSN: dsn}}
+	dsn := databasetest.ServerDSN(t, flavour)
+	return store{[]string{"--mysql-dsn", dsn}, database.Config{MySQLDSN: dsn}, flavour}
+}
+
+// another returns an empty store of the same kind.
+func (s store) another(t *testing.T) store {
+	t.Helper()
+	if s.flavour == "" {
+		return embeddedStore(t)
+	}
+	return serverStore(t, s.flavour)
 }
 
 // An instance is a running cartwheel.

@@ -43,38 +43,40 @@ func TestKillsAtRandomMomentsUnderMixedLoadBreakNoPromise(t *testing.T) {
 
 func TestKillsOfOneInstanceWhileOthersServeBreakNoPromise(t *testing.T) {
 	t.Parallel()
-	c := newCampaign(t, mysqlStore(t), map[string]int{"plenty": 1_000_000, "scarce": 500, "rare": 3})
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	shops := []*instance{c.start(shortLease()...), c.start(shortLease()...), c.start(shortLease()...)}
-	c.crowd.visits(shops...)
-	wait := c.crowd.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
-	random := dice()
-	var slowest time.Duration
-	for n := range campaignLength(6, 200) {
-		pause(ctx, time.Duration(random.Int64N(int64(400*time.Millisecond))))
-		victim := random.IntN(len(shops))
-		c.kill(shops[victim])
-		var others []*instance
-		for i, shop := range shops {
-			if i != victim {
-				others = append(others, shop)
-			}
-		}
-		c.crowd.visits(others...)
-		slowest = max(slowest, c.serves(ctx, fmt.Sprint("passer-by-", n), "plenty"))
-		shops[victim] = c.start(shortLease()...)
+	onEachServer(t, func(t *testing.T, s store) {
+		c := newCampaign(t, s, map[string]int{"plenty": 1_000_000, "scarce": 500, "rare": 3})
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		shops := []*instance{c.start(shortLease()...), c.start(shortLease()...), c.start(shortLease()...)}
 		c.crowd.visits(shops...)
-	}
-	pause(ctx, 300*time.Millisecond)
-	stop()
-	wait()
-	c.settle(8 * time.Second)
-	for _, shop := range shops {
-		c.weigh(shop)
-	}
-	c.notef("a buyer beside each kill was served within %v", slowest.Round(time.Millisecond))
-	c.check()
+		wait := c.crowd.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
+		random := dice()
+		var slowest time.Duration
+		for n := range campaignLength(6, 200) {
+			pause(ctx, time.Duration(random.Int64N(int64(400*time.Millisecond))))
+			victim := random.IntN(len(shops))
+			c.kill(shops[victim])
+			var others []*instance
+			for i, shop := range shops {
+				if i != victim {
+					others = append(others, shop)
+				}
+			}
+			c.crowd.visits(others...)
+			slowest = max(slowest, c.serves(ctx, fmt.Sprint("passer-by-", n), "plenty"))
+			shops[victim] = c.start(shortLease()...)
+			c.crowd.visits(shops...)
+		}
+		pause(ctx, 300*time.Millisecond)
+		stop()
+		wait()
+		c.settle(8 * time.Second)
+		for _, shop := range shops {
+			c.weigh(shop)
+		}
+		c.notef("a buyer beside each kill was served within %v", slowest.Round(time.Millisecond))
+		c.check()
+	})
 }
 
 // serves demands that a new client can buy a unit at the instances that are open, and returns how long that took.
@@ -140,22 +142,24 @@ func TestAfterKill9TheEmbeddedEngineSettlesEveryOpenCheckoutWithinTwoSecondsOfIt
 
 func TestAfterKill9AnotherInstanceSettlesEveryOpenCheckoutWithinTheLeaseAndTwoSeconds(t *testing.T) {
 	t.Parallel()
-	c := newCampaign(t, mysqlStore(t), map[string]int{"lamp": 1000})
-	gate := openGate(t, c.till)
-	gate.before(t, http.MethodPut)
-	victim := c.start(append(shortLease(), "--payment-url", gate.url)...)
-	other := c.start(shortLease()...)
-	wait := c.begin(victim, "buyer", campaignLength(150, 1000))
-	c.kill(victim)
-	killed := time.Now()
-	wait()
+	onEachServer(t, func(t *testing.T, s store) {
+		c := newCampaign(t, s, map[string]int{"lamp": 1000})
+		gate := openGate(t, c.till)
+		gate.before(t, http.MethodPut)
+		victim := c.start(append(shortLease(), "--payment-url", gate.url)...)
+		other := c.start(shortLease()...)
+		wait := c.begin(victim, "buyer", campaignLength(150, 1000))
+		c.kill(victim)
+		killed := time.Now()
+		wait()
 
-	c.crowd.visits(other)
-	c.settle(6*time.Second - time.Since(killed))
-	c.notef("settled %v after the kill", time.Since(killed).Round(10*time.Millisecond))
-	gate.goOn()
-	if got := c.crowd.buy(t.Context(), dice(), "buyer-0", ""); got.Code != 200 {
-		t.Errorf("a cart that was put back could not be bought: %v", got)
-	}
-	c.check()
+		c.crowd.visits(other)
+		c.settle(6*time.Second - time.Since(killed))
+		c.notef("settled %v after the kill", time.Since(killed).Round(10*time.Millisecond))
+		gate.goOn()
+		if got := c.crowd.buy(t.Context(), dice(), "buyer-0", ""); got.Code != 200 {
+			t.Errorf("a cart that was put back could not be bought: %v", got)
+		}
+		c.check()
+	})
 }

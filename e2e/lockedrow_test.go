@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cartwheel/database/databasetest/dbserver"
 	"context"
 	"database/sql"
 	"errors"
@@ -16,17 +17,10 @@ import (
 	"cartwheel/database"
 )
 
-// lock takes the rows that a query locks, in a transaction that is left open until the function returned is called.
+// lock locks the rows of a query in a transaction that stays open until release is called.
 func lock(t *testing.T, s store, query string, args ...any) (release func()) {
 	t.Helper()
-	// At the server's own level, REPEATABLE READ, gaps between rows would be locked too, and hold up whoever inserts there.
-	return lockAt(t, s, "READ COMMITTED", query, args...)
-}
-
-// lockAt is lock at an isolation level.
-func lockAt(t *testing.T, s store, level, query string, args ...any) (release func()) {
-	t.Helper()
-	// By hand: cartwheel's own transactions end after some seconds.
+	// A transaction of our own package would end after some seconds.
 	conn, err := openSQL(t, s.config.MySQLDSN).Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +33,8 @@ func lockAt(t *testing.T, s store, level, query string, args ...any) (release fu
 			t.Errorf("%s: %v", statement, err)
 		}
 	}
-	do("SET SESSION TRANSACTION ISOLATION LEVEL " + level)
+	// REPEATABLE READ, the default, would lock gaps between rows as well, and delay inserts into them.
+	do("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
 	do("BEGIN")
 	if err := lockRows(t.Context(), conn, query, args); err != nil {
 		t.Fatalf("%s: %v", query, err)
@@ -242,108 +237,87 @@ func (c *campaign) refusedOrLate(done <-chan struct{}, ask func(random *rand.Ran
 
 func TestARowThatSomebodyKeepsLockedHoldsUpItsOwnOnly(t *testing.T) {
 	t.Parallel()
-	setup := func(t *testing.T) (*campaign, *gate) {
-		c := newCampaign(t, mysqlStore(t), map[string]int{"plenty": 1_000_000, "lamp": 1000})
-		g := openGate(t, c.till)
-		shop := start(t, c.store, "--payment-url", g.url)
-		c.crowd.visits(shop)
-		t.Cleanup(func() { c.weigh(shop) })
-		return c, g
-	}
-	t.Run("a product", func(t *testing.T) {
-		t.Parallel()
-		c, _ := setup(t)
-		random := rand.New(rand.NewPCG(1, 1))
-		c.besides(func() func() {
-			return lock(t, c.store, "SELECT * FROM product_details WHERE product_id = 'lamp' FOR UPDATE")
-		}, func(done <-chan struct{}) {
-			// Adds need no product's lock.
-			if got := c.crowd.add(t.Context(), random, "buyer", "lamp", 1, ""); got.Code != 200 {
-				t.Errorf("an add of the locked product: %v", got)
-			}
-			c.refusedOrLate(done, func(random *rand.Rand) reply { return c.crowd.buy(t.Context(), random, "buyer", "") })
-		})
-		c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "") // the last try beside the lock may have met its end
-		if got := c.crowd.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
-			t.Errorf("after the lock: %v", got)
+	onEachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		setup := func(t *testing.T) (*campaign, *gate) {
+			c := newCampaign(t, serverStore(t, flavour), map[string]int{"plenty": 1_000_000, "lamp": 1000})
+			g := openGate(t, c.till)
+			shop := start(t, c.store, "--payment-url", g.url)
+			c.crowd.visits(shop)
+			t.Cleanup(func() { c.weigh(shop) })
+			return c, g
 		}
-		c.settle(5 * time.Second)
-		c.check()
-	})
-	t.Run("a cart", func(t *testing.T) {
-		t.Parallel()
-		c, _ := setup(t)
-		random := rand.New(rand.NewPCG(1, 1))
-		c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
-		c.besides(func() func() {
-			return lock(t, c.store, "SELECT * FROM client_cart WHERE client_id = 'buyer' FOR UPDATE")
-		}, func(done <-chan struct{}) {
-			c.refusedOrLate(done, func(random *rand.Rand) reply {
-				if random.IntN(2) == 0 {
-					return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
+		t.Run("a product", func(t *testing.T) {
+			t.Parallel()
+			c, _ := setup(t)
+			random := rand.New(rand.NewPCG(1, 1))
+			c.besides(func() func() {
+				return lock(t, c.store, "SELECT * FROM product_details WHERE product_id = 'lamp' FOR UPDATE")
+			}, func(done <-chan struct{}) {
+				// Adds need no product's lock.
+				if got := c.crowd.add(t.Context(), random, "buyer", "lamp", 1, ""); got.Code != 200 {
+					t.Errorf("an add of the locked product: %v", got)
 				}
-				return c.crowd.buy(t.Context(), random, "buyer", "")
+				c.refusedOrLate(done, func(random *rand.Rand) reply { return c.crowd.buy(t.Context(), random, "buyer", "") })
 			})
-		})
-		eventually(t, 5*time.Second, "the cart's owner adds again", func() bool {
-			return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "").Code == 200
-		})
-		if got := c.crowd.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
-			t.Errorf("after the lock: %v", got)
-		}
-		c.settle(5 * time.Second)
-		c.check()
-	})
-	t.Run("a range of carts, and with it the gaps between their lines", func(t *testing.T) {
-		t.Parallel()
-		c, _ := setup(t)
-		random := rand.New(rand.NewPCG(1, 1))
-		for _, client := range []string{"bought", "buyers"} { // the gaps end at their lines: nobody else's belong there
-			if got := c.crowd.add(t.Context(), random, client, "lamp", 1, ""); got.Code != 200 {
-				t.Fatalf("an add: %v", got)
+			c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "") // the last try beside the lock may have met its end
+			if got := c.crowd.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
+				t.Errorf("after the lock: %v", got)
 			}
-		}
-		c.besides(func() func() {
-			return lockAt(t, c.store, "REPEATABLE READ", "SELECT COUNT(*) FROM client_cart WHERE client_id = 'buyer' FOR UPDATE")
-		}, func(done <-chan struct{}) {
-			c.refusedOrLate(done, func(random *rand.Rand) reply { return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "") })
+			c.settle(5 * time.Second)
+			c.check()
 		})
-		eventually(t, 15*time.Second, "the cart's owner adds again", func() bool {
-			return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "").Code == 200
-		})
-		if got := c.crowd.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
-			t.Errorf("after the lock: %v", got)
-		}
-		c.settle(5 * time.Second)
-		c.check()
-	})
-	t.Run("a checkout's row of the journal", func(t *testing.T) {
-		t.Parallel()
-		c, g := setup(t)
-		random := rand.New(rand.NewPCG(1, 1))
-		c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
-		charges := g.before(t, http.MethodPut)
-		answer := make(chan reply, 1)
-		go func() { answer <- c.crowd.buy(context.Background(), random, "buyer", "buy") }()
-		charges.await(soon)
-		id := c.store.books(t).checkouts[0].CheckoutID
-		release := lock(t, c.store, "SELECT * FROM checkout_journal WHERE checkout_id = ? FOR UPDATE", id)
-		charges.goOn() // the others' come after this
-		c.besides(func() func() { return release }, func(done <-chan struct{}) {
-			<-done
-			select {
-			case got := <-answer:
-				t.Errorf("the checkout ended beside the lock: %v", got)
-				answer <- got
-			default:
+		t.Run("a cart", func(t *testing.T) {
+			t.Parallel()
+			c, _ := setup(t)
+			random := rand.New(rand.NewPCG(1, 1))
+			c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
+			c.besides(func() func() {
+				return lock(t, c.store, "SELECT * FROM client_cart WHERE client_id = 'buyer' FOR UPDATE")
+			}, func(done <-chan struct{}) {
+				c.refusedOrLate(done, func(random *rand.Rand) reply {
+					if random.IntN(2) == 0 {
+						return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
+					}
+					return c.crowd.buy(t.Context(), random, "buyer", "")
+				})
+			})
+			eventually(t, 5*time.Second, "the cart's owner adds again", func() bool {
+				return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "").Code == 200
+			})
+			if got := c.crowd.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
+				t.Errorf("after the lock: %v", got)
 			}
+			c.settle(5 * time.Second)
+			c.check()
 		})
-		eventually(t, 20*time.Second, "the checkout ends", func() bool { return c.store.books(t).open() == 0 })
-		if got := <-answer; got.Code != 200 {
-			t.Errorf("the checkout was answered %v, want 200 in the end", got)
-		}
-		c.settle(5 * time.Second)
-		c.check()
+		t.Run("a checkout's row of the journal", func(t *testing.T) {
+			t.Parallel()
+			c, g := setup(t)
+			random := rand.New(rand.NewPCG(1, 1))
+			c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
+			charges := g.before(t, http.MethodPut)
+			answer := make(chan reply, 1)
+			go func() { answer <- c.crowd.buy(context.Background(), random, "buyer", "buy") }()
+			charges.await(soon)
+			id := c.store.books(t).checkouts[0].CheckoutID
+			release := lock(t, c.store, "SELECT * FROM checkout_journal WHERE checkout_id = ? FOR UPDATE", id)
+			charges.goOn() // the others' come after this
+			c.besides(func() func() { return release }, func(done <-chan struct{}) {
+				<-done
+				select {
+				case got := <-answer:
+					t.Errorf("the checkout ended beside the lock: %v", got)
+					answer <- got
+				default:
+				}
+			})
+			eventually(t, 20*time.Second, "the checkout ends", func() bool { return c.store.books(t).open() == 0 })
+			if got := <-answer; got.Code != 200 {
+				t.Errorf("the checkout was answered %v, want 200 in the end", got)
+			}
+			c.settle(5 * time.Second)
+			c.check()
+		})
 	})
 }
 

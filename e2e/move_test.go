@@ -14,70 +14,72 @@ import (
 
 func TestAMoveThatIsKilledLeavesNothingAndTheNextOneMovesEverything(t *testing.T) {
 	t.Parallel()
-	const products, units = 60_000, 7
-	from, to := embeddedStore(t), mysqlStore(t)
-	both := store{flags: append(append([]string{}, from.flags...), to.flags...)}
+	onEachServer(t, func(t *testing.T, s store) {
+		const products, units = 60_000, 7
+		from, to := embeddedStore(t), s
+		both := store{flags: append(append([]string{}, from.flags...), to.flags...)}
 
-	// A shop with many products, that dies while a payment is under way.
-	shop := start(t, from, "--demo", "--payment-url", "sandbox:?latency=60s")
-	shop.want(t, 200, addition("ann", "mug", 3))
-	go shop.send(t.Context(), purchase("ann"))
-	eventually(t, 5*time.Second, "the payment is under way", func() bool { return from.books(t).held["mug"] == 3 })
-	shop.kill()
-	source := databasetest.Open(t, from.config)
-	if _, err := source.Setup().ExecContext(t.Context(), fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
-		INSERT INTO product_details SELECT 'sku-' || i, 'Product ' || i, %d FROM n`, products, units)); err != nil {
-		t.Fatal(err)
-	}
-	if err := source.Close(); err != nil {
-		t.Fatal(err)
-	}
-
-	// A server that starts on the target meanwhile must find nothing, never a part.
-	target := databasetest.Open(t, to.config)
-	moved := func() (n int64) {
-		if err := target.Setup().QueryRowContext(t.Context(), "SELECT COUNT(*) FROM product_details").Scan(&n); err != nil {
+		// A shop with many products, that dies while a payment is under way.
+		shop := start(t, from, "--demo", "--payment-url", "sandbox:?latency=60s")
+		shop.want(t, 200, addition("ann", "mug", 3))
+		go shop.send(t.Context(), purchase("ann"))
+		eventually(t, 5*time.Second, "the payment is under way", func() bool { return from.books(t).held["mug"] == 3 })
+		shop.kill()
+		source := databasetest.Open(t, from.config)
+		if _, err := source.Setup().ExecContext(t.Context(), fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+			INSERT INTO product_details SELECT 'sku-' || i, 'Product ' || i, %d FROM n`, products, units)); err != nil {
 			t.Fatal(err)
 		}
-		return n
-	}
-	killed := 0
-	for try := range 6 {
-		move := exec.Command(binary, append([]string{"migrate", "move"}, both.flags...)...)
-		move.Env = cleanEnvironment()
-		if err := move.Start(); err != nil {
+		if err := source.Close(); err != nil {
 			t.Fatal(err)
 		}
-		pause(t.Context(), time.Duration(rand.Int64N(int64(400*time.Millisecond)))+time.Duration(try)*20*time.Millisecond)
-		_ = move.Process.Kill()
-		_ = move.Wait() // killed, or done before
-		if n := moved(); n == products+4 {
-			break // it was faster than the kill
-		} else if n != 0 {
-			t.Fatalf("after kill -9 the target has %d products, want 0 or all", n)
-		}
-		killed++
-	}
-	if killed == 0 {
-		t.Error("no move was killed before its end: the test tried nothing")
-	}
 
-	eventually(t, 20*time.Second, "the move succeeds", func() bool { // the server may still be rolling the last one back
-		out, errs, status := run(t, both, nil, "migrate", "move")
-		t.Logf("move: status %d\n%s%s", status, out, errs)
-		return status == 0 || strings.Contains(errs, database.ErrMoved.Error())
+		// A server that starts on the target meanwhile must find nothing, never a part.
+		target := databasetest.Open(t, to.config)
+		moved := func() (n int64) {
+			if err := target.Setup().QueryRowContext(t.Context(), "SELECT COUNT(*) FROM product_details").Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		killed := 0
+		for try := range 6 {
+			move := exec.Command(binary, append([]string{"migrate", "move"}, both.flags...)...)
+			move.Env = cleanEnvironment()
+			if err := move.Start(); err != nil {
+				t.Fatal(err)
+			}
+			pause(t.Context(), time.Duration(rand.Int64N(int64(400*time.Millisecond)))+time.Duration(try)*20*time.Millisecond)
+			_ = move.Process.Kill()
+			_ = move.Wait() // killed, or done before
+			if n := moved(); n == products+4 {
+				break // it was faster than the kill
+			} else if n != 0 {
+				t.Fatalf("after kill -9 the target has %d products, want 0 or all", n)
+			}
+			killed++
+		}
+		if killed == 0 {
+			t.Error("no move was killed before its end: the test tried nothing")
+		}
+
+		eventually(t, 20*time.Second, "the move succeeds", func() bool { // the server may still be rolling the last one back
+			out, errs, status := run(t, both, nil, "migrate", "move")
+			t.Logf("move: status %d\n%s%s", status, out, errs)
+			return status == 0 || strings.Contains(errs, database.ErrMoved.Error())
+		})
+		again := start(t, to)
+		eventually(t, 5*time.Second, "the checkout that was under way is settled", func() bool { return to.books(t).held["mug"] == 0 })
+		b := to.books(t)
+		if b.carts["ann"]["mug"] != 3 || b.onHand["mug"] != 500 {
+			t.Errorf("%d in ann's cart, %d on hand; want 3, 500", b.carts["ann"]["mug"], b.onHand["mug"])
+		}
+		if n := moved(); n != products+4 {
+			t.Errorf("%d products, want %d", n, products+4)
+		}
+		again.want(t, 200, purchase("ann"))
+		if out, errs, status := run(t, to, nil, "audit"); status != 0 {
+			t.Errorf("audit: status %d: %s%s", status, out, errs)
+		}
 	})
-	again := start(t, to)
-	eventually(t, 5*time.Second, "the checkout that was under way is settled", func() bool { return to.books(t).held["mug"] == 0 })
-	b := to.books(t)
-	if b.carts["ann"]["mug"] != 3 || b.onHand["mug"] != 500 {
-		t.Errorf("%d in ann's cart, %d on hand; want 3, 500", b.carts["ann"]["mug"], b.onHand["mug"])
-	}
-	if n := moved(); n != products+4 {
-		t.Errorf("%d products, want %d", n, products+4)
-	}
-	again.want(t, 200, purchase("ann"))
-	if out, errs, status := run(t, to, nil, "audit"); status != 0 {
-		t.Errorf("audit: status %d: %s%s", status, out, errs)
-	}
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cartwheel/database/databasetest/dbserver"
 	"context"
 	"encoding/json"
 	"math/rand/v2"
@@ -20,10 +21,10 @@ type network struct {
 }
 
 // overNetwork returns a store whose instances reach the database over a network.
-func overNetwork(t *testing.T) (store, *network) {
+func overNetwork(t *testing.T, flavour dbserver.Flavour) (store, *network) {
 	t.Helper()
 	zerolog.SetGlobalLevel(zerolog.ErrorLevel) // some toxics tell each step to a logger that all share
-	s, p := behindProxy(t)                     // which has a TCP address, whatever the database server has
+	s, p := behindProxy(t, flavour)            // which has a TCP address, whatever the database server has
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	n := &network{t, toxiproxy.NewProxy(server, "database", "127.0.0.1:0", p.Address())}
 	if err := n.proxy.Start(); err != nil {
@@ -101,22 +102,24 @@ func illnesses() []illness {
 
 func TestABadNetworkToTheDatabase(t *testing.T) {
 	t.Parallel()
-	s, n := overNetwork(t)
-	c := newCampaign(t, s, crowdedStock())
-	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-	c.underLoad(func(ctx context.Context, _ *instance) {
-		all := illnesses()
-		for range campaignLength(1, 10) {
-			random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-			for _, illness := range all {
-				while := campaignLength(700*time.Millisecond, 8*time.Second)
-				if illness.long {
-					while = max(while, 6*time.Second)
+	onEachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		s, n := overNetwork(t, flavour)
+		c := newCampaign(t, s, crowdedStock())
+		random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
+		c.underLoad(func(ctx context.Context, _ *instance) {
+			all := illnesses()
+			for range campaignLength(1, 10) {
+				random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+				for _, illness := range all {
+					while := campaignLength(700*time.Millisecond, 8*time.Second)
+					if illness.long {
+						while = max(while, 6*time.Second)
+					}
+					c.suffer(ctx, n, illness, while)
 				}
-				c.suffer(ctx, n, illness, while)
 			}
-		}
-		c.notef("%d kinds of bad network", len(all))
+			c.notef("%d kinds of bad network", len(all))
+		})
 	})
 }
 

@@ -33,50 +33,52 @@ func TestOneCartCheckedOutFiftyTimesAtOnceIsBoughtOnce(t *testing.T) {
 
 func TestFiftyRepeatsOfOneKeyOverTwoInstancesAndARestartHaveOneEffectAndOneAnswer(t *testing.T) {
 	t.Parallel()
-	c := newCampaign(t, mysqlStore(t), map[string]int{"lamp": 100})
-	gateway := slow(t, c.till, 300*time.Millisecond)
-	one, two := c.start("--payment-url", gateway), c.start("--payment-url", gateway)
-	c.crowd.visits(one)
-	// The crowd knows of one add and one checkout; all else are repeats.
-	if got := c.crowd.add(t.Context(), dice(), "ann", "lamp", 2, "add-1"); got.Code != 200 {
-		t.Fatalf("add: %v", got)
-	}
-	bodies := map[string]int{}
-	var mu sync.Mutex
-	volley := func(n int, r request, instances ...*instance) {
-		var callers sync.WaitGroup
-		for i := range n {
-			callers.Go(func() {
-				c.requests.Add(1)
-				got := instances[i%len(instances)].send(t.Context(), r)
-				mu.Lock()
-				defer mu.Unlock()
-				bodies[fmt.Sprint(got.Code, got.Body)]++
-			})
+	onEachServer(t, func(t *testing.T, s store) {
+		c := newCampaign(t, s, map[string]int{"lamp": 100})
+		gateway := slow(t, c.till, 300*time.Millisecond)
+		one, two := c.start("--payment-url", gateway), c.start("--payment-url", gateway)
+		c.crowd.visits(one)
+		// The crowd knows of one add and one checkout; all else are repeats.
+		if got := c.crowd.add(t.Context(), dice(), "ann", "lamp", 2, "add-1"); got.Code != 200 {
+			t.Fatalf("add: %v", got)
 		}
-		callers.Wait()
-	}
-	volley(25, addition("ann", "lamp", 2).withKey("add-1"), one, two)
-	volley(25, purchase("ann").withKey("buy-1"), one, two)
-	c.kill(one)
-	one = c.start("--payment-url", gateway)
-	volley(25, addition("ann", "lamp", 2).withKey("add-1"), one, two)
-	volley(25, purchase("ann").withKey("buy-1"), one, two)
-	if len(bodies) != 1 || bodies["200{\"status\":\"Success\",\"error\":\"\"}\n"] != 100 {
-		t.Errorf("got the answers %v, want one answer 100 times", bodies)
-	}
-	for _, shop := range []*instance{one, two} {
-		shop.want(t, 422, addition("ann", "lamp", 3).withKey("add-1"))
-		shop.want(t, 422, addition("ann", "chair", 2).withKey("add-1"))
-	}
-	c.crowd.visits(two)
-	if got := c.crowd.buy(t.Context(), dice(), "ann", "buy-1"); got.Code != 200 {
-		t.Errorf("the last repeat got %v, want 200", got)
-	}
-	if units, captures := c.store.books(t).accountedFor(), c.till.Totals().Captures; units != 2 || captures != 1 {
-		t.Errorf("%d units and %d captures, want 2 and 1", units, captures)
-	}
-	c.check()
+		bodies := map[string]int{}
+		var mu sync.Mutex
+		volley := func(n int, r request, instances ...*instance) {
+			var callers sync.WaitGroup
+			for i := range n {
+				callers.Go(func() {
+					c.requests.Add(1)
+					got := instances[i%len(instances)].send(t.Context(), r)
+					mu.Lock()
+					defer mu.Unlock()
+					bodies[fmt.Sprint(got.Code, got.Body)]++
+				})
+			}
+			callers.Wait()
+		}
+		volley(25, addition("ann", "lamp", 2).withKey("add-1"), one, two)
+		volley(25, purchase("ann").withKey("buy-1"), one, two)
+		c.kill(one)
+		one = c.start("--payment-url", gateway)
+		volley(25, addition("ann", "lamp", 2).withKey("add-1"), one, two)
+		volley(25, purchase("ann").withKey("buy-1"), one, two)
+		if len(bodies) != 1 || bodies["200{\"status\":\"Success\",\"error\":\"\"}\n"] != 100 {
+			t.Errorf("got the answers %v, want one answer 100 times", bodies)
+		}
+		for _, shop := range []*instance{one, two} {
+			shop.want(t, 422, addition("ann", "lamp", 3).withKey("add-1"))
+			shop.want(t, 422, addition("ann", "chair", 2).withKey("add-1"))
+		}
+		c.crowd.visits(two)
+		if got := c.crowd.buy(t.Context(), dice(), "ann", "buy-1"); got.Code != 200 {
+			t.Errorf("the last repeat got %v, want 200", got)
+		}
+		if units, captures := c.store.books(t).accountedFor(), c.till.Totals().Captures; units != 2 || captures != 1 {
+			t.Errorf("%d units and %d captures, want 2 and 1", units, captures)
+		}
+		c.check()
+	})
 }
 
 func TestARetryThatChargesAgain(t *testing.T) {

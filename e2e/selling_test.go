@@ -85,41 +85,43 @@ func insist(ask func() reply) reply {
 
 func TestThreeInstancesSellAHundredUnitsToTwoThousandBuyersAtOnce(t *testing.T) {
 	t.Parallel()
-	c := newCampaign(t, mysqlStore(t), map[string]int{"ticket": 100})
-	gateway := []string{"--payment-url", slow(t, c.till, 200*time.Millisecond)} // so that holds meet sales
-	c.crowd.visits(c.start(gateway...), c.start(gateway...), c.start(gateway...))
-	const buyers = 2000
-	atOnce(buyers, func(n int) {
-		if got := c.crowd.add(t.Context(), dice(), fmt.Sprint("fan-", n), "ticket", 1, ""); got.Code != 200 {
-			t.Errorf("nothing is held by an add, and this one was answered %v", got)
+	onEachServer(t, func(t *testing.T, s store) {
+		c := newCampaign(t, s, map[string]int{"ticket": 100})
+		gateway := []string{"--payment-url", slow(t, c.till, 200*time.Millisecond)} // so that holds meet sales
+		c.crowd.visits(c.start(gateway...), c.start(gateway...), c.start(gateway...))
+		const buyers = 2000
+		atOnce(buyers, func(n int) {
+			if got := c.crowd.add(t.Context(), dice(), fmt.Sprint("fan-", n), "ticket", 1, ""); got.Code != 200 {
+				t.Errorf("nothing is held by an add, and this one was answered %v", got)
+			}
+		})
+		stop := c.watch()
+		began := time.Now()
+		var bought, refused atomic.Int64
+		atOnce(buyers, func(n int) { // with a key: whoever is asked to come back later does
+			switch got := c.crowd.buy(t.Context(), dice(), fmt.Sprint("fan-", n), "key"); got.Code {
+			case 200:
+				bought.Add(1)
+			case 409:
+				refused.Add(1)
+			default:
+				c.breachf("a buyer was answered %v", got)
+			}
+		})
+		took := time.Since(began)
+		looks := stop()
+		if bought.Load() != 100 || refused.Load() != buyers-100 {
+			c.breachf("%d were sold and %d refused with 409, want 100 and %d", bought.Load(), refused.Load(), buyers-100)
 		}
-	})
-	stop := c.watch()
-	began := time.Now()
-	var bought, refused atomic.Int64
-	atOnce(buyers, func(n int) { // with a key: whoever is asked to come back later does
-		switch got := c.crowd.buy(t.Context(), dice(), fmt.Sprint("fan-", n), "key"); got.Code {
-		case 200:
-			bought.Add(1)
-		case 409:
-			refused.Add(1)
-		default:
-			c.breachf("a buyer was answered %v", got)
+		if sold := c.store.books(t).sold()["ticket"]; sold != 100 {
+			c.breachf("%d tickets are sold, want 100", sold)
 		}
+		if looks < 3 {
+			t.Errorf("tickets were held at %d looks, want 3 or more to say anything", looks)
+		}
+		c.notef("held against on hand at %d moments in %v", looks, took.Round(time.Millisecond))
+		c.check()
 	})
-	took := time.Since(began)
-	looks := stop()
-	if bought.Load() != 100 || refused.Load() != buyers-100 {
-		c.breachf("%d were sold and %d refused with 409, want 100 and %d", bought.Load(), refused.Load(), buyers-100)
-	}
-	if sold := c.store.books(t).sold()["ticket"]; sold != 100 {
-		c.breachf("%d tickets are sold, want 100", sold)
-	}
-	if looks < 3 {
-		t.Errorf("tickets were held at %d looks, want 3 or more to say anything", looks)
-	}
-	c.notef("held against on hand at %d moments in %v", looks, took.Round(time.Millisecond))
-	c.check()
 }
 
 func TestTwoOrdersForTheLastUnit(t *testing.T) {
@@ -168,43 +170,45 @@ func TestTwoOrdersForTheLastUnit(t *testing.T) {
 
 func TestCartsInOppositeOrderNeverMeetInADeadlockThatAClientSees(t *testing.T) {
 	t.Parallel()
-	products := []string{"a", "b", "c", "d", "e", "f", "g", "h"} // a and b are the hot ones
-	stocked := map[string]int{}
-	for _, id := range products {
-		stocked[id] = 10_000_000
-	}
-	c := newCampaign(t, mysqlStore(t), stocked)
-	c.crowd.visits(c.start(), c.start())
-	const clients = 64
-	rounds := campaignLength(6, 300)
-	atOnce(clients, func(n int) {
-		random := rand.New(rand.NewPCG(uint64(n), 12))
-		client := fmt.Sprint("client-", n)
-		if n%8 == 7 {
-			client = "decline-" + client // whose lines go back into the cart
+	onEachServer(t, func(t *testing.T, s store) {
+		products := []string{"a", "b", "c", "d", "e", "f", "g", "h"} // a and b are the hot ones
+		stocked := map[string]int{}
+		for _, id := range products {
+			stocked[id] = 10_000_000
 		}
-		for range rounds {
-			lines := [][]string{{"a", "b"}, {"b", "a"}, {"h", "b", "a"}, nil}[n%4]
-			if lines == nil {
-				for _, i := range random.Perm(len(products)) {
-					lines = append(lines, products[i])
+		c := newCampaign(t, s, stocked)
+		c.crowd.visits(c.start(), c.start())
+		const clients = 64
+		rounds := campaignLength(6, 300)
+		atOnce(clients, func(n int) {
+			random := rand.New(rand.NewPCG(uint64(n), 12))
+			client := fmt.Sprint("client-", n)
+			if n%8 == 7 {
+				client = "decline-" + client // whose lines go back into the cart
+			}
+			for range rounds {
+				lines := [][]string{{"a", "b"}, {"b", "a"}, {"h", "b", "a"}, nil}[n%4]
+				if lines == nil {
+					for _, i := range random.Perm(len(products)) {
+						lines = append(lines, products[i])
+					}
+				}
+				for _, product := range lines {
+					if got := insist(func() reply { return c.crowd.add(t.Context(), random, client, product, 1, "") }); got.Code != 200 {
+						c.breachf("an add was answered %v", got)
+					}
+				}
+				got := insist(func() reply { return c.crowd.buy(t.Context(), random, client, "") })
+				if got.Code != 200 && (n%8 != 7 || got.Code != 402) {
+					c.breachf("a checkout was answered %v", got)
 				}
 			}
-			for _, product := range lines {
-				if got := insist(func() reply { return c.crowd.add(t.Context(), random, client, product, 1, "") }); got.Code != 200 {
-					c.breachf("an add was answered %v", got)
-				}
-			}
-			got := insist(func() reply { return c.crowd.buy(t.Context(), random, client, "") })
-			if got.Code != 200 && (n%8 != 7 || got.Code != 402) {
-				c.breachf("a checkout was answered %v", got)
-			}
+		})
+		if open := c.store.books(t).open(); open != 0 {
+			c.breachf("%d checkouts are in flight when all are answered", open)
 		}
+		c.check()
 	})
-	if open := c.store.books(t).open(); open != 0 {
-		c.breachf("%d checkouts are in flight when all are answered", open)
-	}
-	c.check()
 }
 
 func TestConcurrentAddsLost(t *testing.T) {

@@ -25,65 +25,68 @@ func launchTogether(t *testing.T, s store, flags ...string) []*instance {
 
 func TestFiveInstancesMayStartAtOnceOnAnEmptyDatabase(t *testing.T) {
 	t.Parallel()
-	s := mysqlStore(t)
-	instances := launchTogether(t, s)
-	s.stock(t, map[string]int{"lamp": 5})
-	for n, i := range instances {
-		client := fmt.Sprint("client-", n)
-		i.want(t, 200, addition(client, "lamp", 1))
-		i.want(t, 200, purchase(client))
-	}
-	s.books(t).balance(t, map[string]int{"lamp": 5})
+	onEachServer(t, func(t *testing.T, s store) {
+		instances := launchTogether(t, s)
+		s.stock(t, map[string]int{"lamp": 5})
+		for n, i := range instances {
+			client := fmt.Sprint("client-", n)
+			i.want(t, 200, addition(client, "lamp", 1))
+			i.want(t, 200, purchase(client))
+		}
+		s.books(t).balance(t, map[string]int{"lamp": 5})
+	})
 }
 
 func TestFiveInstancesThatStartAtOnceRecoverEachOpenCheckoutOnce(t *testing.T) {
 	t.Parallel()
-	c := newCampaign(t, mysqlStore(t), map[string]int{"lamp": 10_000})
-	const lease = 5 * time.Second
-	times := []string{"--payment-timeout", "3s", "--checkout-lease", lease.String()}
-	unpaid, paid, again := openGate(t, c.till), openGate(t, c.till), openGate(t, c.till)
-	unpaid.before(t, http.MethodPut)
-	charged := paid.after(t, http.MethodPut)
-	victims := []*instance{c.start(append(times, "--payment-url", unpaid.url)...), c.start(append(times, "--payment-url", paid.url)...)}
-	each := campaignLength(100, 500)
-	waits := []func(){c.begin(victims[0], "unpaid", each), c.begin(victims[1], "paid", each)}
-	for range each {
-		charged.await(soon)
-	}
-	c.kill(victims[0])
-	c.kill(victims[1])
-	killed := time.Now()
-	for _, wait := range waits {
-		wait()
-	}
-	pause(t.Context(), lease-time.Since(killed))
-	if open := c.store.books(t).open(); open != 2*each {
-		t.Fatalf("%d checkouts are open, want all %d", open, 2*each)
-	}
-	five := launchTogether(t, c.store, append(times, "--payment-url", again.url)...)
-	c.crowd.visits(five...)
-	c.settle(soon)
-	for _, e := range c.store.books(t).checkouts {
-		want := checkout.RolledBack
-		if strings.HasPrefix(e.ClientID, "paid-") {
-			want = checkout.Committed
+	onEachServer(t, func(t *testing.T, s store) {
+		c := newCampaign(t, s, map[string]int{"lamp": 10_000})
+		const lease = 5 * time.Second
+		times := []string{"--payment-timeout", "3s", "--checkout-lease", lease.String()}
+		unpaid, paid, again := openGate(t, c.till), openGate(t, c.till), openGate(t, c.till)
+		unpaid.before(t, http.MethodPut)
+		charged := paid.after(t, http.MethodPut)
+		victims := []*instance{c.start(append(times, "--payment-url", unpaid.url)...), c.start(append(times, "--payment-url", paid.url)...)}
+		each := campaignLength(100, 500)
+		waits := []func(){c.begin(victims[0], "unpaid", each), c.begin(victims[1], "paid", each)}
+		for range each {
+			charged.await(soon)
 		}
-		if e.State != want {
-			c.breachf("checkout %s of %s ended %s, want %s", e.CheckoutID, e.ClientID, e.State, want)
+		c.kill(victims[0])
+		c.kill(victims[1])
+		killed := time.Now()
+		for _, wait := range waits {
+			wait()
 		}
-		if e.Epoch != 2 {
-			c.breachf("checkout %s was claimed %d times, want once", e.CheckoutID, e.Epoch-1)
+		pause(t.Context(), lease-time.Since(killed))
+		if open := c.store.books(t).open(); open != 2*each {
+			t.Fatalf("%d checkouts are open, want all %d", open, 2*each)
 		}
-		if voids := again.count(http.MethodDelete, e.CheckoutID); voids != 1 {
-			c.breachf("the void of checkout %s was asked for %d times, want once", e.CheckoutID, voids)
+		five := launchTogether(t, c.store, append(times, "--payment-url", again.url)...)
+		c.crowd.visits(five...)
+		c.settle(soon)
+		for _, e := range c.store.books(t).checkouts {
+			want := checkout.RolledBack
+			if strings.HasPrefix(e.ClientID, "paid-") {
+				want = checkout.Committed
+			}
+			if e.State != want {
+				c.breachf("checkout %s of %s ended %s, want %s", e.CheckoutID, e.ClientID, e.State, want)
+			}
+			if e.Epoch != 2 {
+				c.breachf("checkout %s was claimed %d times, want once", e.CheckoutID, e.Epoch-1)
+			}
+			if voids := again.count(http.MethodDelete, e.CheckoutID); voids != 1 {
+				c.breachf("the void of checkout %s was asked for %d times, want once", e.CheckoutID, voids)
+			}
 		}
-	}
-	if totals := c.till.Totals(); totals.Captures != each || totals.Voided != each {
-		c.breachf("the till took money %d times and voided %d payments, want %d each", totals.Captures, totals.Voided, each)
-	}
-	c.notef("%d open checkouts found by 5 instances at once", 2*each)
-	unpaid.goOn()
-	c.check()
+		if totals := c.till.Totals(); totals.Captures != each || totals.Voided != each {
+			c.breachf("the till took money %d times and voided %d payments, want %d each", totals.Captures, totals.Voided, each)
+		}
+		c.notef("%d open checkouts found by 5 instances at once", 2*each)
+		unpaid.goOn()
+		c.check()
+	})
 }
 
 func TestTwoServersCannotShareADataDirectory(t *testing.T) {

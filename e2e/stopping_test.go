@@ -20,9 +20,9 @@ type absence struct {
 }
 
 // beginAbsence starts both instances, and a checkout of one lamp that the gate stops as prepare says.
-func beginAbsence(t *testing.T, prepare func(*gate)) *absence {
+func beginAbsence(t *testing.T, s store, prepare func(*gate)) *absence {
 	t.Helper()
-	a := &absence{campaign: newCampaign(t, mysqlStore(t), map[string]int{"lamp": 10}), answer: make(chan reply, 1)}
+	a := &absence{campaign: newCampaign(t, s, map[string]int{"lamp": 10}), answer: make(chan reply, 1)}
 	a.gate = openGate(t, a.till)
 	prepare(a.gate)
 	times := []string{"--payment-timeout", "4s", "--checkout-lease", "6s"}
@@ -63,31 +63,35 @@ func (a *absence) pass(want int) {
 
 func TestAnInstanceThatWasStoppedPastItsLeaseChangesNothing(t *testing.T) {
 	t.Parallel()
-	var charge *stop
-	a := beginAbsence(t, func(g *gate) { charge = g.after(t, http.MethodPut) })
-	charge.await(soon) // the money is taken, and the answer comes too late
-	a.pass(200)        // the other instance asks, learns that it is, and commits
+	onEachServer(t, func(t *testing.T, s store) {
+		var charge *stop
+		a := beginAbsence(t, s, func(g *gate) { charge = g.after(t, http.MethodPut) })
+		charge.await(soon) // the money is taken, and the answer comes too late
+		a.pass(200)        // the other instance asks, learns that it is, and commits
+	})
 }
 
 func TestAnInstanceThatWasStoppedBeforeItsRefundRefundsNothingTwice(t *testing.T) {
 	t.Parallel()
-	var charge, refund *stop
-	a := beginAbsence(t, func(g *gate) {
-		charge = g.before(t, http.MethodPut)
-		refund = g.before(t, http.MethodPost)
+	onEachServer(t, func(t *testing.T, s store) {
+		var charge, refund *stop
+		a := beginAbsence(t, s, func(g *gate) {
+			charge = g.before(t, http.MethodPut)
+			refund = g.before(t, http.MethodPost)
+		})
+		charge.await(soon)
+		a.store.hand(t).exec("UPDATE product_details SET quantity = 0 WHERE product_id = 'lamp'")
+		a.stocked["lamp"] = 0
+		charge.goOn()
+		refund.await(soon)
+		if e := a.store.books(t).checkouts[0]; e.State != checkout.Refunding {
+			t.Fatalf("the checkout is %s, want refunding", e.State)
+		}
+		a.pass(402)
+		if totals := a.till.Totals(); totals.Captures != 1 || totals.Refunded != 1 {
+			t.Errorf("the till took money %d times and gave it back for %d checkouts, want once each", totals.Captures, totals.Refunded)
+		}
 	})
-	charge.await(soon)
-	a.store.hand(t).exec("UPDATE product_details SET quantity = 0 WHERE product_id = 'lamp'")
-	a.stocked["lamp"] = 0
-	charge.goOn()
-	refund.await(soon)
-	if e := a.store.books(t).checkouts[0]; e.State != checkout.Refunding {
-		t.Fatalf("the checkout is %s, want refunding", e.State)
-	}
-	a.pass(402)
-	if totals := a.till.Totals(); totals.Captures != 1 || totals.Refunded != 1 {
-		t.Errorf("the till took money %d times and gave it back for %d checkouts, want once each", totals.Captures, totals.Refunded)
-	}
 }
 
 // told is how often the crowd got an answer.

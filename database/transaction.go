@@ -250,8 +250,8 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 			clean = session.rollback() == nil
 		}
 		session.close(!clean)
-		if !clean && db.engine.Broken != nil {
-			db.engine.Broken()
+		if err != nil || !clean {
+			db.engine.Failed(err, !clean)
 		}
 	}()
 	if db.engine.Begin != "" {

@@ -33,8 +33,8 @@ type Engine struct {
 	Pipelines bool
 	// Committed is called after each COMMIT, on its connection.
 	Committed func(*sqlx.Conn)
-	// Broken is called after a connection broke.
-	Broken func()
+	// Failed is called after each transaction that failed, with its error and whether its connection broke.
+	Failed func(err error, broken bool)
 	// Closers close the connections, in order. Each may be called again.
 	Closers []func() error
 	// Unlock unlocks the data directory; nil where it is not locked.

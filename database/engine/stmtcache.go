@@ -113,7 +113,7 @@ func (c *Conn) statement(ctx context.Context, query string, args []driver.NamedV
 	case err != nil:
 		// The server has too many prepared statements, or the query is wrong, which running it reports.
 		delete(c.seen, query)
-		return nil, nil
+		return nil, nil //nolint:nilerr // see above
 	}
 	if len(c.prepared) >= MaxPrepared {
 		for text, old := range c.prepared { // any: a frequent one is soon prepared again

@@ -96,10 +96,11 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 			"START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
 		},
 		Pipelines: true,
-		Broken: func() {
-			// The server may have gone away: the next transactions need new connections, to its successor perhaps.
-			writes.SetMaxIdleConns(0)
-			writes.SetMaxIdleConns(writeConnections)
+		Failed: func(_ error, broken bool) {
+			if broken { // perhaps the server went away: the next transactions need new connections, to its successor perhaps
+				writes.SetMaxIdleConns(0)
+				writes.SetMaxIdleConns(writeConnections)
+			}
 		},
 	}
 	for _, db := range []*sqlx.DB{writes, reads, snapshots, setup} {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"cartwheel/database/engine"
 )
@@ -35,6 +36,7 @@ type checkpointer struct {
 	stop  context.CancelFunc
 	done  chan struct{} // closed when run has returned
 	pages atomic.Int64  // written since the last checkpoint
+	full  atomic.Bool   // the disk was full: the WAL's room is needed
 }
 
 func startCheckpoints(writes, db *sqlx.DB, log *slog.Logger) *checkpointer {
@@ -59,10 +61,22 @@ func (c *checkpointer) committed(conn *sqlx.Conn) {
 		return err
 	})
 	if c.pages.Load() >= checkpointPages {
-		select {
-		case c.due <- struct{}{}:
-		default:
-		}
+		c.wake()
+	}
+}
+
+// failed asks for a checkpoint that truncates the WAL when a transaction found the disk full.
+func (c *checkpointer) failed(err error, _ bool) {
+	if hasCode(err, sqlite3.SQLITE_FULL) {
+		c.full.Store(true)
+		c.wake()
+	}
+}
+
+func (c *checkpointer) wake() {
+	select {
+	case c.due <- struct{}{}:
+	default:
 	}
 }
 
@@ -78,14 +92,13 @@ func (c *checkpointer) run(ctx context.Context) {
 		}
 		c.pages.Store(0)
 		err := c.checkpoint(ctx)
-		switch {
-		case err == nil:
-			retry = nil
-			continue
-		case retry == nil && ctx.Err() == nil:
+		if err != nil && retry == nil && ctx.Err() == nil {
 			c.log.Warn("a checkpoint failed: the WAL grows until one succeeds", "error", err)
 		}
-		retry = time.After(checkpointRetry)
+		retry = nil
+		if err != nil {
+			retry = time.After(checkpointRetry)
+		}
 	}
 }
 
@@ -93,15 +106,22 @@ func (c *checkpointer) run(ctx context.Context) {
 // during the first copy. A reader that stands in the way leaves that to the next checkpoint.
 func (c *checkpointer) checkpoint(ctx context.Context) error {
 	length, err := c.pragma(ctx, "PASSIVE")
-	if err != nil || length < restartPages {
+	full := c.full.Load()
+	if err != nil || length < restartPages && !full {
 		return err
+	}
+	mode := "RESTART"
+	if full {
+		mode = "TRUNCATE"
 	}
 	writer, err := c.writes.Connx(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = writer.Close() }()
-	_, err = c.pragma(ctx, "RESTART")
+	if _, err = c.pragma(ctx, mode); err == nil {
+		c.full.Store(false)
+	}
 	return err
 }
 

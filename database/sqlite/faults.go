@@ -33,6 +33,11 @@ func Fault(err error) (fault engine.Fault, number string, known bool) {
 
 // isBusy reports whether another connection was in SQLite's way.
 func isBusy(err error) bool {
+	return hasCode(err, sqlite3.SQLITE_BUSY) || hasCode(err, sqlite3.SQLITE_LOCKED)
+}
+
+// hasCode reports whether err is SQLite's and has that primary result code.
+func hasCode(err error, code int) bool {
 	lite, ok := errors.AsType[*sqlite.Error](err)
-	return ok && (lite.Code()&0xff == sqlite3.SQLITE_BUSY || lite.Code()&0xff == sqlite3.SQLITE_LOCKED)
+	return ok && lite.Code()&0xff == code
 }

@@ -94,7 +94,7 @@ func openFile(ctx context.Context, cfg Config, e *engine.Engine) error {
 		return fmt.Errorf("%s cannot be written: %w (is its folder writable, and the disk not full?)", path, err)
 	}
 	checkpoints := startCheckpoints(e.Writes, pool(path, 1, restartWait, ""), cfg.Log)
-	e.Committed = checkpoints.committed
+	e.Committed, e.Failed = checkpoints.committed, checkpoints.failed
 	e.Closers = append([]func() error{checkpoints.close}, e.Closers...)
 	return nil
 }

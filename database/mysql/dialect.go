@@ -75,9 +75,9 @@ func (dialect) Parallel() int { return 2 }
 
 func (dialect) ListIsOneArgument() bool { return true }
 
-// The types of a list's columns: no key has more than 255 characters.
+// The types of a list's columns. No key has more than 255 characters. Without a character set MariaDB uses the database's default.
 const (
-	listedKey    = "VARCHAR(255)"
+	listedKey    = "VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 	listedNumber = "BIGINT"
 )
 

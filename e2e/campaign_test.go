@@ -24,6 +24,12 @@ func campaignLength[T any](short, long T) T {
 	return short
 }
 
+// busyFactor multiplies the time limits in the short form, which shares the machine with other tests and programs.
+const busyFactor = 6
+
+// bound returns a documented time limit as a test checks it: exactly in the long form, which has the machine to itself.
+func bound(limit time.Duration) time.Duration { return campaignLength(busyFactor*limit, limit) }
+
 // A campaign attacks the shop in one way, checks every promise from outside, and says at the test's end what it did.
 type campaign struct {
 	t       *testing.T

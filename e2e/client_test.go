@@ -92,9 +92,10 @@ func (i *instance) want(t *testing.T, code int, r request) reply {
 	return got
 }
 
-// eventually waits until check is true; it fails the test after the time given.
+// eventually waits until check is true, and returns how long that took. It fails the test when that exceeds the bound.
 func eventually(t *testing.T, within time.Duration, what string, check func() bool) time.Duration {
 	t.Helper()
+	within = bound(within)
 	started := time.Now()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()

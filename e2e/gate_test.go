@@ -78,8 +78,8 @@ func (s *stop) await(within time.Duration) {
 	s.t.Helper()
 	select {
 	case <-s.arrived:
-	case <-time.After(within):
-		s.t.Fatalf("no call has come to the payment service within %v", within)
+	case <-time.After(bound(within)):
+		s.t.Fatalf("no call has come to the payment service within %v", bound(within))
 	}
 }
 

@@ -21,8 +21,8 @@ import (
 	"cartwheel/database/databasetest/dbserver"
 )
 
-// startTimeout bounds how long an instance may take until it listens.
-const startTimeout = 30 * time.Second
+// startTimeout is the maximum time until an instance listens, on a busy machine.
+const startTimeout = 2 * time.Minute
 
 // A store is where one test's instances keep their data.
 type store struct {
@@ -182,6 +182,7 @@ func (i *instance) stop() int {
 
 func (i *instance) exit(within time.Duration) int {
 	i.t.Helper()
+	within = bound(within)
 	select {
 	case <-i.ended:
 	case <-time.After(within):

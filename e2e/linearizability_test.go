@@ -18,7 +18,7 @@ import (
 )
 
 // checking bounds the search for an order of one round's steps.
-const checking = 30 * time.Second
+const checking = 2 * time.Minute
 
 // Adds, checkouts, declines, imports and looks at the tables run at once, an instance is killed in the middle of each round, and
 // what everybody saw must be explained by one order of all that happened.

@@ -188,11 +188,11 @@ func (c *campaign) besides(lockIt func() (release func()), meanwhile func(done <
 		if beside < before/6 {
 			c.t.Errorf("%s: others were served %.0f requests a second beside the lock, and %.0f before", path, beside, before)
 		}
-		if p95(then.took[path]) > p95(calm.took[path])+500*time.Millisecond {
+		if p95(then.took[path]) > p95(calm.took[path])+bound(500*time.Millisecond) {
 			c.t.Errorf("%s: 19 of 20 requests of others took up to %v beside the lock, and %v before", path, p95(then.took[path]), p95(calm.took[path]))
 		}
 		for _, took := range [][]time.Duration{first.took[path], then.took[path]} {
-			if len(took) > 0 && took[len(took)-1] > 7*time.Second {
+			if len(took) > 0 && took[len(took)-1] > bound(7*time.Second) {
 				c.t.Errorf("%s: the slowest request of others took %v", path, took[len(took)-1])
 			}
 		}
@@ -228,7 +228,7 @@ func (c *campaign) refusedOrLate(done <-chan struct{}, ask func(random *rand.Ran
 		default:
 			c.t.Errorf("beside the lock: %v", got)
 		}
-		if took := time.Since(started); took > 17*time.Second {
+		if took := time.Since(started); took > bound(17*time.Second) {
 			c.t.Errorf("an answer took %v", took)
 		}
 		pause(c.t.Context(), 20*time.Millisecond)

@@ -115,7 +115,7 @@ func TestAWatchedServerStopsAtOnce(t *testing.T) {
 	if status := shop.stop(); status != 0 {
 		t.Errorf("exit status %d, want 0", status)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > bound(5*time.Second) {
 		t.Errorf("the server took %v to stop while somebody watched", took)
 	}
 }

@@ -41,7 +41,7 @@ func TestFiveTimesMoreClientsThanItHasRoomForAreRefusedQuicklyAndBreakNoPromise(
 		c.notef("%d clients, %.0f done a second, %.0f refused a second, refusals' p50 %v, p99 %v", clients, float64(done)/took.Seconds(),
 			float64(len(refusals))/took.Seconds(), refusals[len(refusals)/2].Round(time.Millisecond), p99.Round(time.Millisecond))
 		// The clients themselves keep the machine busy; a refusal that had to wait for what it is refused would take longer still.
-		if p99 > 5*time.Second {
+		if p99 > bound(2*time.Second) {
 			t.Errorf("one refusal in a hundred took %v or more", p99)
 		}
 		if grown := late - early; grown > 32<<20 {

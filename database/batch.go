@@ -32,7 +32,7 @@ func (s statement) reads() bool { return s.scan != nil }
 func (tx *Tx) Batch() *Batch { return &Batch{tx: tx} }
 
 // Dialect returns the dialect of the transaction's engine.
-func (b *Batch) Dialect() Dialect { return b.tx.dialect }
+func (b *Batch) Dialect() Dialect { return b.tx.engine.Dialect }
 
 // Exec adds a statement that returns no rows. check is called with the number of rows that it found; nil accepts any number.
 func (b *Batch) Exec(check func(rows int64) error, query string, args ...any) {
@@ -51,7 +51,7 @@ func (b *Batch) Send(ctx context.Context) error {
 	b.statements = nil
 	for len(statements) > 0 {
 		n := 1
-		for b.tx.pipelines && n < len(statements) && statements[n].reads() == statements[0].reads() {
+		for b.tx.engine.Pipelines && n < len(statements) && statements[n].reads() == statements[0].reads() {
 			n++
 		}
 		if err := b.tx.send(ctx, statements[:n]); err != nil {
@@ -80,9 +80,9 @@ func (tx *Tx) send(ctx context.Context, statements []statement) error {
 		return err
 	}
 	if first.reads() {
-		return tx.session.queryAll(ctx, statements)
+		return tx.queryAll(ctx, statements)
 	}
-	return tx.session.execAll(ctx, statements)
+	return tx.execAll(ctx, statements)
 }
 
 // joinStatements returns the statements as one text, and all their arguments.
@@ -96,9 +96,9 @@ func joinStatements(statements []statement) (string, []any) {
 	return strings.Join(texts, "; "), args
 }
 
-func (s *session) queryAll(ctx context.Context, statements []statement) (err error) {
+func (tx *Tx) queryAll(ctx context.Context, statements []statement) (err error) {
 	text, args := joinStatements(statements)
-	rows, err := s.conn.QueryContext(engine.Unprepared(ctx), text, args...)
+	rows, err := tx.conn.QueryContext(engine.Unprepared(ctx), text, args...)
 	if err != nil {
 		return err
 	}
@@ -110,12 +110,7 @@ func (s *session) queryAll(ctx context.Context, statements []statement) (err err
 			}
 			return fmt.Errorf("statement %d of %d returned no rows: %s", i+1, len(statements), statement.query)
 		}
-		for rows.Next() {
-			if err := statement.scan(rows); err != nil {
-				return err
-			}
-		}
-		if err := rows.Err(); err != nil {
+		if err := eachRow(rows, statement.scan); err != nil {
 			return err
 		}
 	}
@@ -123,10 +118,10 @@ func (s *session) queryAll(ctx context.Context, statements []statement) (err err
 }
 
 // execAll uses the driver's connection, because database/sql reports the row count of one statement only.
-func (s *session) execAll(ctx context.Context, statements []statement) error {
+func (tx *Tx) execAll(ctx context.Context, statements []statement) error {
 	text, args := joinStatements(statements)
 	var counts []int64
-	err := s.conn.Raw(func(raw any) error {
+	err := tx.conn.Raw(func(raw any) error {
 		values := make([]driver.NamedValue, len(args))
 		for i, arg := range args {
 			values[i] = driver.NamedValue{Ordinal: i + 1, Value: arg}

@@ -46,13 +46,6 @@ func (t *LockedKeys) Split(keys []string) (wait, ask []string) {
 	return wait, ask
 }
 
-// Any reports whether any key is remembered.
-func (t *LockedKeys) Any() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.keys) > 0
-}
-
 // Found notes what came of asking: the key's row was taken by someone else, or it was not.
 func (t *LockedKeys) Found(key string, taken bool) {
 	t.mu.Lock()

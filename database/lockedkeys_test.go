@@ -35,22 +35,6 @@ func TestKeysAreWaitedForUntilTheyAreFoundTaken(t *testing.T) {
 	splits(t, taken, keys, []string{"d", "a", "c"}, []string{"b"})
 }
 
-func TestAMemoryOfTakenKeysKnowsWhetherItHasAny(t *testing.T) {
-	t.Parallel()
-	taken, _ := takenAt()
-	if taken.Any() {
-		t.Error("an empty one has some")
-	}
-	taken.Found("a", true)
-	if !taken.Any() {
-		t.Error("one with a key has none")
-	}
-	taken.Found("a", false)
-	if taken.Any() {
-		t.Error("one whose key was found free has some")
-	}
-}
-
 func TestATakenKeyIsForgottenInTime(t *testing.T) {
 	t.Parallel()
 	taken, pass := takenAt()

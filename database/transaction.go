@@ -2,7 +2,6 @@ package database
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -15,135 +14,40 @@ import (
 )
 
 const (
-	// maxAttempts is how often one transaction is run before its conflict is given up as an outage: with jitter
-	// that is about half a second of deadlocks, which sorted locks make rare to begin with.
+	// maxAttempts is the maximum number of attempts of one transaction. With jitter that is about half a second of deadlocks,
+	// which sorted locks make rare.
 	maxAttempts = 8
-	// maxReconnects is how many of the attempts may be spent on connections that break before the COMMIT.
+	// maxReconnects is the maximum number of attempts after connections that broke before the COMMIT.
 	maxReconnects = 2
-	// backoffStep is the longest pause before the second attempt; each further one may be twice as long.
+	// backoffStep is the maximum pause before the second attempt. It doubles with each further one.
 	backoffStep = 4 * time.Millisecond
-	// backoffMax is the longest pause between two attempts.
+	// backoffMax is the maximum pause between two attempts.
 	backoffMax = 250 * time.Millisecond
 )
 
-// limits bound how long a transaction keeps its caller.
+// limits bound how long a transaction blocks its caller.
 type limits struct {
-	// attempt is after which no statement of an attempt starts any more, the wait for a connection included. Well
-	// above lockWait and busyTimeout, well below the request timeout.
+	// attempt bounds one attempt, the wait for a connection included: no statement starts later. It is well above lock waits
+	// and well below the request timeout.
 	attempt time.Duration
-	// patience is after which no further attempt starts.
+	// patience bounds the attempts: none starts later.
 	patience time.Duration
-	// resolve is how long a lost COMMIT's outcome is looked for before it is called unknown.
+	// resolve bounds the look-up of a lost COMMIT.
 	resolve time.Duration
 }
 
 var defaultLimits = limits{attempt: 6 * time.Second, patience: 8 * time.Second, resolve: 7 * time.Second}
 
-// Tx is one transaction under way. It belongs to the function it was given to, and to one goroutine.
-type Tx struct {
-	session       *session
-	dialect       Dialect
-	pipelines     bool // several statements may be sent in one round trip
-	afterLockWait bool
-	// overdue is when no further statement starts; zero where nothing bounds them but their contexts.
-	overdue time.Time
-	// lookup takes the place of the contexts that statements are given, where a lost COMMIT is looked up: what
-	// became of it must be known even when the request is over. Else it is nil.
-	lookup context.Context
-}
-
-// errOverdue ends an attempt that takes too long. It is rolled back like any other that fails.
-var errOverdue = errors.New("the transaction took too long")
-
-// statementContext returns the context that a statement runs on, given the caller's.
-func (tx *Tx) statementContext(ctx context.Context) (context.Context, error) {
-	switch {
-	case tx.lookup != nil:
-		return tx.lookup, nil
-	case !tx.overdue.IsZero() && time.Now().After(tx.overdue):
-		return nil, errOverdue
-	}
-	return ctx, nil
-}
-
-// Dialect returns how the transaction's engine writes what SQL leaves open.
-func (tx *Tx) Dialect() Dialect { return tx.dialect }
-
-// AfterLockWait reports that an earlier attempt waited for a row until its time was up. Statements that lock
-// should now leave the taken rows out (ForUpdateSkipLocked), so that the others need not wait again.
-func (tx *Tx) AfterLockWait() bool { return tx.afterLockWait }
-
-// ForUpdate is the clause that makes a SELECT lock its rows, waiting for those that are locked.
-func (tx *Tx) ForUpdate() string {
-	wait, _, _ := tx.dialect.Locking()
-	return wait
-}
-
-// ForUpdateNoWait is the clause that makes a SELECT lock its rows, or fail at once (IsRowLocked) where one is locked. Unlike
-// ForUpdateSkipLocked it also meets rows that another transaction has inserted and not committed. The transaction goes on.
-func (tx *Tx) ForUpdateNoWait() string {
-	_, noWait, _ := tx.dialect.Locking()
-	return noWait
-}
-
-// ForUpdateSkipLocked is the clause that makes a SELECT lock its rows and leave out those that are locked.
-func (tx *Tx) ForUpdateSkipLocked() string {
-	_, _, skipLocked := tx.dialect.Locking()
-	return skipLocked
-}
-
-// Exec runs a statement and returns how many rows it found (not only those that it changed; an upsert on the
-// MySQL engine counts 2 for a row that it updated).
-func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	ctx, err := tx.statementContext(ctx)
-	if err != nil {
-		return 0, err
-	}
-	result, err := tx.session.exec(ctx, query, args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-// Select scans all rows into dest, a pointer to a slice, as sqlx does.
-func (tx *Tx) Select(ctx context.Context, dest any, query string, args ...any) error {
-	ctx, err := tx.statementContext(ctx)
-	if err != nil {
-		return err
-	}
-	return tx.session.selectAll(ctx, dest, query, args)
-}
-
-// Each calls scan for every row. It is Select without reflection, for the paths that are walked most.
-func (tx *Tx) Each(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) (err error) {
-	if ctx, err = tx.statementContext(ctx); err != nil {
-		return err
-	}
-	rows, err := tx.session.query(ctx, query, args)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-// Transact runs work in one transaction and commits it. It blocks until that is done or given up, which is
-// bounded whatever ctx says (some 15 seconds, and as long again to find out about a lost COMMIT); ctx ending makes it
-// give up between attempts, never in the middle of a COMMIT.
+// Transact runs work in one transaction and commits it. It blocks for some 15 seconds at most, and as long again to look up a
+// lost COMMIT. When ctx ends, it gives up between two attempts, never during a COMMIT.
 //
-// Deadlocks and snapshot conflicts are run again, with jitter, a bounded number of times: work must begin by
-// resetting what it leaves behind. A lock wait that runs out is run again once, with AfterLockWait.
+// Deadlocks and snapshot conflicts are retried with jitter, so work must begin by resetting what it leaves behind. A lock wait
+// that runs out is retried once, with AfterLockWait.
 //
-// When the answer to COMMIT is lost, committed is asked on another connection, in a transaction of its own that is
-// rolled back: with a locking read, which waits for a commit still under way, it looks for rows that work wrote.
-// Found: Transact succeeds. Not found: work certainly had no effect and is run again. A nil committed says that there
-// is nothing to look for; so does one that returns an error of its own. Its statements do not end with ctx.
+// When the answer to the COMMIT is lost, committed looks for rows that work wrote, on another connection and in a transaction
+// that is rolled back. It must use a locking read, which waits for a commit that still runs. When it finds them, Transact
+// succeeds. Otherwise work had no effect and is retried. A nil committed, or one that returns an error of its own, says that
+// there is nothing to look for. Its statements do not end with ctx.
 //
 // Errors: work's own, after a rollback; ErrUnavailable (nothing was done); ErrRowLocked (nothing was done);
 // ErrOutcomeUnknown.
@@ -181,11 +85,11 @@ func (db *DB) transact(ctx context.Context, work func(*Tx) error, committed func
 			if found {
 				return nil
 			}
-			// Whatever the answer was, work is not at fault: it was done by then.
+			// Work had ended by then: its statements are not at fault.
 			err, f = lost.cause, engine.Lost
 		case f == engine.Lost && silent:
-			// The database does not answer at all: another attempt would wait as long. Whoever waits behind this
-			// transaction would then wait beyond their request's time, and could not be told that nothing was done.
+			// The database does not answer at all. Another attempt would take as long, and requests that wait behind this
+			// transaction would time out without an answer.
 			f = engine.Refused
 		case f == engine.Other && errors.As(err, &noConnection):
 			f = engine.Refused
@@ -195,13 +99,13 @@ func (db *DB) transact(ctx context.Context, work func(*Tx) error, committed func
 			if attempt >= maxAttempts {
 				return fmt.Errorf("%w: %d attempts ended in conflicts: %w", ErrUnavailable, attempt, err)
 			}
-			db.log.Debug("transaction runs again", "attempt", attempt, "error", err)
+			db.log.Debug("transaction retried", "attempt", attempt, "error", err)
 		case engine.RowLocked:
 			if afterLockWait {
 				return fmt.Errorf("%w: %w", ErrRowLocked, err)
 			}
 			afterLockWait = true
-			db.log.Warn("a row is kept locked by someone else", "waited", mysql.LockWait, "error", err)
+			db.log.Warn("a row stays locked by another session", "waited", mysql.LockWait, "error", err)
 		case engine.Lost:
 			if reconnects++; reconnects > maxReconnects || ctx.Err() != nil {
 				return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -238,8 +142,7 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 	if err != nil {
 		return &acquireError{err}
 	}
-	session := &session{conn: conn, ignoreCancel: db.engine.IgnoreCancel}
-	tx := &Tx{session: session, dialect: db.engine.Dialect, pipelines: db.engine.Pipelines, afterLockWait: afterLockWait, overdue: overdue}
+	tx := &Tx{conn: conn, engine: db.engine, afterLockWait: afterLockWait, overdue: overdue}
 	if lookup {
 		tx.lookup = ctx
 	}
@@ -247,9 +150,9 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 	defer func() {
 		// Also on a panic of work: the connection goes back clean or not at all.
 		if !clean && db.reusable(err) {
-			clean = session.rollback() == nil
+			clean = tx.rollback() == nil
 		}
-		session.close(!clean)
+		tx.release(!clean)
 		if err != nil || !clean {
 			db.engine.Failed(err, !clean)
 		}
@@ -263,7 +166,8 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 	if err := work(tx); err != nil {
 		return err
 	}
-	if err := session.commit(); err != nil {
+	// No context ends a COMMIT: the connection's own timeouts bound the wait for the answer.
+	if _, err := conn.ExecContext(context.Background(), "COMMIT"); err != nil {
 		if db.rolledBack(err) {
 			return fmt.Errorf("commit: %w", err)
 		}
@@ -271,9 +175,14 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 	}
 	clean = true
 	if db.engine.Committed != nil {
-		db.engine.Committed(session.conn)
+		db.engine.Committed(conn)
 	}
 	return nil
+}
+
+// isOutage reports whether a fault is the database's and no statement's.
+func isOutage(f engine.Fault) bool {
+	return f == engine.Lost || f == engine.Refused || f == engine.ReadOnly
 }
 
 // reusable reports whether a connection may run other transactions, once the one that failed with err is rolled back.
@@ -320,7 +229,7 @@ func (db *DB) resolve(ctx context.Context, committed func(*Tx) (bool, error)) (f
 		}
 		var noConnection *acquireError
 		f := faultOf(err)
-		passes := f == engine.Conflict || f == engine.RowLocked || f == engine.Lost || f == engine.Refused || f == engine.ReadOnly || errors.As(err, &noConnection)
+		passes := f == engine.Conflict || f == engine.RowLocked || isOutage(f) || errors.As(err, &noConnection)
 		if !passes || !pause(ctx, attempt+4) {
 			return false, fmt.Errorf("look for the commit: %w", err)
 		}
@@ -333,7 +242,7 @@ var errLookedUp = errors.New("looked up")
 //
 // Errors: read's own; ErrUnavailable, a write among its reasons.
 func (db *DB) Read(ctx context.Context, read func(*Tx) error) error {
-	return db.reading(ctx, db.engine.Reads, read, false)
+	return db.read(ctx, db.engine.Reads, read, nil)
 }
 
 // Snapshot runs read on one consistent snapshot of the whole database. It takes no locks and blocks nobody. Its
@@ -341,33 +250,27 @@ func (db *DB) Read(ctx context.Context, read func(*Tx) error) error {
 //
 // Errors: read's own; ErrUnavailable, a write among its reasons.
 func (db *DB) Snapshot(ctx context.Context, read func(*Tx) error) error {
-	return db.reading(ctx, db.engine.Snapshots, read, true)
+	return db.read(ctx, db.engine.Snapshots, read, db.engine.BeginSnapshot)
 }
 
-func (db *DB) reading(ctx context.Context, pool *sqlx.DB, read func(*Tx) error, snapshot bool) error {
+// read runs read after the statements that begin a transaction, if any.
+func (db *DB) read(ctx context.Context, pool *sqlx.DB, read func(*Tx) error, begin []string) error {
 	conn, err := pool.Connx(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	session := &session{conn: conn}
+	tx := &Tx{conn: conn, engine: db.engine}
 	broken := true
-	defer func() { session.close(broken) }()
-	if snapshot {
-		for _, statement := range db.engine.BeginSnapshot {
-			if _, err := conn.ExecContext(ctx, statement); err != nil {
-				return fmt.Errorf("%w: begin snapshot: %w", ErrUnavailable, err)
-			}
+	defer func() { tx.release(broken) }()
+	for _, statement := range begin {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("%w: begin snapshot: %w", ErrUnavailable, err)
 		}
 	}
-	err = read(&Tx{session: session, dialect: db.engine.Dialect, pipelines: db.engine.Pipelines})
-	switch f := faultOf(err); {
-	case err != nil && (f == engine.Lost || f == engine.Refused || f == engine.ReadOnly):
+	if err = read(tx); err != nil && isOutage(faultOf(err)) {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	case snapshot:
-		broken = session.rollback() != nil
-	default:
-		broken = false
 	}
+	broken = len(begin) > 0 && tx.rollback() != nil
 	return err
 }
 

@@ -67,9 +67,10 @@ type Dialect interface {
 	Now() string
 	// NowPlus is the expression for the database's clock that much later.
 	NowPlus(after time.Duration) string
-	// Locking are the clauses that make a SELECT lock its rows: waiting for locked ones, failing at once (noWait), or leaving
-	// them out (skipLocked).
-	Locking() (wait, noWait, skipLocked string)
+	// ForUpdate, ForUpdateNoWait and ForUpdateSkipLocked are the clauses that make a SELECT lock its rows.
+	ForUpdate() string
+	ForUpdateNoWait() string
+	ForUpdateSkipLocked() string
 	// OnConflict begins the second half of an upsert on the table's primary key, given as "a, b".
 	OnConflict(key string) string
 	// Incoming is the value that an upsert would have inserted in the column.

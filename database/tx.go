@@ -1,0 +1,123 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"cartwheel/database/engine"
+)
+
+// rollbackTimeout bounds a ROLLBACK. A connection that does not finish it in that time is closed, which has the same effect.
+const rollbackTimeout = 2 * time.Second
+
+// Tx is one transaction, or one read. It belongs to the function it was given to, and to one goroutine.
+type Tx struct {
+	conn          *sqlx.Conn
+	engine        *engine.Engine
+	afterLockWait bool
+	// overdue is when no further statement starts; zero where nothing bounds them but their contexts.
+	overdue time.Time
+	// lookup replaces the contexts of statements that look up a lost COMMIT, whose outcome must be known even after the
+	// request has ended. Otherwise it is nil.
+	lookup context.Context
+}
+
+// errOverdue ends an attempt that takes too long. It is rolled back like any other that fails.
+var errOverdue = errors.New("the transaction took too long")
+
+// statementContext returns the context that a statement runs with, given the caller's.
+func (tx *Tx) statementContext(ctx context.Context) (context.Context, error) {
+	switch {
+	case tx.lookup != nil:
+		ctx = tx.lookup
+	case !tx.overdue.IsZero() && time.Now().After(tx.overdue):
+		return nil, errOverdue
+	}
+	if tx.engine.IgnoreCancel && !tx.overdue.IsZero() { // a read may take long
+		return context.WithoutCancel(ctx), ctx.Err()
+	}
+	return ctx, nil
+}
+
+// Dialect returns the dialect of the transaction's engine.
+func (tx *Tx) Dialect() Dialect { return tx.engine.Dialect }
+
+// AfterLockWait reports that an earlier attempt waited for a locked row until its time was up. Statements that lock should now
+// leave locked rows out (ForUpdateSkipLocked), so that the others need not wait again.
+func (tx *Tx) AfterLockWait() bool { return tx.afterLockWait }
+
+// ForUpdate is the clause that makes a SELECT lock its rows, waiting for those that are locked.
+func (tx *Tx) ForUpdate() string { return tx.engine.Dialect.ForUpdate() }
+
+// ForUpdateNoWait is the clause that makes a SELECT lock its rows, or fail at once (IsRowLocked) where one is locked. Unlike
+// ForUpdateSkipLocked it also meets rows that another transaction has inserted and not committed. The transaction goes on.
+func (tx *Tx) ForUpdateNoWait() string { return tx.engine.Dialect.ForUpdateNoWait() }
+
+// ForUpdateSkipLocked is the clause that makes a SELECT lock its rows and leave out those that are locked.
+func (tx *Tx) ForUpdateSkipLocked() string { return tx.engine.Dialect.ForUpdateSkipLocked() }
+
+// Exec runs a statement and returns how many rows it found, not only those that it changed. On a MySQL server an upsert counts
+// 2 for a row that it updated.
+func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	ctx, err := tx.statementContext(ctx)
+	if err != nil {
+		return 0, err
+	}
+	result, err := tx.conn.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// Select scans all rows into dest, a pointer to a slice, as sqlx does.
+func (tx *Tx) Select(ctx context.Context, dest any, query string, args ...any) error {
+	ctx, err := tx.statementContext(ctx)
+	if err != nil {
+		return err
+	}
+	return tx.conn.SelectContext(ctx, dest, query, args...)
+}
+
+// Each calls scan for every row. It is Select without reflection, for frequent statements.
+func (tx *Tx) Each(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) (err error) {
+	if ctx, err = tx.statementContext(ctx); err != nil {
+		return err
+	}
+	rows, err := tx.conn.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	return eachRow(rows, scan)
+}
+
+func eachRow(rows *sql.Rows, scan func(*sql.Rows) error) error {
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func (tx *Tx) rollback() error {
+	ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
+	defer cancel()
+	_, err := tx.conn.ExecContext(ctx, "ROLLBACK")
+	return err
+}
+
+// release returns the connection to its pool, which closes a broken one.
+func (tx *Tx) release(broken bool) {
+	if broken {
+		// Raw returns the error that its function returns.
+		_ = tx.conn.Raw(func(any) error { return driver.ErrBadConn })
+	}
+	_ = tx.conn.Close()
+}

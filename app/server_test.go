@@ -313,7 +313,7 @@ func TestErrorsOfTheModulesAreAnsweredAsTheTableSays(t *testing.T) {
 		{fmt.Errorf("%w: %w; then %w", database.ErrOutcomeUnknown, io.ErrUnexpectedEOF, database.ErrUnavailable), 504, wordsUnknown, ""},
 		{fmt.Errorf("%w: %w", database.ErrUnavailable, context.DeadlineExceeded), 503, "the database is unavailable, nothing was done: try again", "5"},
 		{errors.Join(&checkout.PendingError{CheckoutID: "c-2"}, queue.ErrUnanswered, database.ErrOutcomeUnknown), 202, "checkout c-2 is under way: its payment's outcome is not known yet; ask again with the same Idempotency-Key", ""},
-		{&inventory.TakenError{ProductID: "tea"}, 503, "the stock or the cart is locked by someone else, nothing was done: try again", "1"},
+		{&inventory.LockedError{ProductID: "tea"}, 503, "the stock or the cart is locked by someone else, nothing was done: try again", "1"},
 	} {
 		t.Run(fmt.Sprintf("%d %v", test.code, test.err), func(t *testing.T) {
 			t.Parallel()

@@ -244,7 +244,7 @@ type stockLine struct {
 	ProductID string `json:"productID"`
 	Name      string `json:"name"`
 	OnHand    int64  `json:"onHand"`
-	Held      int64  `json:"held"`
+	Reserved  int64  `json:"reserved"`
 	Available int64  `json:"available"`
 }
 
@@ -256,13 +256,13 @@ func (c stockListCommand) Run(ctx context.Context, console Console) error {
 }
 
 func (c stockListCommand) run(ctx context.Context, w io.Writer, db *database.DB) error {
-	var out listing = newTable(w, "PRODUCT", "NAME", "ON HAND", "HELD", "AVAILABLE")
+	var out listing = newTable(w, "PRODUCT", "NAME", "ON HAND", "RESERVED", "AVAILABLE")
 	if c.JSON {
 		out = newArray(w)
 	}
 	show := func(p inventory.Product) error {
-		line := stockLine{p.ID, p.Name, p.OnHand, p.Held, p.Available()}
-		return out.add(line, line.ProductID, line.Name, line.OnHand, line.Held, line.Available)
+		line := stockLine{p.ID, p.Name, p.OnHand, p.Reserved, p.Available()}
+		return out.add(line, line.ProductID, line.Name, line.OnHand, line.Reserved, line.Available)
 	}
 	lowest := lowestAvailable{most: c.Lowest}
 	pick := show

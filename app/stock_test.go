@@ -69,7 +69,7 @@ var timing = regexp.MustCompile(`; [0-9.]+ s, [0-9,]+ rows a second`)
 func TestStockIsImportedAndListed(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, c terminal, db *database.DB) {
-		c.want("PRODUCT  NAME  ON HAND  HELD  AVAILABLE\n", "", "stock", "list")
+		c.want("PRODUCT  NAME  ON HAND  RESERVED  AVAILABLE\n", "", "stock", "list")
 		c.want("[]\n", "", "stock", "list", "--json")
 		c.want("3 rows: 3 taken, 0 bad; on hand changed by +1,252 units; N s, N rows a second\n",
 			"product_id,product_name,quantity\nmug,\"Mug, large\",1200\ntea,Tea,50\nold,Old,2\n", "stock", "import", "-")
@@ -84,19 +84,19 @@ func TestStockIsImportedAndListed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.want("PRODUCT  NAME        ON HAND  HELD  AVAILABLE\n"+
-			"mug      Mug, large  1200     0     1200\n"+
-			"old      Old         1        0     1\n"+
-			"tea      Tea         50       45    5\n", "", "stock", "list")
+		c.want("PRODUCT  NAME        ON HAND  RESERVED  AVAILABLE\n"+
+			"mug      Mug, large  1200     0         1200\n"+
+			"old      Old         1        0         1\n"+
+			"tea      Tea         50       45        5\n", "", "stock", "list")
 		c.want("[\n"+
-			`{"productID":"old","name":"Old","onHand":1,"held":0,"available":1}`+",\n"+
-			`{"productID":"tea","name":"Tea","onHand":50,"held":45,"available":5}`+"\n]\n",
+			`{"productID":"old","name":"Old","onHand":1,"reserved":0,"available":1}`+",\n"+
+			`{"productID":"tea","name":"Tea","onHand":50,"reserved":45,"available":5}`+"\n]\n",
 			"", "stock", "list", "--low", "5", "--json")
-		c.want("PRODUCT  NAME        ON HAND  HELD  AVAILABLE\n"+
-			"mug      Mug, large  1200     0     1200\n", "", "stock", "list", "--search", "LARGE")
-		c.want("PRODUCT  NAME  ON HAND  HELD  AVAILABLE\n"+
-			"old      Old   1        0     1\n"+
-			"tea      Tea   50       45    5\n", "", "stock", "list", "--lowest", "2")
+		c.want("PRODUCT  NAME        ON HAND  RESERVED  AVAILABLE\n"+
+			"mug      Mug, large  1200     0         1200\n", "", "stock", "list", "--search", "LARGE")
+		c.want("PRODUCT  NAME  ON HAND  RESERVED  AVAILABLE\n"+
+			"old      Old   1        0         1\n"+
+			"tea      Tea   50       45        5\n", "", "stock", "list", "--lowest", "2")
 	})
 }
 
@@ -253,7 +253,7 @@ func TestTheLowestComeFirstAndEqualsInTheOrderOfTheirIDs(t *testing.T) {
 	t.Parallel()
 	lowest := lowestAvailable{most: 3}
 	for i, available := range []int64{5, 3, 9, 3, 1, 3, 8} {
-		p := inventory.Product{ID: string(rune('a' + i)), Level: inventory.Level{OnHand: available + 1, Held: 1}}
+		p := inventory.Product{ID: string(rune('a' + i)), Level: inventory.Level{OnHand: available + 1, Reserved: 1}}
 		if err := lowest.pick(p); err != nil {
 			t.Fatal(err)
 		}

@@ -92,7 +92,7 @@ func Audit(ctx context.Context, db *database.DB) (Verdict, error) {
 		}
 		v.Open = len(open)
 		held := map[string]int{}
-		if err := inventory.EachHold(ctx, tx, func(h inventory.Hold) error {
+		if err := inventory.EachReservation(ctx, tx, func(h inventory.ReservationRow) error {
 			v.hold(h, open, held)
 			return nil
 		}); err != nil {
@@ -111,15 +111,15 @@ func Audit(ctx context.Context, db *database.DB) (Verdict, error) {
 func (v *Verdict) level(productID string, level inventory.Level) error {
 	v.Products++
 	v.OnHand += level.OnHand
-	v.Held += level.Held
-	if level.Held < 0 || level.Held > level.OnHand {
-		v.breachf(RuleStock, productID, "held %d, on hand %d: expected 0 <= held <= on hand", level.Held, level.OnHand)
+	v.Held += level.Reserved
+	if level.Reserved < 0 || level.Reserved > level.OnHand {
+		v.breachf(RuleStock, productID, "held %d, on hand %d: expected 0 <= held <= on hand", level.Reserved, level.OnHand)
 	}
 	return nil
 }
 
 // hold checks a hold against the open checkouts, and counts it in held if it is one that a line of its checkout has.
-func (v *Verdict) hold(h inventory.Hold, open map[string]Entry, held map[string]int) {
+func (v *Verdict) hold(h inventory.ReservationRow, open map[string]Entry, held map[string]int) {
 	v.Holds++
 	id, line, ours := h.Owner()
 	owner, exists := open[id]
@@ -200,10 +200,10 @@ func Repair(ctx context.Context, db *database.DB, v *Verdict) error {
 var errOwned = errors.New("the hold is owned")
 
 func dropUnowned(ctx context.Context, tx *database.Tx, reserveID string) error {
-	if err := inventory.DropHolds(ctx, tx, []string{reserveID}); err != nil {
+	if err := inventory.DeleteReservations(ctx, tx, []string{reserveID}); err != nil {
 		return err
 	}
-	id, _, ours := inventory.Hold{ReserveID: reserveID}.Owner()
+	id, _, ours := inventory.ReservationRow{ReserveID: reserveID}.Owner()
 	if !ours {
 		return nil
 	}

@@ -35,7 +35,7 @@ func (s store) books(t *testing.T) books {
 	b := books{onHand: map[string]int64{}, held: map[string]int64{}, carts: map[string]map[string]int64{}}
 	if err := db.Snapshot(ctx, func(tx *database.Tx) error {
 		if err := inventory.EachLevel(ctx, tx, func(id string, level inventory.Level) error {
-			b.onHand[id], b.held[id] = level.OnHand, level.Held
+			b.onHand[id], b.held[id] = level.OnHand, level.Reserved
 			return nil
 		}); err != nil {
 			return err

@@ -291,7 +291,7 @@ func (w *watched) look(r *round) {
 		if err := inventory.EachLevel(ctx, tx, func(id string, level inventory.Level) error {
 			for i := range products {
 				if products[i] == id {
-					s.seen.onHand[i], s.seen.held[i] = int(level.OnHand), int(level.Held)
+					s.seen.onHand[i], s.seen.held[i] = int(level.OnHand), int(level.Reserved)
 				}
 			}
 			return nil

@@ -28,10 +28,10 @@ func (c *campaign) watch() (stop func() (looks int)) {
 	look := func(tx *database.Tx) error {
 		held := false
 		err := inventory.EachLevel(ctx, tx, func(id string, level inventory.Level) error {
-			if level.Held < 0 || level.Held > level.OnHand {
-				c.breachf("product %s: %d are held and %d on hand", id, level.Held, level.OnHand)
+			if level.Reserved < 0 || level.Reserved > level.OnHand {
+				c.breachf("product %s: %d are held and %d on hand", id, level.Reserved, level.OnHand)
 			}
-			held = held || level.Held > 0
+			held = held || level.Reserved > 0
 			return nil
 		})
 		if held && err == nil {

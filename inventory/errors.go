@@ -12,7 +12,7 @@ var (
 	ErrNotEnough = errors.New("not enough stock")
 	// ErrNoProduct means that there is no such product; it comes as a *NoProductError.
 	ErrNoProduct = errors.New("no such product")
-	// ErrShort means that less is on hand than a paid checkout holds: someone lowered the stock by hand.
+	// ErrShort means that less is on hand than a paid checkout rows: someone lowered the stock by hand.
 	ErrShort = errors.New("less on hand than was reserved")
 )
 
@@ -37,12 +37,12 @@ func (e *NoProductError) Error() string { return fmt.Sprintf("no such product: %
 // Is makes it an ErrNoProduct.
 func (e *NoProductError) Is(target error) bool { return target == ErrNoProduct }
 
-// TakenError names a product whose row someone else keeps locked. It is a database.ErrRowLocked.
-type TakenError struct{ ProductID string }
+// LockedError names a product whose row someone else keeps locked. It is a database.ErrRowLocked.
+type LockedError struct{ ProductID string }
 
-func (e *TakenError) Error() string {
+func (e *LockedError) Error() string {
 	return fmt.Sprintf("the stock of product %q is locked by someone else", e.ProductID)
 }
 
 // Is makes it a database.ErrRowLocked.
-func (e *TakenError) Is(target error) bool { return target == database.ErrRowLocked }
+func (e *LockedError) Is(target error) bool { return target == database.ErrRowLocked }

@@ -13,7 +13,7 @@ func NewStock(levels map[string]Level, taken ...string) *Stock {
 		s.levels[id] = &level
 	}
 	for _, id := range taken {
-		s.taken[id] = true
+		s.locked[id] = true
 	}
 	return s
 }
@@ -25,7 +25,7 @@ func (m *Manager) ImportWith(ctx context.Context, file io.Reader, how Import, pa
 
 // Suspected reports whether any of the products is asked for without waiting.
 func (m *Manager) Suspected(productIDs ...string) bool {
-	_, ask := m.taken.Split(productIDs)
+	_, ask := m.locked.Split(productIDs)
 	return len(ask) > 0
 }
 

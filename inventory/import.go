@@ -60,7 +60,7 @@ type ImportReport struct {
 
 // Import takes the rows of a CSV file with the header ImportHeader, which ReasonColumn may follow. A product that does not exist is created; an empty
 // name leaves the name as it is. A product that comes twice is set, or added to, twice. Bad rows are left out: those
-// that are malformed, and those that would bring on hand below what is held, below 0, or above MaxOnHand.
+// that are malformed, and those that would bring on hand below what is reserved, below 0, or above MaxOnHand.
 //
 // It blocks until all is read and decided. It works in small transactions with pauses between them, and is safe
 // beside everything else that works on the stock, other imports included. When ctx ends it stops between two of
@@ -261,7 +261,7 @@ func (im *importing) transaction(ctx context.Context, work func(*database.Tx) er
 }
 
 // stock returns the stock of the rows' products, locked unless it is a dry run. Those that do not exist have none,
-// but may be held: someone may have deleted a product by hand.
+// but may be reserved: someone may have deleted a product by hand.
 func (im *importing) stock(ctx context.Context, tx *database.Tx, rows []*importRow) (*Stock, error) {
 	ids := make([]string, 0, len(rows))
 	for _, row := range rows {
@@ -281,7 +281,7 @@ func (im *importing) stock(ctx context.Context, tx *database.Tx, rows []*importR
 	}
 	var missing []string
 	for _, id := range sortedUnique(ids) {
-		if stock.levels[id] == nil && !stock.taken[id] {
+		if stock.levels[id] == nil && !stock.locked[id] {
 			missing = append(missing, id)
 			stock.levels[id] = &Level{}
 		}
@@ -317,7 +317,7 @@ func decide(rows []*importRow, stock *Stock, add bool) decided {
 	d := decided{reasons: make([]string, len(rows))}
 	changes := make(map[string]*change, len(rows))
 	for i, row := range rows {
-		if stock.taken[row.productID] {
+		if stock.locked[row.productID] {
 			d.left = append(d.left, row)
 			continue
 		}
@@ -330,8 +330,8 @@ func decide(rows []*importRow, stock *Stock, add bool) decided {
 		case after < 0:
 			d.reasons[i] = fmt.Sprintf("would bring on hand to %d, below 0", after)
 			continue
-		case after < level.Held:
-			d.reasons[i] = fmt.Sprintf("would bring on hand to %d, below the %d held by checkouts in flight", after, level.Held)
+		case after < level.Reserved:
+			d.reasons[i] = fmt.Sprintf("would bring on hand to %d, below the %d reserved by checkouts in flight", after, level.Reserved)
 			continue
 		case after > MaxOnHand:
 			d.reasons[i] = fmt.Sprintf("would bring on hand to %d, above %d", after, MaxOnHand)

@@ -57,10 +57,10 @@ func TestImportJudgesEachRowOnTheStock(t *testing.T) {
 			levels: map[string]int64{"mug": 20, "null": 4, "new": 7, "nothing": 0}, net: 10 + 4 + 7,
 		},
 		{
-			name: "set to what is held and just below", rows: "mug,,3\nmug,,2\nmug,,-1\n",
+			name: "set to what is reserved and just below", rows: "mug,,3\nmug,,2\nmug,,-1\n",
 			levels: map[string]int64{"mug": 3}, net: -7,
 			bad: map[int]string{
-				3: "would bring on hand to 2, below the 3 held by checkouts in flight",
+				3: "would bring on hand to 2, below the 3 reserved by checkouts in flight",
 				4: "would bring on hand to -1, below 0",
 			},
 		},
@@ -73,9 +73,9 @@ func TestImportJudgesEachRowOnTheStock(t *testing.T) {
 			},
 		},
 		{
-			name: "set a product that is held and was deleted", rows: "deleted,,1\ndeleted,,2\n",
+			name: "set a product that is reserved and was deleted", rows: "deleted,,1\ndeleted,,2\n",
 			levels: map[string]int64{"deleted": 2}, net: 2,
-			bad: map[int]string{2: "would bring on hand to 1, below the 2 held by checkouts in flight"},
+			bad: map[int]string{2: "would bring on hand to 1, below the 2 reserved by checkouts in flight"},
 		},
 		{
 			name: "set twice", rows: "mug,,20\nmug,,15\n",
@@ -94,11 +94,11 @@ func TestImportJudgesEachRowOnTheStock(t *testing.T) {
 			},
 		},
 		{
-			name: "add below what is held, in turn", add: true, rows: "mug,,-8\nmug,,1\nmug,,-8\nmug,,-1\n",
+			name: "add below what is reserved, in turn", add: true, rows: "mug,,-8\nmug,,1\nmug,,-8\nmug,,-1\n",
 			levels: map[string]int64{"mug": 3}, net: -7,
 			bad: map[int]string{
-				2: "would bring on hand to 2, below the 3 held by checkouts in flight",
-				5: "would bring on hand to 2, below the 3 held by checkouts in flight",
+				2: "would bring on hand to 2, below the 3 reserved by checkouts in flight",
+				5: "would bring on hand to 2, below the 3 reserved by checkouts in flight",
 			},
 		},
 		{
@@ -127,7 +127,7 @@ func TestImportJudgesEachRowOnTheStock(t *testing.T) {
 				dry := how
 				dry.DryRun = true
 				dried := imported(t, db, dry, header+test.rows)
-				wantLevel(t, db, "mug", inventory.Level{OnHand: 10, Held: 3})
+				wantLevel(t, db, "mug", inventory.Level{OnHand: 10, Reserved: 3})
 				called = nil
 				report := imported(t, db, how, header+test.rows)
 				if diff := cmp.Diff(report, dried); diff != "" {
@@ -273,12 +273,12 @@ func TestImportOfManyChunksIsImportOfItsRowsInTurn(t *testing.T) {
 			}
 			execute(t, db, "DELETE FROM product_details")
 			execute(t, db, "DELETE FROM reserve_purchase")
-			onHand, held := map[string]int64{}, map[string]int64{}
+			onHand, reserved := map[string]int64{}, map[string]int64{}
 			for i, id := range ids[:products/2] {
 				onHand[id] = rapid.Int64Range(0, 50).Draw(t2, "on hand")
-				held[id] = rapid.Int64Range(0, onHand[id]).Draw(t2, "held")
+				reserved[id] = rapid.Int64Range(0, onHand[id]).Draw(t2, "reserved")
 				put(t, db, id, onHand[id])
-				hold(t, db, name("c", i), id, held[id])
+				hold(t, db, name("c", i), id, reserved[id])
 			}
 			how := inventory.Import{Add: rapid.Bool().Draw(t2, "add")}
 			var file strings.Builder
@@ -293,7 +293,7 @@ func TestImportOfManyChunksIsImportOfItsRowsInTurn(t *testing.T) {
 				if how.Add {
 					after += onHand[id]
 				}
-				if after < held[id] {
+				if after < reserved[id] {
 					bad[line] = true
 					continue
 				}
@@ -482,8 +482,8 @@ func TestImportWhileTheServerSellsKeepsTheBooks(t *testing.T) {
 					default:
 					}
 					for id, level := range levelsOf(t, server, products...) {
-						if level.OnHand < level.Held {
-							t.Errorf("%s: on hand is %d, held are %d", id, level.OnHand, level.Held)
+						if level.OnHand < level.Reserved {
+							t.Errorf("%s: on hand is %d, reserved are %d", id, level.OnHand, level.Reserved)
 							return
 						}
 					}
@@ -512,8 +512,8 @@ func TestImportWhileTheServerSellsKeepsTheBooks(t *testing.T) {
 			onHand, sold := int64(0), int64(0)
 			for id, level := range levelsOf(t, server, products...) {
 				onHand += level.OnHand
-				if level.Held != 0 {
-					t.Errorf("%s: %d are still held", id, level.Held)
+				if level.Reserved != 0 {
+					t.Errorf("%s: %d are still reserved", id, level.Reserved)
 				}
 			}
 			for _, seller := range sales {

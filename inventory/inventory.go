@@ -12,7 +12,7 @@ import (
 	"cartwheel/database"
 )
 
-// MaxOnHand is the most units of one product that the table's column holds.
+// MaxOnHand is the most units of one product that the table's column stores.
 const MaxOnHand = 1<<31 - 1
 
 // A Line is so many units of one product.
@@ -23,14 +23,14 @@ type Line struct {
 
 // A Level is the stock of one product at one moment, in units.
 type Level struct {
-	OnHand int64
-	Held   int64 // by the checkouts in flight
+	OnHand   int64
+	Reserved int64 // by the checkouts in flight
 }
 
 // Available is what can still be reserved.
-func (l Level) Available() int64 { return max(0, l.OnHand-l.Held) }
+func (l Level) Available() int64 { return max(0, l.OnHand-l.Reserved) }
 
-// A Reservation is what one checkout holds: its lines, under reserve IDs that begin with the checkout's.
+// A Reservation is the rows of one checkout: its lines, under reserve IDs that begin with the checkout's.
 type Reservation struct {
 	CheckoutID string
 	Lines      []Line
@@ -38,8 +38,8 @@ type Reservation struct {
 
 // Manager keeps the stock. Its methods are safe for concurrent use.
 type Manager struct {
-	db    *database.DB
-	taken database.LockedKeys // products whose rows someone else keeps locked
+	db     *database.DB
+	locked database.LockedKeys // products whose rows another session keeps locked
 }
 
 // New returns the manager of the stock in db.
@@ -59,7 +59,7 @@ func (m *Manager) Check(b *database.Batch, productIDs []string) *Stock {
 func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string) (*Stock, error) {
 	ids := sortedUnique(productIDs)
 	stock := newStock(len(ids))
-	wait, ask := m.taken.Split(ids)
+	wait, ask := m.locked.Split(ids)
 	times := 1
 	if tx.AfterLockWait() {
 		wait, ask, times = nil, ids, asks
@@ -111,23 +111,23 @@ func (m *Manager) ask(ctx context.Context, tx *database.Tx, ids []string, times 
 	}
 	for _, id := range ids {
 		_, taken := slices.BinarySearch(locked, id)
-		m.taken.Found(id, taken)
+		m.locked.Found(id, taken)
 		if taken {
-			stock.taken[id] = true
+			stock.locked[id] = true
 		}
 	}
 	return nil
 }
 
-// Reserve holds the reservations' lines. The caller has the products locked and found enough of each.
+// Reserve writes the reservations' lines. The caller has the products locked and found enough of each.
 func (m *Manager) Reserve(b *database.Batch, reservations []Reservation) {
-	insertHolds(b, holdsOf(reservations))
+	insertReservations(b, reservationRows(reservations))
 }
 
-// Commit takes what was reserved off the stock on hand, then drops the holds. It waits for rows that are locked,
+// Commit takes what was reserved off the stock on hand, then drops the rows. It waits for rows that are locked,
 // but not for those that were lately waited for in vain.
 //
-// Errors: *TakenError for such a row: Lock asks for it without waiting. Sending the batch fails with ErrShort when on hand is less
+// Errors: *LockedError for such a row: Lock asks for it without waiting. Sending the batch fails with ErrShort when on hand is less
 // than what is bought of a product, which a manual SQL edit lowered; the transaction must then be rolled back.
 func (m *Manager) Commit(b *database.Batch, reservations []Reservation) error {
 	bought := map[string]int64{}
@@ -138,8 +138,8 @@ func (m *Manager) Commit(b *database.Batch, reservations []Reservation) error {
 	}
 	lines := sortedLines(bought)
 	for _, line := range lines {
-		if _, ask := m.taken.Split([]string{line.ProductID}); len(ask) > 0 {
-			return &TakenError{line.ProductID}
+		if _, ask := m.locked.Split([]string{line.ProductID}); len(ask) > 0 {
+			return &LockedError{line.ProductID}
 		}
 	}
 	lowerOnHand(b, lines)
@@ -147,10 +147,10 @@ func (m *Manager) Commit(b *database.Batch, reservations []Reservation) error {
 	return nil
 }
 
-// Rollback drops the holds of the reservations, whose stock is available again when the transaction commits.
-// Dropping what is no longer held is harmless.
+// Rollback drops the rows of the reservations, whose stock is available again when the transaction commits.
+// Dropping what is no longer reserved is harmless.
 func (m *Manager) Rollback(b *database.Batch, reservations []Reservation) {
-	deleteHolds(b, holdsOf(reservations))
+	deleteReservations(b, reservationRows(reservations))
 }
 
 // ReserveID names the hold of a checkout's line, counted from 1.

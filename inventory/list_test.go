@@ -32,7 +32,7 @@ func TestListPicksProducts(t *testing.T) {
 		put(t, db, "null", nil)
 		execute(t, db, "UPDATE product_details SET product_name = NULL WHERE product_id = 'null'")
 		hold(t, db, "c", "mug", 8)
-		mug := inventory.Product{ID: "mug", Name: "Mug 100%", Level: inventory.Level{OnHand: 10, Held: 8}}
+		mug := inventory.Product{ID: "mug", Name: "Mug 100%", Level: inventory.Level{OnHand: 10, Reserved: 8}}
 		mug2 := inventory.Product{ID: "MUG2", Name: "Other", Level: inventory.Level{OnHand: 1}}
 		tea := inventory.Product{ID: "tea", Name: "Grüner Tee", Level: inventory.Level{OnHand: 5}}
 		null := inventory.Product{ID: "null"}
@@ -63,7 +63,7 @@ func TestLowestComesFirst(t *testing.T) {
 		execute(t, db, "UPDATE product_details SET product_name = NULL WHERE product_id = 'null'")
 		hold(t, db, "c", "mug", 8)
 		hold(t, db, "d", "mug", 1)
-		mug := inventory.Product{ID: "mug", Name: "Mug 100%", Level: inventory.Level{OnHand: 10, Held: 9}}
+		mug := inventory.Product{ID: "mug", Name: "Mug 100%", Level: inventory.Level{OnHand: 10, Reserved: 9}}
 		mug2 := inventory.Product{ID: "MUG2", Name: "Other", Level: inventory.Level{OnHand: 1}}
 		tea := inventory.Product{ID: "tea", Name: "Green tea", Level: inventory.Level{OnHand: 5}}
 		cup := inventory.Product{ID: "cup", Name: "Cup", Level: inventory.Level{OnHand: 5}}

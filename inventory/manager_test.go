@@ -22,7 +22,7 @@ func TestCheckAndLockTellWhatIsOnHandAndHeld(t *testing.T) {
 		hold(t, db, "c2", "mug", 1)
 		execute(t, db, "INSERT INTO reserve_purchase (reserve_id, product_id, quantity) VALUES ('old', 'mug', NULL), ('older', NULL, 3)")
 		m := inventory.New(db)
-		want := map[string]inventory.Level{"mug": {OnHand: 10, Held: 5}, "Mug": {OnHand: 3}, "null": {}}
+		want := map[string]inventory.Level{"mug": {OnHand: 10, Reserved: 5}, "Mug": {OnHand: 3}, "null": {}}
 		ids := []string{"null", "mug", "Mug", "mug", "gone"}
 		transact(t, db, func(tx *database.Tx) error {
 			for name, look := range map[string]func() (*inventory.Stock, error){
@@ -62,7 +62,7 @@ func TestManyProductsAreReadInSeveralStatements(t *testing.T) {
 			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Reserve(b, []inventory.Reservation{bought}) })
 		})
 		for id, level := range levelsOf(t, db, ids...) {
-			if level.Held != level.OnHand {
+			if level.Reserved != level.OnHand {
 				t.Fatalf("%s: got %+v", id, level)
 			}
 		}
@@ -88,11 +88,11 @@ func TestReserveThenCommitSells(t *testing.T) {
 		transact(t, db, func(tx *database.Tx) error {
 			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Reserve(b, append(bought, kept)) })
 		})
-		wantLevel(t, db, "mug", inventory.Level{OnHand: 10, Held: 6})
-		wantLevel(t, db, "tea", inventory.Level{OnHand: 5, Held: 5})
+		wantLevel(t, db, "mug", inventory.Level{OnHand: 10, Reserved: 6})
+		wantLevel(t, db, "tea", inventory.Level{OnHand: 5, Reserved: 5})
 
 		transact(t, db, func(tx *database.Tx) error { return commit(t, tx, m, bought) })
-		wantLevel(t, db, "mug", inventory.Level{OnHand: 5, Held: 1})
+		wantLevel(t, db, "mug", inventory.Level{OnHand: 5, Reserved: 1})
 		wantLevel(t, db, "tea", inventory.Level{})
 
 		transact(t, db, func(tx *database.Tx) error {
@@ -129,7 +129,7 @@ func TestCommitIsShortWhenStockWasLoweredByHand(t *testing.T) {
 				if !errors.Is(err, inventory.ErrShort) {
 					t.Errorf("got %v, want ErrShort", err)
 				}
-				wantLevel(t, db, "mug", inventory.Level{OnHand: 10, Held: 2})
+				wantLevel(t, db, "mug", inventory.Level{OnHand: 10, Reserved: 2})
 				if _, there := levelsOf(t, db, "tea")["tea"]; there != (what != "deleted") {
 					t.Error("the commit brought a deleted product back")
 				}
@@ -166,7 +166,7 @@ func TestCommitDoesNotWriteBackWhatItReadBefore(t *testing.T) {
 	})
 }
 
-// reserveOne holds one unit, as a checkout's first transaction does.
+// reserveOne rows one unit, as a checkout's first transaction does.
 func reserveOne(t *testing.T, db *database.DB, m *inventory.Manager, checkoutID, productID string) error {
 	one := reservation(checkoutID, productID, 1)
 	return db.Transact(t.Context(), func(tx *database.Tx) error {

@@ -6,12 +6,12 @@ import "strings"
 // goroutine.
 type Stock struct {
 	levels  map[string]*Level // no entry: there is no such product
-	taken   map[string]bool   // locked by someone else, and therefore not known
+	locked  map[string]bool   // locked by another session, and therefore not known
 	missing []string          // an import's: products that it creates, sorted; they have an entry
 }
 
 func newStock(products int) *Stock {
-	return &Stock{levels: make(map[string]*Level, products), taken: map[string]bool{}}
+	return &Stock{levels: make(map[string]*Level, products), locked: map[string]bool{}}
 }
 
 // Level returns a product's stock, and whether there is such a product.
@@ -23,14 +23,14 @@ func (s *Stock) Level(productID string) (Level, bool) {
 	return *level, true
 }
 
-// Reserve counts the lines as held, all of them or none.
+// Reserve counts the lines as reserved, all of them or none.
 //
-// Errors: *TakenError when a product is locked by someone else, *NotEnoughError for the first line that is short;
+// Errors: *LockedError when a product is locked by someone else, *NotEnoughError for the first line that is short;
 // a line whose product is gone has 0 available.
 func (s *Stock) Reserve(lines []Line) error {
 	for _, line := range lines {
-		if s.taken[line.ProductID] {
-			return &TakenError{line.ProductID}
+		if s.locked[line.ProductID] {
+			return &LockedError{line.ProductID}
 		}
 	}
 	for i, line := range lines {
@@ -43,24 +43,24 @@ func (s *Stock) Reserve(lines []Line) error {
 			s.unreserve(lines[:i])
 			return short
 		}
-		level.Held += line.Quantity
+		level.Reserved += line.Quantity
 	}
 	return nil
 }
 
 func (s *Stock) unreserve(lines []Line) {
 	for _, line := range lines {
-		s.levels[line.ProductID].Held -= line.Quantity
+		s.levels[line.ProductID].Reserved -= line.Quantity
 	}
 }
 
-// Sell takes the lines off what is on hand, all of them or none, whatever is held.
+// Sell takes the lines off what is on hand, all of them or none, whatever is reserved.
 //
-// Errors: *TakenError; ErrShort when less is on hand.
+// Errors: *LockedError; ErrShort when less is on hand.
 func (s *Stock) Sell(lines []Line) error {
 	for _, line := range lines {
-		if s.taken[line.ProductID] {
-			return &TakenError{line.ProductID}
+		if s.locked[line.ProductID] {
+			return &LockedError{line.ProductID}
 		}
 	}
 	for i, line := range lines {

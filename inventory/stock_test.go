@@ -21,8 +21,8 @@ func TestStockDecidesAllOrNothingInTurn(t *testing.T) {
 		model := map[string]inventory.Level{}
 		for _, id := range []string{"a", "b", "c"} {
 			model[id] = inventory.Level{
-				OnHand: rapid.Int64Range(0, 20).Draw(t, "on hand"),
-				Held:   rapid.Int64Range(0, 20).Draw(t, "held"), // more than on hand: lowered by hand
+				OnHand:   rapid.Int64Range(0, 20).Draw(t, "on hand"),
+				Reserved: rapid.Int64Range(0, 20).Draw(t, "reserved"), // more than on hand: lowered by hand
 			}
 		}
 		stock := inventory.NewStock(model, "locked")
@@ -45,13 +45,13 @@ func TestStockDecidesAllOrNothingInTurn(t *testing.T) {
 				case line.Quantity > level.Available():
 					want = &inventory.NotEnoughError{ProductID: line.ProductID, Wanted: line.Quantity, Available: level.Available()}
 				default:
-					level.Held += line.Quantity
+					level.Reserved += line.Quantity
 					next[line.ProductID] = level
 				}
 			}
 			for _, line := range lines { // before anything else
 				if line.ProductID == "locked" {
-					want = &inventory.TakenError{ProductID: "locked"}
+					want = &inventory.LockedError{ProductID: "locked"}
 				}
 			}
 			if want == nil {
@@ -78,7 +78,7 @@ func TestStockDecidesAllOrNothingInTurn(t *testing.T) {
 
 func TestErrorsOfStockAreTheirSentinels(t *testing.T) {
 	t.Parallel()
-	stock := inventory.NewStock(map[string]inventory.Level{"a": {OnHand: 5, Held: 2}}, "locked")
+	stock := inventory.NewStock(map[string]inventory.Level{"a": {OnHand: 5, Reserved: 2}}, "locked")
 	line := func(id string, quantity int64) []inventory.Line {
 		return []inventory.Line{{ProductID: id, Quantity: quantity}}
 	}
@@ -101,7 +101,7 @@ func TestErrorsOfStockAreTheirSentinels(t *testing.T) {
 	if level, _ := stock.Level("a"); level.Available() != 3 {
 		t.Errorf("refusals changed the stock: %+v", level)
 	}
-	if (inventory.Level{OnHand: 1, Held: 3}).Available() != 0 {
+	if (inventory.Level{OnHand: 1, Reserved: 3}).Available() != 0 {
 		t.Error("less than nothing is available")
 	}
 }

@@ -36,7 +36,7 @@ func queryLevels(b *database.Batch, ids []string, stock *Stock) {
 			if err := rows.Scan(&id, &quantity, &sum); err != nil {
 				return err
 			}
-			stock.levels[id] = &Level{OnHand: quantity.Int64, Held: sum.Int64}
+			stock.levels[id] = &Level{OnHand: quantity.Int64, Reserved: sum.Int64}
 			return nil
 		}, "SELECT p.product_id, p.quantity,"+
 			" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
@@ -55,7 +55,7 @@ func queryReserved(b *database.Batch, ids []string, stock *Stock) {
 				return err
 			}
 			if level := stock.levels[id]; level != nil {
-				level.Held = sum.Int64
+				level.Reserved = sum.Int64
 			}
 			return nil
 		}, "SELECT product_id, SUM(quantity) FROM reserve_purchase WHERE product_id IN "+database.In(len(padded))+
@@ -69,21 +69,21 @@ type hold struct {
 	line      Line
 }
 
-// holdsOf returns the reservations' holds in the order of their reserve IDs.
-func holdsOf(reservations []Reservation) []hold {
-	var holds []hold
+// reservationRows returns the reservations' rows in the order of their reserve IDs.
+func reservationRows(reservations []Reservation) []hold {
+	var rows []hold
 	for _, r := range reservations {
 		for i, line := range r.Lines {
-			holds = append(holds, hold{ReserveID(r.CheckoutID, i+1), line})
+			rows = append(rows, hold{ReserveID(r.CheckoutID, i+1), line})
 		}
 	}
-	slices.SortFunc(holds, func(a, b hold) int { return compare(a.reserveID, b.reserveID) })
-	return holds
+	slices.SortFunc(rows, func(a, b hold) int { return compare(a.reserveID, b.reserveID) })
+	return rows
 }
 
-func insertHolds(b *database.Batch, holds []hold) {
+func insertReservations(b *database.Batch, rows []hold) {
 	d := b.Dialect()
-	for piece := range database.Pieces(d, holds) {
+	for piece := range database.Pieces(d, rows) {
 		args := make([]any, 0, 3*len(piece))
 		for _, h := range piece {
 			args = append(args, h.reserveID, h.line.ProductID, h.line.Quantity)
@@ -92,8 +92,8 @@ func insertHolds(b *database.Batch, holds []hold) {
 	}
 }
 
-func deleteHolds(b *database.Batch, holds []hold) {
-	for chunk := range slices.Chunk(holds, database.ChunkRows) {
+func deleteReservations(b *database.Batch, rows []hold) {
+	for chunk := range slices.Chunk(rows, database.ChunkRows) {
 		padded := database.Pad(chunk)
 		args := make([]any, 0, len(padded))
 		for _, h := range padded {
@@ -174,14 +174,14 @@ func pageOf(ctx context.Context, tx *database.Tx, after string, limit int) ([]Pr
 
 // lowest returns the products of which the least is available, search in their ID or name, in lower case.
 func lowest(ctx context.Context, tx *database.Tx, search string, limit int) ([]Product, error) {
-	return selectProducts(ctx, tx, limit, "SELECT p.product_id, p.product_name, p.quantity, h.held"+
-		" FROM product_details p LEFT JOIN (SELECT product_id, SUM(quantity) AS held FROM reserve_purchase GROUP BY product_id) h"+
+	return selectProducts(ctx, tx, limit, "SELECT p.product_id, p.product_name, p.quantity, h.reserved"+
+		" FROM product_details p LEFT JOIN (SELECT product_id, SUM(quantity) AS reserved FROM reserve_purchase GROUP BY product_id) h"+
 		" ON h.product_id = p.product_id"+
 		" WHERE ? = '' OR INSTR(LOWER(p.product_id), ?) > 0 OR INSTR(LOWER(p.product_name), ?) > 0"+
-		" ORDER BY COALESCE(p.quantity, 0) - COALESCE(h.held, 0), p.product_id LIMIT ?", search, search, search, limit)
+		" ORDER BY COALESCE(p.quantity, 0) - COALESCE(h.reserved, 0), p.product_id LIMIT ?", search, search, search, limit)
 }
 
-// selectProducts runs a query for product_id, product_name, quantity and what is held of at most so many products.
+// selectProducts runs a query for product_id, product_name, quantity and what is reserved of at most so many products.
 func selectProducts(ctx context.Context, tx *database.Tx, most int, query string, args ...any) ([]Product, error) {
 	products := make([]Product, 0, most)
 	err := tx.Each(ctx, func(rows *sql.Rows) error {
@@ -191,7 +191,7 @@ func selectProducts(ctx context.Context, tx *database.Tx, most int, query string
 		if err := rows.Scan(&p.ID, &name, &quantity, &sum); err != nil {
 			return err
 		}
-		p.Name, p.OnHand, p.Held = name.String, quantity.Int64, sum.Int64
+		p.Name, p.OnHand, p.Reserved = name.String, quantity.Int64, sum.Int64
 		products = append(products, p)
 		return nil
 	}, query, args...)
@@ -209,9 +209,9 @@ func anys(ids []string) []any {
 	return out
 }
 
-func eachHold(ctx context.Context, tx *database.Tx, use func(Hold) error) error {
+func eachReservation(ctx context.Context, tx *database.Tx, use func(ReservationRow) error) error {
 	return tx.Each(ctx, func(rows *sql.Rows) error {
-		var h Hold
+		var h ReservationRow
 		var product sql.NullString
 		var quantity sql.NullInt64
 		if err := rows.Scan(&h.ReserveID, &product, &quantity); err != nil {
@@ -226,12 +226,12 @@ func eachLevel(ctx context.Context, tx *database.Tx, use func(string, Level) err
 	return tx.Each(ctx, func(rows *sql.Rows) error {
 		var id string
 		var level Level
-		if err := rows.Scan(&id, &level.OnHand, &level.Held); err != nil {
+		if err := rows.Scan(&id, &level.OnHand, &level.Reserved); err != nil {
 			return err
 		}
 		return use(id, level)
-	}, "SELECT product_id, SUM(on_hand), SUM(held) FROM ("+
-		"SELECT product_id, COALESCE(quantity, 0) AS on_hand, 0 AS held FROM product_details UNION ALL "+
+	}, "SELECT product_id, SUM(on_hand), SUM(reserved) FROM ("+
+		"SELECT product_id, COALESCE(quantity, 0) AS on_hand, 0 AS reserved FROM product_details UNION ALL "+
 		"SELECT product_id, 0, COALESCE(quantity, 0) FROM reserve_purchase WHERE product_id IS NOT NULL"+
 		") books GROUP BY product_id ORDER BY product_id")
 }

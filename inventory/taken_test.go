@@ -43,7 +43,7 @@ func TestARowThatSomeoneKeepsLockedHoldsUpItsOwnProductOnly(t *testing.T) {
 		began := time.Now()
 		said, attempts := lockBoth(t, db, m, "a-locked", "b-free", "c-locked", "d-gone")
 		waited := time.Since(began)
-		if taken, ok := errors.AsType[*inventory.TakenError](said["a-locked"]); !ok || taken.ProductID != "a-locked" {
+		if taken, ok := errors.AsType[*inventory.LockedError](said["a-locked"]); !ok || taken.ProductID != "a-locked" {
 			t.Errorf("the locked product: got %v, want it taken", said["a-locked"])
 		}
 		if !errors.Is(said["c-locked"], database.ErrRowLocked) {

@@ -27,7 +27,7 @@ func mutations() []mutation {
 						"	queryOnHand(b, wait, tx.ForUpdate(), stock)\n"},
 				{"inventory/inventory.go", "	queryReserved(b, ids, stock)\n", ""},
 				{"inventory/inventory.go", "	return stock, nil\n",
-					"	for id, level := range stock.levels {\n		if early.levels[id] != nil {\n			level.Held = early.levels[id].Held\n		}\n	}\n	return stock, nil\n"},
+					"	for id, level := range stock.levels {\n		if early.levels[id] != nil {\n			level.Reserved = early.levels[id].Reserved\n		}\n	}\n	return stock, nil\n"},
 			},
 			in: "inventory", tests: []string{"TestHoldsOfCommittedTransactionsAreSeenUnderTheLock"},
 		},

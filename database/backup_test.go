@@ -13,7 +13,7 @@ import (
 	"cartwheel/database/databasetest/dbserver"
 )
 
-func TestABackupHoldsWhatWasCommittedAndNoMore(t *testing.T) {
+func TestBackup_holdsWhatWasCommitted(t *testing.T) {
 	t.Parallel()
 	db := databasetest.Embedded(t)
 	if _, err := db.Setup().ExecContext(t.Context(), "INSERT INTO product_details VALUES ('mug', 'Mug', 7)"); err != nil {
@@ -55,7 +55,7 @@ func TestABackupHoldsWhatWasCommittedAndNoMore(t *testing.T) {
 	}
 }
 
-func TestABackupThatFailsLeavesNoFile(t *testing.T) {
+func TestBackup_failureLeavesNoFile(t *testing.T) {
 	t.Parallel()
 	db := databasetest.Embedded(t)
 	dir := t.TempDir()
@@ -76,7 +76,7 @@ func TestABackupThatFailsLeavesNoFile(t *testing.T) {
 	}
 }
 
-func TestABackupThatIsBrokenOffHalfWayLeavesNoFile(t *testing.T) {
+func TestBackup_cancellationLeavesNoFile(t *testing.T) {
 	t.Parallel()
 	db := databasetest.Embedded(t)
 	for _, statement := range []string{

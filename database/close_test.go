@@ -10,7 +10,7 @@ import (
 	"cartwheel/database/databasetest"
 )
 
-func TestClosingIsCleanThoughTheServerHasEndedTheSessions(t *testing.T) {
+func TestClose_succeedsAfterTheServerEndedItsSessions(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		db, err := database.Open(t.Context(), database.Config{MySQLDSN: dsn, Log: databasetest.Log(t)})

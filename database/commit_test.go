@@ -59,7 +59,7 @@ func wantCounts(t *testing.T, ran, looked *atomic.Int32, wantRan, wantLooked int
 	}
 }
 
-func TestALostCommitThatIsFoundIsASuccess(t *testing.T) {
+func TestLostCommit_foundIsSuccess(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db, direct, between := proxied(t, flavour)
@@ -77,7 +77,7 @@ func TestALostCommitThatIsFoundIsASuccess(t *testing.T) {
 	})
 }
 
-func TestALostCommitThatIsNotFoundRunsAgain(t *testing.T) {
+func TestLostCommit_notFoundIsRetried(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db, direct, between := proxied(t, flavour)
@@ -92,7 +92,7 @@ func TestALostCommitThatIsNotFoundRunsAgain(t *testing.T) {
 	})
 }
 
-func TestCommitsThatKeepGettingLostAreAnOutage(t *testing.T) {
+func TestLostCommit_repeatedLossIsAnOutage(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db, direct, between := proxied(t, flavour)
@@ -108,7 +108,7 @@ func TestCommitsThatKeepGettingLostAreAnOutage(t *testing.T) {
 	})
 }
 
-func TestALostCommitThatLeavesNothingToLookForIsUnknown(t *testing.T) {
+func TestLostCommit_nothingToLookForIsUnknown(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		for name, test := range map[string]struct {
@@ -134,7 +134,7 @@ func TestALostCommitThatLeavesNothingToLookForIsUnknown(t *testing.T) {
 	})
 }
 
-func TestALookForACommitThatKnowsItIsInVainIsNotRepeated(t *testing.T) {
+func TestLostCommit_lookupErrorIsNotRetried(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db, _, between := proxied(t, flavour)
@@ -149,7 +149,7 @@ func TestALookForACommitThatKnowsItIsInVainIsNotRepeated(t *testing.T) {
 	})
 }
 
-func TestACommitStillUnderWayIsWaitedFor(t *testing.T) {
+func TestLostCommit_waitsForARunningCommit(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db, direct, between := proxied(t, flavour)
@@ -171,7 +171,7 @@ func TestACommitStillUnderWayIsWaitedFor(t *testing.T) {
 	})
 }
 
-func TestACommitUnderWayForLongerThanALockIsWaitedForIsLookedForAgain(t *testing.T) {
+func TestLostCommit_lookupIsRetriedAfterALockWait(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db, direct, between := proxied(t, flavour)
@@ -198,7 +198,7 @@ func TestACommitUnderWayForLongerThanALockIsWaitedForIsLookedForAgain(t *testing
 	})
 }
 
-func TestACommitThatNeverArrivesWhileItIsWaitedForRunsAgain(t *testing.T) {
+func TestLostCommit_thatNeverArrivesIsRetried(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db, direct, between := proxied(t, flavour)
@@ -234,7 +234,7 @@ func TestACommitThatNeverArrivesWhileItIsWaitedForRunsAgain(t *testing.T) {
 	})
 }
 
-func TestAServerThatStaysAwayAfterALostCommitLeavesTheOutcomeUnknown(t *testing.T) {
+func TestLostCommit_serverThatStaysAwayIsUnknown(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db, direct, between := proxied(t, flavour)
@@ -260,7 +260,7 @@ func TestAServerThatStaysAwayAfterALostCommitLeavesTheOutcomeUnknown(t *testing.
 	})
 }
 
-func TestAServerThatComesBackInTimeIsAskedWhatBecameOfTheCommit(t *testing.T) {
+func TestLostCommit_serverThatReturnsIsAsked(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db, direct, between := proxied(t, flavour)
@@ -285,7 +285,7 @@ func TestAServerThatComesBackInTimeIsAskedWhatBecameOfTheCommit(t *testing.T) {
 	})
 }
 
-func TestALostCommitIsLookedForAlsoWhenTheCallerHasGone(t *testing.T) {
+func TestLostCommit_isLookedUpAfterTheCallerLeft(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db, direct, between := proxied(t, flavour)
@@ -309,7 +309,7 @@ func TestALostCommitIsLookedForAlsoWhenTheCallerHasGone(t *testing.T) {
 	})
 }
 
-func TestALookForACommitWritesNothing(t *testing.T) {
+func TestLostCommit_lookupWritesNothing(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db, direct, between := proxied(t, flavour)

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestPlaceholdersAreWrittenOut(t *testing.T) {
+func TestValues_writesPlaceholders(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ got, want string }{
 		{database.Values(1, 1), "(?)"},
@@ -150,7 +150,7 @@ func plan(t *testing.T, db *database.DB, statement string, args []any) (steps []
 	return steps
 }
 
-func TestRowsAreFoundByTheirKeysWhateverTheStatisticsSay(t *testing.T) {
+func TestDialect_findsRowsByKeyWhateverTheStatistics(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		check := func(state string) {
@@ -202,7 +202,7 @@ func byKey(db *database.DB, step [2]string, table string) bool {
 	return slices.Contains([]string{"range PRIMARY", "eq_ref PRIMARY", "const PRIMARY", "ref PRIMARY"}, step[1])
 }
 
-func TestSubtractLowersWhatHasEnoughAndCountsIt(t *testing.T) {
+func TestDialect_subtractCountsRowsThatHadEnough(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		transact(t, db, func(tx *database.Tx) error {
@@ -245,7 +245,7 @@ func TestSubtractLowersWhatHasEnoughAndCountsIt(t *testing.T) {
 	})
 }
 
-func TestDeleteKeysDeletesTheKeysAndNoOther(t *testing.T) {
+func TestDialect_deleteKeysDeletesNoOther(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		transact(t, db, func(tx *database.Tx) error {
@@ -278,7 +278,7 @@ func TestDeleteKeysDeletesTheKeysAndNoOther(t *testing.T) {
 	})
 }
 
-func TestJoinKeysFindsTheKeysAndNoOther(t *testing.T) {
+func TestDialect_joinKeysFindsNoOther(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		transact(t, db, func(tx *database.Tx) error {
@@ -300,7 +300,7 @@ func TestJoinKeysFindsTheKeysAndNoOther(t *testing.T) {
 	})
 }
 
-func TestAnUpsertAddsToWhatIsThere(t *testing.T) {
+func TestDialect_upsertAdds(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		d := db.Dialect()
@@ -318,7 +318,7 @@ func TestAnUpsertAddsToWhatIsThere(t *testing.T) {
 	})
 }
 
-func TestAnUpsertReturnsItsRowsAsTheyAreStored(t *testing.T) {
+func TestDialect_upsertReturnsStoredRows(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		d := db.Dialect()
@@ -347,7 +347,7 @@ func TestAnUpsertReturnsItsRowsAsTheyAreStored(t *testing.T) {
 	})
 }
 
-func TestAListHoldsAnyText(t *testing.T) {
+func TestDialect_listHoldsAnyText(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		ids := []string{"plain", `qu"ote`, `back\slash`, "Ünï 😀", "a'b", "</script>", "tab\there", strings.Repeat("é", 100), "\u2028"}
@@ -380,7 +380,7 @@ func TestAListHoldsAnyText(t *testing.T) {
 
 // The statements that name several rows lock them in the order of their arguments: here in one that is not the keys',
 // which nobody asks for, so that it shows.
-func TestRowsAreLockedInTheOrderGiven(t *testing.T) {
+func TestDialect_locksRowsInTheOrderGiven(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		for name, run := range map[string]func(ctx context.Context, tx *database.Tx, a, b, c string) (int64, error){

@@ -18,7 +18,7 @@ import (
 
 func my(number uint16) error { return fmt.Errorf("do it: %w", &mysql.MySQLError{Number: number}) }
 
-func TestFaultsAreToldApart(t *testing.T) {
+func TestFaultOf_tellsWhatAnErrorMeans(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		err  error
@@ -77,7 +77,7 @@ func TestFaultsAreToldApart(t *testing.T) {
 	}
 }
 
-func TestACommitThatWasRefusedIsToldFromOneThatMayHaveHappened(t *testing.T) {
+func TestRolledBack_onlyWhereTheCommitCertainlyFailed(t *testing.T) {
 	t.Parallel()
 	server := &DB{engine: &engine.Engine{}}
 	for _, test := range []struct {
@@ -105,7 +105,7 @@ func TestACommitThatWasRefusedIsToldFromOneThatMayHaveHappened(t *testing.T) {
 	}
 }
 
-func TestWhatOneJobMayHaveCausedIsToldFromAnOutage(t *testing.T) {
+func TestIsJobFault_isNoOutage(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		err  error

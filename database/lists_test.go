@@ -10,7 +10,7 @@ import (
 	"cartwheel/database/databasetest"
 )
 
-func TestPadRepeatsTheLastItemUntilTheLengthIsOneOfFew(t *testing.T) {
+func TestPad_repeatsTheLastItem(t *testing.T) {
 	t.Parallel()
 	lengths := map[int]bool{}
 	for n := range database.ChunkRows + 1 {
@@ -34,7 +34,7 @@ func TestPadRepeatsTheLastItemUntilTheLengthIsOneOfFew(t *testing.T) {
 	}
 }
 
-func TestPiecesAreTheItemsInOrderAndHaveFewLengths(t *testing.T) {
+func TestPieces_haveFewLengths(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		lengths := map[int]bool{}

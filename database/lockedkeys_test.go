@@ -22,7 +22,7 @@ func splits(t *testing.T, taken *LockedKeys, keys, wait, ask []string) {
 	}
 }
 
-func TestKeysAreWaitedForUntilTheyAreFoundTaken(t *testing.T) {
+func TestLockedKeys_splitsLockedFromFree(t *testing.T) {
 	t.Parallel()
 	taken, _ := takenAt()
 	keys := []string{"d", "a", "c", "b"}
@@ -35,7 +35,7 @@ func TestKeysAreWaitedForUntilTheyAreFoundTaken(t *testing.T) {
 	splits(t, taken, keys, []string{"d", "a", "c"}, []string{"b"})
 }
 
-func TestATakenKeyIsForgottenInTime(t *testing.T) {
+func TestLockedKeys_expire(t *testing.T) {
 	t.Parallel()
 	taken, pass := takenAt()
 	taken.Found("a", true)
@@ -48,7 +48,7 @@ func TestATakenKeyIsForgottenInTime(t *testing.T) {
 	splits(t, taken, []string{"a"}, []string{"a"}, nil)
 }
 
-func TestOnlySoManyTakenKeysAreRemembered(t *testing.T) {
+func TestLockedKeys_areBounded(t *testing.T) {
 	t.Parallel()
 	taken, pass := takenAt()
 	for i := range maxLockedKeys {
@@ -68,7 +68,7 @@ func TestOnlySoManyTakenKeysAreRemembered(t *testing.T) {
 	}
 }
 
-func TestTakenIsReadyToUse(t *testing.T) {
+func TestLockedKeys_zeroValueIsReady(t *testing.T) {
 	t.Parallel()
 	var taken LockedKeys
 	taken.Found("a", false)

@@ -55,7 +55,7 @@ func variables(t *testing.T, tx *database.Tx) map[string]string {
 	return got
 }
 
-func TestWhatTheSQLReliesOnIsSetWhateverTheDSNSays(t *testing.T) {
+func TestMySQL_setsWhatTheSQLReliesOn(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		hostile := withParams(dsn, strings.Join([]string{
@@ -116,7 +116,7 @@ func TestWhatTheSQLReliesOnIsSetWhateverTheDSNSays(t *testing.T) {
 	})
 }
 
-func TestAMissingDatabaseIsCreatedToCompareBinary(t *testing.T) {
+func TestMySQL_createsAMissingDatabase(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		for range 2 { // the second finds it
@@ -133,7 +133,7 @@ func TestAMissingDatabaseIsCreatedToCompareBinary(t *testing.T) {
 	})
 }
 
-func TestWhatIsExpectedToExistIsNotCreated(t *testing.T) {
+func TestOpen_existingCreatesNothing(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		dir := filepath.Join(t.TempDir(), "data")
@@ -155,7 +155,7 @@ func TestWhatIsExpectedToExistIsNotCreated(t *testing.T) {
 	})
 }
 
-func TestOpenWaitsForAServerThatStartsLate(t *testing.T) {
+func TestMySQL_waitsForAServerThatStarts(t *testing.T) {
 	t.Parallel()
 	databasetest.EachPrivateServer(t, func(t *testing.T, server *databasetest.Server) {
 		server.Stop()
@@ -182,7 +182,7 @@ func TestOpenWaitsForAServerThatStartsLate(t *testing.T) {
 	})
 }
 
-func TestOpenGivesUpOnAServerThatDoesNotCome(t *testing.T) {
+func TestMySQL_givesUpOnAServerThatDoesNotStart(t *testing.T) {
 	t.Parallel()
 	_, err := opened(t, t.Context(), database.Config{
 		MySQLDSN: "shop:secret@tcp(127.0.0.1:1)/shop", StartTimeout: 300 * time.Millisecond,
@@ -196,7 +196,7 @@ func TestOpenGivesUpOnAServerThatDoesNotCome(t *testing.T) {
 	saysNoPassword(t, err)
 }
 
-func TestAnEndedContextEndsTheWaitForAServer(t *testing.T) {
+func TestMySQL_contextEndsTheWait(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -222,7 +222,7 @@ func saysNoPassword(t *testing.T, err error) {
 	}
 }
 
-func TestAWrongPasswordFailsAtOnce(t *testing.T) {
+func TestMySQL_wrongPasswordFailsAtOnce(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		settings, err := mysql.ParseDSN(dsn)
@@ -243,7 +243,7 @@ func TestAWrongPasswordFailsAtOnce(t *testing.T) {
 	})
 }
 
-func TestAWrongDSNIsAnsweredWithTheRightForm(t *testing.T) {
+func TestMySQL_wrongDSNNamesTheRightForm(t *testing.T) {
 	t.Parallel()
 	for _, dsn := range []string{
 		"shop", "user:secret@tcp(127.0.0.1:3306)", "user:secret@tcp(127.0.0.1:3306)/", "mysql://user:secret@127.0.0.1:3306/shop",
@@ -259,7 +259,7 @@ func TestAWrongDSNIsAnsweredWithTheRightForm(t *testing.T) {
 }
 
 // A server of one's own, whose global settings may be changed.
-func TestOnAServerOfItsOwn(t *testing.T) {
+func TestMySQL_serverOfItsOwn(t *testing.T) {
 	t.Parallel()
 	databasetest.EachPrivateServer(t, func(t *testing.T, server *databasetest.Server) {
 		admin := databasetest.Open(t, database.Config{MySQLDSN: server.SocketDSN("shop")})
@@ -398,7 +398,7 @@ func TestOnAServerOfItsOwn(t *testing.T) {
 	})
 }
 
-func TestAServerThatRollsBackMoreThanAStatementIsRefused(t *testing.T) {
+func TestMySQL_refusesRollbackOnTimeout(t *testing.T) {
 	t.Parallel()
 	databasetest.EachPrivateServer(t, func(t *testing.T, server *databasetest.Server) {
 		db, err := database.Open(t.Context(), database.Config{MySQLDSN: server.TCPDSN("shop")})

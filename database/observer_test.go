@@ -51,7 +51,7 @@ func observed(t *testing.T, cfg database.Config) (*database.DB, *witness) {
 	return db, w
 }
 
-func TestTheEndOfEveryTransactionIsTold(t *testing.T) {
+func TestObserver_hearsEachEnd(t *testing.T) {
 	t.Parallel()
 	db, w := observed(t, database.Config{DataDir: t.TempDir()})
 	nothing := func(*database.Tx) error { return nil }
@@ -79,7 +79,7 @@ func TestTheEndOfEveryTransactionIsTold(t *testing.T) {
 	}
 }
 
-func TestAFurtherAttemptIsToldWithTheServersErrorNumber(t *testing.T) {
+func TestObserver_hearsRetriesWithTheirNumber(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		db, w := observed(t, database.Config{MySQLDSN: dsn})

@@ -13,7 +13,7 @@ import (
 	"cartwheel/database/databasetest"
 )
 
-func TestAFullDiskRefusesAndGoesOnWhenThereIsRoom(t *testing.T) {
+func TestEmbedded_fullDiskRefusesUntilThereIsRoom(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	mountSmall(t, dir)
@@ -44,7 +44,7 @@ func TestAFullDiskRefusesAndGoesOnWhenThereIsRoom(t *testing.T) {
 	isClean(t, db)
 }
 
-func TestADataDirectoryOnAReadOnlyDiskIsNamed(t *testing.T) {
+func TestEmbedded_namesAReadOnlyDisk(t *testing.T) {
 	t.Parallel()
 	for _, filled := range []bool{false, true} {
 		dir := t.TempDir()
@@ -68,7 +68,7 @@ func TestADataDirectoryOnAReadOnlyDiskIsNamed(t *testing.T) {
 	}
 }
 
-func TestADatabaseFileThatMayOnlyBeReadIsNamed(t *testing.T) {
+func TestEmbedded_namesAReadOnlyFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	open(t, database.Config{DataDir: dir})

@@ -60,7 +60,7 @@ func TestEmbedded_everyCommitIsFlushed(t *testing.T) {
 	}
 }
 
-func TestADataDirectoryHasOneServer(t *testing.T) {
+func TestEmbedded_directoryHasOneServer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	first, err := database.Open(t.Context(), database.Config{DataDir: dir, Serve: true})
@@ -78,7 +78,7 @@ func TestADataDirectoryHasOneServer(t *testing.T) {
 	open(t, database.Config{DataDir: dir, Serve: true})
 }
 
-func TestOtherCommandsWriteBesideTheServer(t *testing.T) {
+func TestEmbedded_anotherProcessMayWrite(t *testing.T) {
 	t.Parallel()
 	server, dir := embedded(t)
 	command := open(t, database.Config{DataDir: dir})
@@ -90,7 +90,7 @@ func TestOtherCommandsWriteBesideTheServer(t *testing.T) {
 	}
 }
 
-func TestADatabaseIsCreatedByManyAtOnce(t *testing.T) {
+func TestEmbedded_isCreatedByManyAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "of", "data")
 	var wait sync.WaitGroup
@@ -104,7 +104,7 @@ func TestADatabaseIsCreatedByManyAtOnce(t *testing.T) {
 	wait.Wait()
 }
 
-func TestADataDirectoryMayHaveAnyName(t *testing.T) {
+func TestEmbedded_directoryMayHaveAnyName(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"with space", "what?", "100%25", "a#b", "a&b=c", "Ünïcode", "a:b", "file:x"} {
 		dir := filepath.Join(t.TempDir(), name)
@@ -141,7 +141,7 @@ func otherWriter(t *testing.T, dir string) (end func()) {
 	return end
 }
 
-func TestAnotherProcessThatWritesIsWaitedFor(t *testing.T) {
+func TestEmbedded_waitsForAnotherWriter(t *testing.T) {
 	t.Parallel()
 	db, dir := embedded(t)
 	end := otherWriter(t, dir)
@@ -161,7 +161,7 @@ func TestAnotherProcessThatWritesIsWaitedFor(t *testing.T) {
 	isStored(t, db, "shoe", true)
 }
 
-func TestAnotherProcessThatKeepsWritingIsAnOutage(t *testing.T) {
+func TestEmbedded_anotherWriterThatStaysIsAnOutage(t *testing.T) {
 	t.Parallel()
 	db, dir := embedded(t)
 	isClean(t, db)
@@ -182,7 +182,7 @@ func TestAnotherProcessThatKeepsWritingIsAnOutage(t *testing.T) {
 	isClean(t, db)
 }
 
-func TestACallerThatGoesDoesNotWaitForAnotherProcess(t *testing.T) {
+func TestEmbedded_contextEndsTheWaitForAnotherWriter(t *testing.T) {
 	t.Parallel()
 	db, dir := embedded(t)
 	end := otherWriter(t, dir)
@@ -198,7 +198,7 @@ func TestACallerThatGoesDoesNotWaitForAnotherProcess(t *testing.T) {
 	isClean(t, db)
 }
 
-func TestATurnAtTheOneWriterIsWaitedForNoLongerThanTheCallerDoes(t *testing.T) {
+func TestEmbedded_contextEndsTheWaitForTheWriter(t *testing.T) {
 	t.Parallel()
 	db, _ := embedded(t)
 	store(t, db, "shoe")
@@ -210,7 +210,7 @@ func TestATurnAtTheOneWriterIsWaitedForNoLongerThanTheCallerDoes(t *testing.T) {
 	isClean(t, db)
 }
 
-func TestADataDirectoryThatCannotBeUsedIsNamed(t *testing.T) {
+func TestEmbedded_namesAnUnusableDirectory(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()
 	file := filepath.Join(base, "file")
@@ -239,7 +239,7 @@ func TestADataDirectoryThatCannotBeUsedIsNamed(t *testing.T) {
 	}
 }
 
-func TestAFullDatabaseRefusesAndGoesOnWhenThereIsRoom(t *testing.T) {
+func TestEmbedded_fullDatabaseRefusesUntilThereIsRoom(t *testing.T) {
 	t.Parallel()
 	db, _ := embedded(t)
 	limit := func(pages string) {
@@ -267,7 +267,7 @@ func TestAFullDatabaseRefusesAndGoesOnWhenThereIsRoom(t *testing.T) {
 	}
 }
 
-func TestTimesComeBackAsTheyWere(t *testing.T) {
+func TestDialect_timesComeBackAsTheyWere(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		const hour = time.Hour

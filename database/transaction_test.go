@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestWorkThatSucceedsIsCommitted(t *testing.T) {
+func TestTransact_commitsWork(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		store(t, db, "shoe")
@@ -25,7 +25,7 @@ func TestWorkThatSucceedsIsCommitted(t *testing.T) {
 	})
 }
 
-func TestWorkThatFailsIsRolledBack(t *testing.T) {
+func TestTransact_rollsFailedWorkBack(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		attempts := 0
@@ -46,7 +46,7 @@ func TestWorkThatFailsIsRolledBack(t *testing.T) {
 	})
 }
 
-func TestWorkThatPanicsIsRolledBackAndGivesItsConnectionBack(t *testing.T) {
+func TestTransact_panicReleasesTheConnection(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		for name, leave := range map[string]func(){
@@ -72,7 +72,7 @@ func TestWorkThatPanicsIsRolledBackAndGivesItsConnectionBack(t *testing.T) {
 	})
 }
 
-func TestADeadlocksVictimRunsAgain(t *testing.T) {
+func TestTransact_retriesADeadlocksVictim(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		store(t, db, "hat", "shoe")
@@ -110,113 +110,6 @@ func TestADeadlocksVictimRunsAgain(t *testing.T) {
 	})
 }
 
-// impatient makes the transaction's connection give a lock up after a second, which is the least that there is.
-func impatient(t testing.TB, tx *database.Tx) error {
-	_, err := tx.Exec(t.Context(), "SET SESSION innodb_lock_wait_timeout = 1, lock_wait_timeout = 1")
-	return err
-}
-
-func TestARowThatStaysLockedIsLeftOutTheSecondTime(t *testing.T) {
-	t.Parallel()
-	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
-		store(t, db, "hat", "shoe")
-		hold(t, db, "shoe")
-		var afterLockWait []bool
-		var free []string
-		transact(t, db, func(tx *database.Tx) error {
-			if err := impatient(t, tx); err != nil {
-				return err
-			}
-			afterLockWait = append(afterLockWait, tx.AfterLockWait())
-			clause := tx.ForUpdate()
-			if tx.AfterLockWait() {
-				clause = tx.ForUpdateSkipLocked()
-			}
-			free = nil
-			return tx.Select(t.Context(), &free, "SELECT product_id FROM product_details ORDER BY product_id"+clause)
-		})
-		if diff := cmp.Diff([]bool{false, true}, afterLockWait); diff != "" {
-			t.Errorf("AfterLockWait, attempt by attempt (-want +got):\n%s", diff)
-		}
-		if diff := cmp.Diff([]string{"hat"}, free); diff != "" {
-			t.Errorf("the rows that were free (-want +got):\n%s", diff)
-		}
-	})
-}
-
-func TestARowThatStaysLockedTwiceIsTaken(t *testing.T) {
-	t.Parallel()
-	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
-		store(t, db, "shoe")
-		release := hold(t, db, "shoe")
-		var afterLockWait []bool
-		err := db.Transact(t.Context(), func(tx *database.Tx) error {
-			afterLockWait = append(afterLockWait, tx.AfterLockWait())
-			if err := impatient(t, tx); err != nil {
-				return err
-			}
-			if err := insert(t, tx, "hat", 1); err != nil {
-				return err
-			}
-			return lock(t, tx, "shoe")
-		}, nil)
-		is(t, err, database.ErrRowLocked)
-		isNot(t, err, database.ErrUnavailable)
-		if diff := cmp.Diff([]bool{false, true}, afterLockWait); diff != "" {
-			t.Errorf("AfterLockWait, attempt by attempt (-want +got):\n%s", diff)
-		}
-		isStored(t, db, "hat", false) // 1205 rolls back its statement alone: the rest is for us to roll back
-		release()
-		isClean(t, db)
-	})
-}
-
-func TestATakenRowCanBeAskedForAtOnceAndTheTransactionGoesOn(t *testing.T) {
-	t.Parallel()
-	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
-		store(t, db, "shoe")
-		hold(t, db, "shoe")
-		began, attempts := time.Now(), 0
-		transact(t, db, func(tx *database.Tx) error {
-			attempts++
-			if err := insert(t, tx, "hat", 1); err != nil {
-				return err
-			}
-			var found []string
-			err := tx.Select(t.Context(), &found, "SELECT product_id FROM product_details WHERE product_id = 'shoe'"+tx.ForUpdateNoWait())
-			if !database.IsRowLocked(err) {
-				t.Errorf("got error %v, want one that says that the row is taken", err)
-			}
-			return nil
-		})
-		if took := time.Since(began); attempts != 1 || took > time.Second {
-			t.Errorf("%d attempts took %v, want one that waits for nothing", attempts, took)
-		}
-		isStored(t, db, "hat", true) // what came before was not rolled back with the statement
-	})
-}
-
-func TestATableThatStaysLockedIsTaken(t *testing.T) {
-	t.Parallel()
-	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
-		conn, err := db.Setup().Conn(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		closed(t, conn)
-		execute(t, conn, "LOCK TABLES product_details WRITE")
-		err = db.Transact(t.Context(), func(tx *database.Tx) error {
-			if err := impatient(t, tx); err != nil {
-				return err
-			}
-			return insert(t, tx, "shoe", 1)
-		}, nil)
-		is(t, err, database.ErrRowLocked)
-		execute(t, conn, "UNLOCK TABLES")
-		isClean(t, db)
-	})
-}
-
 // execute runs statements on one connection.
 func execute(t testing.TB, conn interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
@@ -230,7 +123,7 @@ func execute(t testing.TB, conn interface {
 	}
 }
 
-func TestWorkThatAsksForItRunsAgainUntilItIsGivenUp(t *testing.T) {
+func TestTransact_boundsRetries(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		attempts := 0
@@ -260,7 +153,7 @@ func TestWorkThatAsksForItRunsAgainUntilItIsGivenUp(t *testing.T) {
 	})
 }
 
-func TestNoAttemptStartsWhenTransactHasTakenLong(t *testing.T) {
+func TestTransact_boundsTheTimeOfAttempts(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		db.SetLimits(0, time.Nanosecond, 0)
@@ -276,7 +169,7 @@ func TestNoAttemptStartsWhenTransactHasTakenLong(t *testing.T) {
 	})
 }
 
-func TestAnAttemptThatTakesLongIsRolledBack(t *testing.T) {
+func TestTransact_boundsTheTimeOfAnAttempt(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		const limit = 300 * time.Millisecond
@@ -294,7 +187,7 @@ func TestAnAttemptThatTakesLongIsRolledBack(t *testing.T) {
 	})
 }
 
-func TestADatabaseThatIsSilentForMostOfAnAttemptIsNotAskedAgain(t *testing.T) {
+func TestTransact_silentDatabaseIsNotRetried(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		const limit = 500 * time.Millisecond
@@ -349,7 +242,7 @@ func kill(t testing.TB, db *database.DB, tx *database.Tx) {
 	})
 }
 
-func TestAConnectionThatBreaksBeforeTheCommitCostsAnAttempt(t *testing.T) {
+func TestTransact_retriesABrokenConnection(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		attempts := 0
@@ -373,7 +266,7 @@ func TestAConnectionThatBreaksBeforeTheCommitCostsAnAttempt(t *testing.T) {
 	})
 }
 
-func TestConnectionsThatKeepBreakingAreAnOutage(t *testing.T) {
+func TestTransact_brokenConnectionsAreAnOutage(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		attempts := 0
@@ -395,7 +288,7 @@ func TestConnectionsThatKeepBreakingAreAnOutage(t *testing.T) {
 	})
 }
 
-func TestAContextThatEndsStopsTransactBetweenAttempts(t *testing.T) {
+func TestTransact_contextEndsRetries(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -419,7 +312,7 @@ func TestAContextThatEndsStopsTransactBetweenAttempts(t *testing.T) {
 	})
 }
 
-func TestAContextThatEndsDoesNotStopACommit(t *testing.T) {
+func TestTransact_contextDoesNotEndACommit(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -435,7 +328,7 @@ func TestAContextThatEndsDoesNotStopACommit(t *testing.T) {
 	})
 }
 
-func TestAThousandFailuresLeakNothing(t *testing.T) {
+func TestTransact_failuresLeakNothing(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		store(t, db, "shoe")
@@ -475,50 +368,5 @@ func TestAThousandFailuresLeakNothing(t *testing.T) {
 		if _, quantities := stored(t, db); !cmp.Equal(quantities, []int{10}) {
 			t.Errorf("stored %v, want the shoe as it was", quantities)
 		}
-	})
-}
-
-func TestReadersCannotWrite(t *testing.T) {
-	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
-		store(t, db, "shoe")
-		for name, read := range map[string]func(context.Context, func(*database.Tx) error) error{"Read": db.Read, "Snapshot": db.Snapshot} {
-			err := read(t.Context(), func(tx *database.Tx) error { return insert(t, tx, "hat", 1) })
-			if is(t, err, database.ErrUnavailable); err == nil {
-				t.Errorf("%s wrote", name)
-			}
-			is(t, read(t.Context(), func(*database.Tx) error { return errWork }), errWork)
-		}
-		isStored(t, db, "hat", false)
-	})
-}
-
-func TestASnapshotSeesOneMoment(t *testing.T) {
-	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
-		store(t, db, "shoe")
-		count := func(tx *database.Tx) (n []int) {
-			if err := tx.Select(t.Context(), &n, "SELECT count(*) FROM product_details"); err != nil {
-				t.Error(err)
-			}
-			return n
-		}
-		look := func(tx *database.Tx) (before, after []int) {
-			before = count(tx)
-			store(t, db, "n"+time.Now().Format(time.RFC3339Nano))
-			return before, count(tx)
-		}
-		_ = db.Snapshot(t.Context(), func(tx *database.Tx) error {
-			if before, after := look(tx); !cmp.Equal(before, after) {
-				t.Errorf("a snapshot counted %d products, then %d", before, after)
-			}
-			return nil
-		})
-		_ = db.Read(t.Context(), func(tx *database.Tx) error {
-			if before, after := look(tx); cmp.Equal(before, after) {
-				t.Errorf("a read counted %d products, and %d after another one was stored", before, after)
-			}
-			return nil
-		})
 	})
 }

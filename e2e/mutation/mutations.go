@@ -219,7 +219,7 @@ func mutations() []mutation {
 		{
 			name:  "READ COMMITTED, whatever the server's default",
 			edits: []edit{{"database/mysql/mysql.go", `"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access`, `"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ" + access`}},
-			in:    "database", tests: []string{"TestWhatTheSQLReliesOnIsSetWhateverTheDSNSays"},
+			in:    "database", tests: []string{"TestMySQL_setsWhatTheSQLReliesOn"},
 		},
 		{
 			name:  "JSON has nothing after it",

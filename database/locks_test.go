@@ -1,14 +1,11 @@
 package database_test
 
 import (
-	"context"
-	"slices"
 	"testing"
 	"time"
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
-	"cartwheel/database/databasetest/dbserver"
 
 	"github.com/google/go-cmp/cmp"
 )

@@ -2,8 +2,8 @@ package database_test
 
 import (
 	"context"
-	"database/sql"
 	"testing"
+	"time"
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"

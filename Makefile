@@ -147,7 +147,7 @@ chromium:
 .PHONY: screenshots
 screenshots: chromium ## Take new pictures of the dashboard for the README
 	mkdir -p docs/images
-	cd e2e && SCREENSHOTS=$(CURDIR)/docs/images go test -count 1 -run TestTheDashboardFitsEveryScreenAndScheme .
+	cd e2e && SCREENSHOTS=$(CURDIR)/docs/images go test -count 1 -run TestDashboard_fitsScreensAndColorSchemes .
 
 .PHONY: clean
 clean: ## Remove what was built; ./data stays

@@ -34,7 +34,8 @@ type page struct {
 	asked      map[string][]string // under mu: URLs, by host
 }
 
-// openBrowser starts Chromium until the test's end. Without one the test is skipped, or fails where CI is set.
+// openBrowser starts Chromium until the test's end. Without one the test is skipped, or fails where
+// CI is set.
 func openBrowser(t *testing.T) *page {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
@@ -144,7 +145,8 @@ func (p *page) awaits(what, expression string) {
 	eventually(p.t, pageTime, what, func() bool { return eval[bool](p, "Boolean("+expression+")") })
 }
 
-// isQuiet fails the test where the page complained, or asked somebody else than the one host for anything.
+// isQuiet fails the test where the page complained, or asked a client else than the one host for
+// anything.
 func (p *page) isQuiet(base string) {
 	p.t.Helper()
 	p.mu.Lock()

@@ -52,7 +52,8 @@ func (r request) withKey(key string) request {
 	return r
 }
 
-// send sends a request and returns the answer, or the reply with code 0 where the connection broke first.
+// send sends a request and returns the answer, or the reply with code 0 where the connection broke
+// first.
 func (i *instance) send(ctx context.Context, r request) reply {
 	body, err := json.Marshal(r.body)
 	if err != nil {
@@ -92,7 +93,8 @@ func (i *instance) want(t *testing.T, code int, r request) reply {
 	return got
 }
 
-// eventually waits until check is true, and returns how long that took. It fails the test when that exceeds the bound.
+// eventually waits until check is true, and returns how long that took. It fails the test when that
+// exceeds the bound.
 func eventually(t *testing.T, within time.Duration, what string, check func() bool) time.Duration {
 	t.Helper()
 	within = bound(within)

@@ -18,7 +18,8 @@ import (
 	"cartwheel/database/databasetest/proxy"
 )
 
-// behindProxy returns a store whose instances reach the database through a proxy, while the books are read directly.
+// behindProxy returns a store whose instances reach the database through a proxy, while the books
+// are read directly.
 func behindProxy(t *testing.T, flavour dbserver.Flavour) (store, *proxy.Proxy) {
 	t.Helper()
 	dsn := databasetest.ServerDSN(t, flavour)
@@ -66,13 +67,13 @@ func lost(p *proxy.Proxy) int {
 
 // A committing is a shop of which each commit can be lost.
 type committing struct {
-	*campaign
-	lost   lostCommit
-	proxy  *proxy.Proxy
-	gate   *gate
-	hand   *editor
-	shop   *instance
-	random *rand.Rand
+	*chaos
+	lost        lostCommit
+	proxy       *proxy.Proxy
+	interceptor *interceptor
+	manualSQL   *editor
+	shop        *instance
+	random      *rand.Rand
 }
 
 // cut loses the next commit.
@@ -81,7 +82,7 @@ func (c *committing) cut() { c.proxy.Next(c.lost.fate()) }
 // add adds lamps and wants the answer given.
 func (c *committing) add(code int, client, product string, units int, key string) {
 	c.t.Helper()
-	if got := c.crowd.add(c.t.Context(), c.random, client, product, units, key); got.Code != code {
+	if got := c.shoppers.add(c.t.Context(), c.random, client, product, units, key); got.Code != code {
 		c.t.Errorf("add for %s: got %v, want %d", client, got, code)
 	}
 }
@@ -90,7 +91,7 @@ func (c *committing) add(code int, client, product string, units int, key string
 func (c *committing) buy(client, key string) (want func(code int)) {
 	answer := make(chan reply, 1)
 	random := rand.New(rand.NewPCG(1, 2))
-	go func() { answer <- c.crowd.buy(context.Background(), random, client, key) }()
+	go func() { answer <- c.shoppers.buy(context.Background(), random, client, key) }()
 	return func(code int) {
 		c.t.Helper()
 		if got := <-answer; got.Code != code {
@@ -117,7 +118,7 @@ var flows = map[string]func(c *committing){
 			want = 2
 		}
 		eventually(c.t, 10*time.Second, "the add is stored if its commit arrived", func() bool {
-			return c.store.books(c.t).carts["adder"]["lamp"] == want
+			return c.store.snapshot(c.t).carts["adder"]["lamp"] == want
 		})
 	},
 	"an add with a key": func(c *committing) {
@@ -157,48 +158,49 @@ var flows = map[string]func(c *committing){
 func (c *committing) settles(client, key string, code int) {
 	c.t.Helper()
 	c.add(200, client, "lamp", 2, "")
-	charge := c.gate.before(c.t, http.MethodPut)
+	charge := c.interceptor.before(c.t, http.MethodPut)
 	want := c.buy(client, key)
 	charge.await(soon)
 	c.cut()
-	charge.goOn()
+	charge.letGo()
 	want(code)
 	if key != "" {
 		c.repeat(code, purchase(client).withKey(key))
 	}
 }
 
-// strands lowers a product's stock under a checkout that is being paid for. Each function is called before a commit.
+// strands lowers a product's stock under a checkout that is being paid for. Each function is called
+// before a commit.
 func (c *committing) strands(product string, refunding, refunded func()) {
 	c.t.Helper()
 	client := "stranded-by-" + product
 	c.add(200, client, product, 5, "")
-	charge := c.gate.before(c.t, http.MethodPut)
+	charge := c.interceptor.before(c.t, http.MethodPut)
 	want := c.buy(client, "buy")
 	charge.await(soon)
-	c.hand.setStock(c.t, product, 4)
-	refund := c.gate.before(c.t, http.MethodPost)
+	c.manualSQL.setStock(c.t, product, 4)
+	refund := c.interceptor.before(c.t, http.MethodPost)
 	refunding()
-	charge.goOn()
+	charge.letGo()
 	refund.await(soon)
 	refunded()
-	refund.goOn()
+	refund.letGo()
 	want(402)
 	c.repeat(402, purchase(client).withKey("buy"))
 }
 
-func TestEachFlowsCommitMayLoseItsAnswer(t *testing.T) {
+func TestLostCommit_everyFlowResolvesIt(t *testing.T) {
 	t.Parallel()
 	onEachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		for name, lostCommit := range lostCommits() {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				s, p := behindProxy(t, flavour)
-				c := &committing{campaign: newCampaign(t, s, map[string]int{"lamp": 1000, "fading": 10, "waning": 10}),
+				c := &committing{chaos: newChaos(t, s, map[string]int{"lamp": 1000, "fading": 10, "waning": 10}),
 					lost: lostCommit, proxy: p, random: rand.New(rand.NewPCG(1, 1))}
-				c.gate, c.hand = openGate(t, c.till), newEditor(c.campaign)
-				c.shop = start(t, s, "--payment-url", c.gate.url)
-				c.crowd.visits(c.shop)
+				c.interceptor, c.manualSQL = startInterceptor(t, c.payments), newEditor(c.chaos)
+				c.shop = start(t, s, "--payment-url", c.interceptor.url)
+				c.shoppers.visits(c.shop)
 				for commit, flow := range flows {
 					before := lost(p)
 					flow(c)
@@ -208,16 +210,17 @@ func TestEachFlowsCommitMayLoseItsAnswer(t *testing.T) {
 				}
 				c.notef("%d commits lost", lost(p))
 				c.settle(20 * time.Second)
-				c.hand.reckon()
-				c.weigh(c.shop)
+				c.manualSQL.reckon()
+				c.recordMemory(c.shop)
 				c.check()
 			})
 		}
 	})
 }
 
-// A claim whose commit's answer is lost may be another instance's: it is left to expire, and claimed again.
-func TestARecoveryClaimsCommitMayLoseItsAnswer(t *testing.T) {
+// A claim whose commit's answer is lost may be another instance's: it is left to expire, and
+// claimed again.
+func TestLostCommit_recoveryClaimResolvesIt(t *testing.T) {
 	t.Parallel()
 	onEachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		for name, lostCommit := range lostCommits() {
@@ -226,10 +229,10 @@ func TestARecoveryClaimsCommitMayLoseItsAnswer(t *testing.T) {
 				const buyers = 20
 				times := []string{"--payment-timeout", "1s", "--checkout-lease", "3s"}
 				s, p := behindProxy(t, flavour)
-				c := newCampaign(t, s, map[string]int{"lamp": 1000})
-				g := openGate(t, c.till)
+				c := newChaos(t, s, map[string]int{"lamp": 1000})
+				g := startInterceptor(t, c.payments)
 				victim := start(t, s, append(times, "--payment-url", g.url)...)
-				c.crowd.visits(victim)
+				c.shoppers.visits(victim)
 				charges := g.before(t, http.MethodPut)
 				ctx, stop := context.WithCancel(t.Context())
 				var clients sync.WaitGroup
@@ -237,8 +240,8 @@ func TestARecoveryClaimsCommitMayLoseItsAnswer(t *testing.T) {
 					clients.Go(func() {
 						random := rand.New(rand.NewPCG(uint64(i), 1))
 						client := fmt.Sprint("buyer-", i)
-						c.crowd.add(ctx, random, client, "lamp", 1, "")
-						c.crowd.buy(ctx, random, client, "")
+						c.shoppers.add(ctx, random, client, "lamp", 1, "")
+						c.shoppers.buy(ctx, random, client, "")
 					})
 				}
 				for range buyers {
@@ -247,8 +250,8 @@ func TestARecoveryClaimsCommitMayLoseItsAnswer(t *testing.T) {
 				c.kill(victim)
 				stop()
 				clients.Wait()
-				charges.goOn() // the charges arrive after all
-				eventually(t, 5*time.Second, "the charges have arrived", func() bool { return c.till.Totals().Captures == buyers })
+				charges.letGo() // the charges arrive after all
+				eventually(t, 5*time.Second, "the charges have arrived", func() bool { return c.payments.Totals().Captures == buyers })
 
 				p.Next(lostCommit.fate())
 				shop := c.start(times...)
@@ -256,27 +259,27 @@ func TestARecoveryClaimsCommitMayLoseItsAnswer(t *testing.T) {
 				if n := lost(p); n != 1 {
 					t.Errorf("%d commits were lost, want 1", n)
 				}
-				b := s.books(t)
+				b := s.snapshot(t)
 				for _, e := range b.checkouts {
 					if e.State != checkout.Committed {
 						t.Errorf("checkout %s is %s, though it was charged", e.CheckoutID, e.State)
 					}
 				}
 				c.notef("%d commits lost", lost(p))
-				c.weigh(shop)
+				c.recordMemory(shop)
 				c.check()
 			})
 		}
 	})
 }
 
-func TestARandomShareOfCommitsLosesItsAnswerUnderLoad(t *testing.T) {
+func TestLostCommit_randomLossesUnderLoad(t *testing.T) {
 	t.Parallel()
 	onEachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		s, p := behindProxy(t, flavour)
-		c := newCampaign(t, s, map[string]int{"plenty": 1_000_000, "scarce": 300, "rare": 3})
+		c := newChaos(t, s, map[string]int{"plenty": 1_000_000, "scarce": 300, "rare": 3})
 		shop := c.start("--checkout-lease", "4s", "--payment-timeout", "2s")
-		c.crowd.visits(shop)
+		c.shoppers.visits(shop)
 		random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
 		p.Decide(func(int) proxy.Fate {
 			switch random.IntN(20) {
@@ -291,8 +294,8 @@ func TestARandomShareOfCommitsLosesItsAnswerUnderLoad(t *testing.T) {
 		})
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
-		wait := c.crowd.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
-		pause(ctx, campaignLength(4*time.Second, 5*time.Minute))
+		wait := c.shoppers.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
+		pause(ctx, shortOrLong(4*time.Second, 5*time.Minute))
 		p.Decide(nil)
 		stop()
 		wait()
@@ -302,7 +305,7 @@ func TestARandomShareOfCommitsLosesItsAnswerUnderLoad(t *testing.T) {
 			t.Errorf("not every kind of loss was tried: %+v", counts)
 		}
 		c.notef("%d of %d commits lost", lost(p), counts.Commits)
-		c.weigh(shop)
+		c.recordMemory(shop)
 		c.check()
 	})
 }

@@ -16,9 +16,9 @@ import (
 type crashPoint struct {
 	name      string
 	mysqlOnly bool   // the embedded engine has no such boundary that can be held from outside
-	client    string // "": ann, whom the till does not decline
+	client    string // "": ann, whom the payment service does not decline
 	deaf      bool   // the payment service reads nothing
-	// reach brings ann's checkout to the boundary and kills whoever is there.
+	// reach brings ann's checkout to the boundary and kills the one who is there.
 	reach func(*crash)
 	left  checkout.State // what the journal says then; empty: nothing
 	end   checkout.State // what recovery makes of it; empty: nothing
@@ -46,7 +46,7 @@ var crashPoints = []crashPoint{
 		reach: func(p *crash) { p.killAtCommit(p.owner, delivered, p.buy) },
 	},
 	{
-		name: "after TX 1, the charge is read by nobody", deaf: true, left: checkout.Reserved, end: checkout.RolledBack, next: 200,
+		name: "after TX 1, the charge is read by no client", deaf: true, left: checkout.Reserved, end: checkout.RolledBack, next: 200,
 		reach: func(p *crash) {
 			p.buy()
 			p.await(checkout.Reserved)
@@ -54,9 +54,9 @@ var crashPoints = []crashPoint{
 		},
 	},
 	{
-		name: "before the charge, which comes to the till after the void", left: checkout.Reserved, end: checkout.RolledBack, next: 200,
+		name: "before the charge, which comes to the payment service after the void", left: checkout.Reserved, end: checkout.RolledBack, next: 200,
 		reach: func(p *crash) {
-			charge := p.owner.gate.before(p.t, http.MethodPut)
+			charge := p.owner.interceptor.before(p.t, http.MethodPut)
 			p.buy()
 			charge.await(soon)
 			p.kill(p.owner.instance)
@@ -80,35 +80,35 @@ var crashPoints = []crashPoint{
 		name: "before TX 2, waiting for the product", left: checkout.Reserved, end: checkout.Committed, next: 409,
 		reach: func(p *crash) {
 			charge := p.charged()
-			p.killWaiting("SELECT 1 FROM product_details WHERE product_id = 'lamp' FOR UPDATE", charge.goOn)
+			p.killWaiting("SELECT 1 FROM product_details WHERE product_id = 'lamp' FOR UPDATE", charge.letGo)
 		},
 	},
 	{
 		name: "in TX 2, waiting for the journal", mysqlOnly: true, left: checkout.Reserved, end: checkout.Committed, next: 409,
 		reach: func(p *crash) {
 			charge := p.charged()
-			p.killWaiting("SELECT 1 FROM checkout_journal WHERE client_id = 'ann' FOR UPDATE", charge.goOn)
+			p.killWaiting("SELECT 1 FROM checkout_journal WHERE client_id = 'ann' FOR UPDATE", charge.letGo)
 		},
 	},
 	{
 		name: "before TX 2 of a decline, waiting for the cart", client: "decline-ann", left: checkout.Reserved, end: checkout.RolledBack, next: 402,
 		reach: func(p *crash) {
 			charge := p.charged()
-			p.killWaiting("INSERT INTO client_cart VALUES ('decline-ann', 'lamp', 1)", charge.goOn)
+			p.killWaiting("INSERT INTO client_cart VALUES ('decline-ann', 'lamp', 1)", charge.letGo)
 		},
 	},
 	{
 		name: "TX 2's COMMIT never arrives", mysqlOnly: true, left: checkout.Reserved, end: checkout.Committed, next: 409,
 		reach: func(p *crash) {
 			charge := p.charged()
-			p.killAtCommit(p.owner, dropped, charge.goOn)
+			p.killAtCommit(p.owner, dropped, charge.letGo)
 		},
 	},
 	{
 		name: "TX 2's COMMIT arrives after its sender's end", mysqlOnly: true, left: checkout.Committed, end: checkout.Committed, next: 409,
 		reach: func(p *crash) {
 			charge := p.charged()
-			p.killAtCommit(p.owner, delivered, charge.goOn)
+			p.killAtCommit(p.owner, delivered, charge.letGo)
 		},
 	},
 	{
@@ -116,7 +116,7 @@ var crashPoints = []crashPoint{
 		left: checkout.RolledBack, end: checkout.RolledBack, next: 402,
 		reach: func(p *crash) {
 			charge := p.charged()
-			p.killAtCommit(p.owner, delivered, charge.goOn)
+			p.killAtCommit(p.owner, delivered, charge.letGo)
 		},
 	},
 	{
@@ -124,7 +124,7 @@ var crashPoints = []crashPoint{
 		reach: func(p *crash) {
 			charge := p.charged()
 			p.hangUp()
-			charge.goOn()
+			charge.letGo()
 			p.await(checkout.Committed)
 			p.kill(p.owner.instance)
 		},
@@ -134,7 +134,7 @@ var crashPoints = []crashPoint{
 		reach: func(p *crash) {
 			p.charged()
 			var void *stop
-			heir := p.succeed(func(g *gate) { void = g.before(p.t, http.MethodDelete) })
+			heir := p.succeed(func(g *interceptor) { void = g.before(p.t, http.MethodDelete) })
 			void.await(lease + soon)
 			p.kill(heir.instance)
 		},
@@ -142,11 +142,11 @@ var crashPoints = []crashPoint{
 	{
 		name: "recovery has the void", left: checkout.Reserved, end: checkout.RolledBack, next: 200,
 		reach: func(p *crash) {
-			charge := p.owner.gate.before(p.t, http.MethodPut)
+			charge := p.owner.interceptor.before(p.t, http.MethodPut)
 			p.buy()
 			charge.await(soon)
 			var void *stop
-			heir := p.succeed(func(g *gate) { void = g.after(p.t, http.MethodDelete) })
+			heir := p.succeed(func(g *interceptor) { void = g.after(p.t, http.MethodDelete) })
 			void.await(lease + soon)
 			p.kill(heir.instance)
 		},
@@ -180,10 +180,10 @@ var crashPoints = []crashPoint{
 	{
 		name: "before the refund", left: checkout.Refunding, end: checkout.RolledBack, next: 409,
 		reach: func(p *crash) {
-			refund := p.owner.gate.before(p.t, http.MethodPost)
+			refund := p.owner.interceptor.before(p.t, http.MethodPost)
 			charge := p.charged()
 			p.lowerStock(1)
-			charge.goOn()
+			charge.letGo()
 			refund.await(soon)
 			p.kill(p.owner.instance)
 		},
@@ -191,24 +191,24 @@ var crashPoints = []crashPoint{
 	{
 		name: "between the refund and its answer", left: checkout.Refunding, end: checkout.RolledBack, next: 409,
 		reach: func(p *crash) {
-			refund := p.owner.gate.after(p.t, http.MethodPost)
+			refund := p.owner.interceptor.after(p.t, http.MethodPost)
 			charge := p.charged()
 			p.lowerStock(1)
-			charge.goOn()
+			charge.letGo()
 			refund.await(soon)
 			p.kill(p.owner.instance)
 		},
 	},
 }
 
-func TestAKillAtEachBoundaryOfACheckoutBreaksNoPromise(t *testing.T) {
+func TestKill_atEachBoundaryOfACheckout(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
 		for _, point := range crashPoints {
 			if point.mysqlOnly && s.config.MySQLDSN == "" {
 				continue
 			}
-			for range campaignLength(1, 5) {
+			for range shortOrLong(1, 5) {
 				t.Run(point.name, func(t *testing.T) {
 					t.Parallel()
 					attack(t, s.another(t), point)
@@ -223,37 +223,38 @@ const lease = 3 * time.Second
 
 // A crash is one checkout on its way to a boundary.
 type crash struct {
-	*campaign
-	hand     *hand
-	owner    doomed // whoever begins the checkout
-	point    crashPoint
-	client   string
-	gates    []*gate
-	answered chan reply
-	hangUp   context.CancelFunc // of the caller
+	*chaos
+	manualSQL    *manualSQL
+	owner        doomed // the one who begins the checkout
+	point        crashPoint
+	client       string
+	interceptors []*interceptor
+	answered     chan reply
+	hangUp       context.CancelFunc // of the caller
 }
 
-// A doomed instance reaches the till through a gate and its MySQL server through a proxy: it is to be killed.
+// A doomed instance reaches the payment service through an interceptor and its MySQL server through
+// a proxy: it is to be killed.
 type doomed struct {
 	*instance
-	gate  *gate
-	proxy *proxy.Proxy // nil on the embedded engine
+	interceptor *interceptor
+	proxy       *proxy.Proxy // nil on the embedded engine
 }
 
 // attack takes a checkout of two lamps to the boundary, and recovery to the end.
 func attack(t *testing.T, s store, point crashPoint) {
 	const key = "the-one"
 	p := &crash{
-		campaign: newCampaign(t, s, map[string]int{"lamp": 10}), hand: s.hand(t), point: point,
+		chaos: newChaos(t, s, map[string]int{"lamp": 10}), manualSQL: s.manualSQL(t), point: point,
 		client: "ann", answered: make(chan reply, 1),
 	}
 	if point.client != "" {
 		p.client = point.client
 	}
 	p.owner = p.start()
-	p.crowd.visits(p.owner.instance)
+	p.shoppers.visits(p.owner.instance)
 	random := rand.New(rand.NewPCG(1, 1))
-	if got := p.crowd.add(t.Context(), random, p.client, "lamp", 2, ""); got.Code != 200 {
+	if got := p.shoppers.add(t.Context(), random, p.client, "lamp", 2, ""); got.Code != 200 {
 		t.Fatalf("add: %v", got)
 	}
 
@@ -265,11 +266,11 @@ func attack(t *testing.T, s store, point crashPoint) {
 		t.Errorf("after the kill the journal says %q, want %q", got, point.left)
 	}
 
-	rescuer := p.campaign.start(p.flags()...)
-	p.crowd.visits(rescuer)
+	rescuer := p.chaos.start(p.flags()...)
+	p.shoppers.visits(rescuer)
 	p.settle(2*lease + soon)
-	for _, g := range p.gates {
-		g.goOn() // what was under way when its sender died comes to the till now
+	for _, g := range p.interceptors {
+		g.letGo() // what was under way when its sender died comes to the payment service now
 	}
 	if got := p.state(); got != point.end {
 		t.Errorf("in the end the journal says %q, want %q", got, point.end)
@@ -278,15 +279,15 @@ func attack(t *testing.T, s store, point crashPoint) {
 	if point.end == checkout.RolledBack {
 		want = 402
 	}
-	if got := p.crowd.buy(t.Context(), random, p.client, key); got.Code != want {
+	if got := p.shoppers.buy(t.Context(), random, p.client, key); got.Code != want {
 		t.Errorf("the repeat was answered %v, want %d", got, want)
 	}
-	if got := p.crowd.buy(t.Context(), random, p.client, ""); got.Code != point.next {
+	if got := p.shoppers.buy(t.Context(), random, p.client, ""); got.Code != point.next {
 		t.Errorf("another checkout of the cart was answered %v, want %d", got, point.next)
 	}
 	if point.left == checkout.Refunding {
-		if totals := p.till.Totals(); totals.Captures != 1 || totals.Refunded != 1 {
-			t.Errorf("the till took money %d times and gave it back %d times, want once each", totals.Captures, totals.Refunded)
+		if totals := p.payments.Totals(); totals.Captures != 1 || totals.Refunded != 1 {
+			t.Errorf("the payment service took money %d times and gave it back %d times, want once each", totals.Captures, totals.Refunded)
 		}
 	}
 	p.check()
@@ -299,31 +300,32 @@ func (p *crash) flags() []string {
 // start starts an instance that is doomed.
 func (p *crash) start() doomed {
 	p.t.Helper()
-	return p.startBehind(openGate(p.t, p.till))
+	return p.startBehind(startInterceptor(p.t, p.payments))
 }
 
-func (p *crash) startBehind(g *gate) doomed {
+func (p *crash) startBehind(g *interceptor) doomed {
 	p.t.Helper()
-	d := doomed{gate: g}
-	p.gates = append(p.gates, g)
+	d := doomed{interceptor: g}
+	p.interceptors = append(p.interceptors, g)
 	flags := append(p.flags(), "--payment-url", g.url)
 	if p.point.deaf {
 		flags = append(flags, "--payment-url", deaf(p.t))
 	}
-	if p.hand.flavour != "" {
+	if p.manualSQL.flavour != "" {
 		var dsn string
 		d.proxy, dsn = p.store.through(p.t)
 		flags = append(flags, "--mysql-dsn", dsn)
 	}
-	d.instance = p.campaign.start(flags...)
+	d.instance = p.chaos.start(flags...)
 	return d
 }
 
-// succeed kills the owner and starts the instance that recovers from it, behind a gate that is prepared.
-func (p *crash) succeed(prepare func(*gate)) doomed {
+// succeed kills the owner and starts the instance that recovers from it, behind an interceptor that
+// is prepared.
+func (p *crash) succeed(prepare func(*interceptor)) doomed {
 	p.t.Helper()
 	p.kill(p.owner.instance)
-	g := openGate(p.t, p.till)
+	g := startInterceptor(p.t, p.payments)
 	prepare(g)
 	return p.startBehind(g)
 }
@@ -337,28 +339,28 @@ func (p *crash) buy() {
 	go func() { p.answered <- p.owner.send(ctx, purchase(p.client).withKey("the-one")) }()
 }
 
-// charged brings the checkout to where the till has decided and not answered.
+// charged brings the checkout to where the payment service has decided and not answered.
 func (p *crash) charged() *stop {
 	p.t.Helper()
-	charge := p.owner.gate.after(p.t, http.MethodPut)
+	charge := p.owner.interceptor.after(p.t, http.MethodPut)
 	p.buy()
 	charge.await(soon)
 	return charge
 }
 
-// lowerStock leaves so many lamps on hand, whatever is held.
+// lowerStock leaves that many lamps on hand, whatever is held.
 func (p *crash) lowerStock(lamps int) {
 	p.t.Helper()
-	p.hand.exec("UPDATE product_details SET quantity = ? WHERE product_id = 'lamp'", lamps)
+	p.manualSQL.exec("UPDATE product_details SET quantity = ? WHERE product_id = 'lamp'", lamps)
 	p.stocked["lamp"] = lamps
 }
 
 // killWaiting goes on and kills the owner when it waits for what the statement locks.
-func (p *crash) killWaiting(statement string, goOn func()) {
+func (p *crash) killWaiting(statement string, letGo func()) {
 	p.t.Helper()
-	release := p.hand.lock(statement)
-	goOn()
-	p.hand.awaitWaiter()
+	release := p.manualSQL.lock(statement)
+	letGo()
+	p.manualSQL.awaitWaiter()
 	p.kill(p.owner.instance)
 	release()
 }
@@ -368,12 +370,13 @@ const (
 	delivered = true
 )
 
-// killAtCommit goes on and kills an instance when it has sent the next COMMIT, which is then delivered or dropped.
-func (p *crash) killAtCommit(d doomed, arrives bool, goOn func()) {
+// killAtCommit goes on and kills an instance when it has sent the next COMMIT, which is then
+// delivered or dropped.
+func (p *crash) killAtCommit(d doomed, arrives bool, letGo func()) {
 	p.t.Helper()
 	release := make(chan struct{})
 	d.proxy.Next(proxy.Hold(release))
-	goOn()
+	letGo()
 	eventually(p.t, lease+soon, "the COMMIT is on its way", func() bool { return d.proxy.Counts().Held == 1 })
 	p.kill(d.instance)
 	if arrives {
@@ -394,7 +397,7 @@ func (p *crash) await(state checkout.State) {
 func (p *crash) state() checkout.State {
 	p.t.Helper()
 	var states []string
-	for _, e := range p.store.books(p.t).checkouts {
+	for _, e := range p.store.snapshot(p.t).checkouts {
 		states = append(states, string(e.State))
 	}
 	return checkout.State(strings.Join(states, ", "))

@@ -80,7 +80,7 @@ func available(product string) string {
 	return fmt.Sprintf(`[...document.querySelectorAll("#shelf tbody tr")].find(r => r.cells[0].textContent === %q)?.cells[4].textContent ?? ''`, product)
 }
 
-func TestTheDashboardMovesWhenOrdersCome(t *testing.T) {
+func TestDashboard_showsNewOrders(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
 		shop := start(t, s, "--demo", "--admin-listen", "127.0.0.1:0", "--payment-url", "sandbox:?latency=120ms")
@@ -119,7 +119,7 @@ func TestTheDashboardMovesWhenOrdersCome(t *testing.T) {
 	})
 }
 
-func TestTheDashboardFindsProducts(t *testing.T) {
+func TestDashboard_findsProducts(t *testing.T) {
 	t.Parallel()
 	s := embeddedStore(t)
 	shop := start(t, s, "--demo", "--admin-listen", "127.0.0.1:0")
@@ -146,7 +146,7 @@ func TestTheDashboardFindsProducts(t *testing.T) {
 	p.isQuiet(shop.dashboard())
 }
 
-func TestTheDashboardSurvivesARestart(t *testing.T) {
+func TestDashboard_reconnectsAfterRestart(t *testing.T) {
 	t.Parallel()
 	s := embeddedStore(t)
 	flags := []string{"--demo", "--listen", freeAddress(t), "--admin-listen", freeAddress(t)}
@@ -165,7 +165,7 @@ func TestTheDashboardSurvivesARestart(t *testing.T) {
 	p.isQuiet(shop.dashboard())
 }
 
-func TestTheDashboardFitsEveryScreenAndScheme(t *testing.T) {
+func TestDashboard_fitsScreensAndColorSchemes(t *testing.T) {
 	t.Parallel()
 	s := embeddedStore(t)
 	if photographing() {

@@ -16,7 +16,8 @@ import (
 	"cartwheel/database/databasetest/dbserver"
 )
 
-// A shopServer is a database server of a test's own, which it may break, and the way of its administrator to it.
+// A shopServer is a database server of a test's own, which it may break, and the way of its
+// administrator to it.
 type shopServer struct {
 	*databasetest.Server
 	admin *sql.DB
@@ -118,59 +119,62 @@ func mysqlError(err error) uint16 {
 }
 
 // sells waits until the shop stores an add again, and notes how long that took.
-func (c *campaign) sells(within time.Duration) {
+func (c *chaos) sells(within time.Duration) {
 	c.t.Helper()
 	random := rand.New(rand.NewPCG(1, 1))
 	c.recovered(eventually(c.t, within, "the shop stores an add", func() bool {
-		return c.crowd.add(c.t.Context(), random, "probe", "plenty", 1, "").Code == 200
+		return c.shoppers.add(c.t.Context(), random, "probe", "plenty", 1, "").Code == 200
 	}))
 }
 
-// refuses wants an add and a checkout to be refused, in time and with certainty that nothing was done.
-func (c *campaign) refuses(within time.Duration) {
+// refuses wants an add and a checkout to be refused, in time and with certainty that nothing was
+// done.
+func (c *chaos) refuses(within time.Duration) {
 	c.t.Helper()
 	var asking sync.WaitGroup
 	for what, ask := range map[string]func(random *rand.Rand) reply{
-		"an add":     func(random *rand.Rand) reply { return c.crowd.add(c.t.Context(), random, "refused", "plenty", 1, "") },
-		"a checkout": func(random *rand.Rand) reply { return c.crowd.buy(c.t.Context(), random, "refused", "") },
+		"an add": func(random *rand.Rand) reply {
+			return c.shoppers.add(c.t.Context(), random, "refused", "plenty", 1, "")
+		},
+		"a checkout": func(random *rand.Rand) reply { return c.shoppers.buy(c.t.Context(), random, "refused", "") },
 	} {
 		asking.Go(func() {
 			started := time.Now()
 			if got := ask(rand.New(rand.NewPCG(1, 1))); got.Code != 503 {
-				c.breachf("%s was answered %v, want 503", what, got)
+				c.violationf("%s was answered %v, want 503", what, got)
 			}
 			if took := time.Since(started); took > bound(within) {
-				c.breachf("%s was refused after %v, want %v", what, took, bound(within))
+				c.violationf("%s was refused after %v, want %v", what, took, bound(within))
 			}
 		})
 	}
 	asking.Wait()
 }
 
-var impatientFlags = []string{"--checkout-lease", "4s", "--payment-timeout", "2s"}
+var shortTimeouts = []string{"--checkout-lease", "4s", "--payment-timeout", "2s"}
 
-func crowdedStock() map[string]int {
+func chaosStock() map[string]int {
 	return map[string]int{"plenty": 1_000_000, "scarce": 300, "rare": 3}
 }
 
-// underLoad attacks a shop that a crowd visits, lets everything settle, and checks.
-func (c *campaign) underLoad(attack func(ctx context.Context, shop *instance)) {
+// underLoad attacks a shop that shoppers visit, lets everything settle, and checks.
+func (c *chaos) underLoad(attack func(ctx context.Context, shop *instance)) {
 	c.t.Helper()
-	shop := c.start(impatientFlags...)
-	c.crowd.visits(shop)
+	shop := c.start(shortTimeouts...)
+	c.shoppers.visits(shop)
 	ctx, stop := context.WithCancel(c.t.Context())
 	defer stop()
-	wait := c.crowd.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
+	wait := c.shoppers.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
 	attack(ctx, shop)
 	stop()
 	wait()
 	c.settle(20 * time.Second)
-	c.weigh(shop)
+	c.recordMemory(shop)
 	c.check()
 }
 
 // These break one server in turn.
-func TestADatabaseServerInTrouble(t *testing.T) {
+func TestDatabaseServer_faults(t *testing.T) {
 	t.Parallel()
 	onEachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		server := newShopServer(t, flavour)
@@ -178,10 +182,10 @@ func TestADatabaseServerInTrouble(t *testing.T) {
 
 		//nolint:paralleltest // each has the server to itself
 		t.Run("whose sessions are ended at random", func(t *testing.T) {
-			c := newCampaign(t, server.store(t, "sessions"), crowdedStock())
+			c := newChaos(t, server.store(t, "sessions"), chaosStock())
 			c.underLoad(func(ctx context.Context, _ *instance) {
 				ended := 0
-				for end := time.Now().Add(campaignLength(2*time.Second, 3*time.Minute)); time.Now().Before(end); {
+				for end := time.Now().Add(shortOrLong(2*time.Second, 3*time.Minute)); time.Now().Before(end); {
 					for _, id := range server.sessions(t, "sessions") {
 						if random.IntN(4) == 0 {
 							server.endSession(t, id)
@@ -197,9 +201,9 @@ func TestADatabaseServerInTrouble(t *testing.T) {
 
 		//nolint:paralleltest // each has the server to itself
 		t.Run("that may only be read for a while", func(t *testing.T) {
-			c := newCampaign(t, server.store(t, "readonly"), crowdedStock())
+			c := newChaos(t, server.store(t, "readonly"), chaosStock())
 			c.underLoad(func(ctx context.Context, _ *instance) {
-				for range campaignLength(2, 30) {
+				for range shortOrLong(2, 30) {
 					pause(ctx, time.Duration(random.Int64N(int64(500*time.Millisecond))))
 					server.exec(t, "SET GLOBAL read_only = 1")
 					c.refuses(2 * time.Second)
@@ -212,16 +216,17 @@ func TestADatabaseServerInTrouble(t *testing.T) {
 
 		//nolint:paralleltest // each has the server to itself
 		t.Run("that has too many connections", func(t *testing.T) {
-			c := newCampaign(t, server.store(t, "connections"), crowdedStock())
+			c := newChaos(t, server.store(t, "connections"), chaosStock())
 			c.underLoad(func(ctx context.Context, _ *instance) {
 				const most = 10 // the least that may be set
-				for range campaignLength(1, 30) {
+				for range shortOrLong(1, 30) {
 					pause(ctx, 200*time.Millisecond)
 					server.exec(t, fmt.Sprint("SET GLOBAL max_connections = ", most))
-					others := occupy(t, server)
-					// Behind a batch whose COMMIT was lost with its session, and is looked for in vain for 7 s.
+					bystanders := occupy(t, server)
+					// Behind a batch whose COMMIT was lost with its session, and is looked for
+					// without success for 7 s.
 					c.refuses(14 * time.Second)
-					for _, conn := range others {
+					for _, conn := range bystanders {
 						if err := conn.Close(); err != nil {
 							t.Error(err)
 						}
@@ -234,14 +239,14 @@ func TestADatabaseServerInTrouble(t *testing.T) {
 
 		//nolint:paralleltest // each has the server to itself
 		t.Run("that is killed and comes back", func(t *testing.T) {
-			c := newCampaign(t, server.store(t, "killed"), crowdedStock())
+			c := newChaos(t, server.store(t, "killed"), chaosStock())
 			c.underLoad(func(ctx context.Context, _ *instance) {
-				for range campaignLength(3, 40) {
+				for range shortOrLong(3, 40) {
 					pause(ctx, time.Duration(random.Int64N(int64(500*time.Millisecond))))
 					server.Kill()
 					c.kills.Add(1)
 					// Longer than a lost commit is looked for, now and then.
-					pause(ctx, time.Duration(random.Int64N(int64(campaignLength(500*time.Millisecond, 12*time.Second)))))
+					pause(ctx, time.Duration(random.Int64N(int64(shortOrLong(500*time.Millisecond, 12*time.Second)))))
 					server.Start(t)
 					c.sells(4 * time.Second)
 				}
@@ -250,7 +255,8 @@ func TestADatabaseServerInTrouble(t *testing.T) {
 	})
 }
 
-// occupy takes all connections that a server has for those who are no administrators, from whoever has them.
+// occupy takes all connections that a server has for those who are no administrators, from the one
+// who has them.
 func occupy(t *testing.T, server shopServer) (taken []*sql.DB) {
 	t.Helper()
 	oursAlone := func() bool {

@@ -28,7 +28,8 @@ type disk struct {
 	unsure bool
 }
 
-// limitedFiles is a disk on which no file of a process may be written beyond so many bytes. That needs no rights.
+// limitedFiles is a disk on which no file of a process may be written beyond that many bytes. That
+// needs no rights.
 func limitedFiles(t *testing.T, process func() int, most uint64) disk {
 	t.Helper()
 	limit := func(bytes uint64) {
@@ -46,8 +47,8 @@ func limitedFiles(t *testing.T, process func() int, most uint64) disk {
 	return disk{fill: func() { limit(most) }, empty: func() { limit(unix.RLIM_INFINITY) }}
 }
 
-// smallDisk mounts a disk of so many MiB until the test keeps. Where that is not allowed the test is skipped: it is the same as
-// limitedFiles but for the error that the system gives.
+// smallDisk mounts a disk of that many MiB until the test keeps. Where that is not allowed the test
+// is skipped: it is the same as limitedFiles but for the error that the system gives.
 func smallDisk(t *testing.T, mib int) (dir string, d disk) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "disk-") // short, for a server's socket
@@ -110,20 +111,22 @@ func longID(n int) string {
 	return strings.Repeat("🛒", 100-len(id)) + id
 }
 
-// fillCarts gives so many clients a line each, by hand, and lets the crowd reckon with them.
-func (s shopServer) fillCarts(c *campaign, name string, clients int) {
+// fillCarts gives that many clients a line each, by manual SQL, and lets the shoppers reckon with
+// them.
+func (s shopServer) fillCarts(c *chaos, name string, clients int) {
 	c.t.Helper()
 	s.exec(c.t, fmt.Sprintf("INSERT INTO %s.client_cart SELECT CONCAT(REPEAT('🛒', 90), LPAD(seq, 10, '0')), 'plenty', 1 FROM %s.seq_1_to_%d", name, name, clients))
-	c.crowd.mu.Lock()
-	defer c.crowd.mu.Unlock()
+	c.shoppers.mu.Lock()
+	defer c.shoppers.mu.Unlock()
 	for n := range clients {
-		c.crowd.sure[cartLine{strings.Repeat("🛒", 90) + fmt.Sprintf("%010d", n+1), "plenty"}] = 1
+		c.shoppers.sure[cartLine{strings.Repeat("🛒", 90) + fmt.Sprintf("%010d", n+1), "plenty"}] = 1
 	}
 }
 
-// hoard adds for new clients until so many were refused, and wants nothing but refusals and Success meanwhile; answers that
-// the outcome is not known are refusals only where mayBeUnknown says so.
-func (c *campaign) hoard(ctx context.Context, refusals int64, mayBeUnknown bool) {
+// hoard adds for new clients until that many were refused, and wants nothing but refusals and
+// Success at the same time; answers that the outcome is not known are refusals only where
+// mayBeUnknown says so.
+func (c *chaos) addUntilRefused(ctx context.Context, refusals int64, mayBeUnknown bool) {
 	c.t.Helper()
 	ctx, stop := context.WithTimeout(ctx, 30*time.Second)
 	defer stop()
@@ -134,14 +137,14 @@ func (c *campaign) hoard(ctx context.Context, refusals int64, mayBeUnknown bool)
 		all.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(n), 9))
 			for refused.Load()+unknown.Load() < refusals && ctx.Err() == nil {
-				got := c.crowd.add(ctx, random, longID(int(next.Add(1))), "plenty", 1, "")
+				got := c.shoppers.add(ctx, random, longID(int(next.Add(1))), "plenty", 1, "")
 				switch {
 				case got.Code == 503:
 					refused.Add(1)
 				case got.Code == 504 && mayBeUnknown:
 					unknown.Add(1)
 				case got.Code != 200 && ctx.Err() == nil:
-					c.breachf("an add on a full disk was answered %v", got)
+					c.violationf("an add on a full disk was answered %v", got)
 				}
 			}
 		})
@@ -153,11 +156,12 @@ func (c *campaign) hoard(ctx context.Context, refusals int64, mayBeUnknown bool)
 	c.notef("of %d adds %d were refused and %d not known while the disk was full", next.Load(), refused.Load(), unknown.Load())
 }
 
-// A keeper starts a database server again that ended by itself, as a service manager would, but while the disk is full.
-type keeper struct{ paused sync.Mutex }
+// A keeper starts a database server again that ended by itself, as a service manager would, but
+// while the disk is full.
+type restarter struct{ paused sync.Mutex }
 
 // keep begins to look after the server, until the test keeps.
-func (k *keeper) keep(c *campaign, server shopServer) {
+func (k *restarter) keep(c *chaos, server shopServer) {
 	ctx, stop := context.WithCancel(context.Background())
 	var looking sync.WaitGroup
 	looking.Go(func() {
@@ -180,27 +184,27 @@ func (k *keeper) keep(c *campaign, server shopServer) {
 	})
 }
 
-func TestAFullDiskCostsNothingThatWasConfirmed(t *testing.T) {
+func TestFullDisk_losesNothingAnswered(t *testing.T) {
 	t.Parallel()
-	fills := func(t *testing.T, s store, rounds int, diskOf func(c *campaign, shop *instance, keeps *keeper) disk) {
-		c := newCampaign(t, s, crowdedStock())
+	fills := func(t *testing.T, s store, rounds int, diskOf func(c *chaos, shop *instance, restarts *restarter) disk) {
+		c := newChaos(t, s, chaosStock())
 		c.underLoad(func(ctx context.Context, shop *instance) {
-			var keeps keeper
-			d := diskOf(c, shop, &keeps)
-			for range campaignLength(rounds, 10) {
+			var restarts restarter
+			d := diskOf(c, shop, &restarts)
+			for range shortOrLong(rounds, 10) {
 				pause(ctx, 200*time.Millisecond)
-				keeps.paused.Lock()
+				restarts.paused.Lock()
 				d.fill()
-				c.hoard(ctx, 40, d.unsure)
+				c.addUntilRefused(ctx, 40, d.unsure)
 				d.empty()
-				keeps.paused.Unlock()
+				restarts.paused.Unlock()
 				c.sells(15 * time.Second)
 			}
 		})
 	}
 	t.Run("embedded, files may not grow", func(t *testing.T) {
 		t.Parallel()
-		fills(t, embeddedStore(t), 10, func(_ *campaign, shop *instance, _ *keeper) disk {
+		fills(t, embeddedStore(t), 10, func(_ *chaos, shop *instance, _ *restarter) disk {
 			d := limitedFiles(t, func() int { return shop.command.Process.Pid }, 64<<10)
 			d.unsure = true // to SQLite this is an error of the disk's, not a full one
 			return d
@@ -209,19 +213,20 @@ func TestAFullDiskCostsNothingThatWasConfirmed(t *testing.T) {
 	t.Run("embedded, no space is left", func(t *testing.T) {
 		t.Parallel()
 		dir, d := smallDisk(t, 16)
-		fills(t, store{flags: []string{"--data-dir", dir}, config: database.Config{DataDir: dir}}, 10, func(*campaign, *instance, *keeper) disk { return d })
+		fills(t, store{flags: []string{"--data-dir", dir}, config: database.Config{DataDir: dir}}, 10, func(*chaos, *instance, *restarter) disk { return d })
 	})
 	t.Run("mariadb, files may not grow", func(t *testing.T) {
 		t.Parallel()
-		// MySQL waits a minute between two attempts to write to a full disk.
-		// Without this a write beyond the limit would end the server; its children inherit what a process ignores.
+		// MySQL waits a minute between two attempts to write to a full disk. Without this a write
+		// beyond the limit would end the server; its children inherit what a process ignores.
 		signal.Ignore(syscall.SIGXFSZ)
-		// What is written in place stays below the limit: the log, and the tablespace that all share.
+		// What is written in place stays below the limit: the log, and the tablespace that all
+		// share.
 		const most = 12 << 20
 		server := newShopServer(t, dbserver.MariaDB, "--innodb-log-file-size=4M", "--innodb-temp-data-file-path=ibtmp1:4M:autoextend")
-		fills(t, server.store(t, "shop"), 2, func(c *campaign, _ *instance, keeps *keeper) disk {
+		fills(t, server.store(t, "shop"), 2, func(c *chaos, _ *instance, restarts *restarter) disk {
 			server.fillCarts(c, "shop", 26_000) // nearly to the limit
-			keeps.keep(c, server)
+			restarts.keep(c, server)
 			return limitedFiles(t, server.PID, most)
 		})
 	})
@@ -229,8 +234,8 @@ func TestAFullDiskCostsNothingThatWasConfirmed(t *testing.T) {
 		t.Parallel()
 		dir, d := smallDisk(t, 128)
 		server := newShopServerIn(t, dbserver.MariaDB, dir)
-		fills(t, server.store(t, "shop"), 2, func(c *campaign, _ *instance, keeps *keeper) disk {
-			keeps.keep(c, server)
+		fills(t, server.store(t, "shop"), 2, func(c *chaos, _ *instance, restarts *restarter) disk {
+			restarts.keep(c, server)
 			return d
 		})
 	})

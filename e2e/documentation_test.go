@@ -7,7 +7,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-func TestTheSwaggerPagePlacesARealOrder(t *testing.T) {
+func TestDocumentation_pagePlacesOrder(t *testing.T) {
 	t.Parallel()
 	s := embeddedStore(t)
 	shop := start(t, s, "--demo")
@@ -29,7 +29,7 @@ func TestTheSwaggerPagePlacesARealOrder(t *testing.T) {
 		}
 	}
 	p.isQuiet(shop.base)
-	if b := s.books(t); b.onHand["mug"] != 498 || b.held["mug"] != 0 || len(b.carts["alice"]) != 0 {
+	if b := s.snapshot(t); b.onHand["mug"] != 498 || b.held["mug"] != 0 || len(b.carts["alice"]) != 0 {
 		t.Errorf("%d mugs on hand, %d held, in the cart %v: want 498, none, nothing", b.onHand["mug"], b.held["mug"], b.carts["alice"])
 	}
 }

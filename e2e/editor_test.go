@@ -12,10 +12,10 @@ import (
 	"cartwheel/database"
 )
 
-// An editor changes the tables behind the shop's back, as one with an SQL prompt can, and tells the campaign what it
-// took and gave, so that the books can still be held against it.
+// An editor changes the tables behind the shop's back, as one with an SQL prompt can, and tells the
+// chaos test what it took and gave, so that the books can still be held against it.
 type editor struct {
-	c  *campaign
+	c  *chaos
 	db *database.DB
 
 	mu      sync.Mutex
@@ -23,11 +23,11 @@ type editor struct {
 	edits   map[string]int // under mu; what was done, by kind
 }
 
-func newEditor(c *campaign) *editor {
+func newEditor(c *chaos) *editor {
 	c.t.Helper()
 	db, err := database.Open(context.Background(), c.store.config)
 	if err != nil {
-		c.t.Fatalf("open the tables by hand: %v", err)
+		c.t.Fatalf("open the tables by manual SQL: %v", err)
 	}
 	c.t.Cleanup(func() {
 		if err := db.Close(); err != nil {
@@ -37,8 +37,8 @@ func newEditor(c *campaign) *editor {
 	return &editor{c: c, db: db, stocked: map[string]int{}, edits: map[string]int{}}
 }
 
-// do runs statements in one transaction. It may run them again, and where it gets no turn, as beside a busy embedded engine, it
-// tries for as long as an import does.
+// do runs statements in one transaction. It may run them again, and where it gets no turn, as
+// beside a busy embedded engine, it tries for as long as an import does.
 func (e *editor) do(work func(tx *database.Tx) error) error {
 	for started := time.Now(); ; {
 		err := e.db.Transact(context.Background(), work, nil)
@@ -58,7 +58,7 @@ func (e *editor) done() (n int) {
 	return n
 }
 
-// reckon lets the campaign reckon with what was done to the stock. Call it once, before check.
+// reckon lets the chaos test reckon with what was done to the stock. Call it once, before check.
 func (e *editor) reckon() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -82,11 +82,11 @@ func (e *editor) setStock(t *testing.T, product string, units int) {
 		_, err := tx.Exec(t.Context(), "UPDATE product_details SET quantity = ? WHERE product_id = ?", units, product)
 		return err
 	}); err != nil {
-		t.Errorf("set the stock of %s by hand: %v", product, err)
+		t.Errorf("set the stock of %s by manual SQL: %v", product, err)
 		return
 	}
 	if len(before) != 1 {
-		t.Errorf("set the stock of %s by hand: there are %d such products", product, len(before))
+		t.Errorf("set the stock of %s by manual SQL: there are %d such products", product, len(before))
 		return
 	}
 	e.did("stock levels set", product, units-int(before[0]))
@@ -134,7 +134,8 @@ func (e *editor) did(what, product string, units int) {
 	e.edits[what]++
 }
 
-// editLine makes a random line of somebody's cart say something else: nothing in one of three ways, or more than there is.
+// editLine makes a random line of a client's cart say something else: nothing in one of three ways,
+// or more than there is.
 func (e *editor) editLine(ctx context.Context, random *rand.Rand) error {
 	type found struct {
 		Client   string `db:"client_id"`
@@ -165,16 +166,16 @@ func (e *editor) editLine(ctx context.Context, random *rand.Rand) error {
 	}); err != nil {
 		return err
 	}
-	if len(before) == 0 { // bought meanwhile
+	if len(before) == 0 { // bought at the same time
 		return nil
 	}
 	change := -before[0].Quantity
 	if kind == slices.Index(kinds, "cart lines set too large") {
 		change += 2_000_000_000
 	}
-	e.c.crowd.mu.Lock()
-	e.c.crowd.sure[cartLine{line.Client, line.Product}] += change
-	e.c.crowd.mu.Unlock()
+	e.c.shoppers.mu.Lock()
+	e.c.shoppers.sure[cartLine{line.Client, line.Product}] += change
+	e.c.shoppers.mu.Unlock()
 	e.mu.Lock()
 	e.edits[kinds[kind]]++
 	e.mu.Unlock()

@@ -9,23 +9,23 @@ import (
 	"cartwheel/checkout"
 )
 
-func TestAGatewayThatMisbehavesInEveryWayBreaksNoPromise(t *testing.T) {
+func TestGateway_misbehaviourKeepsGuarantees(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
-		c := newCampaign(t, s, map[string]int{"plenty": 1_000_000, "scarce": 2000, "rare": 3})
-		gateway := c.openMoody(uint64(time.Now().UnixNano()), 900*time.Millisecond)
+		c := newChaos(t, s, map[string]int{"plenty": 1_000_000, "scarce": 2000, "rare": 3})
+		gateway := c.startUnreliableGateway(uint64(time.Now().UnixNano()), 900*time.Millisecond)
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		shop := c.start("--payment-url", gateway.url, "--payment-timeout", "500ms", "--checkout-lease", "2500ms", "--request-timeout", "3s")
-		c.crowd.visits(shop)
-		wait := c.crowd.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
-		for range campaignLength(1, 20) {
-			gateway.behave(moody)
-			pause(ctx, campaignLength(3*time.Second, 8*time.Second))
+		c.shoppers.visits(shop)
+		wait := c.shoppers.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
+		for range shortOrLong(1, 20) {
+			gateway.behave(unreliableGateway)
+			pause(ctx, shortOrLong(3*time.Second, 8*time.Second))
 			gateway.behave(dead)
 			pause(ctx, 500*time.Millisecond)
 		}
-		gateway.behave(moody)
+		gateway.behave(unreliableGateway)
 		pause(ctx, time.Second)
 		stop()
 		wait()
@@ -33,10 +33,10 @@ func TestAGatewayThatMisbehavesInEveryWayBreaksNoPromise(t *testing.T) {
 		c.settle(12 * time.Second)
 		c.sellsAgain("plenty")
 		gateway.after.Wait() // what came late has come
-		c.weigh(shop)
+		c.recordMemory(shop)
 		c.notef("%s", gateway.tried(t))
 		c.check()
-		b, outcomes := s.books(t), map[checkout.State]int{}
+		b, outcomes := s.snapshot(t), map[checkout.State]int{}
 		for _, e := range b.checkouts {
 			outcomes[e.State]++
 		}
@@ -47,13 +47,13 @@ func TestAGatewayThatMisbehavesInEveryWayBreaksNoPromise(t *testing.T) {
 }
 
 // sellsAgain waits until the shop sells again: a circuit breaker takes its time.
-func (c *campaign) sellsAgain(product string) {
+func (c *chaos) sellsAgain(product string) {
 	c.t.Helper()
 	random := rand.New(rand.NewPCG(1, 1))
-	if got := c.crowd.add(c.t.Context(), random, "afterwards", product, 1, ""); got.Code != 200 {
-		c.breachf("an add after all is well again: %v", got)
+	if got := c.shoppers.add(c.t.Context(), random, "afterwards", product, 1, ""); got.Code != 200 {
+		c.violationf("an add after all is well again: %v", got)
 	}
 	eventually(c.t, 10*time.Second, "a checkout is sold again", func() bool {
-		return c.crowd.buy(c.t.Context(), random, "afterwards", "").Code == 200
+		return c.shoppers.buy(c.t.Context(), random, "afterwards", "").Code == 200
 	})
 }

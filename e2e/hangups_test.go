@@ -50,7 +50,8 @@ func (i *instance) footprint(t *testing.T) footprint {
 	return f
 }
 
-// goroutines ends the process as SIGQUIT does, and returns the stacks that Go's runtime writes then.
+// goroutines ends the process as SIGQUIT does, and returns the stacks that Go's runtime writes
+// then.
 func (i *instance) goroutines() []string {
 	i.t.Helper()
 	i.signal(syscall.SIGQUIT)
@@ -64,23 +65,24 @@ func (i *instance) goroutines() []string {
 	return stacks
 }
 
-func TestAThousandCallersThatHangUpLeaveNothingBehind(t *testing.T) {
+func TestCallers_thatDisconnectLeaveNothing(t *testing.T) {
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
 		t.Skip("there is no /proc to look at a process: ", err)
 	}
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
-		c := newCampaign(t, s, map[string]int{"lamp": 1_000_000})
-		// A checkout goes on without its caller, so that the gateway's pool grows with each attack: here it keeps none.
+		c := newChaos(t, s, map[string]int{"lamp": 1_000_000})
+		// A checkout goes on without its caller, so that the gateway's pool grows with each attack:
+		// here it keeps none.
 		gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			pause(r.Context(), 5*time.Millisecond)
-			c.till.ServeHTTP(w, r)
+			c.payments.ServeHTTP(w, r)
 		}))
 		t.Cleanup(gateway.Close)
 		gateway.Config.SetKeepAlivesEnabled(false)
 		shop := c.start("--payment-url", gateway.URL)
-		c.crowd.visits(shop)
-		c.crowd.hangsUp = true
+		c.shoppers.visits(shop)
+		c.shoppers.hangsUp = true
 		const callers = 50
 		hangUps := func(round, times int) {
 			atOnce(callers, func(n int) {
@@ -89,9 +91,9 @@ func TestAThousandCallersThatHangUpLeaveNothingBehind(t *testing.T) {
 				for i := range times / callers {
 					ctx, hangUp := context.WithTimeout(context.Background(), time.Duration(random.Int64N(int64(20*time.Millisecond))))
 					if i%2 == 0 {
-						c.crowd.add(ctx, random, client, "lamp", 1, "")
+						c.shoppers.add(ctx, random, client, "lamp", 1, "")
 					} else {
-						c.crowd.buy(ctx, random, client, "")
+						c.shoppers.buy(ctx, random, client, "")
 					}
 					hangUp()
 				}
@@ -105,10 +107,10 @@ func TestAThousandCallersThatHangUpLeaveNothingBehind(t *testing.T) {
 		}
 		hangUps(0, 1000) // pools and threads grow to what such an attack needs
 		before := shop.footprint(t)
-		unanswered := c.crowd.told("/addToCart", 0) + c.crowd.told("/checkOutCart", 0)
-		times := campaignLength(1000, 50_000)
+		unanswered := c.shoppers.told("/addToCart", 0) + c.shoppers.told("/checkOutCart", 0)
+		times := shortOrLong(1000, 50_000)
 		hangUps(1, times)
-		unanswered = c.crowd.told("/addToCart", 0) + c.crowd.told("/checkOutCart", 0) - unanswered
+		unanswered = c.shoppers.told("/addToCart", 0) + c.shoppers.told("/checkOutCart", 0) - unanswered
 		if unanswered < times/10 {
 			t.Errorf("only %d of %d callers hung up before they were answered", unanswered, times)
 		}
@@ -120,9 +122,9 @@ func TestAThousandCallersThatHangUpLeaveNothingBehind(t *testing.T) {
 			return after.files <= before.files+slack
 		})
 		if after.threads > before.threads+slack {
-			c.breachf("%d threads before %d hang-ups, %d after", before.threads, times, after.threads)
+			c.violationf("%d threads before %d hang-ups, %d after", before.threads, times, after.threads)
 		}
-		c.weigh(shop)
+		c.recordMemory(shop)
 		stacks := shop.goroutines()
 		if len(stacks) == 0 {
 			t.Errorf("no stacks in the log: %s", shop.log)
@@ -137,7 +139,7 @@ func TestAThousandCallersThatHangUpLeaveNothingBehind(t *testing.T) {
 			}
 		}
 		if len(left) > 0 {
-			c.breachf("%d goroutines of requests are left, such as %s", len(left), left[0])
+			c.violationf("%d goroutines of requests are left, such as %s", len(left), left[0])
 		}
 		c.notef("%d hang-ups before the answer; %d goroutines, %d descriptors, %d threads after", unanswered, len(stacks), after.files, after.threads)
 		c.check()

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// proxied starts HAProxy with deploy/haproxy.cfg before the instances, and returns what clients see.
+// proxied starts HAProxy with deploy/haproxy.cfg before the instances, and returns what clients
+// see.
 func proxied(t *testing.T, instances ...*instance) *instance {
 	t.Helper()
 	program, err := exec.LookPath("haproxy")
@@ -60,7 +61,7 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-func TestBehindHAProxyTheEndOfAnInstanceCostsOnlyWhatWasUnderWayOnIt(t *testing.T) {
+func TestHAProxy_instanceEndCostsItsRequestsOnly(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s store) {
 		const clients = 24
@@ -72,8 +73,9 @@ func TestBehindHAProxyTheEndOfAnInstanceCostsOnlyWhatWasUnderWayOnIt(t *testing.
 		s.stock(t, map[string]int{"plenty": 10_000_000})
 		proxy := proxied(t, instances...)
 
-		// Each client adds a unit and buys it, again and again, and repeats what failed with the same key. A checkout that an
-		// instance could not finish may end voided: that is its key's answer, and the next one buys what stayed in the cart.
+		// Each client adds a unit and buys it, again and again, and repeats what failed with the
+		// same key. A checkout that an instance could not finish may end voided: that is its key's
+		// answer, and the next one buys what stayed in the cart.
 		var stop atomic.Bool
 		var answered, failed, sold atomic.Int64
 		insist := func(r request) (done bool) {
@@ -97,9 +99,9 @@ func TestBehindHAProxyTheEndOfAnInstanceCostsOnlyWhatWasUnderWayOnIt(t *testing.
 				pause(t.Context(), 50*time.Millisecond)
 			}
 		}
-		var crowd sync.WaitGroup
+		var shoppers sync.WaitGroup
 		for n := range clients {
-			crowd.Go(func() {
+			shoppers.Go(func() {
 				client := fmt.Sprintf("client-%d", n)
 				inCart := int64(0)
 				for round := 0; !stop.Load() || inCart > 0; round++ {
@@ -139,12 +141,12 @@ func TestBehindHAProxyTheEndOfAnInstanceCostsOnlyWhatWasUnderWayOnIt(t *testing.
 			t.Errorf("%d requests failed when an instance was stopped, want at most %d", byStop, clients)
 		}
 		stop.Store(true)
-		crowd.Wait()
+		shoppers.Wait()
 		t.Logf("of %d requests, %d failed by a kill -9 and %d by a stop of one of three instances, with %d clients at once",
 			answered.Load(), byKill, byStop, clients)
 
-		eventually(t, 10*time.Second, "nothing is held", func() bool { return s.books(t).held["plenty"] == 0 })
-		if got, want := int64(10_000_000)-s.books(t).onHand["plenty"], sold.Load(); got != want {
+		eventually(t, 10*time.Second, "nothing is held", func() bool { return s.snapshot(t).held["plenty"] == 0 })
+		if got, want := int64(10_000_000)-s.snapshot(t).onHand["plenty"], sold.Load(); got != want {
 			t.Errorf("%d units are sold, the clients bought %d", got, want)
 		}
 		if out, errs, status := run(t, s, nil, "audit"); status != 0 {

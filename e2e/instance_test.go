@@ -101,7 +101,8 @@ func launch(t *testing.T, s store, flags ...string) *instance {
 	return launchUnder(t, s, nil, flags...)
 }
 
-// launchUnder is launch with the instance's command line given to another program, if any, which must become the instance.
+// launchUnder is launch with the instance's command line given to another program, if any, which
+// must become the instance.
 func launchUnder(t *testing.T, s store, under []string, flags ...string) *instance {
 	t.Helper()
 	args := append(append([]string{}, under...), binary, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "", "--log-format", "json")
@@ -250,7 +251,7 @@ func run(t *testing.T, s store, input io.Reader, args ...string) (stdout, stderr
 	return out.String(), errs.String(), command.ProcessState.ExitCode()
 }
 
-// stock imports products, each with so many units.
+// stock imports products, each with that many units.
 func (s store) stock(t *testing.T, units map[string]int) {
 	t.Helper()
 	var csv strings.Builder
@@ -263,8 +264,8 @@ func (s store) stock(t *testing.T, units map[string]int) {
 	}
 }
 
-// freeAddress returns an address to listen at that stays free until somebody who was told of it does: none of those that the system
-// hands out by itself, to other tests' servers for one.
+// freeAddress returns an address to listen at that stays free until a client who was told of it
+// does: none of those that the system hands out by itself, to other tests' servers for one.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	const least, ports = 20_000, 10_000 // Linux hands out 32,768 and more

@@ -20,12 +20,13 @@ import (
 // checking bounds the search for an order of one round's steps.
 const checking = 2 * time.Minute
 
-// Adds, checkouts, declines, imports and looks at the tables run at once, an instance is killed in the middle of each round, and
-// what everybody saw must be explained by one order of all that happened.
-func TestWhatEverybodySawHappenedInOneOrderThoughInstancesWereKilled(t *testing.T) {
+// Adds, checkouts, declines, imports and looks at the tables run at once, an instance is killed in
+// the middle of each round, and what everybody saw must be explained by one order of all that
+// happened.
+func TestLinearizability_holdsBesideKills(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
-		rounds := make([]*round, campaignLength(6, 120))
+		rounds := make([]*round, shortOrLong(6, 120))
 		stocked := map[string]int{"plenty": 100}
 		for n := range rounds {
 			rounds[n] = &round{n: n, strict: s.config.MySQLDSN == "", onHand: units{12, 7}}
@@ -33,8 +34,8 @@ func TestWhatEverybodySawHappenedInOneOrderThoughInstancesWereKilled(t *testing.
 				stocked[product] = rounds[n].onHand[i]
 			}
 		}
-		c := newCampaign(t, s, stocked)
-		w := &watched{c: c, gateway: slow(t, c.till, 10*time.Millisecond), random: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 13)),
+		c := newChaos(t, s, stocked)
+		w := &watched{c: c, gateway: slow(t, c.payments, 10*time.Millisecond), random: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 13)),
 			began: time.Now()}
 		var err error
 		if w.db, err = database.Open(t.Context(), s.config); err != nil {
@@ -49,19 +50,19 @@ func TestWhatEverybodySawHappenedInOneOrderThoughInstancesWereKilled(t *testing.
 		if s.config.MySQLDSN != "" {
 			w.shops = append(w.shops, w.start())
 		}
-		c.crowd.visits(w.shops...)
+		c.shoppers.visits(w.shops...)
 		for _, r := range rounds {
 			w.play(r)
 		}
 		c.settle(10 * time.Second)
-		c.weigh(w.shops[0])
+		c.recordMemory(w.shops[0])
 		steps := 0
 		for _, r := range rounds {
 			w.look(r)
 			steps += len(r.steps)
 			switch result := r.steps.linearizable(r.onHand, checking); result {
 			case porcupine.Illegal:
-				c.breachf("no order explains what was seen in round %d:\n%s", r.n, r.steps)
+				c.violationf("no order explains what was seen in round %d:\n%s", r.n, r.steps)
 			case porcupine.Unknown:
 				t.Errorf("within %v it is not known whether an order explains round %d, of %d steps", checking, r.n, len(r.steps))
 			case porcupine.Ok:
@@ -74,13 +75,13 @@ func TestWhatEverybodySawHappenedInOneOrderThoughInstancesWereKilled(t *testing.
 
 // watched is a shop whose history is taken down.
 type watched struct {
-	c       *campaign
+	c       *chaos
 	gateway string // URL; it takes its time, so that kills meet checkouts under way
 	db      *database.DB
-	random  *rand.Rand // the campaign's goroutine
+	random  *rand.Rand // the chaos test's goroutine
 	began   time.Time
 	shops   []*instance
-	pending int // steps that are pending forever; the campaign's goroutine
+	pending int // steps that are pending forever; the chaos test's goroutine
 }
 
 // A round has clients and products of its own, and so a history of its own.
@@ -98,7 +99,7 @@ func (r *round) products() [modelProducts]string {
 	return [modelProducts]string{fmt.Sprintf("r%04d-a", r.n), fmt.Sprintf("r%04d-b", r.n)}
 }
 
-// clients are those of a round; the second is declined by the till.
+// clients are those of a round; the second is declined by the payment service.
 func (r *round) clients() [modelClients]string {
 	return [modelClients]string{fmt.Sprintf("r%04d", r.n), fmt.Sprintf("decline-r%04d", r.n)}
 }
@@ -130,13 +131,13 @@ func (w *watched) start() *instance {
 // play runs a round, in the middle of which an instance is killed.
 func (w *watched) play(r *round) {
 	ctx := w.c.t.Context()
-	pace := campaignLength(15*time.Millisecond, time.Duration(5+w.random.IntN(300))*time.Millisecond)
+	pace := shortOrLong(15*time.Millisecond, time.Duration(5+w.random.IntN(300))*time.Millisecond)
 	var workers sync.WaitGroup
 	for client := range modelClients {
 		for worker := range 2 {
 			random := rand.New(rand.NewPCG(w.random.Uint64(), uint64(worker)))
 			workers.Go(func() {
-				for range campaignLength(8, 10) { // the search for an order takes exponentially longer the more there are
+				for range shortOrLong(8, 10) { // the search for an order takes exponentially longer the more there are
 					w.request(ctx, r, random, client)
 					pause(ctx, time.Duration(random.Int64N(int64(pace))))
 				}
@@ -165,9 +166,9 @@ func (w *watched) play(r *round) {
 	victim := w.shops[place]
 	w.c.kill(victim) // while it is visited
 	w.shops = append(w.shops[:place:place], w.shops[place+1:]...)
-	w.c.crowd.visits(w.shops...)
+	w.c.shoppers.visits(w.shops...)
 	w.shops = append(w.shops, w.start())
-	w.c.crowd.visits(w.shops...)
+	w.c.shoppers.visits(w.shops...)
 	workers.Wait()
 	close(stop)
 	looking.Wait()
@@ -184,11 +185,11 @@ func (w *watched) request(ctx context.Context, r *round, random *rand.Rand, clie
 	call := w.now()
 	if random.IntN(3) > 0 {
 		base.product, base.quantity = random.IntN(modelProducts), 1+random.IntN(3)
-		got := w.c.crowd.add(ctx, random, r.clients()[client], r.products()[base.product], base.quantity, "")
+		got := w.c.shoppers.add(ctx, random, r.clients()[client], r.products()[base.product], base.quantity, "")
 		w.added(r, base, got, call, w.now())
 		return
 	}
-	got := w.c.crowd.buy(ctx, random, r.clients()[client], "")
+	got := w.c.shoppers.buy(ctx, random, r.clients()[client], "")
 	w.bought(r, base, got, call, w.now())
 }
 
@@ -204,7 +205,7 @@ func (w *watched) added(r *round, s step, got reply, call, end int64) {
 		product, wanted, available := w.shortage(r, got)
 		s.wanted, s.available = wanted, available
 		if product != s.product {
-			w.c.breachf("an add of product %d was answered %v", s.product, got)
+			w.c.violationf("an add of product %d was answered %v", s.product, got)
 		}
 		r.happened(call, end, s.as(stepRefuseAdd))
 	case 0, 504:
@@ -212,7 +213,7 @@ func (w *watched) added(r *round, s step, got reply, call, end int64) {
 		r.happened(call, forever, s.as(stepAdd))
 	case 503:
 	default:
-		w.c.breachf("an add was answered %v", got)
+		w.c.violationf("an add was answered %v", got)
 	}
 }
 
@@ -240,7 +241,7 @@ func (w *watched) bought(r *round, s step, got reply, call, end int64) {
 		}
 	case 503:
 	default:
-		w.c.breachf("a checkout was answered %v", got)
+		w.c.violationf("a checkout was answered %v", got)
 	}
 }
 
@@ -255,7 +256,7 @@ var shortages = regexp.MustCompile(`not enough stock of product (\S+): wanted (\
 func (w *watched) shortage(r *round, got reply) (product, wanted, available int) {
 	said := shortages.FindStringSubmatch(got.Error)
 	if said == nil {
-		w.c.breachf("a request was answered %v", got)
+		w.c.violationf("a request was answered %v", got)
 		return 0, 0, 0
 	}
 	for i, name := range r.products() {

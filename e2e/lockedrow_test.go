@@ -33,7 +33,8 @@ func lock(t *testing.T, s store, query string, args ...any) (release func()) {
 			t.Errorf("%s: %v", statement, err)
 		}
 	}
-	// REPEATABLE READ, the default, would lock gaps between rows as well, and delay inserts into them.
+	// REPEATABLE READ, the default, would lock gaps between rows as well, and delay inserts into
+	// them.
 	do("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
 	do("BEGIN")
 	if err := lockRows(t.Context(), conn, query, args); err != nil {
@@ -70,8 +71,8 @@ func lockRows(ctx context.Context, conn *sql.Conn, query string, args []any) (er
 	return rows.Err()
 }
 
-// How long a row is kept locked by hand, and the others are watched before that.
-func lockedFor() time.Duration { return campaignLength(2*time.Second, time.Minute) }
+// How long a row is kept locked by manual SQL, and the bystanders are watched before that.
+func lockedFor() time.Duration { return shortOrLong(2*time.Second, time.Minute) }
 
 const (
 	watchedFor = time.Second
@@ -79,8 +80,8 @@ const (
 	untilKnown = 4500 * time.Millisecond
 )
 
-// Others shop beside somebody whose row is locked, and are timed.
-type others struct {
+// Others shop beside a client whose row is locked, and are timed.
+type bystanders struct {
 	mu sync.Mutex
 	watch
 }
@@ -94,8 +95,9 @@ type watch struct {
 
 const adds, checkouts = "/addToCart", "/checkOutCart"
 
-// shop sends so many clients shopping for plenty until ctx ends; wait waits for them. Each adds and checks out.
-func (o *others) shop(ctx context.Context, c *campaign, clients int) (wait func()) {
+// shop sends that many clients shopping for plenty until ctx ends; wait waits for them. Each adds
+// and checks out.
+func (o *bystanders) shop(ctx context.Context, c *chaos, clients int) (wait func()) {
 	o.since(clients)
 	var all sync.WaitGroup
 	for n := range clients {
@@ -103,15 +105,15 @@ func (o *others) shop(ctx context.Context, c *campaign, clients int) (wait func(
 			random := rand.New(rand.NewPCG(uint64(n), 3))
 			client := fmt.Sprint("other-", n)
 			for ctx.Err() == nil {
-				o.time(ctx, n, adds, func() reply { return c.crowd.add(ctx, random, client, "plenty", 1, "") })
-				o.time(ctx, n, checkouts, func() reply { return c.crowd.buy(ctx, random, client, "") })
+				o.time(ctx, n, adds, func() reply { return c.shoppers.add(ctx, random, client, "plenty", 1, "") })
+				o.time(ctx, n, checkouts, func() reply { return c.shoppers.buy(ctx, random, client, "") })
 			}
 		})
 	}
 	return all.Wait
 }
 
-func (o *others) time(ctx context.Context, client int, path string, ask func() reply) {
+func (o *bystanders) time(ctx context.Context, client int, path string, ask func() reply) {
 	started := time.Now()
 	got := ask()
 	o.mu.Lock()
@@ -126,7 +128,7 @@ func (o *others) time(ctx context.Context, client int, path string, ask func() r
 }
 
 // since forgets what was seen, and returns it, sorted.
-func (o *others) since(clients int) watch {
+func (o *bystanders) since(clients int) watch {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	seen := o.watch
@@ -153,15 +155,15 @@ func p95(sorted []time.Duration) time.Duration {
 	return sorted[len(sorted)*95/100].Round(time.Millisecond)
 }
 
-// besides keeps something locked while others shop, and wants those to go on at a good speed once it is known that it is
-// locked: each of the two queues may wait for it once, for 2 s. Meanwhile asks for what is locked; it ends when done is
-// closed.
-func (c *campaign) besides(lockIt func() (release func()), meanwhile func(done <-chan struct{})) {
+// besides keeps something locked while others shop, and wants those to go on at a good speed once
+// it is known that it is locked: each of the two queues may wait for it once, for 2 s. At the same
+// time asks for what is locked; it ends when done is closed.
+func (c *chaos) besideLock(lockIt func() (release func()), requests func(done <-chan struct{})) {
 	c.t.Helper()
 	ctx, stop := context.WithCancel(c.t.Context())
 	defer stop()
-	var o others
-	const clients = 32 // some share each worker with whoever meets the lock
+	var o bystanders
+	const clients = 32 // some share each worker with the one who meets the lock
 	wait := o.shop(ctx, c, clients)
 	pause(ctx, watchedFor)
 	calm := o.since(clients)
@@ -169,7 +171,7 @@ func (c *campaign) besides(lockIt func() (release func()), meanwhile func(done <
 	release := lockIt()
 	done := make(chan struct{})
 	var asking sync.WaitGroup
-	asking.Go(func() { meanwhile(done) })
+	asking.Go(func() { requests(done) })
 	pause(ctx, untilKnown)
 	first := o.since(clients)
 	pause(ctx, lockedFor())
@@ -184,7 +186,8 @@ func (c *campaign) besides(lockIt func() (release func()), meanwhile func(done <
 		before := float64(len(calm.took[path])) / watchedFor.Seconds()
 		beside := float64(len(then.took[path])) / lockedFor().Seconds()
 		c.notef("others' %s: %.0f/s and p95 %v before, %.0f/s and p95 %v beside the lock", path, before, p95(calm.took[path]), beside, p95(then.took[path]))
-		// Starved clients get next to nothing; less than that is what other tests on the same processors take.
+		// Starved clients get next to nothing; less than that is what other tests on the same
+		// processors take.
 		if beside < before/6 {
 			c.t.Errorf("%s: others were served %.0f requests a second beside the lock, and %.0f before", path, beside, before)
 		}
@@ -206,16 +209,16 @@ func (c *campaign) besides(lockIt func() (release func()), meanwhile func(done <
 	c.notef("%d and %d of others' refused", first.refused, then.refused)
 }
 
-// refusedOrLate asks until done, and wants each answer to be Success or an honest refusal; none may take longer than a
-// request may.
-func (c *campaign) refusedOrLate(done <-chan struct{}, ask func(random *rand.Rand) reply) {
+// refusedOrLate asks until done, and wants each answer to be Success or an honest refusal; none may
+// take longer than a request may.
+func (c *chaos) refusedOrLate(done <-chan struct{}, ask func(random *rand.Rand) reply) {
 	random := rand.New(rand.NewPCG(5, 5))
 	refused := 0
 	for {
 		select {
 		case <-done:
 			if refused == 0 {
-				c.t.Error("nobody was refused: the lock was in nobody's way")
+				c.t.Error("no client was refused: the lock was in no client's way")
 			}
 			return
 		default:
@@ -235,32 +238,32 @@ func (c *campaign) refusedOrLate(done <-chan struct{}, ask func(random *rand.Ran
 	}
 }
 
-func TestARowThatSomebodyKeepsLockedHoldsUpItsOwnOnly(t *testing.T) {
+func TestLockedRow_delaysItsOwnClientOrProduct(t *testing.T) {
 	t.Parallel()
 	onEachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
-		setup := func(t *testing.T) (*campaign, *gate) {
-			c := newCampaign(t, serverStore(t, flavour), map[string]int{"plenty": 1_000_000, "lamp": 1000})
-			g := openGate(t, c.till)
+		setup := func(t *testing.T) (*chaos, *interceptor) {
+			c := newChaos(t, serverStore(t, flavour), map[string]int{"plenty": 1_000_000, "lamp": 1000})
+			g := startInterceptor(t, c.payments)
 			shop := start(t, c.store, "--payment-url", g.url)
-			c.crowd.visits(shop)
-			t.Cleanup(func() { c.weigh(shop) })
+			c.shoppers.visits(shop)
+			t.Cleanup(func() { c.recordMemory(shop) })
 			return c, g
 		}
 		t.Run("a product", func(t *testing.T) {
 			t.Parallel()
 			c, _ := setup(t)
 			random := rand.New(rand.NewPCG(1, 1))
-			c.besides(func() func() {
+			c.besideLock(func() func() {
 				return lock(t, c.store, "SELECT * FROM product_details WHERE product_id = 'lamp' FOR UPDATE")
 			}, func(done <-chan struct{}) {
 				// Adds need no product's lock.
-				if got := c.crowd.add(t.Context(), random, "buyer", "lamp", 1, ""); got.Code != 200 {
+				if got := c.shoppers.add(t.Context(), random, "buyer", "lamp", 1, ""); got.Code != 200 {
 					t.Errorf("an add of the locked product: %v", got)
 				}
-				c.refusedOrLate(done, func(random *rand.Rand) reply { return c.crowd.buy(t.Context(), random, "buyer", "") })
+				c.refusedOrLate(done, func(random *rand.Rand) reply { return c.shoppers.buy(t.Context(), random, "buyer", "") })
 			})
-			c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "") // the last try beside the lock may have met its end
-			if got := c.crowd.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
+			c.shoppers.add(t.Context(), random, "buyer", "lamp", 1, "") // the last try beside the lock may have met its end
+			if got := c.shoppers.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
 				t.Errorf("after the lock: %v", got)
 			}
 			c.settle(5 * time.Second)
@@ -270,21 +273,21 @@ func TestARowThatSomebodyKeepsLockedHoldsUpItsOwnOnly(t *testing.T) {
 			t.Parallel()
 			c, _ := setup(t)
 			random := rand.New(rand.NewPCG(1, 1))
-			c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
-			c.besides(func() func() {
+			c.shoppers.add(t.Context(), random, "buyer", "lamp", 1, "")
+			c.besideLock(func() func() {
 				return lock(t, c.store, "SELECT * FROM client_cart WHERE client_id = 'buyer' FOR UPDATE")
 			}, func(done <-chan struct{}) {
 				c.refusedOrLate(done, func(random *rand.Rand) reply {
 					if random.IntN(2) == 0 {
-						return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
+						return c.shoppers.add(t.Context(), random, "buyer", "lamp", 1, "")
 					}
-					return c.crowd.buy(t.Context(), random, "buyer", "")
+					return c.shoppers.buy(t.Context(), random, "buyer", "")
 				})
 			})
 			eventually(t, 5*time.Second, "the cart's owner adds again", func() bool {
-				return c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "").Code == 200
+				return c.shoppers.add(t.Context(), random, "buyer", "lamp", 1, "").Code == 200
 			})
-			if got := c.crowd.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
+			if got := c.shoppers.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
 				t.Errorf("after the lock: %v", got)
 			}
 			c.settle(5 * time.Second)
@@ -294,15 +297,15 @@ func TestARowThatSomebodyKeepsLockedHoldsUpItsOwnOnly(t *testing.T) {
 			t.Parallel()
 			c, g := setup(t)
 			random := rand.New(rand.NewPCG(1, 1))
-			c.crowd.add(t.Context(), random, "buyer", "lamp", 1, "")
+			c.shoppers.add(t.Context(), random, "buyer", "lamp", 1, "")
 			charges := g.before(t, http.MethodPut)
 			answer := make(chan reply, 1)
-			go func() { answer <- c.crowd.buy(context.Background(), random, "buyer", "buy") }()
+			go func() { answer <- c.shoppers.buy(context.Background(), random, "buyer", "buy") }()
 			charges.await(soon)
-			id := c.store.books(t).checkouts[0].CheckoutID
+			id := c.store.snapshot(t).checkouts[0].CheckoutID
 			release := lock(t, c.store, "SELECT * FROM checkout_journal WHERE checkout_id = ? FOR UPDATE", id)
-			charges.goOn() // the others' come after this
-			c.besides(func() func() { return release }, func(done <-chan struct{}) {
+			charges.letGo() // the others' come after this
+			c.besideLock(func() func() { return release }, func(done <-chan struct{}) {
 				<-done
 				select {
 				case got := <-answer:
@@ -311,7 +314,7 @@ func TestARowThatSomebodyKeepsLockedHoldsUpItsOwnOnly(t *testing.T) {
 				default:
 				}
 			})
-			eventually(t, 20*time.Second, "the checkout ends", func() bool { return c.store.books(t).open() == 0 })
+			eventually(t, 20*time.Second, "the checkout ends", func() bool { return c.store.snapshot(t).open() == 0 })
 			if got := <-answer; got.Code != 200 {
 				t.Errorf("the checkout was answered %v, want 200 in the end", got)
 			}
@@ -323,10 +326,11 @@ func TestARowThatSomebodyKeepsLockedHoldsUpItsOwnOnly(t *testing.T) {
 
 var errRollBack = errors.New("roll back")
 
-// The embedded engine has one writer at a time: who keeps the file locked holds up everybody, for as long as it lasts.
-func TestAFileThatSomebodyKeepsLockedHoldsUpEverybodyAndNoLonger(t *testing.T) {
+// The embedded engine has one writer at a time: who keeps the file locked holds up everybody, for
+// as long as it lasts.
+func TestLockedFile_delaysOnlyWhileLocked(t *testing.T) {
 	t.Parallel()
-	c := newCampaign(t, embeddedStore(t), crowdedStock())
+	c := newChaos(t, embeddedStore(t), chaosStock())
 	hands := newEditor(c)
 	c.underLoad(func(ctx context.Context, _ *instance) {
 		pause(ctx, 300*time.Millisecond)
@@ -341,7 +345,7 @@ func TestAFileThatSomebodyKeepsLockedHoldsUpEverybodyAndNoLonger(t *testing.T) {
 		<-locked
 		before := c.told200()
 		c.refuses(14 * time.Second)
-		pause(ctx, campaignLength(0, time.Minute))
+		pause(ctx, shortOrLong(0, time.Minute))
 		after := c.told200()
 		close(release)
 		if err := <-ended; !errors.Is(err, errRollBack) {

@@ -18,7 +18,8 @@ import (
 // binary is the program under test, built once.
 var binary string
 
-// waiters is how many tests run at once for each processor: most of their time they wait, for leases and payments.
+// waiters is how many tests run at once for each processor: most of their time they wait, for
+// leases and payments.
 const waiters = 3
 
 func TestMain(m *testing.M) {
@@ -39,7 +40,8 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	status := databasetest.Main(m,
-		// toxiproxy leaves a link's goroutine behind when its toxic is taken away while data are on their way.
+		// toxiproxy leaves a link's goroutine behind when its toxic is taken away while data are on
+		// their way.
 		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"))
 	reports.print()
 	_ = os.RemoveAll(dir)

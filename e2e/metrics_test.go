@@ -31,7 +31,7 @@ func (i *instance) scrape() map[string]float64 {
 	return values
 }
 
-func TestTheMetricsCountRealRequests(t *testing.T) {
+func TestMetrics_countRequests(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
 		shop := start(t, s, "--admin-listen", "127.0.0.1:0")
@@ -74,7 +74,8 @@ func TestTheMetricsCountRealRequests(t *testing.T) {
 				t.Errorf("%s is %v (there: %v), want %v", name, got, found, want)
 			}
 		}
-		// Six adds, six reserves and six settles; the embedded engine has some of its own at the start.
+		// Six adds, six reserves and six settles; the embedded engine has some of its own at the
+		// start.
 		if got := series[`cartwheel_transaction_duration_seconds_count{end="committed"}`]; got < 18 {
 			t.Errorf("%v committed transactions, want 18 or more", got)
 		}
@@ -84,7 +85,7 @@ func TestTheMetricsCountRealRequests(t *testing.T) {
 	})
 }
 
-func TestTheAdminListenerCanBeTurnedOffAndSaysWhenItsPortIsTaken(t *testing.T) {
+func TestAdminListener_offOrPortInUse(t *testing.T) {
 	t.Parallel()
 	first := start(t, embeddedStore(t), "--admin-listen", "127.0.0.1:0")
 	address := strings.TrimSuffix(strings.TrimPrefix(first.dashboard(), "http://"), "/")
@@ -103,7 +104,7 @@ func TestTheAdminListenerCanBeTurnedOffAndSaysWhenItsPortIsTaken(t *testing.T) {
 	}
 }
 
-func TestAWatchedServerStopsAtOnce(t *testing.T) {
+func TestDashboard_viewersDoNotDelayShutdown(t *testing.T) {
 	t.Parallel()
 	shop := start(t, embeddedStore(t), "--admin-listen", "127.0.0.1:0")
 	watching, err := http.Get(shop.dashboard() + "dashboard/events")
@@ -116,6 +117,6 @@ func TestAWatchedServerStopsAtOnce(t *testing.T) {
 		t.Errorf("exit status %d, want 0", status)
 	}
 	if took := time.Since(began); took > bound(5*time.Second) {
-		t.Errorf("the server took %v to stop while somebody watched", took)
+		t.Errorf("the server took %v to stop while a client watched", took)
 	}
 }

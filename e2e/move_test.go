@@ -11,7 +11,7 @@ import (
 	"cartwheel/database/databasetest"
 )
 
-func TestAMoveThatIsKilledLeavesNothingAndTheNextOneMovesEverything(t *testing.T) {
+func TestMove_killedLeavesNothing(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s store) {
 		const products, units = 60_000, 7
@@ -22,7 +22,7 @@ func TestAMoveThatIsKilledLeavesNothingAndTheNextOneMovesEverything(t *testing.T
 		shop := start(t, from, "--demo", "--payment-url", "sandbox:?latency=60s")
 		shop.want(t, 200, addition("ann", "mug", 3))
 		go shop.send(t.Context(), purchase("ann"))
-		eventually(t, 5*time.Second, "the payment is under way", func() bool { return from.books(t).held["mug"] == 3 })
+		eventually(t, 5*time.Second, "the payment is under way", func() bool { return from.snapshot(t).held["mug"] == 3 })
 		shop.kill()
 		source := databasetest.Open(t, from.config)
 		if _, err := source.Setup().ExecContext(t.Context(), fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
@@ -33,7 +33,7 @@ func TestAMoveThatIsKilledLeavesNothingAndTheNextOneMovesEverything(t *testing.T
 			t.Fatal(err)
 		}
 
-		// A server that starts on the target meanwhile must find nothing, never a part.
+		// A server that starts on the target at the same time must find nothing, never a part.
 		target := databasetest.Open(t, to.config)
 		moved := func() (n int64) {
 			if err := target.Setup().QueryRowContext(t.Context(), "SELECT COUNT(*) FROM product_details").Scan(&n); err != nil {
@@ -42,15 +42,15 @@ func TestAMoveThatIsKilledLeavesNothingAndTheNextOneMovesEverything(t *testing.T
 			return n
 		}
 		// A row that the copy must write is locked, so that no move ends before it is killed.
-		hand := to.hand(t)
+		manualSQL := to.manualSQL(t)
 		for range 3 {
-			release := hand.lock("INSERT INTO product_details (product_id, quantity) VALUES ('sku-9999', 1)")
+			release := manualSQL.lock("INSERT INTO product_details (product_id, quantity) VALUES ('sku-9999', 1)")
 			move := exec.Command(binary, append([]string{"migrate", "move"}, both.flags...)...)
 			move.Env = cleanEnvironment()
 			if err := move.Start(); err != nil {
 				t.Fatal(err)
 			}
-			hand.awaitWaiter()
+			manualSQL.awaitWaiter()
 			_ = move.Process.Kill()
 			_ = move.Wait() // killed, as it says
 			release()
@@ -65,8 +65,8 @@ func TestAMoveThatIsKilledLeavesNothingAndTheNextOneMovesEverything(t *testing.T
 			return status == 0 || strings.Contains(errs, database.ErrMoved.Error())
 		})
 		again := start(t, to)
-		eventually(t, 5*time.Second, "the checkout that was under way is settled", func() bool { return to.books(t).held["mug"] == 0 })
-		b := to.books(t)
+		eventually(t, 5*time.Second, "the checkout that was under way is settled", func() bool { return to.snapshot(t).held["mug"] == 0 })
+		b := to.snapshot(t)
 		if b.carts["ann"]["mug"] != 3 || b.onHand["mug"] != 500 {
 			t.Errorf("%d in ann's cart, %d on hand; want 3, 500", b.carts["ann"]["mug"], b.onHand["mug"])
 		}

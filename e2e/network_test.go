@@ -100,18 +100,18 @@ func illnesses() []illness {
 	}
 }
 
-func TestABadNetworkToTheDatabase(t *testing.T) {
+func TestDatabaseNetwork_faults(t *testing.T) {
 	t.Parallel()
 	onEachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		s, n := overNetwork(t, flavour)
-		c := newCampaign(t, s, crowdedStock())
+		c := newChaos(t, s, chaosStock())
 		random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
 		c.underLoad(func(ctx context.Context, _ *instance) {
 			all := illnesses()
-			for range campaignLength(1, 10) {
+			for range shortOrLong(1, 10) {
 				random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 				for _, illness := range all {
-					while := campaignLength(700*time.Millisecond, 8*time.Second)
+					while := shortOrLong(700*time.Millisecond, 8*time.Second)
 					if illness.long {
 						while = max(while, 6*time.Second)
 					}
@@ -123,8 +123,9 @@ func TestABadNetworkToTheDatabase(t *testing.T) {
 	})
 }
 
-// suffer lets the network be bad for a while, and wants the shop to sell after that; during it, where it can.
-func (c *campaign) suffer(ctx context.Context, n *network, illness illness, while time.Duration) {
+// suffer lets the network be bad for a while, and wants the shop to sell after that; during it,
+// where it can.
+func (c *chaos) suffer(ctx context.Context, n *network, illness illness, while time.Duration) {
 	c.t.Helper()
 	n.add(illness.toxics...)
 	if illness.sells {
@@ -142,9 +143,9 @@ func (c *campaign) suffer(ctx context.Context, n *network, illness illness, whil
 	c.t.Logf("%s: sold again after %v", illness.name, time.Since(started).Round(time.Millisecond))
 }
 
-// told200 is how many requests the crowd was told Success.
-func (c *campaign) told200() (n int) {
-	c.crowd.mu.Lock()
-	defer c.crowd.mu.Unlock()
-	return c.crowd.codes["/addToCart 200"] + c.crowd.codes["/checkOutCart 200"]
+// told200 is how many requests the shoppers were told Success.
+func (c *chaos) told200() (n int) {
+	c.shoppers.mu.Lock()
+	defer c.shoppers.mu.Unlock()
+	return c.shoppers.codes["/addToCart 200"] + c.shoppers.codes["/checkOutCart 200"]
 }

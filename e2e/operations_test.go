@@ -65,7 +65,7 @@ func procedures(t *testing.T) []procedure {
 	return all
 }
 
-func TestTheOperationsPageWorksAsWritten(t *testing.T) {
+func TestOperationsPage_commandsWork(t *testing.T) {
 	t.Parallel()
 	all := procedures(t)
 	const least = 8
@@ -82,8 +82,8 @@ func TestTheOperationsPageWorksAsWritten(t *testing.T) {
 	}
 }
 
-// systemctl stands in for systemd: it starts the server in the environment of whoever calls it, waits until it is
-// ready, and stops it as systemd does.
+// systemctl stands in for systemd: it starts the server in the environment of the one who calls it,
+// waits until it is ready, and stops it as systemd does.
 const systemctl = `#!/bin/sh
 set -e
 case $1 in
@@ -192,7 +192,7 @@ post checkOutCart order-1 '{"clientID": "ann"}'`)
 	switch setting {
 	case "import":
 		o.must(`printf 'product_id,product_name,quantity\nmug,Mug,500\njug,Jug,a dozen\nlamp,Lamp,60\n' >products.csv`)
-	case "embedded, with a hold that nobody owns":
+	case "embedded, with a hold that no client owns":
 		db := databasetest.Open(o.t, database.Config{DataDir: filepath.Join(o.dir, "data")})
 		if _, err := db.Setup().ExecContext(o.t.Context(), "INSERT INTO reserve_purchase VALUES ('by-hand', 'mug', 5)"); err != nil {
 			o.t.Fatal(err)

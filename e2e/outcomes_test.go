@@ -20,8 +20,9 @@ var failings = map[string]http.HandlerFunc{
 	"answers-another": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"status":"voided"}`)) },
 }
 
-// failingTill is a till that charges, or does not, and then fails in the way that the client's ID begins with.
-func failingTill(t *testing.T, till http.Handler, charges bool) string {
+// failingService is a payment service that charges, or does not, and then fails in the way that the
+// client's ID begins with.
+func failingService(t *testing.T, payments http.Handler, charges bool) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -30,11 +31,11 @@ func failingTill(t *testing.T, till http.Handler, charges bool) string {
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		if r.Method != http.MethodPut {
-			till.ServeHTTP(w, r)
+			payments.ServeHTTP(w, r)
 			return
 		}
 		if charges {
-			till.ServeHTTP(httptest.NewRecorder(), r)
+			payments.ServeHTTP(httptest.NewRecorder(), r)
 		}
 		var order struct{ ClientID string }
 		if json.Unmarshal(body, &order) != nil {
@@ -50,65 +51,66 @@ func failingTill(t *testing.T, till http.Handler, charges bool) string {
 	return server.URL
 }
 
-// buyAtAFailingTill lets clients buy for each of the failings, all at once, and wants the same answer for all.
-func buyAtAFailingTill(t *testing.T, s store, charges bool, want int) *campaign {
+// buyAtFailingService lets clients buy for each of the failings, all at once, and wants the same
+// answer for all.
+func buyAtFailingService(t *testing.T, s store, charges bool, want int) *chaos {
 	t.Helper()
-	c := newCampaign(t, s, map[string]int{"lamp": 100})
-	c.crowd.visits(c.start("--payment-url", failingTill(t, c.till, charges), "--payment-timeout", "500ms", "--checkout-lease", "5s"))
+	c := newChaos(t, s, map[string]int{"lamp": 100})
+	c.shoppers.visits(c.start("--payment-url", failingService(t, c.payments, charges), "--payment-timeout", "500ms", "--checkout-lease", "5s"))
 	var clients []string
 	for failing := range failings {
 		clients = append(clients, failing+"-1")
 	}
 	atOnce(len(clients), func(n int) {
-		if got := c.crowd.add(t.Context(), dice(), clients[n], "lamp", 1, ""); got.Code != 200 {
+		if got := c.shoppers.add(t.Context(), dice(), clients[n], "lamp", 1, ""); got.Code != 200 {
 			t.Errorf("add: %v", got)
 		}
 		began := time.Now()
-		if got := c.crowd.buy(t.Context(), dice(), clients[n], "key"); got.Code != want {
-			c.breachf("the till %s: %v, want %d", clients[n], got, want)
+		if got := c.shoppers.buy(t.Context(), dice(), clients[n], "key"); got.Code != want {
+			c.violationf("the payment service %s: %v, want %d", clients[n], got, want)
 		}
 		c.recovered(time.Since(began))
 	})
 	return c
 }
 
-func TestAChargeWithoutAnOrder(t *testing.T) {
+func TestGateway_chargedThenFailedIsSold(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
-		c := buyAtAFailingTill(t, s, true, 200)
-		if captures, sold := c.till.Totals().Captures, s.books(t).sold()["lamp"]; captures != len(failings) || sold != int64(len(failings)) {
-			c.breachf("the till took money %d times and %d lamps are sold, want %d each", captures, sold, len(failings))
+		c := buyAtFailingService(t, s, true, 200)
+		if captures, sold := c.payments.Totals().Captures, s.snapshot(t).sold()["lamp"]; captures != len(failings) || sold != int64(len(failings)) {
+			c.violationf("the payment service took money %d times and %d lamps are sold, want %d each", captures, sold, len(failings))
 		}
 		c.check()
 	})
 }
 
-func TestAnOrderWithoutACharge(t *testing.T) {
+func TestGateway_failedWithoutChargeIsRestored(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
-		c := buyAtAFailingTill(t, s, false, 402)
-		if captures, sold := c.till.Totals().Captures, s.books(t).sold()["lamp"]; captures != 0 || sold != 0 {
-			c.breachf("the till took money %d times and %d lamps are sold, want none", captures, sold)
+		c := buyAtFailingService(t, s, false, 402)
+		if captures, sold := c.payments.Totals().Captures, s.snapshot(t).sold()["lamp"]; captures != 0 || sold != 0 {
+			c.violationf("the payment service took money %d times and %d lamps are sold, want none", captures, sold)
 		}
 		c.check()
 	})
 }
 
-func TestAHoldThatNeverEnds(t *testing.T) {
+func TestReservation_alwaysEnds(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
 		const lamps = 20
 		const lease = 3 * time.Second
-		c := newCampaign(t, s, map[string]int{"lamp": lamps})
-		before, after := openGate(t, c.till), openGate(t, c.till)
+		c := newChaos(t, s, map[string]int{"lamp": lamps})
+		before, after := startInterceptor(t, c.payments), startInterceptor(t, c.payments)
 		charge := before.before(t, http.MethodPut)
 		before.before(t, http.MethodDelete)
 		void := after.before(t, http.MethodDelete)
 		times := []string{"--payment-timeout", "1s", "--checkout-lease", lease.String(), "--request-timeout", "3s"}
 		shop := c.start(append(times, "--payment-url", before.url)...)
-		c.crowd.visits(shop)
+		c.shoppers.visits(shop)
 		// What is forgotten in a cart holds nothing.
-		if got := c.crowd.add(t.Context(), dice(), "forgetful", "lamp", lamps, ""); got.Code != 200 {
+		if got := c.shoppers.add(t.Context(), dice(), "forgetful", "lamp", lamps, ""); got.Code != 200 {
 			t.Fatalf("add: %v", got)
 		}
 		wait := c.begin(shop, "buyer", lamps)
@@ -116,28 +118,29 @@ func TestAHoldThatNeverEnds(t *testing.T) {
 		c.kill(shop)
 		wait()
 		shop = c.start(append(times, "--payment-url", after.url)...)
-		c.crowd.visits(shop)
-		// Nobody knows yet what became of the payments: whoever recovers asks, and the stock stays held through leases.
+		c.shoppers.visits(shop)
+		// No client knows yet what became of the payments: the one who recovers asks, and the stock
+		// stays held through leases.
 		eventually(t, 3*lease, "a checkout was claimed twice", func() bool {
-			for _, e := range s.books(t).checkouts {
+			for _, e := range s.snapshot(t).checkouts {
 				if e.Epoch > 2 {
 					return true
 				}
 			}
 			return false
 		})
-		if b := s.books(t); b.open() != lamps || b.held["lamp"] != lamps {
-			c.breachf("%d checkouts hold %d lamps while no outcome is known, want %d", b.open(), b.held["lamp"], lamps)
+		if b := s.snapshot(t); b.open() != lamps || b.held["lamp"] != lamps {
+			c.violationf("%d checkouts hold %d lamps while no outcome is known, want %d", b.open(), b.held["lamp"], lamps)
 		}
-		if got := c.crowd.buy(t.Context(), dice(), "forgetful", ""); got.Code != 409 && got.Code != 503 {
-			c.breachf("what is held was sold to another: %v", got)
+		if got := c.shoppers.buy(t.Context(), dice(), "forgetful", ""); got.Code != 409 && got.Code != 503 {
+			c.violationf("what is held was sold to another: %v", got)
 		}
-		void.goOn()
+		void.letGo()
 		c.settle(lease + soon)
-		if got := c.crowd.buy(t.Context(), dice(), "forgetful", ""); got.Code != 200 {
-			c.breachf("what was held is not for sale again: %v", got)
+		if got := c.shoppers.buy(t.Context(), dice(), "forgetful", ""); got.Code != 200 {
+			c.violationf("what was held is not for sale again: %v", got)
 		}
-		before.goOn() // the charges, at last
+		before.letGo() // the charges, in the end
 		c.check()
 	})
 }

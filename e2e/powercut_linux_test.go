@@ -23,10 +23,11 @@ import (
 	"cartwheel/database/databasetest"
 )
 
-// A power cut leaves on the disk what was flushed, and of the rest any part. strace tells what was written, flushed and answered
-// in which order, so that a cut at any moment can be made up afterwards: the files as they were at the start, with the
-// writes that a flush had followed by then, and with none of the others, or some, or halves of some.
-func TestAPowerCutLosesNothingThatWasAnsweredSuccess(t *testing.T) {
+// A power cut leaves on the disk what was flushed, and of the rest any part. strace tells what was
+// written, flushed and answered in which order, so that a cut at any moment can be made up
+// afterwards: the files as they were at the start, with the writes that a flush had followed by
+// then, and with none of the others, or some, or halves of some.
+func TestPowerCut_losesNothingAnswered(t *testing.T) {
 	t.Parallel()
 	strace := findStrace(t)
 	const imported = 1_000_000
@@ -47,7 +48,7 @@ func TestAPowerCutLosesNothingThatWasAnsweredSuccess(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 11))
 	cuts := []int{h.answers[0].at, h.answers[told-1].at}
-	for range campaignLength(20, 400) { // half of them just when an answer is sent: then the flush before it is all that there is
+	for range shortOrLong(20, 400) { // half of them just when an answer is sent: then the flush before it is all that there is
 		cuts = append(cuts, h.answers[random.IntN(told)].at, h.answers[0].at+random.IntN(h.calls-h.answers[0].at))
 	}
 	for _, w := range h.writes { // and in the middle of moving the log into the file
@@ -83,7 +84,8 @@ func TestAPowerCutLosesNothingThatWasAnsweredSuccess(t *testing.T) {
 const tracedCalls = "open,openat,openat2,creat,unlink,unlinkat,rename,renameat,renameat2,link,linkat,truncate,ftruncate,fallocate,write,writev,pwrite64,pwritev,pwritev2," +
 	"sendto,sendmsg,sendmmsg,sendfile,splice,copy_file_range,fsync,fdatasync,msync,sync_file_range,io_uring_enter"
 
-// findStrace returns strace, where it may trace. Elsewhere the test is skipped, or fails where CI is set.
+// findStrace returns strace, where it may trace. Elsewhere the test is skipped, or fails where CI
+// is set.
 func findStrace(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("strace")
@@ -101,11 +103,12 @@ func findStrace(t *testing.T) string {
 	return path
 }
 
-// embeddedFile is the embedded engine's. What is written goes to a log beside it, and from there into it now and then.
+// embeddedFile is the embedded engine's. What is written goes to a log beside it, and from there
+// into it now and then.
 const embeddedFile = "cartwheel.db"
 
-// shopUnderTrace lets clients add, and check out, each one request after another, until the log has been moved into the file. It
-// returns how often Success was answered.
+// shopUnderTrace lets clients add, and check out, each one request after another, until the log has
+// been moved into the file. It returns how often Success was answered.
 func shopUnderTrace(t *testing.T, shop *instance, file string) (told int) {
 	t.Helper()
 	modified := func() time.Time {
@@ -119,7 +122,7 @@ func shopUnderTrace(t *testing.T, shop *instance, file string) (told int) {
 	began := modified()
 	var successes atomic.Int64
 	var all sync.WaitGroup
-	least, most := campaignLength(15, 120), 600
+	least, most := shortOrLong(15, 120), 600
 	for client := range 4 { // fewer would never share a transaction, more would write the log too slowly
 		all.Go(func() {
 			for round := 0; round < least || round < most && modified().Equal(began); round++ {
@@ -162,8 +165,8 @@ func askAs(ctx context.Context, shop *instance, r request, id string) (err error
 	return errors.Join(err, response.Body.Close())
 }
 
-// isWhole wants the database, as the cut left it, to have all that was answered by then, and no more than one request of each
-// client besides.
+// isWhole wants the database, as the cut left it, to have all that was answered by then, and no
+// more than one request of each client besides.
 func (h *history) isWhole(t *testing.T, s store, cut, imported int) {
 	t.Helper()
 	db := databasetest.Open(t, s.config)
@@ -174,7 +177,7 @@ func (h *history) isWhole(t *testing.T, s store, cut, imported int) {
 	if err := db.Close(); err != nil {
 		t.Error(err)
 	}
-	b := s.books(t)
+	b := s.snapshot(t)
 	units, bought := map[string]int{}, map[string]int{}
 	for client, lines := range b.carts {
 		units[client] += int(lines["lamp"])
@@ -204,17 +207,18 @@ func (h *history) isWhole(t *testing.T, s store, cut, imported int) {
 func recovers(t *testing.T, s store, imported int) {
 	t.Helper()
 	shop := start(t, s)
-	eventually(t, 5*time.Second, "every checkout is settled", func() bool { return s.books(t).open() == 0 })
+	eventually(t, 5*time.Second, "every checkout is settled", func() bool { return s.snapshot(t).open() == 0 })
 	shop.want(t, 200, addition("late", "lamp", 1))
 	shop.want(t, 200, purchase("late"))
 	shop.kill()
-	s.books(t).balance(t, map[string]int{"lamp": imported})
+	s.snapshot(t).balance(t, map[string]int{"lamp": imported})
 	if out, errs, status := run(t, s, nil, "audit"); status != 0 {
 		t.Errorf("audit: status %d: %s%s", status, out, errs)
 	}
 }
 
-// A history is what a traced shop did, in the order of its calls, each of which has a number when it begins and one when it ends.
+// A history is what a traced shop did, in the order of its calls, each of which has a number when
+// it begins and one when it ends.
 type history struct {
 	dir     string
 	base    map[string][]byte // the files at the start, by name
@@ -233,7 +237,8 @@ type writing struct {
 	data       []byte
 }
 
-// A flushing is an fsync of a file, or of the directory. By ends, it or one that began after it has ended.
+// A flushing is an fsync of a file, or of the directory. By ends, it or one that began after it has
+// ended.
 type flushing struct{ begin, ends int }
 
 // An answer is Success, sent to a caller.
@@ -261,8 +266,9 @@ func (h *history) toldBy(cut int) map[string]toldClient {
 	return told
 }
 
-// cutPower writes the files as a power cut leaves them when a call begins. Of what was not flushed, that remains which survives
-// says, if need be in part. It returns how many such writes were lost and kept.
+// cutPower writes the files as a power cut leaves them when a call begins. Of what was not flushed,
+// that remains which survives says, if need be in part. It returns how many such writes were lost
+// and kept.
 func (h *history) cutPower(t *testing.T, dir string, cut int, survives func() bool) (lost, kept int) {
 	t.Helper()
 	flushed := func(file string, since int) bool {
@@ -314,7 +320,8 @@ func (h *history) cutPower(t *testing.T, dir string, cut int, survives func() bo
 	return lost, kept
 }
 
-// inMemory reports whether a file of the database's is made anew by whoever opens it: it tells nothing after a power cut.
+// inMemory reports whether a file of the database's is made anew by the one who opens it: it tells
+// nothing after a power cut.
 func inMemory(name string) bool {
 	return strings.HasSuffix(name, "-shm") || strings.HasSuffix(name, ".lock")
 }

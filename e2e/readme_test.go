@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestTheReadmesCommandsAnswerWhatItSays(t *testing.T) {
+func TestReadme_commandsWork(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {

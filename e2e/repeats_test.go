@@ -8,38 +8,38 @@ import (
 	"time"
 )
 
-func TestOneCartCheckedOutFiftyTimesAtOnceIsBoughtOnce(t *testing.T) {
+func TestCheckout_concurrentRepeatsBuyOnce(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
-		c := newCampaign(t, s, map[string]int{"lamp": 500})
-		c.crowd.visits(c.start())
-		if got := c.crowd.add(t.Context(), dice(), "ann", "lamp", 2, ""); got.Code != 200 {
+		c := newChaos(t, s, map[string]int{"lamp": 500})
+		c.shoppers.visits(c.start())
+		if got := c.shoppers.add(t.Context(), dice(), "ann", "lamp", 2, ""); got.Code != 200 {
 			t.Fatalf("add: %v", got)
 		}
 		var buyers sync.WaitGroup
 		for range 50 {
-			buyers.Go(func() { c.crowd.buy(t.Context(), dice(), "ann", "") })
+			buyers.Go(func() { c.shoppers.buy(t.Context(), dice(), "ann", "") })
 		}
 		buyers.Wait()
-		if bought, refused := c.crowd.told("/checkOutCart", 200), c.crowd.told("/checkOutCart", 409); bought != 1 || refused != 49 {
+		if bought, refused := c.shoppers.told("/checkOutCart", 200), c.shoppers.told("/checkOutCart", 409); bought != 1 || refused != 49 {
 			t.Errorf("%d were answered 200 and %d 409, want 1 and 49", bought, refused)
 		}
-		if totals := c.till.Totals(); totals.Captures != 1 {
-			t.Errorf("the till took money %d times, want 1", totals.Captures)
+		if totals := c.payments.Totals(); totals.Captures != 1 {
+			t.Errorf("the payment service took money %d times, want 1", totals.Captures)
 		}
 		c.check()
 	})
 }
 
-func TestFiftyRepeatsOfOneKeyOverTwoInstancesAndARestartHaveOneEffectAndOneAnswer(t *testing.T) {
+func TestIdempotencyKey_oneEffectOverInstances(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s store) {
-		c := newCampaign(t, s, map[string]int{"lamp": 100})
-		gateway := slow(t, c.till, 300*time.Millisecond)
+		c := newChaos(t, s, map[string]int{"lamp": 100})
+		gateway := slow(t, c.payments, 300*time.Millisecond)
 		one, two := c.start("--payment-url", gateway), c.start("--payment-url", gateway)
-		c.crowd.visits(one)
-		// The crowd knows of one add and one checkout; all else are repeats.
-		if got := c.crowd.add(t.Context(), dice(), "ann", "lamp", 2, "add-1"); got.Code != 200 {
+		c.shoppers.visits(one)
+		// The shoppers know of one add and one checkout; all else are repeats.
+		if got := c.shoppers.add(t.Context(), dice(), "ann", "lamp", 2, "add-1"); got.Code != 200 {
 			t.Fatalf("add: %v", got)
 		}
 		bodies := map[string]int{}
@@ -70,27 +70,28 @@ func TestFiftyRepeatsOfOneKeyOverTwoInstancesAndARestartHaveOneEffectAndOneAnswe
 			shop.want(t, 422, addition("ann", "lamp", 3).withKey("add-1"))
 			shop.want(t, 422, addition("ann", "chair", 2).withKey("add-1"))
 		}
-		c.crowd.visits(two)
-		if got := c.crowd.buy(t.Context(), dice(), "ann", "buy-1"); got.Code != 200 {
+		c.shoppers.visits(two)
+		if got := c.shoppers.buy(t.Context(), dice(), "ann", "buy-1"); got.Code != 200 {
 			t.Errorf("the last repeat got %v, want 200", got)
 		}
-		if units, captures := c.store.books(t).accountedFor(), c.till.Totals().Captures; units != 2 || captures != 1 {
+		if units, captures := c.store.snapshot(t).accountedFor(), c.payments.Totals().Captures; units != 2 || captures != 1 {
 			t.Errorf("%d units and %d captures, want 2 and 1", units, captures)
 		}
 		c.check()
 	})
 }
 
-func TestARetryThatChargesAgain(t *testing.T) {
+func TestIdempotencyKey_retryChargesOnce(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
-		c := newCampaign(t, s, map[string]int{"lamp": 10_000})
-		flags := append(shortLease(), "--payment-url", slow(t, c.till, 50*time.Millisecond))
+		c := newChaos(t, s, map[string]int{"lamp": 10_000})
+		flags := append(shortLease(), "--payment-url", slow(t, c.payments, 50*time.Millisecond))
 		shop := c.start(flags...)
-		c.crowd.visits(shop)
+		c.shoppers.visits(shop)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		// Each client insists on one purchase, with one key, through hang-ups and kills, until it knows.
+		// Each client insists on one purchase, with one key, through hang-ups and kills, until it
+		// knows.
 		const clients = 40
 		var all sync.WaitGroup
 		var mu sync.Mutex
@@ -99,34 +100,34 @@ func TestARetryThatChargesAgain(t *testing.T) {
 			all.Go(func() {
 				random := dice()
 				client := fmt.Sprint("client-", n)
-				if got := c.crowd.add(ctx, random, client, "lamp", 1, "add"); got.Code != 200 {
+				if got := c.shoppers.add(ctx, random, client, "lamp", 1, "add"); got.Code != 200 {
 					t.Errorf("add: %v", got)
 				}
 				for range 2 { // hangs up in the middle
 					short, hangUp := context.WithTimeout(ctx, time.Duration(random.IntN(100))*time.Millisecond)
 					c.requests.Add(1)
-					c.crowd.pick(random).send(short, purchase(client).withKey("buy"))
+					c.shoppers.pick(random).send(short, purchase(client).withKey("buy"))
 					hangUp()
 				}
-				got := c.crowd.buy(ctx, random, client, "buy")
+				got := c.shoppers.buy(ctx, random, client, "buy")
 				mu.Lock()
 				defer mu.Unlock()
 				answers[got.Code]++
 			})
 		}
-		for range campaignLength(2, 5) {
+		for range shortOrLong(2, 5) {
 			pause(ctx, time.Duration(dice().Int64N(int64(300*time.Millisecond))))
 			c.kill(shop)
 			shop = c.start(flags...)
-			c.crowd.visits(shop)
+			c.shoppers.visits(shop)
 		}
 		all.Wait()
 		c.settle(soon)
 		if sum := answers[200] + answers[402]; sum != clients {
-			c.breachf("got the answers %v, want 200 or 402 for each of %d clients", answers, clients)
+			c.violationf("got the answers %v, want 200 or 402 for each of %d clients", answers, clients)
 		}
-		if captures := c.till.Totals().Captures; captures != answers[200] {
-			c.breachf("the till took money %d times, and %d clients were told that they bought", captures, answers[200])
+		if captures := c.payments.Totals().Captures; captures != answers[200] {
+			c.violationf("the payment service took money %d times, and %d clients were told that they bought", captures, answers[200])
 		}
 		c.notef("%d clients insisted", clients)
 		c.check()

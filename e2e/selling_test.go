@@ -14,9 +14,10 @@ import (
 	"cartwheel/inventory"
 )
 
-// watch looks at every product again and again, each time all of one moment, until stop is called, which returns how often
-// it found something held. No product may ever have more held than there is.
-func (c *campaign) watch() (stop func() (looks int)) {
+// watch looks at every product again and again, each time all of one moment, until stop is called,
+// which returns how often it found something held. No product may ever have more held than there
+// is.
+func (c *chaos) watch() (stop func() (looks int)) {
 	c.t.Helper()
 	db, err := database.Open(context.Background(), c.store.config)
 	if err != nil {
@@ -29,7 +30,7 @@ func (c *campaign) watch() (stop func() (looks int)) {
 		held := false
 		err := inventory.EachLevel(ctx, tx, func(id string, level inventory.Level) error {
 			if level.Reserved < 0 || level.Reserved > level.OnHand {
-				c.breachf("product %s: %d are held and %d on hand", id, level.Reserved, level.OnHand)
+				c.violationf("product %s: %d are held and %d on hand", id, level.Reserved, level.OnHand)
 			}
 			held = held || level.Reserved > 0
 			return nil
@@ -59,7 +60,7 @@ func (c *campaign) watch() (stop func() (looks int)) {
 	}
 }
 
-// atOnce lets so many clients do something at the same moment, and waits for all.
+// atOnce lets that many clients do something at the same moment, and waits for all.
 func atOnce(clients int, do func(client int)) {
 	begin := make(chan struct{})
 	var all sync.WaitGroup
@@ -73,8 +74,8 @@ func atOnce(clients int, do func(client int)) {
 	all.Wait()
 }
 
-// insist asks again where somebody else kept a row locked for two seconds, which a busy machine may bring about: it is
-// told as it is, and nothing was done. A deadlock is told in other words.
+// insist asks again where a client else kept a row locked for two seconds, which a busy machine may
+// bring about: it is told as it is, and nothing was done. A deadlock is told in other words.
 func insist(ask func() reply) reply {
 	got := ask()
 	for got.Code == 503 && strings.Contains(got.Error, "locked by someone else") {
@@ -83,38 +84,38 @@ func insist(ask func() reply) reply {
 	return got
 }
 
-func TestThreeInstancesSellAHundredUnitsToTwoThousandBuyersAtOnce(t *testing.T) {
+func TestInstances_doNotOversell(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s store) {
-		c := newCampaign(t, s, map[string]int{"ticket": 100})
-		gateway := []string{"--payment-url", slow(t, c.till, 200*time.Millisecond)} // so that holds meet sales
-		c.crowd.visits(c.start(gateway...), c.start(gateway...), c.start(gateway...))
+		c := newChaos(t, s, map[string]int{"ticket": 100})
+		gateway := []string{"--payment-url", slow(t, c.payments, 200*time.Millisecond)} // so that holds meet sales
+		c.shoppers.visits(c.start(gateway...), c.start(gateway...), c.start(gateway...))
 		const buyers = 2000
 		atOnce(buyers, func(n int) {
-			if got := c.crowd.add(t.Context(), dice(), fmt.Sprint("fan-", n), "ticket", 1, ""); got.Code != 200 {
+			if got := c.shoppers.add(t.Context(), dice(), fmt.Sprint("fan-", n), "ticket", 1, ""); got.Code != 200 {
 				t.Errorf("nothing is held by an add, and this one was answered %v", got)
 			}
 		})
 		stop := c.watch()
 		began := time.Now()
 		var bought, refused atomic.Int64
-		atOnce(buyers, func(n int) { // with a key: whoever is asked to come back later does
-			switch got := c.crowd.buy(t.Context(), dice(), fmt.Sprint("fan-", n), "key"); got.Code {
+		atOnce(buyers, func(n int) { // with a key: the one who is asked to come back later does
+			switch got := c.shoppers.buy(t.Context(), dice(), fmt.Sprint("fan-", n), "key"); got.Code {
 			case 200:
 				bought.Add(1)
 			case 409:
 				refused.Add(1)
 			default:
-				c.breachf("a buyer was answered %v", got)
+				c.violationf("a buyer was answered %v", got)
 			}
 		})
 		took := time.Since(began)
 		looks := stop()
 		if bought.Load() != 100 || refused.Load() != buyers-100 {
-			c.breachf("%d were sold and %d refused with 409, want 100 and %d", bought.Load(), refused.Load(), buyers-100)
+			c.violationf("%d were sold and %d refused with 409, want 100 and %d", bought.Load(), refused.Load(), buyers-100)
 		}
-		if sold := c.store.books(t).sold()["ticket"]; sold != 100 {
-			c.breachf("%d tickets are sold, want 100", sold)
+		if sold := c.store.snapshot(t).sold()["ticket"]; sold != 100 {
+			c.violationf("%d tickets are sold, want 100", sold)
 		}
 		if looks < 3 {
 			t.Errorf("tickets were held at %d looks, want 3 or more to say anything", looks)
@@ -124,30 +125,30 @@ func TestThreeInstancesSellAHundredUnitsToTwoThousandBuyersAtOnce(t *testing.T) 
 	})
 }
 
-func TestTwoOrdersForTheLastUnit(t *testing.T) {
+func TestCheckout_lastUnitIsSoldOnce(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
-		last := campaignLength(40, 1000)
+		last := shortOrLong(40, 1000)
 		stocked := map[string]int{}
 		for n := range last {
 			stocked[fmt.Sprint("last-", n)] = 1
 		}
-		c := newCampaign(t, s, stocked)
+		c := newChaos(t, s, stocked)
 		shops := []*instance{c.start()}
 		if s.config.MySQLDSN != "" {
 			shops = append(shops, c.start())
 		}
-		c.crowd.visits(shops...)
+		c.shoppers.visits(shops...)
 		const rivals = 4
 		var mu sync.Mutex
 		bought, refused := map[int]int{}, map[int]int{}
 		atOnce(last*rivals, func(n int) {
-			if got := c.crowd.add(t.Context(), dice(), fmt.Sprint("rival-", n), fmt.Sprint("last-", n/rivals), 1, "key"); got.Code != 200 {
+			if got := c.shoppers.add(t.Context(), dice(), fmt.Sprint("rival-", n), fmt.Sprint("last-", n/rivals), 1, "key"); got.Code != 200 {
 				t.Errorf("add: %v", got)
 			}
 		})
 		atOnce(last*rivals, func(n int) {
-			got := c.crowd.buy(t.Context(), dice(), fmt.Sprint("rival-", n), "key")
+			got := c.shoppers.buy(t.Context(), dice(), fmt.Sprint("rival-", n), "key")
 			mu.Lock()
 			defer mu.Unlock()
 			switch got.Code {
@@ -161,14 +162,14 @@ func TestTwoOrdersForTheLastUnit(t *testing.T) {
 		})
 		for n := range last {
 			if bought[n] != 1 || refused[n] != rivals-1 {
-				c.breachf("the last unit of product %d: %d bought and %d were refused, want 1 and %d", n, bought[n], refused[n], rivals-1)
+				c.violationf("the last unit of product %d: %d bought and %d were refused, want 1 and %d", n, bought[n], refused[n], rivals-1)
 			}
 		}
 		c.check()
 	})
 }
 
-func TestCartsInOppositeOrderNeverMeetInADeadlockThatAClientSees(t *testing.T) {
+func TestCheckout_oppositeOrderShowsNoDeadlock(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s store) {
 		products := []string{"a", "b", "c", "d", "e", "f", "g", "h"} // a and b are the hot ones
@@ -176,10 +177,10 @@ func TestCartsInOppositeOrderNeverMeetInADeadlockThatAClientSees(t *testing.T) {
 		for _, id := range products {
 			stocked[id] = 10_000_000
 		}
-		c := newCampaign(t, s, stocked)
-		c.crowd.visits(c.start(), c.start())
+		c := newChaos(t, s, stocked)
+		c.shoppers.visits(c.start(), c.start())
 		const clients = 64
-		rounds := campaignLength(6, 300)
+		rounds := shortOrLong(6, 300)
 		atOnce(clients, func(n int) {
 			random := rand.New(rand.NewPCG(uint64(n), 12))
 			client := fmt.Sprint("client-", n)
@@ -194,46 +195,47 @@ func TestCartsInOppositeOrderNeverMeetInADeadlockThatAClientSees(t *testing.T) {
 					}
 				}
 				for _, product := range lines {
-					if got := insist(func() reply { return c.crowd.add(t.Context(), random, client, product, 1, "") }); got.Code != 200 {
-						c.breachf("an add was answered %v", got)
+					if got := insist(func() reply { return c.shoppers.add(t.Context(), random, client, product, 1, "") }); got.Code != 200 {
+						c.violationf("an add was answered %v", got)
 					}
 				}
-				got := insist(func() reply { return c.crowd.buy(t.Context(), random, client, "") })
+				got := insist(func() reply { return c.shoppers.buy(t.Context(), random, client, "") })
 				if got.Code != 200 && (n%8 != 7 || got.Code != 402) {
-					c.breachf("a checkout was answered %v", got)
+					c.violationf("a checkout was answered %v", got)
 				}
 			}
 		})
-		if open := c.store.books(t).open(); open != 0 {
-			c.breachf("%d checkouts are in flight when all are answered", open)
+		if open := c.store.snapshot(t).open(); open != 0 {
+			c.violationf("%d checkouts are in flight when all are answered", open)
 		}
 		c.check()
 	})
 }
 
-func TestConcurrentAddsLost(t *testing.T) {
+func TestAdd_concurrentAddsAreNotLost(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
-		c := newCampaign(t, s, map[string]int{"lamp": 1_000_000, "chair": 1_000_000})
+		c := newChaos(t, s, map[string]int{"lamp": 1_000_000, "chair": 1_000_000})
 		shops := []*instance{c.start()}
 		if s.config.MySQLDSN != "" {
 			shops = append(shops, c.start())
 		}
-		c.crowd.visits(shops...)
-		// Everybody adds to the same two lines, while they are taken out by checkouts that are declined, and put back.
+		c.shoppers.visits(shops...)
+		// Everybody adds to the same two lines, while they are taken out by checkouts that are
+		// declined, and put back.
 		const family = "decline-family"
-		adds := campaignLength(12, 500)
+		adds := shortOrLong(12, 500)
 		atOnce(32, func(n int) {
 			random := dice()
 			for i := range adds {
 				got := insist(func() reply {
-					return c.crowd.add(t.Context(), random, family, []string{"lamp", "chair"}[i%2], 1+n%3, "")
+					return c.shoppers.add(t.Context(), random, family, []string{"lamp", "chair"}[i%2], 1+n%3, "")
 				})
 				if got.Code != 200 {
-					c.breachf("an add was answered %v", got)
+					c.violationf("an add was answered %v", got)
 				}
 				if n == 0 {
-					c.crowd.buy(t.Context(), random, family, "")
+					c.shoppers.buy(t.Context(), random, family, "")
 				}
 			}
 		})
@@ -241,13 +243,13 @@ func TestConcurrentAddsLost(t *testing.T) {
 		for n := range 32 {
 			want += int64(adds * (1 + n%3))
 		}
-		for _, units := range s.books(t).carts[family] {
+		for _, units := range s.snapshot(t).carts[family] {
 			got += units
 		}
 		if got != want {
-			c.breachf("%d units are in the cart, %d were added", got, want)
+			c.violationf("%d units are in the cart, %d were added", got, want)
 		}
-		c.notef("%d units added to one cart, taken out and put back %d times", want, c.crowd.told("/checkOutCart", 402))
+		c.notef("%d units added to one cart, taken out and put back %d times", want, c.shoppers.told("/checkOutCart", 402))
 		c.check()
 	})
 }

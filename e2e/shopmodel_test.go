@@ -38,7 +38,7 @@ const (
 	modelProducts = 2
 )
 
-// units are so many of each product.
+// units are that many of each product.
 type units [modelProducts]int
 
 // A step is one thing that happens at one moment.
@@ -81,7 +81,8 @@ type tables struct {
 
 func (s tables) available(product int) int { return s.onHand[product] - s.held[product] }
 
-// modelState is the tables, and how far the requests under way are. It is not changed once it is made.
+// modelState is the tables, and how far the requests under way are. It is not changed once it is
+// made.
 type modelState struct {
 	tables
 	putBacks bool             // something was put back
@@ -108,7 +109,8 @@ func (s modelState) equal(other modelState) bool {
 	return s.tables == other.tables && s.putBacks == other.putBacks && maps.Equal(s.underWay, other.underWay)
 }
 
-// with returns the state with a request's progress changed. A request that is over is forgotten, unless steps of it may follow.
+// with returns the state with a request's progress changed. A request that is over is forgotten,
+// unless steps of it may follow.
 func (s modelState) with(op step, p progress) modelState {
 	s.underWay = maps.Clone(s.underWay)
 	if s.underWay == nil {
@@ -169,7 +171,8 @@ func (s modelState) take(op step) (bool, modelState) {
 	panic("no such step: " + op.kind)
 }
 
-// free is what a checkout finds in a cart: what another one saw there and is about to take is not for it.
+// free is what a checkout finds in a cart: what another one saw there and is about to take is not
+// for it.
 func (s modelState) free(client int, strict bool) units {
 	left := s.carts[client]
 	for _, p := range s.underWay {
@@ -245,7 +248,7 @@ type trace []porcupine.Operation
 
 const forever = int64(1) << 62
 
-// linearizable checks a history that began with so many of each product on hand.
+// linearizable checks a history that began with that many of each product on hand.
 func (h trace) linearizable(onHand units, within time.Duration) porcupine.CheckResult {
 	model := porcupine.Model{
 		Init:  func() any { return modelState{tables: tables{onHand: onHand}} },
@@ -281,7 +284,7 @@ func (h trace) String() string {
 	return text.String()
 }
 
-func TestTheModelOfCartAndStockTellsRightFromWrong(t *testing.T) {
+func TestModel_rejectsWrongHistories(t *testing.T) {
 	t.Parallel()
 	// Times are in units that only order them.
 	at := func(call, end int64, ops ...step) (h trace) {

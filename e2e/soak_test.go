@@ -18,19 +18,20 @@ import (
 
 var soakFor = flag.Duration("soak-for", 0, "how long the soak of mixed faults lasts on each engine; 0 means 4s, or 3m with -soak")
 
-// Everything goes wrong at once and in turn: instances are killed, stopped, paused and started, the gateway misbehaves, dies and
-// comes back, the clients come in rushes, and the database's sessions are ended under the shop's hands.
-func TestASoakOfMixedFaultsBreaksNoPromise(t *testing.T) {
+// Everything goes wrong at once and in turn: instances are killed, stopped, paused and started, the
+// gateway misbehaves, dies and comes back, the clients come in rushes, and the database's sessions
+// are ended under the shop's hands.
+func TestSoak_mixedFaults(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
 		length := *soakFor
 		if length == 0 {
-			length = campaignLength(4*time.Second, 3*time.Minute)
+			length = shortOrLong(4*time.Second, 3*time.Minute)
 		}
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
-		c := newCampaign(t, s, map[string]int{"plenty": 10_000_000, "scarce": 5000, "rare": 3})
-		k := &soaked{c: c, gateway: c.openMoody(seed, 900*time.Millisecond), random: rand.New(rand.NewPCG(seed, 5)), did: map[string]int{}}
+		c := newChaos(t, s, map[string]int{"plenty": 10_000_000, "scarce": 5000, "rare": 3})
+		k := &soaked{c: c, gateway: c.startUnreliableGateway(seed, 900*time.Millisecond), random: rand.New(rand.NewPCG(seed, 5)), did: map[string]int{}}
 		instances := 1
 		if s.config.MySQLDSN != "" {
 			instances = 3
@@ -39,17 +40,17 @@ func TestASoakOfMixedFaultsBreaksNoPromise(t *testing.T) {
 		for range instances {
 			k.shops = append(k.shops, k.start())
 		}
-		c.crowd.visits(k.shops...)
+		c.shoppers.visits(k.shops...)
 		ctx, stop := context.WithTimeout(t.Context(), length)
 		defer stop()
-		wait := c.crowd.shop(ctx, 24, "plenty", "plenty", "scarce", "rare", "missing")
+		wait := c.shoppers.shop(ctx, 24, "plenty", "plenty", "scarce", "rare", "missing")
 		k.run(ctx)
 		wait()
 		k.rushes.Wait()
 		k.gateway.behave(well)
 		c.settle(20 * time.Second)
 		for _, shop := range k.shops {
-			c.weigh(shop)
+			c.recordMemory(shop)
 		}
 		c.sellsAgain("plenty")
 		k.gateway.after.Wait()
@@ -60,7 +61,7 @@ func TestASoakOfMixedFaultsBreaksNoPromise(t *testing.T) {
 
 // A soaked is a soak under way. It belongs to one goroutine.
 type soaked struct {
-	c        *campaign
+	c        *chaos
 	gateway  *moodyGateway
 	random   *rand.Rand
 	shops    []*instance
@@ -103,17 +104,17 @@ func (k *soaked) run(ctx context.Context) {
 	}
 }
 
-// away picks an instance, and lets nobody visit it until it is replaced.
+// away picks an instance, and lets no client visit it until it is replaced.
 func (k *soaked) away() (place int, shop *instance) {
 	place = k.random.IntN(len(k.shops))
 	shop = k.shops[place]
-	k.c.crowd.visits(slices.Delete(slices.Clone(k.shops), place, place+1)...)
+	k.c.shoppers.visits(slices.Delete(slices.Clone(k.shops), place, place+1)...)
 	return place, shop
 }
 
 func (k *soaked) replace(place int) {
 	k.shops[place] = k.start()
-	k.c.crowd.visits(k.shops...)
+	k.c.shoppers.visits(k.shops...)
 }
 
 func (k *soaked) kill(context.Context) {
@@ -124,18 +125,19 @@ func (k *soaked) kill(context.Context) {
 
 func (k *soaked) restart(context.Context) {
 	place, shop := k.away()
-	k.c.weigh(shop)
+	k.c.recordMemory(shop)
 	if status := shop.stop(); status != 0 {
-		k.c.breachf("exit status %d after SIGTERM, want 0", status)
+		k.c.violationf("exit status %d after SIGTERM, want 0", status)
 	}
 	k.replace(place)
 }
 
-// pause stops an instance for longer than its leases, or for a moment, while clients still visit it.
+// pause stops an instance for longer than its leases, or for a moment, while clients still visit
+// it.
 func (k *soaked) pause(ctx context.Context) {
 	shop := k.shops[k.random.IntN(len(k.shops))]
 	shop.signal(syscall.SIGSTOP)
-	pause(ctx, time.Duration(k.random.Int64N(int64(campaignLength(500*time.Millisecond, 4*time.Second)))))
+	pause(ctx, time.Duration(k.random.Int64N(int64(shortOrLong(500*time.Millisecond, 4*time.Second)))))
 	shop.signal(syscall.SIGCONT)
 }
 
@@ -145,13 +147,13 @@ func (k *soaked) turn(ctx context.Context) {
 	k.gateway.behave(turned)
 	if turned == dead {
 		pause(ctx, 500*time.Millisecond)
-		k.gateway.behave(moody)
+		k.gateway.behave(unreliableGateway)
 	}
 }
 
 func (k *soaked) rush(ctx context.Context) {
 	ctx, stop := context.WithTimeout(ctx, 500*time.Millisecond)
-	wait := k.c.crowd.rush(ctx, fmt.Sprint("rush-", k.did["rushes"]), 200, "plenty", "scarce")
+	wait := k.c.shoppers.rush(ctx, fmt.Sprint("rush-", k.did["rushes"]), 200, "plenty", "scarce")
 	k.rushes.Go(func() {
 		defer stop()
 		wait()

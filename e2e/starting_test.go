@@ -23,7 +23,7 @@ func launchTogether(t *testing.T, s store, flags ...string) []*instance {
 	return instances
 }
 
-func TestFiveInstancesMayStartAtOnceOnAnEmptyDatabase(t *testing.T) {
+func TestStart_fiveInstancesOnEmptyDatabase(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s store) {
 		instances := launchTogether(t, s)
@@ -33,21 +33,21 @@ func TestFiveInstancesMayStartAtOnceOnAnEmptyDatabase(t *testing.T) {
 			i.want(t, 200, addition(client, "lamp", 1))
 			i.want(t, 200, purchase(client))
 		}
-		s.books(t).balance(t, map[string]int{"lamp": 5})
+		s.snapshot(t).balance(t, map[string]int{"lamp": 5})
 	})
 }
 
-func TestFiveInstancesThatStartAtOnceRecoverEachOpenCheckoutOnce(t *testing.T) {
+func TestStart_fiveInstancesRecoverOnce(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s store) {
-		c := newCampaign(t, s, map[string]int{"lamp": 10_000})
+		c := newChaos(t, s, map[string]int{"lamp": 10_000})
 		const lease = 5 * time.Second
 		times := []string{"--payment-timeout", "3s", "--checkout-lease", lease.String()}
-		unpaid, paid, again := openGate(t, c.till), openGate(t, c.till), openGate(t, c.till)
+		unpaid, paid, again := startInterceptor(t, c.payments), startInterceptor(t, c.payments), startInterceptor(t, c.payments)
 		unpaid.before(t, http.MethodPut)
 		charged := paid.after(t, http.MethodPut)
 		victims := []*instance{c.start(append(times, "--payment-url", unpaid.url)...), c.start(append(times, "--payment-url", paid.url)...)}
-		each := campaignLength(100, 500)
+		each := shortOrLong(100, 500)
 		waits := []func(){c.begin(victims[0], "unpaid", each), c.begin(victims[1], "paid", each)}
 		for range each {
 			charged.await(soon)
@@ -59,37 +59,37 @@ func TestFiveInstancesThatStartAtOnceRecoverEachOpenCheckoutOnce(t *testing.T) {
 			wait()
 		}
 		pause(t.Context(), lease-time.Since(killed))
-		if open := c.store.books(t).open(); open != 2*each {
+		if open := c.store.snapshot(t).open(); open != 2*each {
 			t.Fatalf("%d checkouts are open, want all %d", open, 2*each)
 		}
 		five := launchTogether(t, c.store, append(times, "--payment-url", again.url)...)
-		c.crowd.visits(five...)
+		c.shoppers.visits(five...)
 		c.settle(soon)
-		for _, e := range c.store.books(t).checkouts {
+		for _, e := range c.store.snapshot(t).checkouts {
 			want := checkout.RolledBack
 			if strings.HasPrefix(e.ClientID, "paid-") {
 				want = checkout.Committed
 			}
 			if e.State != want {
-				c.breachf("checkout %s of %s ended %s, want %s", e.CheckoutID, e.ClientID, e.State, want)
+				c.violationf("checkout %s of %s ended %s, want %s", e.CheckoutID, e.ClientID, e.State, want)
 			}
 			if e.Epoch != 2 {
-				c.breachf("checkout %s was claimed %d times, want once", e.CheckoutID, e.Epoch-1)
+				c.violationf("checkout %s was claimed %d times, want once", e.CheckoutID, e.Epoch-1)
 			}
 			if voids := again.count(http.MethodDelete, e.CheckoutID); voids != 1 {
-				c.breachf("the void of checkout %s was asked for %d times, want once", e.CheckoutID, voids)
+				c.violationf("the void of checkout %s was asked for %d times, want once", e.CheckoutID, voids)
 			}
 		}
-		if totals := c.till.Totals(); totals.Captures != each || totals.Voided != each {
-			c.breachf("the till took money %d times and voided %d payments, want %d each", totals.Captures, totals.Voided, each)
+		if totals := c.payments.Totals(); totals.Captures != each || totals.Voided != each {
+			c.violationf("the payment service took money %d times and voided %d payments, want %d each", totals.Captures, totals.Voided, each)
 		}
 		c.notef("%d open checkouts found by 5 instances at once", 2*each)
-		unpaid.goOn()
+		unpaid.letGo()
 		c.check()
 	})
 }
 
-func TestTwoServersCannotShareADataDirectory(t *testing.T) {
+func TestStart_refusesUsedDataDirectory(t *testing.T) {
 	t.Parallel()
 	s := embeddedStore(t)
 	start(t, s)

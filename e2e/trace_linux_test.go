@@ -14,7 +14,8 @@ import (
 	"testing"
 )
 
-// A call is a system call of a trace: its name, its arguments as text, what it returned, and its numbers.
+// A call is a system call of a trace: its name, its arguments as text, what it returned, and its
+// numbers.
 type call struct {
 	name, args, returned string
 	begin, end           int
@@ -51,8 +52,8 @@ func (c call) data(t *testing.T) []byte {
 	return all
 }
 
-// readHistory reads what strace wrote: only what happened to the files in dir, and answers of Success. What changes those files in a
-// way that the history does not know fails the test.
+// readHistory reads what strace wrote: only what happened to the files in dir, and answers of
+// Success. What changes those files in a way that the history does not know fails the test.
 func readHistory(t *testing.T, trace, dir string, base map[string][]byte) *history {
 	t.Helper()
 	file, err := os.Open(trace) //nolint:gosec // the test's own

@@ -158,7 +158,8 @@ func passUnchanged(ctx context.Context, dir string, mutations []mutation) error 
 	return nil
 }
 
-// apply edits the copy, runs the tests, and puts the copy back as it was. It returns the tests that failed.
+// apply edits the copy, runs the tests, and puts the copy back as it was. It returns the tests that
+// failed.
 func (m mutation) apply(ctx context.Context, dir string) (by []string, err error) {
 	for _, e := range m.edits {
 		path := filepath.Join(dir, e.file)
@@ -193,7 +194,8 @@ func (m mutation) apply(ctx context.Context, dir string) (by []string, err error
 
 var results = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\S+)`)
 
-// run runs tests and returns what became of each: PASS, FAIL or SKIP. A panic is a failure of the test that it ended.
+// run runs tests and returns what became of each: PASS, FAIL or SKIP. A panic is a failure of the
+// test that it ended.
 func run(ctx context.Context, dir, in string, tests []string) (ran map[string]string, output string, err error) {
 	command := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-timeout", perTest.String(),
 		"-run", "^("+strings.Join(tests, "|")+")$", "./"+in)

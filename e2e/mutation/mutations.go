@@ -214,7 +214,7 @@ func mutations() []mutation {
 		{
 			name:  "what is answered Success was flushed (embedded)",
 			edits: []edit{{"database/sqlite/sqlite.go", "_pragma=synchronous(FULL)", "_pragma=synchronous(NORMAL)"}},
-			in:    "e2e", tests: []string{"TestAPowerCutLosesNothingThatWasAnsweredSuccess"},
+			in:    "e2e", tests: []string{"TestPowerCut_losesNothingAnswered"},
 		},
 		{
 			name:  "READ COMMITTED, whatever the server's default",

@@ -14,36 +14,37 @@ import (
 	"cartwheel/database/databasetest/proxy"
 )
 
-// A hand is somebody at a SQL prompt, beside the shop.
-type hand struct {
+// A hand is a client at a SQL prompt, beside the shop.
+type manualSQL struct {
 	t       *testing.T
 	db      *sql.DB
 	flavour dbserver.Flavour
 }
 
-func (s store) hand(t *testing.T) *hand {
+func (s store) manualSQL(t *testing.T) *manualSQL {
 	t.Helper()
 	db, err := database.Open(context.Background(), s.config)
 	if err != nil {
-		t.Fatalf("open the database by hand: %v", err)
+		t.Fatalf("open the database by manual SQL: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
 			t.Errorf("close the database: %v", err)
 		}
 	})
-	return &hand{t, db.Setup(), s.flavour}
+	return &manualSQL{t, db.Setup(), s.flavour}
 }
 
-func (h *hand) exec(statement string, args ...any) {
+func (h *manualSQL) exec(statement string, args ...any) {
 	h.t.Helper()
 	if _, err := h.db.ExecContext(h.t.Context(), statement, args...); err != nil {
 		h.t.Fatalf("%s: %v", statement, err)
 	}
 }
 
-// lock keeps locked what a statement locks, until release is called. The embedded engine has one lock, for all writing.
-func (h *hand) lock(statement string, args ...any) (release func()) {
+// lock keeps locked what a statement locks, until release is called. The embedded engine has one
+// lock, for all writing.
+func (h *manualSQL) lock(statement string, args ...any) (release func()) {
 	h.t.Helper()
 	tx, err := h.db.BeginTx(context.Background(), nil) // immediate, on the embedded engine
 	if err != nil {
@@ -69,11 +70,12 @@ func (h *hand) lock(statement string, args ...any) (release func()) {
 // waitLimit is the maximum time until a transaction waits for a lock, on a busy machine.
 const waitLimit = 30 * time.Second
 
-// lockProbe is how long a writer of the embedded engine is given to come to its lock, which cannot be seen from outside.
+// lockProbe is how long a writer of the embedded engine is given to come to its lock, which cannot
+// be seen from outside.
 const lockProbe = 300 * time.Millisecond
 
 // awaitWaiter waits until a transaction waits for what lock has locked.
-func (h *hand) awaitWaiter() {
+func (h *manualSQL) awaitWaiter() {
 	h.t.Helper()
 	switch h.flavour {
 	case "":
@@ -90,7 +92,8 @@ func (h *hand) awaitWaiter() {
 			return waiting > 0
 		})
 	case dbserver.MariaDB:
-		// InnoDB's own list of lock waits is cached for a while. A statement that is still there after several looks is waiting.
+		// InnoDB's own list of lock waits is cached for a while. A statement that is still there
+		// after several looks is waiting.
 		const looks = 4
 		seen := map[string]int{}
 		eventually(h.t, waitLimit, "a transaction waits for the lock", func() bool {
@@ -105,7 +108,7 @@ func (h *hand) awaitWaiter() {
 }
 
 // underWay returns the statements that MariaDB runs for other sessions.
-func (h *hand) underWay() map[string]bool {
+func (h *manualSQL) underWay() map[string]bool {
 	h.t.Helper()
 	rows, err := h.db.QueryContext(h.t.Context(), "SELECT CONCAT(id, ' ', info) FROM information_schema.processlist"+
 		" WHERE db = DATABASE() AND id <> CONNECTION_ID() AND command IN ('Query', 'Execute') AND info IS NOT NULL")
@@ -127,7 +130,8 @@ func (h *hand) underWay() map[string]bool {
 	return statements
 }
 
-// through puts a proxy before the store's MySQL server and returns it with the DSN that goes through it.
+// through puts a proxy before the store's MySQL server and returns it with the DSN that goes
+// through it.
 func (s store) through(t *testing.T) (*proxy.Proxy, string) {
 	t.Helper()
 	dsn, err := mysql.ParseDSN(s.config.MySQLDSN)

@@ -11,12 +11,13 @@ import (
 	"cartwheel/checkout"
 )
 
-// A cartLine is a product in somebody's cart.
+// A cartLine is a product in a client's cart.
 type cartLine struct{ client, product string }
 
-// A crowd is many clients who shop at random, at any of the instances that are open, and remember what they were told.
-type crowd struct {
-	c       *campaign
+// Shoppers are many clients who shop at random, at any of the instances that are open, and remember
+// what they were told.
+type shoppers struct {
+	c       *chaos
 	hangsUp bool // when ctx ends; else an answer is waited for then, too
 
 	mu      sync.Mutex
@@ -29,19 +30,19 @@ type crowd struct {
 	refused []time.Duration    // under mu; how long each refusal for now (429, 503) took
 }
 
-func newCrowd(c *campaign) *crowd {
-	return &crowd{c: c, sure: map[cartLine]int64{}, perhaps: map[cartLine]int64{}, bought: map[string]int{}, unknown: map[string]int{},
+func newShoppers(c *chaos) *shoppers {
+	return &shoppers{c: c, sure: map[cartLine]int64{}, perhaps: map[cartLine]int64{}, bought: map[string]int{}, unknown: map[string]int{},
 		codes: map[string]int{}}
 }
 
-// visits tells the crowd which instances are open. None: it waits.
-func (c *crowd) visits(shops ...*instance) {
+// visits tells the shoppers which instances are open. None: it waits.
+func (c *shoppers) visits(shops ...*instance) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.shops = shops
 }
 
-func (c *crowd) pick(random *rand.Rand) *instance {
+func (c *shoppers) pick(random *rand.Rand) *instance {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.shops) == 0 {
@@ -53,9 +54,9 @@ func (c *crowd) pick(random *rand.Rand) *instance {
 // tellsOfDeadlock finds the database's words for one.
 var tellsOfDeadlock = regexp.MustCompile(`(?i)deadlock|error 1213`)
 
-// ask sends one request to one of the instances, and holds the answer against what every answer must be. The reply has code 0
-// where there was none.
-func (c *crowd) ask(ctx context.Context, random *rand.Rand, r request) reply {
+// ask sends one request to one of the instances, and holds the answer against what every answer
+// must be. The reply has code 0 where there was none.
+func (c *shoppers) ask(ctx context.Context, random *rand.Rand, r request) reply {
 	shop := c.pick(random)
 	if shop == nil {
 		pause(ctx, 20*time.Millisecond)
@@ -76,16 +77,17 @@ func (c *crowd) ask(ctx context.Context, random *rand.Rand, r request) reply {
 	}
 	c.mu.Unlock()
 	if refusal && got.RetryAfter == "" {
-		c.c.breachf("%s was answered %v without Retry-After", r.path, got)
+		c.c.violationf("%s was answered %v without Retry-After", r.path, got)
 	}
 	if got.Code == 500 || tellsOfDeadlock.MatchString(got.Body) {
-		c.c.breachf("%s was answered %v", r.path, got)
+		c.c.violationf("%s was answered %v", r.path, got)
 	}
 	return got
 }
 
-// add adds units and remembers what came of it. With a key it repeats the request until the answer is known.
-func (c *crowd) add(ctx context.Context, random *rand.Rand, client, product string, quantity int, key string) reply {
+// add adds units and remembers what came of it. With a key it repeats the request until the answer
+// is known.
+func (c *shoppers) add(ctx context.Context, random *rand.Rand, client, product string, quantity int, key string) reply {
 	line, units := cartLine{client, product}, int64(quantity)
 	got := c.ask(ctx, random, addition(client, product, quantity).withKey(key))
 	for key != "" && !known(got.Code) && ctx.Err() == nil {
@@ -103,11 +105,13 @@ func (c *crowd) add(ctx context.Context, random *rand.Rand, client, product stri
 	return got
 }
 
-// known says whether an answer is an end: everything but no answer, a refusal for now, and "not known".
+// known says whether an answer is an end: everything but no answer, a refusal for now, and "not
+// known".
 func known(code int) bool { return code != 0 && code != 202 && code < 500 }
 
-// buy checks a cart out and remembers what came of it. With a key it repeats the request until the answer is known.
-func (c *crowd) buy(ctx context.Context, random *rand.Rand, client, key string) reply {
+// buy checks a cart out and remembers what came of it. With a key it repeats the request until the
+// answer is known.
+func (c *shoppers) buy(ctx context.Context, random *rand.Rand, client, key string) reply {
 	got := c.ask(ctx, random, purchase(client).withKey(key))
 	for key != "" && !known(got.Code) && ctx.Err() == nil {
 		pause(ctx, 50*time.Millisecond)
@@ -124,9 +128,10 @@ func (c *crowd) buy(ctx context.Context, random *rand.Rand, client, key string) 
 	return got
 }
 
-// shop sends so many clients shopping until ctx ends, and returns how to wait for them. Each adds one to three lines and
-// then checks out, half of them with keys; one in eight is declined by the till.
-func (c *crowd) shop(ctx context.Context, clients int, products ...string) (wait func()) {
+// shop sends that many clients shopping until ctx ends, and returns how to wait for them. Each adds
+// one to three lines and then checks out, half of them with keys; one in eight is declined by the
+// payment service.
+func (c *shoppers) shop(ctx context.Context, clients int, products ...string) (wait func()) {
 	var all sync.WaitGroup
 	for n := range clients {
 		all.Go(func() {
@@ -159,7 +164,7 @@ func (c *crowd) shop(ctx context.Context, clients int, products ...string) (wait
 }
 
 // agrees checks promises U and A, line by line, and that who was told Success has bought.
-func (c *crowd) agrees(b books) {
+func (c *shoppers) agrees(b snapshot) {
 	c.c.t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -183,22 +188,22 @@ func (c *crowd) agrees(b books) {
 	}
 	for line, units := range stored {
 		if least, most := c.sure[line], c.sure[line]+c.perhaps[line]; units < least || units > most {
-			c.c.breachf("%d units of %s are with client %s, who was told of %d to %d", units, line.product, line.client, least, most)
+			c.c.violationf("%d units of %s are with client %s, who was told of %d to %d", units, line.product, line.client, least, most)
 		}
 	}
 	for line, least := range c.sure {
 		if _, found := stored[line]; !found && least > 0 {
-			c.c.breachf("nothing of %s is with client %s, who was told of %d", line.product, line.client, least)
+			c.c.violationf("nothing of %s is with client %s, who was told of %d", line.product, line.client, least)
 		}
 	}
 	for client, n := range committed {
 		if least, most := c.bought[client], c.bought[client]+c.unknown[client]; n < least || n > most {
-			c.c.breachf("client %s bought %d times, and was told of %d to %d", client, n, least, most)
+			c.c.violationf("client %s bought %d times, and was told of %d to %d", client, n, least, most)
 		}
 	}
 	for client, least := range c.bought {
 		if committed[client] < least {
-			c.c.breachf("client %s bought %d times, and was told of %d", client, committed[client], least)
+			c.c.violationf("client %s bought %d times, and was told of %d", client, committed[client], least)
 		}
 	}
 	c.c.t.Logf("answers: %v", c.codes)

@@ -19,7 +19,8 @@ import (
 // netOf reads from what an import says by how many units it changed what is on hand.
 var netOf = regexp.MustCompile(`on hand changed by ([-+]?[0-9,]+) units;`)
 
-// imports imports one row and lets the campaign reckon with what came of it. A row that is refused changes nothing.
+// imports imports one row and lets the chaos test reckon with what came of it. A row that is
+// refused changes nothing.
 func (e *editor) imports(t *testing.T, product string, quantity int, flags ...string) {
 	t.Helper()
 	csv := fmt.Sprintf("product_id,product_name,quantity\n%s,,%d\n", product, quantity)
@@ -41,22 +42,22 @@ func (e *editor) imports(t *testing.T, product string, quantity int, flags ...st
 	e.did(kind, product, net)
 }
 
-func TestStockIsImportedWhileTheShopSellsOut(t *testing.T) {
+func TestImport_worksBesideCheckouts(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
-		c := newCampaign(t, s, map[string]int{"plenty": 1_000_000, "scarce": 100, "short": 50, "rare": 3})
+		c := newChaos(t, s, map[string]int{"plenty": 1_000_000, "scarce": 100, "short": 50, "rare": 3})
 		h := newEditor(c)
 		// Payments take their time, so that something is always held.
-		shop := start(t, s, append(impatientFlags, "--payment-url", slow(t, c.till, 200*time.Millisecond))...)
-		c.crowd.visits(shop)
+		shop := start(t, s, append(shortTimeouts, "--payment-url", slow(t, c.payments, 200*time.Millisecond))...)
+		c.shoppers.visits(shop)
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
-		wait := c.crowd.shop(ctx, 32, "plenty", "scarce", "short", "rare")
+		wait := c.shoppers.shop(ctx, 32, "plenty", "scarce", "short", "rare")
 		var importers sync.WaitGroup
 		for product, most := range map[string]int{"scarce": 60, "short": 30, "rare": 6} {
 			importers.Go(func() {
 				random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), uint64(most)))
-				for range campaignLength(8, 200) {
+				for range shortOrLong(8, 200) {
 					if random.IntN(2) == 0 {
 						h.imports(t, product, random.IntN(most))
 					} else {
@@ -70,25 +71,25 @@ func TestStockIsImportedWhileTheShopSellsOut(t *testing.T) {
 		stop()
 		wait()
 		c.settle(10 * time.Second)
-		for id, p := range c.till.Payments() {
+		for id, p := range c.payments.Payments() {
 			if p.Status == reference.Refunded {
 				t.Errorf("checkout %s was refunded, though no import may bring stock below what is held", id)
 			}
 		}
 		h.reckon()
-		c.weigh(shop)
+		c.recordMemory(shop)
 		c.check()
 	})
 }
 
-func TestStockLoweredByHandIsRefundedToTheUnit(t *testing.T) {
+func TestManualSQL_loweredStockIsRefunded(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
 		const onHand, held, left = 40, 30, 11
-		c := newCampaign(t, s, map[string]int{"lamp": onHand, "plenty": 1_000_000})
-		h, g := newEditor(c), openGate(t, c.till)
+		c := newChaos(t, s, map[string]int{"lamp": onHand, "plenty": 1_000_000})
+		h, g := newEditor(c), startInterceptor(t, c.payments)
 		shop := start(t, s, "--payment-url", g.url)
-		c.crowd.visits(shop)
+		c.shoppers.visits(shop)
 		charges := g.before(t, http.MethodPut)
 		var buyers sync.WaitGroup
 		for i := range held {
@@ -98,9 +99,9 @@ func TestStockLoweredByHandIsRefundedToTheUnit(t *testing.T) {
 				if i%2 == 0 {
 					key = "buy"
 				}
-				c.crowd.add(t.Context(), random, client, "lamp", 1, "")
-				c.crowd.add(t.Context(), random, client, "plenty", 2, "")
-				if got := c.crowd.buy(t.Context(), random, client, key); got.Code != 200 && got.Code != 402 {
+				c.shoppers.add(t.Context(), random, client, "lamp", 1, "")
+				c.shoppers.add(t.Context(), random, client, "plenty", 2, "")
+				if got := c.shoppers.buy(t.Context(), random, client, key); got.Code != 200 && got.Code != 402 {
 					t.Errorf("checkout of %s: %v, want 200 or 402", client, got)
 				}
 			})
@@ -109,15 +110,15 @@ func TestStockLoweredByHandIsRefundedToTheUnit(t *testing.T) {
 			charges.await(soon)
 		}
 		h.setStock(t, "lamp", left)
-		charges.goOn()
+		charges.letGo()
 		buyers.Wait()
 		c.settle(10 * time.Second)
 		states := map[checkout.State]int{}
-		for _, e := range s.books(t).checkouts {
+		for _, e := range s.snapshot(t).checkouts {
 			states[e.State]++
 		}
 		refunded := map[string]int64{}
-		for _, p := range c.till.Payments() {
+		for _, p := range c.payments.Payments() {
 			if p.Status == reference.Refunded {
 				for _, item := range p.Items {
 					refunded[item.ProductID] += item.Quantity
@@ -132,23 +133,23 @@ func TestStockLoweredByHandIsRefundedToTheUnit(t *testing.T) {
 		}
 		c.notef("%d checkouts refunded", held-left)
 		h.reckon()
-		c.weigh(shop)
+		c.recordMemory(shop)
 		c.check()
 	})
 }
 
-func TestTablesEditedByHandUnderLoad(t *testing.T) {
+func TestManualSQL_editsUnderLoadKeepGuarantees(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
-		c := newCampaign(t, s, map[string]int{"plenty": 1_000_000, "lowered": 500, "doomed": 500})
+		c := newChaos(t, s, map[string]int{"plenty": 1_000_000, "lowered": 500, "doomed": 500})
 		h := newEditor(c)
-		shop := c.start(impatientFlags...)
-		c.crowd.visits(shop)
+		shop := c.start(shortTimeouts...)
+		c.shoppers.visits(shop)
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
-		wait := c.crowd.shop(ctx, 32, "plenty", "plenty", "lowered", "doomed")
+		wait := c.shoppers.shop(ctx, 32, "plenty", "plenty", "lowered", "doomed")
 		random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-		for end := time.Now().Add(campaignLength(2*time.Second, 3*time.Minute)); time.Now().Before(end) || h.done() < 8; {
+		for end := time.Now().Add(shortOrLong(2*time.Second, 3*time.Minute)); time.Now().Before(end) || h.done() < 8; {
 			var err error
 			switch random.IntN(12) {
 			case 0:
@@ -161,7 +162,7 @@ func TestTablesEditedByHandUnderLoad(t *testing.T) {
 				err = h.editLine(ctx, random)
 			}
 			if err != nil {
-				t.Errorf("edit by hand: %v", err)
+				t.Errorf("edit by manual SQL: %v", err)
 				break
 			}
 			pause(ctx, time.Duration(random.Int64N(int64(20*time.Millisecond))))
@@ -170,14 +171,14 @@ func TestTablesEditedByHandUnderLoad(t *testing.T) {
 		wait()
 		c.settle(10 * time.Second)
 		refunds := 0
-		for _, p := range c.till.Payments() {
+		for _, p := range c.payments.Payments() {
 			if p.Status == reference.Refunded {
 				refunds++
 			}
 		}
 		c.notef("%d checkouts refunded", refunds)
 		h.reckon()
-		c.weigh(shop)
+		c.recordMemory(shop)
 		c.check()
 	})
 }

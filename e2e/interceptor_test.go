@@ -13,12 +13,13 @@ import (
 	"time"
 )
 
-// A gate stands before the till. A test says at which calls it stops them, and when they go on: before the till has seen
-// them, or when it has decided and not answered. A call that was stopped goes on to the till even where its caller is gone.
-type gate struct {
-	url  string
-	till http.Handler
-	over chan struct{} // closed at the test's end
+// An interceptor stands before the payment service. A test says at which calls it stops them, and
+// when they go on: before the payment service has seen them, or when it has decided and not
+// answered. A call that was stopped goes on to the payment service even where its caller is gone.
+type interceptor struct {
+	url      string
+	payments http.Handler
+	over     chan struct{} // closed at the test's end
 
 	mu    sync.Mutex
 	idle  sync.Cond        // with mu; told when a call ends
@@ -46,9 +47,9 @@ const soon = 10 * time.Second
 // stopCapacity is more calls than any test stops.
 const stopCapacity = 4096
 
-func openGate(t *testing.T, till http.Handler) *gate {
+func startInterceptor(t *testing.T, payments http.Handler) *interceptor {
 	t.Helper()
-	g := &gate{till: till, over: make(chan struct{}), stops: map[stopAt]*stop{}, calls: map[string]int{}}
+	g := &interceptor{payments: payments, over: make(chan struct{}), stops: map[stopAt]*stop{}, calls: map[string]int{}}
 	g.idle.L = &g.mu
 	server := httptest.NewServer(g)
 	g.url = server.URL
@@ -59,13 +60,18 @@ func openGate(t *testing.T, till http.Handler) *gate {
 	return g
 }
 
-// before stops the calls with a method before the till sees them, until the stop is opened.
-func (g *gate) before(t *testing.T, method string) *stop { return g.stop(t, stopAt{method, false}) }
+// before stops the calls with a method before the payment service sees them, until the stop is
+// opened.
+func (g *interceptor) before(t *testing.T, method string) *stop {
+	return g.stop(t, stopAt{method, false})
+}
 
-// after stops the answers to the calls with a method when the till has decided.
-func (g *gate) after(t *testing.T, method string) *stop { return g.stop(t, stopAt{method, true}) }
+// after stops the answers to the calls with a method when the payment service has decided.
+func (g *interceptor) after(t *testing.T, method string) *stop {
+	return g.stop(t, stopAt{method, true})
+}
 
-func (g *gate) stop(t *testing.T, at stopAt) *stop {
+func (g *interceptor) stop(t *testing.T, at stopAt) *stop {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := &stop{t: t, arrived: make(chan struct{}, stopCapacity), open: make(chan struct{})}
@@ -83,15 +89,15 @@ func (s *stop) await(within time.Duration) {
 	}
 }
 
-// goOn lets the calls that wait, and all later ones, go on.
-func (s *stop) goOn() { s.opened.Do(func() { close(s.open) }) }
+// letGo lets the calls that wait, and all later ones, go on.
+func (s *stop) letGo() { s.opened.Do(func() { close(s.open) }) }
 
-// goOn opens every stop and waits until no call is under way.
-func (g *gate) goOn() {
+// letGo opens every stop and waits until no call is under way.
+func (g *interceptor) letGo() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, s := range g.stops {
-		s.goOn()
+		s.letGo()
 	}
 	for g.busy > 0 {
 		g.idle.Wait()
@@ -99,13 +105,13 @@ func (g *gate) goOn() {
 }
 
 // count is how often a call was made for a checkout.
-func (g *gate) count(method, checkoutID string) int {
+func (g *interceptor) count(method, checkoutID string) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.calls[method+" /payments/"+checkoutID]
 }
 
-func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *interceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	g.busy++
 	g.mu.Unlock()
@@ -117,7 +123,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // nobody is there any more
+		return // no client is there any more
 	}
 	g.mu.Lock()
 	g.calls[r.Method+" "+strings.TrimSuffix(r.URL.Path, "/refund")]++
@@ -128,7 +134,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	decided := httptest.NewRecorder()
 	call := r.Clone(context.WithoutCancel(r.Context()))
 	call.Body = io.NopCloser(bytes.NewReader(body))
-	g.till.ServeHTTP(decided, call)
+	g.payments.ServeHTTP(decided, call)
 	if !g.pass(stopAt{r.Method, true}) {
 		return
 	}
@@ -138,7 +144,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // pass waits at a stop and reports whether the test goes on.
-func (g *gate) pass(at stopAt) bool {
+func (g *interceptor) pass(at stopAt) bool {
 	g.mu.Lock()
 	s := g.stops[at]
 	g.mu.Unlock()
@@ -146,7 +152,7 @@ func (g *gate) pass(at stopAt) bool {
 		return true
 	}
 	select {
-	case <-s.open: // nobody waits for arrivals any more, and there may be more than arrived has room for
+	case <-s.open: // no client waits for arrivals any more, and there may be more than arrived has room for
 		return true
 	default:
 	}

@@ -17,23 +17,24 @@ import (
 	"time"
 )
 
-// A mood is how a moody gateway treats what it is asked.
+// A mood is how a unreliable gateway treats what it is asked.
 type mood int
 
 const (
-	well  mood = iota // it does and says what the till does and says
-	moody             // it misbehaves four times in ten, each time in another way
-	dead              // it takes connections and breaks them
+	well              mood = iota // it does and says what the payment service does and says
+	unreliableGateway             // it misbehaves four times in ten, each time in another way
+	dead                          // it takes connections and breaks them
 )
 
-// A moodyGateway stands between the shop and its till and misbehaves, without ever lying in the words of the protocol: what it
-// says wrong is nothing that a careful client could take for an answer. The till's ledger stays the truth.
+// A moodyGateway stands between the shop and its payment service and misbehaves, without ever lying
+// in the words of the protocol: what it says wrong is nothing that a careful client could take for
+// an answer. The payment service's ledger stays the truth.
 type moodyGateway struct {
-	till   *till
-	url    string
-	late   time.Duration // how long what comes late takes: longer than the shop waits
-	after  sync.WaitGroup
-	closed chan struct{}
+	payments *paymentService
+	url      string
+	late     time.Duration // how long what comes late takes: longer than the shop waits
+	after    sync.WaitGroup
+	closed   chan struct{}
 
 	mu     sync.Mutex
 	mood   mood            // under mu
@@ -43,13 +44,14 @@ type moodyGateway struct {
 	asked  map[string]bool // under mu; requests, by method and path, that were refused an answer once
 }
 
-// A misbehaviour is one way to treat a request badly. It may hand the request to the till, or not.
+// A misbehaviour is one way to treat a request badly. It may hand the request to the payment
+// service, or not.
 type misbehaviour struct {
 	name  string
 	treat func(g *moodyGateway, w http.ResponseWriter, a ask)
 }
 
-// An ask is a request that can be handed to the till more than once.
+// An ask is a request that can be handed to the payment service more than once.
 type ask struct {
 	*http.Request
 	body []byte
@@ -95,7 +97,7 @@ func misbehaviours() []misbehaviour {
 				}
 			}
 		}},
-		{"does it when nobody waits any more", func(g *moodyGateway, _ http.ResponseWriter, a ask) {
+		{"does it when no client waits any more", func(g *moodyGateway, _ http.ResponseWriter, a ask) {
 			g.after.Go(func() {
 				select {
 				case <-time.After(g.late):
@@ -124,9 +126,10 @@ func misbehaviours() []misbehaviour {
 	}
 }
 
-// openMoody opens a gateway in front of the campaign's till. late is how long its late effects take.
-func (c *campaign) openMoody(seed uint64, late time.Duration) *moodyGateway {
-	g := &moodyGateway{till: c.till, late: late, closed: make(chan struct{}), random: rand.New(rand.NewPCG(seed, 3)),
+// startUnreliableGateway opens a gateway in front of the chaos test's payment service. late is how
+// long its late effects take.
+func (c *chaos) startUnreliableGateway(seed uint64, late time.Duration) *moodyGateway {
+	g := &moodyGateway{payments: c.payments, late: late, closed: make(chan struct{}), random: rand.New(rand.NewPCG(seed, 3)),
 		did: map[string]int{}, asked: map[string]bool{}}
 	server := httptest.NewServer(g)
 	g.url = server.URL
@@ -156,7 +159,7 @@ func (g *moodyGateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	mood := g.mood
 	var way misbehaviour
-	if mood == moody && g.random.IntN(10) < 4 {
+	if mood == unreliableGateway && g.random.IntN(10) < 4 {
 		if len(g.deck) == 0 {
 			g.deck = misbehaviours()
 			g.random.Shuffle(len(g.deck), func(i, j int) { g.deck[i], g.deck[j] = g.deck[j], g.deck[i] })
@@ -175,12 +178,12 @@ func (g *moodyGateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// ask hands a request to the till, whoever has left since.
+// ask hands a request to the payment service, the one who has left since.
 func (g *moodyGateway) ask(a ask) *httptest.ResponseRecorder {
 	answer := httptest.NewRecorder()
 	r := a.Clone(context.WithoutCancel(a.Context()))
 	r.Body = io.NopCloser(bytes.NewReader(a.body))
-	g.till.ServeHTTP(answer, r)
+	g.payments.ServeHTTP(answer, r)
 	return answer
 }
 
@@ -192,7 +195,8 @@ func (g *moodyGateway) hang(a ask) {
 	}
 }
 
-// tried says which ways the gateway has misbehaved in, and fails the test for those that it has not.
+// tried says which ways the gateway has misbehaved in, and fails the test for those that it has
+// not.
 func (g *moodyGateway) tried(t *testing.T) string {
 	t.Helper()
 	g.mu.Lock()

@@ -13,14 +13,14 @@ import (
 )
 
 // books are what the database says, read from outside.
-type books struct {
+type snapshot struct {
 	onHand    map[string]int64
 	held      map[string]int64
 	carts     map[string]map[string]int64 // client, product
 	checkouts []checkout.Entry
 }
 
-func (s store) books(t *testing.T) books {
+func (s store) snapshot(t *testing.T) snapshot {
 	t.Helper()
 	ctx := context.Background()
 	db, err := database.Open(ctx, s.config)
@@ -32,7 +32,7 @@ func (s store) books(t *testing.T) books {
 			t.Errorf("close the books: %v", err)
 		}
 	}()
-	b := books{onHand: map[string]int64{}, held: map[string]int64{}, carts: map[string]map[string]int64{}}
+	b := snapshot{onHand: map[string]int64{}, held: map[string]int64{}, carts: map[string]map[string]int64{}}
 	if err := db.Snapshot(ctx, func(tx *database.Tx) error {
 		if err := inventory.EachLevel(ctx, tx, func(id string, level inventory.Level) error {
 			b.onHand[id], b.held[id] = level.OnHand, level.Reserved
@@ -67,7 +67,7 @@ func (s store) books(t *testing.T) books {
 	return b
 }
 
-func (b books) open() (n int) {
+func (b snapshot) open() (n int) {
 	for _, e := range b.checkouts {
 		if !e.State.Settled() {
 			n++
@@ -77,7 +77,7 @@ func (b books) open() (n int) {
 }
 
 // sold adds up what committed checkouts bought.
-func (b books) sold() map[string]int64 {
+func (b snapshot) sold() map[string]int64 {
 	sold := map[string]int64{}
 	for _, e := range b.checkouts {
 		if e.State == checkout.Committed {
@@ -89,8 +89,9 @@ func (b books) sold() map[string]int64 {
 	return sold
 }
 
-// accountedFor adds up the units in carts, in checkouts in flight, and in committed ones: promise U's three places.
-func (b books) accountedFor() int64 {
+// accountedFor adds up the units in carts, in checkouts in flight, and in committed ones: promise
+// U's three places.
+func (b snapshot) accountedFor() int64 {
 	var units int64
 	for _, lines := range b.carts {
 		for _, n := range lines {
@@ -107,8 +108,9 @@ func (b books) accountedFor() int64 {
 	return units
 }
 
-// balance checks promises C and Q: what was imported is on hand or sold, and nothing is held or in flight.
-func (b books) balance(t *testing.T, imported map[string]int) {
+// balance checks promises C and Q: what was imported is on hand or sold, and nothing is held or in
+// flight.
+func (b snapshot) balance(t *testing.T, imported map[string]int) {
 	t.Helper()
 	sold := b.sold()
 	for id, n := range imported {
@@ -126,30 +128,30 @@ func (b books) balance(t *testing.T, imported map[string]int) {
 	}
 }
 
-// A till is the shop's payment service, with books of its own.
-type till struct {
+// A paymentService is the shop's payment service, with books of its own.
+type paymentService struct {
 	*reference.Service
 	url string
 }
 
-func openTill(t *testing.T) *till {
+func startPaymentService(t *testing.T) *paymentService {
 	t.Helper()
 	service, err := reference.Open(filepath.Join(t.TempDir(), "payments.log"), reference.Options{})
 	if err != nil {
-		t.Fatalf("open the till: %v", err)
+		t.Fatalf("open the payment service: %v", err)
 	}
 	server := httptest.NewServer(service)
 	t.Cleanup(func() {
 		server.Close()
 		if err := service.Close(); err != nil {
-			t.Errorf("close the till: %v", err)
+			t.Errorf("close the payment service: %v", err)
 		}
 	})
-	return &till{service, server.URL}
+	return &paymentService{service, server.URL}
 }
 
 // agrees checks promise P at quiescence: captured and not refunded if and only if committed.
-func (b books) agrees(t *testing.T, payments map[string]reference.Payment) {
+func (b snapshot) agrees(t *testing.T, payments map[string]reference.Payment) {
 	t.Helper()
 	committed := map[string]bool{}
 	for _, e := range b.checkouts {
@@ -157,12 +159,12 @@ func (b books) agrees(t *testing.T, payments map[string]reference.Payment) {
 	}
 	for id, p := range payments {
 		if captured := p.Status == reference.Charged; captured != committed[id] {
-			t.Errorf("checkout %s: the till says %s, the journal says committed: %v", id, p.Status, committed[id])
+			t.Errorf("checkout %s: the payment service says %s, the journal says committed: %v", id, p.Status, committed[id])
 		}
 	}
 	for id, is := range committed {
 		if _, known := payments[id]; is && !known {
-			t.Errorf("checkout %s is committed, and the till does not know it", id)
+			t.Errorf("checkout %s is committed, and the payment service does not know it", id)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"cartwheel/queue"
 )
 
-// AddToCart adds to the client's cart and returns when that is durable. Nothing is held by it.
+// AddToCart adds to the client's cart and returns when the addition is durable. It reserves nothing.
 //
 // It blocks until its batch is committed or ctx ends. Without a key a repeat adds again.
 //
@@ -19,14 +19,14 @@ import (
 // queue.Queue.Do.
 func (m *Manager) AddToCart(ctx context.Context, a Addition) error {
 	_, err := m.adds.Do(ctx, a.ClientID, a)
-	if err != nil && a.Key != "" && notDone(err) {
+	if err != nil && a.Key != "" && keyNotRead(err) {
 		return m.replayOr(ctx, a, err)
 	}
 	return err
 }
 
-// notDone reports whether the add was refused without a look at its key.
-func notDone(err error) bool {
+// keyNotRead reports whether the add was refused before its key was looked up.
+func keyNotRead(err error) bool {
 	for _, refusal := range []error{queue.ErrFull, queue.ErrClosed, queue.ErrNotStarted, database.ErrRowLocked} {
 		if errors.Is(err, refusal) {
 			return true
@@ -35,13 +35,13 @@ func notDone(err error) bool {
 	return false
 }
 
-// recallTimeout bounds the look for a key after the request was refused, when its own time may be over.
-const recallTimeout = time.Second
+// keyTimeout is the maximum time for the look-up of a refused request's key. The request's own time may be over.
+const keyTimeout = time.Second
 
-// replayOr returns what is stored under the addition's key, and refusal where nothing is.
+// replayOr returns the answer stored under the addition's key, or refusal when there is none.
 func (m *Manager) replayOr(ctx context.Context, a Addition, refusal error) error {
 	request := a.request()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recallTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout)
 	defer cancel()
 	record, found, err := idempotency.Find(ctx, m.db, request.Key)
 	if err != nil || !found {
@@ -50,13 +50,27 @@ func (m *Manager) replayOr(ctx context.Context, a Addition, refusal error) error
 	return record.Answer(request.Hash)
 }
 
+// addBatch writes a batch of adds in one transaction.
 func (m *Manager) addBatch(ctx context.Context, jobs []Addition, answers []queue.Answer[struct{}]) error {
-	b := &addBatch{lines: m.lines, stock: m.stock, present: m.present, jobs: jobs, answers: answers}
-	err := b.transact(ctx, m.db)
-	if len(jobs) == 1 && database.IsOutOfRange(err) {
-		// The line would not fit its column, so it exceeds any stock. Find out by how much, writing no line.
-		b.lookOnly = true
-		err = b.transact(ctx, m.db)
+	requests := make([]idempotency.Request, len(jobs))
+	for i, job := range jobs {
+		requests[i] = job.request()
 	}
-	return err
+	b := &addBatch{
+		lines: m.lines, stock: m.stock, present: m.present,
+		jobs: jobs, answers: answers, keys: idempotency.NewBatch(requests),
+	}
+	err := m.db.Transact(ctx,
+		func(tx *database.Tx) error { return b.run(ctx, tx) },
+		func(tx *database.Tx) (bool, error) { return b.committed(ctx, tx) })
+	if err != nil && !errors.Is(err, errNothingToWrite) {
+		return err
+	}
+	b.keys.Repeats(func(repeat, first int, err error) {
+		if err == nil {
+			err = answers[first].Err
+		}
+		answers[repeat].Err = err
+	})
+	return nil
 }

@@ -22,6 +22,6 @@ func (m *Manager) AddBatch(ctx context.Context, additions ...Addition) ([]error,
 
 // Suspected reports whether any of the clients is asked about without waiting.
 func (l *Lines) Suspected(clientIDs ...string) bool {
-	_, ask := l.taken.Split(clientIDs)
+	_, ask := l.locked.Split(clientIDs)
 	return len(ask) > 0
 }

@@ -3,6 +3,8 @@ package cart
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"math"
 	"slices"
 
 	"cartwheel/cart/idempotency"
@@ -10,12 +12,15 @@ import (
 	"cartwheel/inventory"
 )
 
-// MaxLines is the most lines that adds may fill a cart with. A put-back may pass it.
-const MaxLines = 500
-
-// maxLockedLines is the most lines that one transaction locks, one cart's excepted: beyond it the rest waits for
-// the next transaction, so that a few large carts do not hold up everyone.
-const maxLockedLines = 2048
+const (
+	// MaxLines is the maximum of lines to which adds may fill a cart. Restored lines may pass it.
+	MaxLines = 500
+	// MaxQuantity is the maximum of a line, in units: the column is a 32-bit integer.
+	MaxQuantity = math.MaxInt32
+	// maxLockedLines is the maximum of lines that one transaction locks, except that it always locks one cart. The
+	// other checkouts wait for the next transaction, so that a few long carts do not delay everyone.
+	maxLockedLines = 2048
+)
 
 // A ClientLine is a line of a client's cart.
 type ClientLine struct {
@@ -32,12 +37,12 @@ func compareLines(a, b ClientLine) int {
 	return cmp.Or(cmp.Compare(a.ClientID, b.ClientID), cmp.Compare(a.ProductID, b.ProductID))
 }
 
-// Lines are the stored carts, for the Checkout Manager: what it takes out and puts back inside its transactions.
+// Lines are the stored carts. The Checkout Manager removes and restores lines inside its transactions.
 type Lines struct {
-	taken database.LockedKeys // clients whose lines someone else keeps locked
+	locked database.LockedKeys // clients whose lines another transaction keeps locked
 }
 
-// Carts are some clients' carts, locked.
+// Carts are the locked carts of some clients.
 type Carts struct {
 	lines    map[string][]inventory.Line
 	deferred map[string]bool
@@ -46,68 +51,100 @@ type Carts struct {
 // Lines returns a client's lines in the order of their product IDs.
 func (c *Carts) Lines(clientID string) []inventory.Line { return c.lines[clientID] }
 
-// Deferred reports that the client's cart was left for another transaction, because this one is large enough.
+// Deferred reports whether the client's cart was left for another transaction, because this one is large enough.
 func (c *Carts) Deferred(clientID string) bool { return c.deferred[clientID] }
 
-// Empty forgets a client's lines, which were taken out.
-func (c *Carts) Empty(clientID string) { delete(c.lines, clientID) }
+// Clear forgets a client's lines, which were removed.
+func (c *Carts) Clear(clientID string) { delete(c.lines, clientID) }
 
-// Lock locks the clients' carts to the end of the transaction, in the order of their IDs. It waits for lines that
-// are locked; the carts that are known for that were left out before, by TakenOf.
+// Lock locks the clients' carts to the end of the transaction. The clients come in the order in which they are served:
+// the first carts are locked, up to maxLockedLines and at least one, and the others are deferred. It waits for
+// locked lines; LockedOf finds the carts for which it would wait long.
 func (l *Lines) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (*Carts, error) {
 	carts := &Carts{lines: map[string][]inventory.Line{}, deferred: map[string]bool{}}
-	return carts, l.lock(ctx, tx, sortedUnique(clientIDs), carts)
+	fits, err := l.lock(ctx, tx, sortedUnique(clientIDs), carts)
+	if err != nil || fits {
+		return carts, err
+	}
+	counts, err := countLines(ctx, tx, sortedUnique(clientIDs), "")
+	if err != nil {
+		return nil, err
+	}
+	var chosen []string
+	lines := 0
+	for _, id := range clientIDs {
+		switch {
+		case slices.Contains(chosen, id) || carts.deferred[id]:
+		case len(chosen) > 0 && lines+counts[id] > maxLockedLines:
+			carts.deferred[id] = true
+		default:
+			chosen = append(chosen, id)
+			lines += counts[id]
+		}
+	}
+	// The first pass locked a prefix of all lines in key order. The second goes over it again and on from there: the
+	// lock order stays the order of the keys.
+	clear(carts.lines)
+	for chunk := range slices.Chunk(sortedUnique(chosen), database.ChunkRows) {
+		if err := carts.read(ctx, tx, chunk, noLimit); err != nil {
+			return nil, err
+		}
+	}
+	return carts, nil
 }
 
-// lock locks as many carts as the limit lets it, one at least, and defers the others.
-func (l *Lines) lock(ctx context.Context, tx *database.Tx, ids []string, carts *Carts) error {
-	room := maxLockedLines
+// lock locks the carts in the order of their IDs, and reports whether all have at most maxLockedLines lines.
+func (l *Lines) lock(ctx context.Context, tx *database.Tx, ids []string, carts *Carts) (fits bool, err error) {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		if room <= 0 {
-			deferAll(carts, chunk)
-			continue
+		if err := carts.read(ctx, tx, chunk, maxLockedLines+1); err != nil {
+			return false, err
 		}
-		lines, err := selectCarts(ctx, tx, chunk, tx.ForUpdate(), room+1)
-		if err != nil {
-			return err
+		lines := 0
+		for _, cart := range carts.lines {
+			lines += len(cart)
 		}
-		if len(lines) > room { // the last cart may be cut: it and what follows it waits, unless it is the only one
-			cut := lines[len(lines)-1].ClientID
-			at := slices.Index(chunk, cut)
-			whole := slices.IndexFunc(lines, func(line ClientLine) bool { return line.ClientID == cut })
-			lines = lines[:whole]
-			if whole == 0 && len(carts.lines) == 0 {
-				if lines, err = selectCarts(ctx, tx, []string{cut}, tx.ForUpdate(), noLimit); err != nil {
-					return err
-				}
-				at++
-			}
-			deferAll(carts, chunk[at:])
-			room = 0
-		}
-		room -= len(lines)
-		for _, line := range lines {
-			carts.lines[line.ClientID] = append(carts.lines[line.ClientID], line.Line)
+		if lines > maxLockedLines {
+			return false, nil
 		}
 	}
-	return nil
+	return true, nil
 }
 
-func deferAll(carts *Carts, ids []string) {
-	for _, id := range ids {
-		carts.deferred[id] = true
+// read locks and reads carts.
+func (c *Carts) read(ctx context.Context, tx *database.Tx, ids []string, limit int) error {
+	lines, err := selectCarts(ctx, tx, ids, tx.ForUpdate(), limit)
+	for _, line := range lines {
+		c.lines[line.ClientID] = append(c.lines[line.ClientID], line.Line)
 	}
+	return err
 }
 
-// Take takes lines out of their carts, which the transaction has locked.
-func (l *Lines) Take(b *database.Batch, lines []ClientLine) { deleteLines(b, mergeLines(lines)) }
+// Remove removes lines from their carts, which the transaction has locked, when the batch is sent.
+func (l *Lines) Remove(b *database.Batch, lines []ClientLine) { deleteLines(b, mergeLines(lines)) }
 
-// PutBack puts lines into their carts, adding to what has come since. It passes MaxLines where it must. It waits
-// for lines that are locked.
-func (l *Lines) PutBack(b *database.Batch, lines []ClientLine) { upsertLines(b, mergeLines(lines)) }
+// Restore puts lines back into their carts when the batch is sent, adding to what was added since. It passes MaxLines
+// where it must. It caps each line at MaxQuantity, and returns the units that do not fit: other programs raised the
+// line. It locks the lines at once, and waits for locked ones.
+func (l *Lines) Restore(ctx context.Context, tx *database.Tx, b *database.Batch, lines []ClientLine) (lost []ClientLine, err error) {
+	lines = mergeLines(lines)
+	read := tx.Batch()
+	before := selectLines(read, lines, tx.ForUpdate())
+	if err := read.Send(ctx); err != nil {
+		return nil, fmt.Errorf("read cart lines: %w", err)
+	}
+	for i, line := range lines {
+		if room := MaxQuantity - before[line.key()].quantity; line.Quantity > room {
+			lines[i].Quantity = room
+			line.Quantity -= room
+			lost = append(lost, line)
+		}
+	}
+	upsertLines(b, lines)
+	return lost, nil
+}
 
-// Of returns a client's cart as it is committed now. It locks nothing.
-func (l *Lines) Of(ctx context.Context, tx *database.Tx, clientID string) ([]inventory.Line, error) {
+// Get returns a client's cart as it is committed now. It locks nothing.
+func (l *Lines) Get(ctx context.Context, tx *database.Tx, clientID string) ([]inventory.Line, error) {
 	lines, err := selectCarts(ctx, tx, []string{clientID}, "", noLimit)
 	out := make([]inventory.Line, len(lines))
 	for i, line := range lines {
@@ -131,16 +168,16 @@ func mergeLines(lines []ClientLine) []ClientLine {
 	return merged
 }
 
-// TakenOf returns those of the clients whose cart, or whose key among those given, someone else keeps locked. It asks
-// only about clients of whom that is suspected, or about all once a lock was waited for in vain; then it locks what is
-// free. It waits for none.
+// LockedOf returns those of the clients whose cart, or whose key among those given, another transaction has locked. It
+// asks about the clients who were found locked lately, or about all after a lock wait timed out; then it also locks
+// the free carts. It does not wait.
 //
-// Each client is asked about by itself: a statement over all would have to leave out rows that another transaction
-// has inserted and not committed, and the next insert would wait for those.
-func (l *Lines) TakenOf(ctx context.Context, tx *database.Tx, clientIDs []string, keys []idempotency.Key) (map[string]bool, error) {
+// It asks about each client by itself. One statement over all clients would have to skip rows that another transaction
+// has inserted and not committed, and the next INSERT would wait for those.
+func (l *Lines) LockedOf(ctx context.Context, tx *database.Tx, clientIDs []string, keys []idempotency.Key) (map[string]bool, error) {
 	suspects := sortedUnique(clientIDs)
 	if !tx.AfterLockWait() {
-		_, suspects = l.taken.Split(suspects)
+		_, suspects = l.locked.Split(suspects)
 	}
 	found := map[string]bool{}
 	for _, id := range suspects {
@@ -150,12 +187,12 @@ func (l *Lines) TakenOf(ctx context.Context, tx *database.Tx, clientIDs []string
 				err = idempotency.Probe(ctx, tx, key)
 			}
 		}
-		taken := database.IsRowLocked(err)
-		if err != nil && !taken {
+		locked := database.IsRowLocked(err)
+		if err != nil && !locked {
 			return nil, err
 		}
-		l.taken.Found(id, taken)
-		if taken {
+		l.locked.Found(id, locked)
+		if locked {
 			found[id] = true
 		}
 	}

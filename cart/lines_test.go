@@ -53,7 +53,7 @@ func TestLockReturnsTheCartsInOrder(t *testing.T) {
 					t.Errorf("%s is deferred", client)
 				}
 			}
-			carts.Empty("bob")
+			carts.Clear("bob")
 			if got := carts.Lines("bob"); len(got) != 0 {
 				t.Errorf("after Empty: %v", got)
 			}
@@ -117,7 +117,7 @@ func TestManyCartsAreLockedInSeveralStatements(t *testing.T) {
 			}
 		}
 		transact(t, db, func(tx *database.Tx) error {
-			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { new(cart.Lines).PutBack(b, lines) })
+			return restore(t, tx, lines)
 		})
 		transact(t, db, func(tx *database.Tx) error {
 			carts, err := new(cart.Lines).Lock(t.Context(), tx, clients)
@@ -151,7 +151,7 @@ func TestTakeAndPutBack(t *testing.T) {
 		putLine(t, db, "bob", "mug", 4)
 		taken := []cart.ClientLine{clientLine("bob", "mug", 4), clientLine("ann", "tea", 3), clientLine("ann", "mug", 2)}
 		transact(t, db, func(tx *database.Tx) error {
-			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { lines.Take(b, taken) })
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { lines.Remove(b, taken) })
 		})
 		wantCart(t, db, "ann", map[string]int64{"kept": 1})
 		wantCart(t, db, "bob", map[string]int64{})
@@ -163,7 +163,7 @@ func TestTakeAndPutBack(t *testing.T) {
 		putLine(t, db, "ann", "tea", nil)
 		putBack := slices.Concat(taken, []cart.ClientLine{clientLine("ann", "tea", 10)}) // another checkout's, in the same batch
 		transact(t, db, func(tx *database.Tx) error {
-			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { lines.PutBack(b, putBack) })
+			return restore(t, tx, putBack)
 		})
 		wantCart(t, db, "ann", map[string]int64{"kept": 1, "mug": 7, "tea": 13})
 		wantCart(t, db, "bob", map[string]int64{"mug": 4})
@@ -171,10 +171,10 @@ func TestTakeAndPutBack(t *testing.T) {
 			t.Error("the caller's lines were reordered")
 		}
 		transact(t, db, func(tx *database.Tx) error {
-			return databasetest.Send(t.Context(), tx, func(b *database.Batch) {
-				lines.Take(b, nil)
-				lines.PutBack(b, nil)
-			})
+			if err := restore(t, tx, nil); err != nil {
+				return err
+			}
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { lines.Remove(b, nil) })
 		})
 	})
 }
@@ -189,7 +189,7 @@ func TestAPutBackPassesTheLineLimit(t *testing.T) {
 			back = append(back, clientLine("ann", product(i), 2))
 		}
 		transact(t, db, func(tx *database.Tx) error {
-			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { new(cart.Lines).PutBack(b, back) })
+			return restore(t, tx, back)
 		})
 		got := cartOf(t, db, "ann")
 		if len(got) != 600 || got[product(0)] != 1 || got[product(449)] != 3 || got[product(599)] != 2 {
@@ -205,7 +205,7 @@ func takenOf(t *testing.T, db *database.DB, lines *cart.Lines, clients ...string
 	t.Helper()
 	transact(t, db, func(tx *database.Tx) (err error) {
 		attempts++
-		if taken, err = lines.TakenOf(t.Context(), tx, clients, nil); err != nil {
+		if taken, err = lines.LockedOf(t.Context(), tx, clients, nil); err != nil {
 			return err
 		}
 		free := slices.DeleteFunc(slices.Clone(clients), func(id string) bool { return taken[id] })
@@ -241,7 +241,7 @@ func TestCartsThatSomeoneKeepsLockedAreTaken(t *testing.T) {
 	}
 }
 
-func TestTakenOfLocksWhatIsFree(t *testing.T) {
+func TestLockedOfLocksWhatIsFree(t *testing.T) {
 	t.Parallel()
 	db := databasetest.MySQL(t)
 	putLine(t, db, "ann", "mug", 1)
@@ -250,14 +250,14 @@ func TestTakenOfLocksWhatIsFree(t *testing.T) {
 	takenOf(t, db, lines, "ann") // from here on ann's cart is asked for without waiting
 	release()
 	transact(t, db, func(tx *database.Tx) error {
-		if taken, err := lines.TakenOf(t.Context(), tx, []string{"ann"}, nil); err != nil || len(taken) != 0 {
+		if taken, err := lines.LockedOf(t.Context(), tx, []string{"ann"}, nil); err != nil || len(taken) != 0 {
 			t.Errorf("got %v, %v", taken, err)
 		}
 		transact(t, db, func(other *database.Tx) error {
 			var ids []string
 			err := other.Select(t.Context(), &ids, "SELECT product_id FROM client_cart WHERE client_id = 'ann'"+other.ForUpdateNoWait())
 			if !database.IsRowLocked(err) {
-				t.Errorf("another transaction got the line that TakenOf locked: %v", err)
+				t.Errorf("another transaction got the line that LockedOf locked: %v", err)
 			}
 			return nil
 		})
@@ -265,13 +265,13 @@ func TestTakenOfLocksWhatIsFree(t *testing.T) {
 	})
 }
 
-func TestTakenOfAsksNobodyWithoutASuspicion(t *testing.T) {
+func TestLockedOfAsksNobodyWithoutASuspicion(t *testing.T) {
 	t.Parallel()
 	db := databasetest.MySQL(t)
 	putLine(t, db, "ann", "mug", 1)
 	lockLine(t, db, "ann", "mug")
 	transact(t, db, func(tx *database.Tx) error {
-		taken, err := new(cart.Lines).TakenOf(t.Context(), tx, []string{"ann"}, nil)
+		taken, err := new(cart.Lines).LockedOf(t.Context(), tx, []string{"ann"}, nil)
 		if len(taken) != 0 {
 			t.Errorf("taken %v, though nobody waited for it", taken)
 		}

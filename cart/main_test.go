@@ -123,11 +123,20 @@ func putLines(t *testing.T, db *database.DB, clientID string, n int) {
 		lines[i] = cart.ClientLine{ClientID: clientID, Line: inventory.Line{ProductID: product(i), Quantity: 1}}
 	}
 	err := db.Transact(t.Context(), func(tx *database.Tx) error {
-		return databasetest.Send(t.Context(), tx, func(b *database.Batch) { new(cart.Lines).PutBack(b, lines) })
+		return restore(t, tx, lines)
 	}, nil)
 	if err != nil {
 		t.Fatalf("store lines: %v", err)
 	}
+}
+
+// restore restores lines as a checkout does.
+func restore(t *testing.T, tx *database.Tx, lines []cart.ClientLine) error {
+	b := tx.Batch()
+	if _, err := new(cart.Lines).Restore(t.Context(), tx, b, lines); err != nil {
+		return err
+	}
+	return b.Send(t.Context())
 }
 
 // cartOf returns what is in a cart.
@@ -135,7 +144,7 @@ func cartOf(t *testing.T, db *database.DB, clientID string) map[string]int64 {
 	t.Helper()
 	quantities := map[string]int64{}
 	err := db.Read(t.Context(), func(tx *database.Tx) error {
-		lines, err := new(cart.Lines).Of(t.Context(), tx, clientID)
+		lines, err := new(cart.Lines).Get(t.Context(), tx, clientID)
 		for _, line := range lines {
 			quantities[line.ProductID] = line.Quantity
 		}

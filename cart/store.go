@@ -13,10 +13,8 @@ import (
 // noLimit asks for all lines.
 const noLimit = 0
 
-const isLine = "client_id = ? AND product_id = ?"
-
 // selectCarts returns the clients' lines, in the order of the primary key, with the locking clause given.
-// Lines of nothing are no lines.
+// Lines of 0 units are left out.
 func selectCarts(ctx context.Context, tx *database.Tx, clientIDs []string, locking string, limit int) ([]ClientLine, error) {
 	if len(clientIDs) == 0 {
 		return nil, nil
@@ -45,7 +43,7 @@ func addLines(b *database.Batch, lines []ClientLine) map[lineKey]storedLine {
 	d := b.Dialect()
 	if !d.Returning() {
 		upsertLines(b, lines)
-		return selectLines(b, lines)
+		return selectLines(b, lines, "")
 	}
 	found := make(map[lineKey]storedLine, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
@@ -56,19 +54,19 @@ func addLines(b *database.Batch, lines []ClientLine) map[lineKey]storedLine {
 	return found
 }
 
-// selectLines returns those of the lines that are stored when the batch is sent.
-func selectLines(b *database.Batch, lines []ClientLine) map[lineKey]storedLine {
+// selectLines returns those of the lines that are stored when the batch is sent, with the locking clause given.
+func selectLines(b *database.Batch, lines []ClientLine, locking string) map[lineKey]storedLine {
 	found := make(map[lineKey]storedLine, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		padded := database.Pad(chunk)
 		query := "SELECT t.client_id, t.product_id, t.quantity, " + countOf("t") + " FROM " +
-			b.Dialect().JoinKeys("client_cart", len(padded), "client_id", "product_id")
+			b.Dialect().JoinKeys("client_cart", len(padded), "client_id", "product_id") + locking
 		b.Query(scanStored(found), query, lineArgs(b.Dialect(), padded)...)
 	}
 	return found
 }
 
-// countOf counts the lines of the cart that a row of client_cart, called so, is in.
+// countOf counts the lines of the cart of a row of client_cart, which the statement calls row.
 func countOf(row string) string {
 	return "(SELECT COUNT(*) FROM client_cart n WHERE n.client_id = " + row + ".client_id AND n.quantity > 0)"
 }
@@ -132,8 +130,7 @@ func readLines(ctx context.Context, tx *database.Tx, query string, args []any) (
 	return lines, nil
 }
 
-// upsertLines adds to lines, which are sorted: an unsorted upsert of many rows deadlocks. A line that would not fit its
-// column makes it fail.
+// upsertLines adds to lines, which are sorted: an unsorted upsert of many rows deadlocks. It caps lines at MaxQuantity.
 func upsertLines(b *database.Batch, lines []ClientLine) {
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		rows := len(database.Pad(chunk))
@@ -142,11 +139,13 @@ func upsertLines(b *database.Batch, lines []ClientLine) {
 }
 
 func upsert(d database.Dialect, rows int) string {
+	added := d.Incoming("quantity")
 	return d.InsertList("client_cart", rows, "quantity", "client_id", "product_id") + d.OnConflict("client_id, product_id") +
-		"quantity = COALESCE(client_cart.quantity, 0) + " + d.Incoming("quantity")
+		"quantity = CASE WHEN COALESCE(client_cart.quantity, 0) > 2147483647 - " + added + " THEN 2147483647" +
+		" ELSE COALESCE(client_cart.quantity, 0) + " + added + " END"
 }
 
-// upsertArgs are the lines as so many rows: the last line again, adding nothing, in those that are left.
+// upsertArgs are the lines as the arguments of this number of rows. It fills up with the last line, adding 0 units.
 func upsertArgs(d database.Dialect, lines []ClientLine, rows int) []any {
 	args := make([]any, 0, 3*rows)
 	for _, line := range lines {
@@ -159,10 +158,10 @@ func upsertArgs(d database.Dialect, lines []ClientLine, rows int) []any {
 	return d.List(3, args)
 }
 
-// takeFromLines takes units out of lines, which are locked and sorted.
-func takeFromLines(b *database.Batch, lines []ClientLine) {
+// setLines sets lines, which are locked and sorted.
+func setLines(b *database.Batch, lines []ClientLine) {
 	for _, line := range lines {
-		b.Exec(nil, "UPDATE "+b.Dialect().ByKey("client_cart")+" SET quantity = quantity - ? WHERE "+isLine,
+		b.Exec(nil, "UPDATE "+b.Dialect().ByKey("client_cart")+" SET quantity = ? WHERE client_id = ? AND product_id = ?",
 			line.Quantity, line.ClientID, line.ProductID)
 	}
 }

@@ -72,13 +72,22 @@ func now(ctx context.Context, tx *database.Tx) (Stamp, error) {
 	return Stamp(times[0]), nil
 }
 
-func isStored(ctx context.Context, tx *database.Tx, key Key, stamp Stamp) (bool, error) {
-	var found []int
-	if err := tx.Select(ctx, &found, "SELECT 1 FROM idempotency_key WHERE "+isKey+" AND created_at = ?"+tx.ForUpdate(),
-		key.ClientID, key.Endpoint, key.Key, string(stamp)); err != nil {
-		return false, fmt.Errorf("look for an idempotency key: %w", err)
+// countStored returns how many of the records are stored with the stamp. It locks their rows.
+func countStored(ctx context.Context, tx *database.Tx, records []Record, stamp Stamp) (stored int, err error) {
+	keys := make([]Key, 0, len(records))
+	for _, r := range records {
+		keys = append(keys, r.Key)
 	}
-	return len(found) > 0, nil
+	for chunk := range slices.Chunk(sorted(keys), database.ChunkRows) {
+		var found []int
+		if err := tx.Select(ctx, &found, "SELECT 1 FROM "+tx.Dialect().ByKey("idempotency_key")+
+			" WHERE "+database.AnyOf(len(chunk), isKey)+" AND created_at = ?"+tx.ForUpdate(),
+			append(args(chunk), string(stamp))...); err != nil {
+			return 0, fmt.Errorf("look for idempotency keys: %w", err)
+		}
+		stored += len(found)
+	}
+	return stored, nil
 }
 
 func probe(ctx context.Context, tx *database.Tx, key Key) error {
@@ -116,6 +125,24 @@ func fill(ctx context.Context, tx *database.Tx, key Key, status int, body []byte
 	return nil
 }
 
+// deleteFrom begins a DELETE by primary key. MySQL allows an index hint only in the form for several tables; without
+// one MariaDB scans, and locks, a table that its statistics call small.
+func deleteFrom(d database.Dialect) string {
+	if d.Name() == "mysql" {
+		return "DELETE t FROM idempotency_key t FORCE INDEX (PRIMARY) WHERE "
+	}
+	return "DELETE FROM idempotency_key WHERE "
+}
+
+func free(ctx context.Context, tx *database.Tx, key Key) error {
+	if _, err := tx.Exec(ctx, deleteFrom(tx.Dialect())+isKey+" AND http_status IS NULL",
+		args([]Key{key})...); err != nil {
+		return fmt.Errorf("free an idempotency key: %w", err)
+	}
+	return nil
+}
+
+// answeredBefore returns the oldest answered keys of more than this age, and locks them. It leaves out locked rows.
 func answeredBefore(ctx context.Context, tx *database.Tx, age time.Duration, limit int) ([]Key, error) {
 	var keys []Key
 	err := tx.Each(ctx, func(rows *sql.Rows) error {
@@ -126,17 +153,20 @@ func answeredBefore(ctx context.Context, tx *database.Tx, age time.Duration, lim
 		keys = append(keys, k)
 		return nil
 	}, "SELECT client_id, endpoint, idempotency_key FROM idempotency_key WHERE created_at < "+
-		tx.Dialect().NowPlus(-age)+" AND http_status IS NOT NULL ORDER BY created_at LIMIT ?", limit)
+		tx.Dialect().NowPlus(-age)+" AND http_status IS NOT NULL ORDER BY created_at LIMIT ?"+tx.ForUpdateSkipLocked(), limit)
 	if err != nil {
 		return nil, fmt.Errorf("find old idempotency keys: %w", err)
 	}
 	return keys, nil
 }
 
-func remove(ctx context.Context, tx *database.Tx, keys []Key) error {
+// remove deletes those of the keys that are answered and of more than this age. A list of conditions on the whole
+// primary key costs one look-up a key, however many keys one client has; a join with a list of keys does not, where
+// the list's character set is not the column's.
+func remove(ctx context.Context, tx *database.Tx, keys []Key, age time.Duration) error {
 	keys = sorted(keys)
-	if _, err := tx.Exec(ctx, tx.Dialect().DeleteKeys("idempotency_key", len(keys),
-		"client_id", "endpoint", "idempotency_key"), tx.Dialect().List(keySize, args(keys))...); err != nil {
+	if _, err := tx.Exec(ctx, deleteFrom(tx.Dialect())+database.AnyOf(len(keys), isKey)+
+		" AND created_at < "+tx.Dialect().NowPlus(-age)+" AND http_status IS NOT NULL", args(keys)...); err != nil {
 		return fmt.Errorf("prune idempotency keys: %w", err)
 	}
 	return nil

@@ -1,0 +1,52 @@
+package idempotency
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"cartwheel/database"
+)
+
+const (
+	// pruneEvery is the interval between two rounds of pruning.
+	pruneEvery = time.Minute
+	// pruneRows is the maximum of keys that one transaction prunes.
+	pruneRows = database.ChunkRows
+)
+
+// Prune deletes answered keys that are older than Keep, in small transactions, until ctx ends. It blocks.
+func Prune(ctx context.Context, db *database.DB, log *slog.Logger) {
+	ticker := time.NewTicker(pruneEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for {
+			pruned, err := pruneOnce(ctx, db)
+			if err != nil && ctx.Err() == nil {
+				log.Warn("prune idempotency keys", "error", err)
+			}
+			if err != nil || pruned < pruneRows {
+				break
+			}
+		}
+	}
+}
+
+// pruneOnce prunes the oldest keys and returns how many it found. Keys whose rows are locked are left for the next
+// round, so that one locked row does not stop the pruning of the others.
+func pruneOnce(ctx context.Context, db *database.DB) (found int, err error) {
+	err = db.Transact(ctx, func(tx *database.Tx) error {
+		old, err := answeredBefore(ctx, tx, Keep+time.Hour, pruneRows)
+		found = len(old)
+		if err != nil || found == 0 {
+			return err
+		}
+		return remove(ctx, tx, old, Keep+time.Hour)
+	}, nil)
+	return found, err
+}

@@ -44,7 +44,7 @@ func (c cartShowCommand) run(ctx context.Context, w io.Writer, db *database.DB) 
 	shown := shownCart{ClientID: c.Client, Lines: []shownLine{}}
 	var lines cart.Lines
 	err := db.Snapshot(ctx, func(tx *database.Tx) error {
-		found, err := lines.Of(ctx, tx, c.Client)
+		found, err := lines.Get(ctx, tx, c.Client)
 		if err != nil {
 			return err
 		}

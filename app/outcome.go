@@ -51,7 +51,9 @@ var outcomes = []outcome{
 		words: always("the first request with this Idempotency-Key is still under way: try again with the same key")},
 
 	{sentinel: checkout.ErrDeclined, code: http.StatusPaymentRequired, words: declined},
-	{sentinel: checkout.ErrVoided, code: http.StatusPaymentRequired, words: voided},
+	{sentinel: checkout.ErrUnpaid, code: http.StatusServiceUnavailable, retryAfter: retryLater, words: unpaid},
+	{sentinel: checkout.ErrRefunded, code: http.StatusConflict,
+		words: always("not enough stock: it was lowered during the payment; the payment was refunded")},
 	{sentinel: checkout.ErrPending, code: http.StatusAccepted, words: pending},
 	{sentinel: checkout.ErrBusy, code: http.StatusServiceUnavailable, retryAfter: retrySoon, words: always(wordsTooBusy)},
 	{sentinel: checkout.ErrDraining, code: http.StatusServiceUnavailable, retryAfter: retryLater, words: always(wordsDraining)},
@@ -106,11 +108,11 @@ func declined(err error) string {
 	return "payment declined"
 }
 
-func voided(err error) string {
-	if e, ok := errors.AsType[*checkout.VoidedError](err); ok && e.Reason != "" {
-		return "payment voided: " + e.Reason
+func unpaid(err error) string {
+	if e, ok := errors.AsType[*checkout.UnpaidError](err); ok && e.Reason != "" {
+		return "payment not completed, nothing is charged: " + e.Reason
 	}
-	return "payment voided"
+	return "payment not completed, nothing is charged: try again"
 }
 
 func pending(err error) string {

@@ -3,7 +3,6 @@ package cart
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"math"
 	"slices"
 
@@ -75,7 +74,7 @@ func (l *Lines) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (
 	for _, id := range clientIDs {
 		switch {
 		case slices.Contains(chosen, id) || carts.deferred[id]:
-		case len(chosen) > 0 && lines+counts[id] > maxLockedLines:
+		case lines > 0 && lines+counts[id] > maxLockedLines:
 			carts.deferred[id] = true
 		default:
 			chosen = append(chosen, id)
@@ -127,13 +126,12 @@ func (l *Lines) Remove(b *database.Batch, lines []ClientLine) { deleteLines(b, m
 // line. It locks the lines at once, and waits for locked ones.
 func (l *Lines) Restore(ctx context.Context, tx *database.Tx, b *database.Batch, lines []ClientLine) (lost []ClientLine, err error) {
 	lines = mergeLines(lines)
-	read := tx.Batch()
-	before := selectLines(read, lines, tx.ForUpdate())
-	if err := read.Send(ctx); err != nil {
-		return nil, fmt.Errorf("read cart lines: %w", err)
+	before, err := lockLines(ctx, tx, lines)
+	if err != nil {
+		return nil, err
 	}
 	for i, line := range lines {
-		if room := MaxQuantity - before[line.key()].quantity; line.Quantity > room {
+		if room := MaxQuantity - before[line.key()]; line.Quantity > room {
 			lines[i].Quantity = room
 			line.Quantity -= room
 			lost = append(lost, line)

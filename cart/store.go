@@ -43,7 +43,7 @@ func addLines(b *database.Batch, lines []ClientLine) map[lineKey]storedLine {
 	d := b.Dialect()
 	if !d.Returning() {
 		upsertLines(b, lines)
-		return selectLines(b, lines, "")
+		return selectLines(b, lines)
 	}
 	found := make(map[lineKey]storedLine, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
@@ -54,16 +54,35 @@ func addLines(b *database.Batch, lines []ClientLine) map[lineKey]storedLine {
 	return found
 }
 
-// selectLines returns those of the lines that are stored when the batch is sent, with the locking clause given.
-func selectLines(b *database.Batch, lines []ClientLine, locking string) map[lineKey]storedLine {
+// selectLines returns those of the lines that are stored when the batch is sent.
+func selectLines(b *database.Batch, lines []ClientLine) map[lineKey]storedLine {
 	found := make(map[lineKey]storedLine, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		padded := database.Pad(chunk)
 		query := "SELECT t.client_id, t.product_id, t.quantity, " + countOf("t") + " FROM " +
-			b.Dialect().JoinKeys("client_cart", len(padded), "client_id", "product_id") + locking
+			b.Dialect().JoinKeys("client_cart", len(padded), "client_id", "product_id")
 		b.Query(scanStored(found), query, lineArgs(b.Dialect(), padded)...)
 	}
 	return found
+}
+
+// lockLines locks those of the lines, which are sorted, that are stored, and returns their quantities. It sends one
+// statement a round trip: MySQL refuses two with a list and FOR UPDATE in one text.
+func lockLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[lineKey]int64, error) {
+	found := make(map[lineKey]int64, len(lines))
+	for chunk := range slices.Chunk(lines, database.ChunkRows) {
+		padded := database.Pad(chunk)
+		stored, err := readLines(ctx, tx, "SELECT t.client_id, t.product_id, t.quantity FROM "+
+			tx.Dialect().JoinKeys("client_cart", len(padded), "client_id", "product_id")+tx.ForUpdate(),
+			lineArgs(tx.Dialect(), padded))
+		if err != nil {
+			return nil, err
+		}
+		for _, line := range stored {
+			found[line.key()] = line.Quantity
+		}
+	}
+	return found, nil
 }
 
 // countOf counts the lines of the cart of a row of client_cart, which the statement calls row.

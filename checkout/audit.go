@@ -207,8 +207,8 @@ func dropUnowned(ctx context.Context, tx *database.Tx, reserveID string) error {
 	if !ours {
 		return nil
 	}
-	entry, found, err := entryLocked(ctx, tx, id)
-	if err == nil && found && entry.State == Reserved {
+	entries, err := entriesLocked(ctx, tx, []string{id})
+	if err == nil && entries[id].State == Reserved {
 		err = errOwned
 	}
 	return err

@@ -126,7 +126,7 @@ func TestABatchOfUnlikeEndsIsSettledTogether(t *testing.T) {
 		for i := range each {
 			wantErr(t, calls["declined"][i].end(), checkout.ErrDeclined)
 			if err := calls["short"][i].end(); err != nil {
-				wantErr(t, err, checkout.ErrVoided)
+				wantErr(t, err, checkout.ErrRefunded)
 				refunded++
 			}
 		}

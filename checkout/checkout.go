@@ -30,9 +30,9 @@ type gateway interface {
 // carts are the stored carts, as the Checkout Manager sees them.
 type carts interface {
 	Lock(context.Context, *database.Tx, []string) (*cart.Carts, error)
-	Take(*database.Batch, []cart.ClientLine)
-	PutBack(*database.Batch, []cart.ClientLine)
-	TakenOf(context.Context, *database.Tx, []string, []idempotency.Key) (map[string]bool, error)
+	Remove(*database.Batch, []cart.ClientLine)
+	Restore(context.Context, *database.Tx, *database.Batch, []cart.ClientLine) (lost []cart.ClientLine, err error)
+	LockedOf(context.Context, *database.Tx, []string, []idempotency.Key) (map[string]bool, error)
 }
 
 // stock is the Inventory Manager, as the Checkout Manager sees it.
@@ -78,23 +78,24 @@ type Manager struct {
 	config   Config
 	present  func(error) (int, []byte)
 	log      *slog.Logger
-	reserves *queue.Queue[reserveJob, *ownership]
+	reserves *queue.Queue[reserveJob, *claim]
 	settles  *queue.Queue[settleJob, settled]
 
 	inFlight atomic.Int64 // checkouts admitted and not ended; raised under mu
 	waiting  atomic.Int64 // repeats that wait for their first
 	draining atomic.Bool  // set under mu
 
-	owning  context.Context // ends when owners must leave their checkouts to others
-	abandon context.CancelFunc
-	owners  sync.WaitGroup // purchases and recoveries under way
+	owning       context.Context // ends when owners must leave their checkouts to others
+	cancelOwners context.CancelFunc
+	owners       sync.WaitGroup // purchases and recoveries under way
 
-	trouble throttle            // on what fails again and again
-	locked  database.LockedKeys // checkouts whose journal row someone else keeps locked
+	warnings warnLimiter
+	locked   database.LockedKeys  // checkouts whose journal row another transaction keeps locked
+	keys     *idempotency.Watcher // answers that repeats wait for
 
-	mu      sync.Mutex
-	left    []*ownership            // under mu: what owners left when they had to
-	watched map[string]chan settled // under mu: checkouts that someone else finishes
+	mu         sync.Mutex
+	unfinished []*claim                // under mu: claims that owners gave up because they had to
+	awaited    map[string]chan settled // under mu: checkouts that another owner finishes
 
 	background     context.Context // the sweeper's and the watcher's
 	stopBackground context.CancelFunc
@@ -109,12 +110,13 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 	}
 	m := &Manager{
 		db: db, carts: carts, stock: stock, gateway: gateway, config: cfg, present: cfg.Present, log: cfg.Log,
-		watched:    map[string]chan settled{},
+		keys:       idempotency.NewWatcher(db),
+		awaited:    map[string]chan settled{},
 		recovering: make(chan struct{}, maxRecovering),
 	}
-	m.owning, m.abandon = context.WithCancel(context.Background())
+	m.owning, m.cancelOwners = context.WithCancel(context.Background())
 	m.background, m.stopBackground = context.WithCancel(context.Background())
-	m.reserves = queue.New(queue.Config[reserveJob, *ownership]{
+	m.reserves = queue.New(queue.Config[reserveJob, *claim]{
 		Name:          "checkout.reserve",
 		Shards:        workers,
 		Capacity:      cfg.QueueCapacity,
@@ -131,7 +133,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 		// Room for every checkout that may be in flight: nothing is refused after TX 1.
 		Capacity:      max(cfg.QueueCapacity, cfg.InFlight+maxRecovering),
 		BatchSize:     cfg.BatchSize,
-		Weight:        func(job settleJob) int { return len(job.owned.lines) },
+		Weight:        func(job settleJob) int { return len(job.claim.lines) },
 		Work:          m.settle,
 		RetryOneByOne: database.IsJobFault,
 		Limiter:       cfg.Limiter,
@@ -167,16 +169,16 @@ func (m *Manager) Full() bool {
 //
 // Errors, certain that nothing was done: cart.ErrEmpty, inventory.ErrNotEnough, ErrBusy, ErrDraining,
 // payment.ErrUnavailable, queue.ErrFull, queue.ErrNotStarted, database.ErrUnavailable, database.ErrRowLocked. The cart
-// as it was: ErrDeclined, ErrVoided. Not known yet: ErrPending once the stock is held, queue.ErrUnanswered and
-// database.ErrOutcomeUnknown before that is known. Of repeats: *idempotency.Replay, idempotency.ErrUnderWay.
+// is as it was: ErrDeclined, ErrUnpaid, ErrRefunded. Not known yet: ErrPending once the stock is reserved,
+// queue.ErrUnanswered and database.ErrOutcomeUnknown before. Of repeats: *idempotency.Replay, idempotency.ErrUnderWay.
 func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) error {
 	for {
 		err := m.checkOut(ctx, p)
 		switch {
 		case p.Key == "" || err == nil:
 			return err
-		case refusedUnseen(err): // a repeat looks for its key before anything else
-			record, found, findErr := m.recall(ctx, p)
+		case keyNotRead(err): // a repeat looks its key up before anything else
+			record, found, findErr := m.find(ctx, p)
 			if findErr != nil || !found {
 				return err
 			}
@@ -186,24 +188,24 @@ func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) error {
 		case !errors.Is(err, idempotency.ErrUnderWay):
 			return err
 		}
-		if err = m.await(ctx, p); !errors.Is(err, errKeyGone) {
+		if err = m.await(ctx, p); !errors.Is(err, errKeyFree) {
 			return err
 		}
 	}
 }
 
-// recallTimeout bounds a look into the database after the request's own time may be over.
-const recallTimeout = time.Second
+// keyTimeout is the maximum time for a look-up of a key. The request's own time may be over.
+const keyTimeout = time.Second
 
-// recall looks for what is stored under the purchase's key.
-func (m *Manager) recall(ctx context.Context, p cart.Purchase) (idempotency.Record, bool, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recallTimeout)
+// find returns what is stored under the purchase's key.
+func (m *Manager) find(ctx context.Context, p cart.Purchase) (idempotency.Record, bool, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout)
 	defer cancel()
 	return idempotency.Find(ctx, m.db, requestOf(p).Key)
 }
 
-// refusedUnseen reports whether a checkout was refused without a look at its key.
-func refusedUnseen(err error) bool {
+// keyNotRead reports whether a checkout was refused before its key was looked up.
+func keyNotRead(err error) bool {
 	for _, refusal := range []error{
 		ErrBusy, ErrDraining, payment.ErrUnavailable, queue.ErrFull, queue.ErrClosed, queue.ErrNotStarted, database.ErrRowLocked,
 	} {
@@ -225,19 +227,15 @@ func (m *Manager) checkOut(ctx context.Context, p cart.Purchase) error {
 	if err := m.admit(); err != nil {
 		return err
 	}
-	purchase, err := m.newPurchase(p)
-	if err != nil {
-		m.dismiss()
-		return err
-	}
+	purchase := m.newPurchase(p)
 	go func() {
-		defer m.dismiss()
+		defer m.release()
 		purchase.run()
 	}()
 	return purchase.wait(ctx)
 }
 
-// admit takes a place among the checkouts in flight, and dismiss gives it back. What is admitted, Drain waits for.
+// admit takes a place among the checkouts in flight, and release gives it back. What is admitted, Drain waits for.
 func (m *Manager) admit() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -252,66 +250,61 @@ func (m *Manager) admit() error {
 	return nil
 }
 
-func (m *Manager) dismiss() {
+func (m *Manager) release() {
 	m.inFlight.Add(-1)
 	m.owners.Done()
 }
 
-const (
-	// firstPoll and lastPoll are how long a repeat waits between two looks for its first's answer.
-	firstPoll = 10 * time.Millisecond
-	lastPoll  = 250 * time.Millisecond
-)
+// errKeyFree means that the first request with a key left no checkout: the key may be used.
+var errKeyFree = errors.New("the key is not stored")
 
-// errKeyGone means that the first request with a key left nothing behind.
-var errKeyGone = errors.New("the key is not stored")
-
-// await waits for the answer to the first request with the purchase's key, until ctx ends. It does not matter which
-// instance gives it.
+// await waits for the answer to the first request with the purchase's key, on whichever instance it runs, until ctx
+// ends.
 func (m *Manager) await(ctx context.Context, p cart.Purchase) error {
 	if m.waiting.Add(1) > int64(m.config.InFlight) {
 		m.waiting.Add(-1)
 		return ErrBusy
 	}
 	defer m.waiting.Add(-1)
-	request := requestOf(p)
-	timer := time.NewTimer(firstPoll)
-	defer timer.Stop()
-	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
-		select {
-		case <-ctx.Done():
-			return m.pendingByKey(p)
-		case <-m.owning.Done():
-			return m.pendingByKey(p)
-		case <-timer.C:
-		}
-		timer.Reset(poll)
-		record, found, err := idempotency.Find(ctx, m.db, request.Key)
-		switch {
-		case err != nil: // the database may come back before ctx ends
-		case !found:
-			return errKeyGone
-		case !record.UnderWay():
-			return record.Answer(request.Hash)
-		}
+	entry, open := m.openEntry(p)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(m.owning, cancel)()
+	record, found, err := m.keys.Wait(ctx, requestOf(p).Key)
+	switch {
+	case err != nil:
+		return m.stillPending(ctx, p)
+	case found:
+		return record.Answer(requestOf(p).Hash)
+	case !open:
+		return errKeyFree
 	}
+	// TX 2 freed the key: the repeats that waited get the first request's answer.
+	ended, err := m.Show(ctx, entry.CheckoutID)
+	if err != nil || !ended.State.Settled() {
+		return errKeyFree
+	}
+	return outcome(ended.State, ended.Reason)
 }
 
-// pendingByKey is what a repeat is told whose first has no answer yet.
-func (m *Manager) pendingByKey(p cart.Purchase) error {
-	ctx, cancel := context.WithTimeout(context.Background(), recallTimeout)
+// openEntry returns the open checkout that was begun with the purchase's key.
+func (m *Manager) openEntry(p cart.Purchase) (entry Entry, found bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
 	defer cancel()
-	var entry Entry
-	var found bool
 	err := m.db.Read(ctx, func(tx *database.Tx) (err error) {
 		entry, found, err = openByKey(ctx, tx, p.ClientID, p.Key)
 		return err
 	})
-	if err == nil && found {
+	return entry, found && err == nil
+}
+
+// stillPending is the answer to a repeat whose first request has no answer yet.
+func (m *Manager) stillPending(ctx context.Context, p cart.Purchase) error {
+	if entry, found := m.openEntry(p); found {
 		return &PendingError{entry.CheckoutID}
 	}
-	// It may have ended between the two looks.
-	if record, known, err := m.recall(ctx, p); err == nil && known {
+	// It may have ended between the two look-ups.
+	if record, known, err := m.find(ctx, p); err == nil && known {
 		return record.Answer(requestOf(p).Hash)
 	}
 	return idempotency.ErrUnderWay

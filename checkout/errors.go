@@ -6,13 +6,17 @@ import (
 )
 
 var (
-	// ErrDeclined means that the payment was declined; it comes as a *DeclinedError. The cart is as before.
+	// ErrDeclined means that the payment service declined; it comes as a *DeclinedError. The cart is as before.
 	ErrDeclined = errors.New("payment declined")
-	// ErrVoided means that the payment was voided or refunded; it comes as a *VoidedError. The cart is as before.
-	ErrVoided = errors.New("payment voided")
+	// ErrUnpaid means that the payment service could not be reached, or that a charge was voided because its outcome
+	// was unknown; it comes as an *UnpaidError. Nothing is charged and the cart is as before.
+	ErrUnpaid = errors.New("payment not completed")
+	// ErrRefunded means that a paid checkout was refunded because on hand was lowered during the payment; it comes as
+	// a *RefundedError. The cart is as before.
+	ErrRefunded = errors.New("payment refunded")
 	// ErrPending means that the payment's outcome is not known yet; it comes as a *PendingError.
 	ErrPending = errors.New("payment pending")
-	// ErrBusy means that as many checkouts are in flight as may be; nothing was done.
+	// ErrBusy means that the limit of checkouts in flight is reached; nothing was done.
 	ErrBusy = errors.New("too many checkouts in flight")
 	// ErrDraining means that this instance is shutting down; nothing was done.
 	ErrDraining = errors.New("shutting down")
@@ -28,13 +32,21 @@ func (e *DeclinedError) Error() string { return withReason(ErrDeclined, e.Reason
 // Is makes it an ErrDeclined.
 func (e *DeclinedError) Is(target error) bool { return target == ErrDeclined }
 
-// VoidedError says why the payment was voided. It is an ErrVoided.
-type VoidedError struct{ Reason string }
+// UnpaidError says why the payment was not completed. It is an ErrUnpaid.
+type UnpaidError struct{ Reason string }
 
-func (e *VoidedError) Error() string { return withReason(ErrVoided, e.Reason) }
+func (e *UnpaidError) Error() string { return withReason(ErrUnpaid, e.Reason) }
 
-// Is makes it an ErrVoided.
-func (e *VoidedError) Is(target error) bool { return target == ErrVoided }
+// Is makes it an ErrUnpaid.
+func (e *UnpaidError) Is(target error) bool { return target == ErrUnpaid }
+
+// RefundedError says why the payment was refunded. It is an ErrRefunded.
+type RefundedError struct{ Reason string }
+
+func (e *RefundedError) Error() string { return withReason(ErrRefunded, e.Reason) }
+
+// Is makes it an ErrRefunded.
+func (e *RefundedError) Is(target error) bool { return target == ErrRefunded }
 
 // PendingError names a checkout whose payment is not known yet. It is an ErrPending.
 type PendingError struct{ CheckoutID string }

@@ -3,23 +3,22 @@ package checkout
 import (
 	"context"
 	"errors"
+	"time"
 
 	"cartwheel/queue"
-
-	"github.com/google/uuid"
 )
 
 // Workers is how many workers each queue has.
 const Workers = workers
 
 // Reservations are checkouts between TX 1 and TX 2.
-type Reservations []*ownership
+type Reservations []*claim
 
 // ReserveBatch checks the clients out as one batch of the worker, up to the payment.
 func (m *Manager) ReserveBatch(ctx context.Context, clientIDs ...string) (Reservations, error) {
-	jobs, answers := make([]reserveJob, len(clientIDs)), make([]queue.Answer[*ownership], len(clientIDs))
+	jobs, answers := make([]reserveJob, len(clientIDs)), make([]queue.Answer[*claim], len(clientIDs))
 	for i, id := range clientIDs {
-		jobs[i] = reserveJob{checkoutID: uuid.Must(uuid.NewV7()).String(), clientID: id}
+		jobs[i] = reserveJob{clientID: id, admitted: time.Now()}
 	}
 	if err := m.reserve(ctx, jobs, answers); err != nil {
 		return nil, err
@@ -38,7 +37,7 @@ func (m *Manager) ReserveBatch(ctx context.Context, clientIDs ...string) (Reserv
 func (m *Manager) SellBatch(ctx context.Context, reserved Reservations) error {
 	jobs, answers := make([]settleJob, len(reserved)), make([]queue.Answer[settled], len(reserved))
 	for i, o := range reserved {
-		jobs[i] = settleJob{owned: o, sold: true}
+		jobs[i] = settleJob{o, chargeResult{approved: true}}
 	}
 	if err := m.settle(ctx, jobs, answers); err != nil {
 		return err
@@ -55,4 +54,6 @@ func (m *Manager) SellBatch(ctx context.Context, reserved Reservations) error {
 }
 
 // Claim is what the sweeper does with the checkouts that it found expired.
-func (m *Manager) Claim(ctx context.Context, ids []string) ([]Entry, error) { return m.claim(ctx, ids) }
+func (m *Manager) Claim(ctx context.Context, ids []string) ([]Entry, error) {
+	return m.claimAll(ctx, ids)
+}

@@ -53,7 +53,7 @@ func TestAPanicInTX2IsTriedAgain(t *testing.T) {
 	})
 }
 
-// The first try of a settle may have landed without its owner knowing: then the next one changes nothing.
+// The first try of a settle may have committed without its owner knowing: then the next one changes nothing.
 func TestASettleThatLandedIsNotDoneAgain(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
@@ -64,17 +64,17 @@ func TestASettleThatLandedIsNotDoneAgain(t *testing.T) {
 		held := in.till.hold()
 		ada, bob := in.begin("ada"), in.begin("bob")
 		held.await(t, 2)
-		landed := s.entry("ada").CheckoutID
+		committed := s.entry("ada").CheckoutID
 		s.transact(func(ctx context.Context, tx *database.Tx) error {
 			lines := []cart.ClientLine{{ClientID: "ada", Line: inventory.Line{ProductID: "book", Quantity: 2}}}
-			if err := databasetest.Send(ctx, tx, func(b *database.Batch) { (&cart.Lines{}).PutBack(b, lines) }); err != nil {
+			if err := restore(ctx, tx, lines); err != nil {
 				return err
 			}
-			if _, err := tx.Exec(ctx, "DELETE FROM reserve_purchase WHERE reserve_id = ?", landed+":1"); err != nil {
+			if _, err := tx.Exec(ctx, "DELETE FROM reserve_purchase WHERE reserve_id = ?", committed+":1"); err != nil {
 				return err
 			}
 			_, err := tx.Exec(ctx, "UPDATE checkout_journal SET state = 'rolled_back', reason = 'declined: at first',"+
-				" lease_expires_at = NULL WHERE checkout_id = ?", landed)
+				" lease_expires_at = NULL WHERE checkout_id = ?", committed)
 			return err
 		})
 		held.open(s.ledger.decline("at second"))

@@ -12,9 +12,9 @@ type State string
 
 // The states of a checkout. Nothing leaves Committed or RolledBack, and nothing leaves Refunding for Committed.
 const (
-	Reserved   State = "reserved"    // stock is held, payment is under way
+	Reserved   State = "reserved"    // stock is reserved, payment is under way
 	Committed  State = "committed"   // paid and sold
-	Refunding  State = "refunding"   // paid, but the stock was lowered by hand: the money is going back
+	Refunding  State = "refunding"   // paid, but on hand was lowered by a manual SQL edit: being refunded
 	RolledBack State = "rolled_back" // not sold; the lines are in the cart again
 )
 
@@ -32,10 +32,10 @@ type Entry struct {
 	IdempotencyKey string           `db:"idempotency_key" json:"idempotencyKey,omitempty"`
 	CreatedAt      time.Time        `db:"created_at" json:"createdAt"`
 	UpdatedAt      time.Time        `db:"updated_at" json:"updatedAt"`
-	// LeaseExpiresAt is until when the checkout is its owner's alone; zero once it is settled.
+	// LeaseExpiresAt is when other instances may claim the checkout; zero once it is settled.
 	LeaseExpiresAt time.Time `db:"lease_expires_at" json:"leaseExpiresAt,omitzero"`
 
-	// Damage is why the lines could not be read, in a row that someone else has written; nil otherwise.
+	// Damage is why the lines could not be read, in a row that another program wrote; nil otherwise.
 	Damage error `db:"-" json:"-"`
 }
 
@@ -68,24 +68,25 @@ func outcome(state State, reason string) error {
 	switch word, detail, _ := strings.Cut(reason, ": "); word {
 	case reasonDeclined:
 		return &DeclinedError{detail}
-	case reasonVoided:
-		return &VoidedError{detail}
+	case reasonRefunded:
+		return &RefundedError{detail}
+	default:
+		return &UnpaidError{detail}
 	}
-	return &VoidedError{reason} // refunded, which its caller is to read
 }
 
-// ownership is one checkout under way, in the hands of whoever finishes it under this epoch.
-type ownership struct {
+// A claim is one open checkout in the hands of its owner, the goroutine that finishes it under this epoch.
+type claim struct {
 	id, clientID string
 	lines        []inventory.Line
 	key          string // the Idempotency-Key that TX 2 answers; empty: none
 	state        State
 	epoch        int
-	// until is when the lease has expired for certain, by this process's clock. It is measured from before the
-	// lease was written, so it is early rather than late.
+	// until is when the lease ends, by this process's clock. It counts from before the lease was written, so it is
+	// early rather than late.
 	until time.Time
 }
 
-func (o *ownership) reservation() inventory.Reservation {
-	return inventory.Reservation{CheckoutID: o.id, Lines: o.lines}
+func (c *claim) reservation() inventory.Reservation {
+	return inventory.Reservation{CheckoutID: c.id, Lines: c.lines}
 }

@@ -52,7 +52,7 @@ func TestACheckoutWhoseOwnerLostItKeepsItsPlaceToTheEnd(t *testing.T) {
 		})
 		wantErr(t, in.buy("bob"), checkout.ErrBusy)
 		in.till.back()
-		wantErr(t, ada.end(), checkout.ErrVoided)
+		wantErr(t, ada.end(), checkout.ErrUnpaid)
 		eventually(t, "the place is free", func() bool { now, _ := in.InFlight(); return now == 0 })
 		wantErr(t, in.buy("bob"), nil)
 	})

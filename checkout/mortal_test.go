@@ -94,17 +94,18 @@ func (l *life) passIn(b *database.Batch, by point) {
 	b.Exec(func(int64) error { return l.pass(by) }, "UPDATE checkout_journal SET epoch = epoch WHERE checkout_id = ''")
 }
 
-// TakenOf begins TX 1 as well as TX 2: the dead write in neither.
-func (w *watchedCarts) TakenOf(ctx context.Context, tx *database.Tx, clients []string, keys []idempotency.Key) (map[string]bool, error) {
+// LockedOf begins TX 1 as well as TX 2: the dead write in neither.
+func (w *watchedCarts) LockedOf(ctx context.Context, tx *database.Tx, clients []string, keys []idempotency.Key) (map[string]bool, error) {
 	if err := w.life.pass(inAnyTransaction); err != nil {
 		return nil, err
 	}
-	return w.Lines.TakenOf(ctx, tx, clients, keys)
+	return w.Lines.LockedOf(ctx, tx, clients, keys)
 }
 
-func (w *watchedCarts) PutBack(b *database.Batch, lines []cart.ClientLine) {
-	w.Lines.PutBack(b, lines)
+func (w *watchedCarts) Restore(ctx context.Context, tx *database.Tx, b *database.Batch, lines []cart.ClientLine) ([]cart.ClientLine, error) {
+	lost, err := w.Lines.Restore(ctx, tx, b, lines)
 	w.life.passIn(b, inTX2)
+	return lost, err
 }
 
 // mortal makes a till that of an instance which may die.

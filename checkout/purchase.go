@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-
 	"cartwheel/cart"
 	"cartwheel/payment"
 	"cartwheel/queue"
@@ -23,29 +21,26 @@ const (
 	leaveGrace = 100 * time.Millisecond
 )
 
-// A purchase is one checkout from its admission to its end, in a goroutine of its own: whoever asked for it may leave.
+// A purchase is one checkout from its admission to its end. It runs in a goroutine of its own and goes on when its
+// caller disconnects.
 type purchase struct {
 	m       *Manager
 	job     reserveJob
 	queued  context.Context // ends when the caller leaves: a job that has not been started is skipped then
 	leave   context.CancelFunc
-	begun   atomic.Bool   // TX 1 is committed
-	done    chan struct{} // closed at the end
-	outcome error         // set before done is closed
+	claim   atomic.Pointer[claim] // nil until TX 1 is committed
+	done    chan struct{}         // closed at the end
+	outcome error                 // set before done is closed
 }
 
-func (m *Manager) newPurchase(p cart.Purchase) (*purchase, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return nil, fmt.Errorf("make a checkout ID: %w", err)
-	}
+func (m *Manager) newPurchase(p cart.Purchase) *purchase {
 	b := &purchase{
 		m:    m,
-		job:  reserveJob{checkoutID: id.String(), clientID: p.ClientID, key: p.Key},
+		job:  reserveJob{clientID: p.ClientID, key: p.Key, admitted: time.Now()},
 		done: make(chan struct{}),
 	}
 	b.queued, b.leave = context.WithCancel(m.owning)
-	return b, nil
+	return b
 }
 
 // wait waits for the end, or says what is known when ctx ends.
@@ -63,8 +58,8 @@ func (b *purchase) wait(ctx context.Context) error {
 		return b.outcome
 	case <-grace.C:
 	}
-	if b.begun.Load() {
-		return &PendingError{b.job.checkoutID}
+	if c := b.claim.Load(); c != nil {
+		return &PendingError{c.id}
 	}
 	return fmt.Errorf("reserve: %w: %w", queue.ErrUnanswered, ctx.Err())
 }
@@ -77,127 +72,128 @@ func (b *purchase) run() {
 
 func (b *purchase) buy() error {
 	m := b.m
-	o, err := m.reserves.Finish(b.queued, b.job.clientID, b.job)
+	c, err := m.reserves.Finish(b.queued, b.job.clientID, b.job)
 	for errors.Is(err, errDeferred) {
-		o, err = m.reserves.Finish(b.queued, b.job.clientID, b.job)
+		c, err = m.reserves.Finish(b.queued, b.job.clientID, b.job)
 	}
 	if err != nil {
 		return err
 	}
-	b.begun.Store(true)
+	b.claim.Store(c)
 
-	ctx, cancel := context.WithDeadline(m.owning, o.until)
+	ctx, cancel := context.WithDeadline(m.owning, c.until)
 	defer cancel()
-	end, err := m.pay(ctx, o)
+	end, err := m.pay(ctx, c)
 	if err != nil {
-		end, err = m.watch(o)
+		end, err = m.awaitOther(c)
 	}
 	if err != nil {
-		return &PendingError{o.id}
+		return &PendingError{c.id}
 	}
 	return outcome(end.state, end.reason)
 }
 
-// pay charges a checkout that is reserved, and settles what comes of it. An error means that the owner has to leave
-// it, or lost it already.
-func (m *Manager) pay(ctx context.Context, o *ownership) (settled, error) {
-	verdict, err := m.charge(ctx, o)
+// pay charges a reserved checkout and settles it by the result. An error means that the owner has to give the claim up, or
+// has lost it.
+func (m *Manager) pay(ctx context.Context, c *claim) (settled, error) {
+	result, err := m.charge(ctx, c)
 	if err != nil {
-		m.trouble.warn(m.log, "the outcome of a payment is not known; voiding it", "checkout", o.id, "error", err)
-		verdict, err = m.void(ctx, o)
+		m.warnings.warn(m.log, "the outcome of a payment is not known; voiding it", "checkout", c.id, "error", err)
+		result, err = m.void(ctx, c)
 	}
 	if err != nil {
 		return settled{}, err
 	}
-	return m.finish(ctx, o, verdict)
+	return m.finish(ctx, c, result)
 }
 
-// A verdict is what the gateway said.
-type verdict struct {
-	sold   bool
-	reason string
+// A chargeResult is what the payment service knows of a charge.
+type chargeResult struct {
+	approved bool
+	reason   string // why not; empty when approved
 }
 
-// charge asks the gateway for the money. An error means that the outcome is unknown.
-func (m *Manager) charge(ctx context.Context, o *ownership) (verdict, error) {
+// charge charges a checkout at the payment service. An error means that the outcome is unknown.
+func (m *Manager) charge(ctx context.Context, c *claim) (chargeResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.config.PaymentTimeout)
 	defer cancel()
-	result, err := m.gateway.Charge(ctx, order(o))
+	result, err := m.gateway.Charge(ctx, order(c))
 	switch {
 	case errors.Is(err, payment.ErrNotSent):
-		// Nobody but this owner ever charges it, and TX 2 applies only while it is this owner's.
-		return verdict{reason: reasonOf(reasonVoided, "the payment gateway could not be reached")}, nil
+		// Only this owner charges it, and TX 2 applies only while the claim is this owner's.
+		return chargeResult{reason: reasonOf(reasonVoided, "the payment service could not be reached")}, nil
 	case err != nil:
-		return verdict{}, err
+		return chargeResult{}, err
 	}
 	switch result.Status {
 	case payment.Approved:
-		return verdict{sold: true}, nil
+		return chargeResult{approved: true}, nil
 	case payment.Declined:
-		return verdict{reason: reasonOf(reasonDeclined, result.Reason)}, nil
+		return chargeResult{reason: reasonOf(reasonDeclined, result.Reason)}, nil
 	case payment.Voided:
-		return verdict{reason: reasonOf(reasonVoided, "it was voided before it was charged")}, nil
+		return chargeResult{reason: reasonOf(reasonVoided, "it was voided before it was charged")}, nil
 	}
-	return verdict{}, fmt.Errorf("the gateway answered a charge with %q", result.Status)
+	return chargeResult{}, fmt.Errorf("the payment service answered a charge with %q", result.Status)
 }
 
-func order(o *ownership) payment.Order {
-	items := make([]payment.Item, len(o.lines))
-	for i, line := range o.lines {
+func order(c *claim) payment.Order {
+	items := make([]payment.Item, len(c.lines))
+	for i, line := range c.lines {
 		items[i] = payment.Item{ProductID: line.ProductID, Quantity: line.Quantity}
 	}
-	return payment.Order{CheckoutID: o.id, ClientID: o.clientID, Items: items}
+	return payment.Order{CheckoutID: c.id, ClientID: c.clientID, Items: items}
 }
 
-// void asks the gateway to see to it that the checkout is never charged, until it answers or ctx ends: stock is
-// never released on an unknown outcome.
-func (m *Manager) void(ctx context.Context, o *ownership) (verdict, error) {
+// void voids the payment: the payment service then never charges it. It tries until there is an answer or ctx ends,
+// because stock is never released on an unknown outcome.
+func (m *Manager) void(ctx context.Context, c *claim) (chargeResult, error) {
 	for pause := range retries(ctx) {
-		result, err := m.gateway.Void(ctx, o.id)
+		result, err := m.gateway.Void(ctx, c.id)
 		switch {
 		case err != nil:
-			m.log.Debug("a void was not answered", "checkout", o.id, "again_in", pause, "error", err)
+			m.log.Debug("a void was not answered", "checkout", c.id, "retry_in", pause.String(), "error", err)
 		case result.Status == payment.Approved:
-			return verdict{sold: true}, nil
+			return chargeResult{approved: true}, nil
 		case result.Status == payment.Voided:
-			return verdict{reason: reasonOf(reasonVoided, "the payment could not be completed")}, nil
+			return chargeResult{reason: reasonOf(reasonVoided, "the payment could not be completed")}, nil
 		}
 	}
-	return verdict{}, ctx.Err()
+	return chargeResult{}, ctx.Err()
 }
 
-// finish settles a checkout by its verdict, refunds it where the stock does not suffice any more, and returns what
-// the journal says in the end. An error means that its owner has to leave it, or lost it already.
-func (m *Manager) finish(ctx context.Context, o *ownership, v verdict) (settled, error) {
+// finish settles a checkout by the result of its charge, and refunds it when on hand does not suffice any more. It
+// returns what the journal says in the end. An error means that the owner has to give the claim up, or has lost it.
+func (m *Manager) finish(ctx context.Context, c *claim, result chargeResult) (settled, error) {
 	for range retries(ctx) {
-		end, err := m.settles.Finish(ctx, o.clientID, settleJob{o, v.sold, v.reason})
+		end, err := m.settles.Finish(ctx, c.clientID, settleJob{c, result})
 		switch {
 		case err != nil:
-			m.trouble.warn(m.log, "a checkout could not be settled yet", "checkout", o.id, "error", err)
+			m.warnings.warn(m.log, "a checkout could not be settled yet", "checkout", c.id, "error", err)
 			continue
 		case end.state.Settled():
 			return end, nil
-		case end.state == Refunding && end.epoch == o.epoch:
-			m.log.Error("stock was lowered by hand below what is held; refunding a paid checkout", "checkout", o.id)
-			o.state = Refunding
-			return m.refund(ctx, o)
+		case end.state == Refunding && end.epoch == c.epoch:
+			m.log.Error("on hand was lowered below reserved by a manual SQL edit or by a second writer of a cluster; "+
+				"refunding a paid checkout", "checkout", c.id)
+			c.state = Refunding
+			return m.refund(ctx, c)
 		}
-		return settled{}, errNotOurs
+		return settled{}, errClaimLost
 	}
 	return settled{}, ctx.Err()
 }
 
-// errNotOurs means that another owner has the checkout by now.
-var errNotOurs = errors.New("another owner claimed the checkout")
+// errClaimLost means that another owner has claimed the checkout.
+var errClaimLost = errors.New("another owner claimed the checkout")
 
-// refund gives the money of a checkout back that is refunding, as often as it takes, and then rolls it back.
-func (m *Manager) refund(ctx context.Context, o *ownership) (settled, error) {
+// refund refunds a checkout, with retries, and then rolls it back.
+func (m *Manager) refund(ctx context.Context, c *claim) (settled, error) {
 	for range retries(ctx) {
-		if err := m.gateway.Refund(ctx, o.id); err != nil {
-			m.trouble.warn(m.log, "a refund was not answered", "checkout", o.id, "error", err)
+		if err := m.gateway.Refund(ctx, c.id); err != nil {
+			m.warnings.warn(m.log, "a refund was not answered", "checkout", c.id, "error", err)
 			continue
 		}
-		return m.finish(ctx, o, verdict{reason: stockLowered})
+		return m.finish(ctx, c, chargeResult{reason: stockLowered})
 	}
 	return settled{}, ctx.Err()
 }

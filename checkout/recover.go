@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// maxRecovering is how many checkouts one instance recovers at once.
+	// maxRecovering is the maximum of checkouts that one instance recovers at once.
 	maxRecovering = 256
-	// sweepEvery is how often expired leases are looked for; with the lease it bounds how long a checkout waits for
-	// another instance.
+	// sweepEvery is the maximum interval between two searches for expired leases. With the lease it limits how long a
+	// checkout waits for another instance.
 	sweepEvery = 500 * time.Millisecond
-	// watchEvery is how often the journal is asked for checkouts that someone else finishes.
-	watchEvery = 250 * time.Millisecond
+	// awaitPoll is the interval at which the journal is read for checkouts that another owner finishes.
+	awaitPoll = 250 * time.Millisecond
 )
 
-// Start begins to recover: it takes over the checkouts whose leases have expired, here or on another instance, and
+// Start begins to recover: it claims the checkouts whose leases have expired, here or on another instance, and
 // finishes them. On the embedded engine, which has no other instance, every open checkout is one at once. It blocks
 // for one statement; recovery goes on in the background until Close.
 func (m *Manager) Start(ctx context.Context) error {
@@ -38,7 +38,7 @@ func (m *Manager) Start(ctx context.Context) error {
 		}
 	}
 	m.backgrounds.Go(m.sweep)
-	m.backgrounds.Go(m.watchAll)
+	m.backgrounds.Go(m.pollAwaited)
 	return nil
 }
 
@@ -47,7 +47,7 @@ func (m *Manager) sweep() {
 	for m.background.Err() == nil {
 		claimed, err := m.sweepOnce(m.background)
 		if err != nil && m.background.Err() == nil {
-			m.trouble.warn(m.log, "could not look for expired checkouts", "error", err)
+			m.warnings.warn(m.log, "could not look for expired checkouts", "error", err)
 		}
 		if claimed == 0 || err != nil {
 			sleep(m.background, sweepEvery/2+rand.N(sweepEvery/2)) // instances must not sweep in step
@@ -76,7 +76,7 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 	ids := make([]string, 0, len(found))
 	for _, entry := range found {
 		if entry.Damage != nil { // for a person: it must not keep the others from being recovered
-			m.trouble.warn(m.log, "an open checkout cannot be recovered", "error", entry.Damage)
+			m.warnings.warn(m.log, "an open checkout cannot be recovered", "error", entry.Damage)
 			continue
 		}
 		ids = append(ids, entry.CheckoutID)
@@ -86,16 +86,16 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 	}
 	slices.Sort(ids)
 	until := time.Now().Add(m.config.Lease)
-	got, err := m.claim(ctx, ids)
+	got, err := m.claimAll(ctx, ids)
 	for _, entry := range got {
 		claimed++
-		o := &ownership{
+		c := &claim{
 			id: entry.CheckoutID, clientID: entry.ClientID, lines: entry.Lines, key: entry.IdempotencyKey,
 			state: entry.State, epoch: entry.Epoch + 1, until: until,
 		}
 		m.owners.Go(func() {
 			defer func() { <-m.recovering }()
-			m.recoverOne(o)
+			m.recoverOne(c)
 		})
 	}
 	return claimed, err
@@ -120,11 +120,11 @@ func (m *Manager) recoveryTokens(ctx context.Context) (tokens int) {
 	return tokens
 }
 
-// claim takes over those of the checkouts that no other instance is faster with. When the answer to its COMMIT is lost,
-// there is nothing to tell this claim from another instance's: what it may have claimed is left to expire.
-func (m *Manager) claim(ctx context.Context, ids []string) (got []Entry, err error) {
+// claimAll claims those of the checkouts that no other instance claims first. When the answer to its COMMIT is lost,
+// nothing tells its claims from another instance's: they are left to expire.
+func (m *Manager) claimAll(ctx context.Context, ids []string) (got []Entry, err error) {
 	err = m.db.Transact(ctx, func(tx *database.Tx) error {
-		got, err = claim(ctx, tx, ids, m.config.Lease)
+		got, err = claimExpired(ctx, tx, ids, m.config.Lease)
 		if err == nil && len(got) == 0 {
 			err = errNothingToWrite
 		}
@@ -140,72 +140,72 @@ func (m *Manager) claim(ctx context.Context, ids []string) (got []Entry, err err
 }
 
 // recoverOne finishes a checkout that this instance has claimed, as far as the gateway lets it.
-func (m *Manager) recoverOne(o *ownership) {
-	ctx, cancel := context.WithDeadline(m.owning, o.until)
+func (m *Manager) recoverOne(c *claim) {
+	ctx, cancel := context.WithDeadline(m.owning, c.until)
 	defer cancel()
-	end, err := m.resume(ctx, o)
+	end, err := m.resume(ctx, c)
 	if m.config.ObserveRecovery != nil {
-		m.config.ObserveRecovery(stateOf(o, end, err))
+		m.config.ObserveRecovery(stateOf(c, end, err))
 	}
 	if err != nil {
-		m.leave(o) // its lease expires, and whoever finds it tries again
-		m.trouble.warn(m.log, "a checkout could not be recovered yet", "checkout", o.id, "state", o.state, "error", err)
+		m.giveUp(c) // its lease expires, and the sweeper claims it again
+		m.warnings.warn(m.log, "a checkout could not be recovered yet", "checkout", c.id, "state", c.state, "error", err)
 		return
 	}
-	m.log.Info("recovered a checkout", "checkout", o.id, "state", end.state, "reason", end.reason)
+	m.log.Info("recovered a checkout", "checkout", c.id, "state", end.state, "reason", end.reason)
 }
 
-func stateOf(o *ownership, end settled, err error) State {
+func stateOf(c *claim, end settled, err error) State {
 	if err != nil {
-		return o.state
+		return c.state
 	}
 	return end.state
 }
 
 // resume goes on from the state in which a checkout was found.
-func (m *Manager) resume(ctx context.Context, o *ownership) (settled, error) {
-	if o.state == Refunding {
-		return m.refund(ctx, o)
+func (m *Manager) resume(ctx context.Context, c *claim) (settled, error) {
+	if c.state == Refunding {
+		return m.refund(ctx, c)
 	}
-	verdict, err := m.void(ctx, o)
+	result, err := m.void(ctx, c)
 	if err != nil {
 		return settled{}, err
 	}
-	return m.finish(ctx, o, verdict)
+	return m.finish(ctx, c, result)
 }
 
-// leave notes that the checkout is nobody's any more, for Close to expire its lease.
-func (m *Manager) leave(o *ownership) {
+// giveUp notes a claim that nobody holds any more, for Drain to expire its lease.
+func (m *Manager) giveUp(c *claim) {
 	if m.owning.Err() == nil {
 		return // the lease expires by itself
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.left = append(m.left, o)
+	m.unfinished = append(m.unfinished, c)
 }
 
 // errAbandoned means that the owner had to leave the checkout to others.
 var errAbandoned = errors.New("the checkout was left to be recovered")
 
-// watch waits until someone else has settled a checkout that its owner lost, or until this instance drains.
-func (m *Manager) watch(o *ownership) (settled, error) {
+// awaitOther waits until another owner has settled a checkout whose claim was lost, or until this instance drains.
+func (m *Manager) awaitOther(c *claim) (settled, error) {
 	if m.owning.Err() != nil {
-		m.leave(o)
+		m.giveUp(c)
 		return settled{}, errAbandoned
 	}
 	end := make(chan settled, 1)
 	m.mu.Lock()
-	m.watched[o.id] = end
+	m.awaited[c.id] = end
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
-		delete(m.watched, o.id)
+		delete(m.awaited, c.id)
 		m.mu.Unlock()
 	}()
 	select {
 	case s := <-end:
 		if !s.state.Settled() {
-			return s, ErrNotFound // someone deleted its row
+			return s, ErrNotFound // its row was deleted
 		}
 		return s, nil
 	case <-m.owning.Done():
@@ -213,12 +213,12 @@ func (m *Manager) watch(o *ownership) (settled, error) {
 	}
 }
 
-// watchAll asks the journal for the checkouts that are watched, all in one go.
-func (m *Manager) watchAll() {
-	for sleep(m.background, watchEvery) {
+// pollAwaited reads the awaited checkouts from the journal, all in one statement.
+func (m *Manager) pollAwaited() {
+	for sleep(m.background, awaitPoll) {
 		m.mu.Lock()
-		ids := make([]string, 0, len(m.watched))
-		for id := range m.watched {
+		ids := make([]string, 0, len(m.awaited))
+		for id := range m.awaited {
 			ids = append(ids, id)
 		}
 		m.mu.Unlock()
@@ -236,8 +236,8 @@ func (m *Manager) watchAll() {
 		m.mu.Lock()
 		for _, id := range ids {
 			entry, found := entries[id]
-			if end, ok := m.watched[id]; ok && (!found || entry.State.Settled()) {
-				delete(m.watched, id)
+			if end, ok := m.awaited[id]; ok && (!found || entry.State.Settled()) {
+				delete(m.awaited, id)
 				end <- settled{entry.State, entry.Epoch, entry.Reason}
 			}
 		}

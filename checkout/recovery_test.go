@@ -46,7 +46,7 @@ func TestAnotherInstanceVoidsWhatACrashedOneLeft(t *testing.T) {
 		// The old owner wakes up, charges, and learns the end.
 		old.start()
 		paused.open(s.ledger.approve)
-		wantErr(t, ada.end(), checkout.ErrVoided)
+		wantErr(t, ada.end(), checkout.ErrUnpaid)
 		want(t, "ada's cart", s.inCart("ada"), "book×2")
 		want(t, "epoch", s.entry("ada").Epoch, 2)
 	})
@@ -170,7 +170,7 @@ func TestAnOwnerPastItsLeaseChangesNothing(t *testing.T) {
 		s.quiet()
 		want(t, "ada's cart", s.inCart("ada"), "book×2")
 		old.start()
-		wantErr(t, old.call.end(), checkout.ErrVoided) // what the journal says, not what it was told
+		wantErr(t, old.call.end(), checkout.ErrUnpaid) // what the journal says, not what it was told
 		want(t, "settles that it tried after the first", len(old.done), 0)
 	})
 }
@@ -184,7 +184,7 @@ func TestAnOwnerPastTheEndOfItsCheckoutChangesNothing(t *testing.T) {
 		old.voids.open(nil)
 		s.quiet()
 		old.paused.open(s.ledger.decline("too late"))
-		wantErr(t, old.call.end(), checkout.ErrVoided)
+		wantErr(t, old.call.end(), checkout.ErrUnpaid)
 		want(t, "ada's cart", s.inCart("ada"), "book×2")
 	})
 }
@@ -366,7 +366,7 @@ func TestRecoveryFinishesARefund(t *testing.T) {
 			t.Errorf("the reason is %q, want that it was refunded", e.Reason)
 		}
 		old.till.refunds(nil)
-		wantErr(t, ada.end(), checkout.ErrVoided)
+		wantErr(t, ada.end(), checkout.ErrUnpaid)
 	})
 }
 
@@ -385,7 +385,7 @@ func TestAnAnswerAfterTheLeaseIsAskedForAgain(t *testing.T) {
 			t.Errorf("the epoch is %d", epoch)
 		}
 		paused.open(s.ledger.approve)
-		wantErr(t, ada.end(), checkout.ErrVoided)
+		wantErr(t, ada.end(), checkout.ErrUnpaid)
 		want(t, "ada's cart", s.inCart("ada"), "book×2")
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"cartwheel/cart"
 	"cartwheel/cart/idempotency"
 	"cartwheel/database"
@@ -19,8 +21,9 @@ const endpoint = "checkOutCart"
 
 // A reserveJob asks TX 1 to reserve all of a client's cart for a new checkout.
 type reserveJob struct {
-	checkoutID, clientID string
-	key                  string // the Idempotency-Key; empty: none
+	clientID string
+	key      string    // the Idempotency-Key; empty: none
+	admitted time.Time // deferred jobs keep it, and so come first in a later batch
 }
 
 func (j reserveJob) request() idempotency.Request {
@@ -31,97 +34,99 @@ func requestOf(p cart.Purchase) idempotency.Request {
 	if p.Key == "" {
 		return idempotency.Request{}
 	}
-	// A checkout says nothing but whose: two of one client are never different requests.
-	return idempotency.Request{Key: idempotency.Key{ClientID: p.ClientID, Endpoint: endpoint, Key: p.Key}, Hash: idempotency.HashOf()}
+	// A checkout has no parameters: all requests of one client are equal.
+	return idempotency.Request{
+		Key:  idempotency.Key{ClientID: p.ClientID, Endpoint: endpoint, Key: p.Key},
+		Hash: idempotency.HashOf(),
+	}
 }
 
-// reserve is TX 1 for a batch. Its answers are the checkouts that have begun, in their owner's hands. Jobs whose carts
-// would make the transaction too large are answered errDeferred.
-func (m *Manager) reserve(ctx context.Context, jobs []reserveJob, answers []queue.Answer[*ownership]) error {
-	b := &reserveBatch{m: m, jobs: jobs, answers: answers}
+// reserve is TX 1 for a batch. It answers with the claims of the new checkouts. Jobs whose carts would make the
+// transaction too large are answered errDeferred.
+func (m *Manager) reserve(ctx context.Context, jobs []reserveJob, answers []queue.Answer[*claim]) error {
+	requests := make([]idempotency.Request, len(jobs))
+	for i, job := range jobs {
+		requests[i] = job.request()
+	}
+	b := &reserveBatch{m: m, jobs: jobs, answers: answers, keys: idempotency.NewBatch(requests)}
 	err := m.db.Transact(ctx,
 		func(tx *database.Tx) error { return b.run(ctx, tx) },
-		func(tx *database.Tx) (bool, error) { return b.landed(ctx, tx) })
+		func(tx *database.Tx) (bool, error) { return b.committed(ctx, tx) })
 	if err != nil && !errors.Is(err, errNothingToWrite) {
 		return err
 	}
-	b.answerRepeats()
+	b.keys.Repeats(func(repeat, first int, err error) {
+		if err == nil {
+			err = answers[first].Err
+		}
+		if err == nil {
+			err = idempotency.ErrUnderWay // the first has begun
+		}
+		answers[repeat] = queue.Answer[*claim]{Err: err}
+	})
 	return nil
 }
 
-// errDeferred asks for another try in the next batch: nothing was done.
+// errDeferred asks for another attempt in the next batch: nothing was done.
 var errDeferred = errors.New("the batch is large enough")
 
-// errNothingToWrite ends a transaction whose answers stand, and that has nothing to commit.
+// errNothingToWrite rolls a transaction back whose answers are final and which has nothing to commit.
 var errNothingToWrite = errors.New("nothing to write")
 
-// A reserveBatch is a batch of reserves in one transaction.
+// A reserveBatch is one TX 1.
 type reserveBatch struct {
 	m       *Manager
 	jobs    []reserveJob
-	answers []queue.Answer[*ownership]
+	answers []queue.Answer[*claim]
+	keys    *idempotency.Batch
 
-	// What follows is made anew by each run.
+	// Each attempt makes the following anew.
 	began    time.Time // before the leases are written
-	live     []int     // jobs to be judged
-	repeats  map[int]int
-	reserved []*ownership // sorted by ID, as UUIDv7 are made
-	stored   []idempotency.Record
-	stamp    idempotency.Stamp
+	live     []int     // indexes of the jobs to be decided, the first admitted first
+	reserved []*claim  // sorted by ID
 }
 
+// run is one attempt.
 func (b *reserveBatch) run(ctx context.Context, tx *database.Tx) error {
-	b.began = time.Now()
-	b.live, b.repeats, b.reserved, b.stored = nil, nil, nil, nil
+	b.began, b.reserved = time.Now(), nil
 	clear(b.answers)
-	if err := b.recall(ctx, tx); err != nil {
+	known, fresh, err := b.keys.Find(ctx, tx)
+	if err != nil {
 		return err
 	}
+	for i, answer := range known {
+		b.answers[i].Err = answer
+	}
+	b.live = fresh
+	slices.SortStableFunc(b.live, func(i, j int) int { return b.jobs[i].admitted.Compare(b.jobs[j].admitted) })
+
 	carts, stock, err := b.lock(ctx, tx)
 	if err != nil {
 		return err
 	}
-	empty := b.judge(carts, stock)
+	empty, err := b.decide(carts, stock)
+	if err != nil {
+		return err
+	}
 	if err := b.explainEmpty(ctx, tx, empty); err != nil {
 		return err
 	}
-	b.collectAnswers()
-	if len(b.reserved) == 0 && len(b.stored) == 0 {
+	b.putAnswers()
+	if len(b.reserved) == 0 && b.keys.Empty() {
 		return errNothingToWrite
 	}
 	return b.write(ctx, tx)
 }
 
-// recall answers the jobs whose key is known, and leaves the others live.
-func (b *reserveBatch) recall(ctx context.Context, tx *database.Tx) error {
-	requests := make([]idempotency.Request, len(b.jobs))
-	for i, job := range b.jobs {
-		requests[i] = job.request()
-	}
-	recalled, err := idempotency.Recall(ctx, tx, requests)
-	if err != nil {
-		return err
-	}
-	b.repeats = recalled.Repeats
-	for i := range b.jobs {
-		if answer, known := recalled.Known[i]; known {
-			b.answers[i].Err = answer
-		} else if _, repeat := recalled.Repeats[i]; !repeat {
-			b.live = append(b.live, i)
-		}
-	}
-	return nil
-}
-
-// lock locks the carts of the live jobs, then the products in them. It leaves out the jobs whose cart or key someone
-// else keeps locked, and those whose carts are too many.
+// lock locks the carts of the live jobs, then the products in them. It leaves out the jobs whose cart or key another
+// transaction has locked, and those whose carts are too many.
 func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.Carts, *inventory.Stock, error) {
 	clients, keys := b.clientsAndKeys()
-	taken, err := b.m.carts.TakenOf(ctx, tx, clients, keys)
+	locked, err := b.m.carts.LockedOf(ctx, tx, clients, keys)
 	if err != nil {
 		return nil, nil, err
 	}
-	b.leaveOut(fmt.Errorf("%w: the cart", database.ErrRowLocked), func(client string) bool { return taken[client] })
+	b.leaveOut(fmt.Errorf("%w: the cart", database.ErrRowLocked), func(client string) bool { return locked[client] })
 	clients, _ = b.clientsAndKeys()
 	carts, err := b.m.carts.Lock(ctx, tx, clients)
 	if err != nil {
@@ -138,7 +143,7 @@ func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.Carts, 
 	return carts, stock, err
 }
 
-// clientsAndKeys returns whose jobs are live, and the keys that they have.
+// clientsAndKeys returns the clients of the live jobs, and the jobs' keys.
 func (b *reserveBatch) clientsAndKeys() (clients []string, keys []idempotency.Key) {
 	clients = make([]string, 0, len(b.live))
 	for _, i := range b.live {
@@ -161,34 +166,40 @@ func (b *reserveBatch) leaveOut(err error, of func(clientID string) bool) {
 	})
 }
 
-// judge decides the live jobs in turn. It returns those whose cart is empty, and whether that is because an earlier
-// one of the batch bought it.
-func (b *reserveBatch) judge(carts *cart.Carts, stock *inventory.Stock) (empty map[int]bool) {
+// decide answers the live jobs in turn. It returns those whose cart is empty, and whether an earlier job of the batch
+// bought it.
+//
+// Each attempt gives its checkouts new IDs. So the look-up after a lost COMMIT cannot mistake another attempt's
+// checkout for its own, even on a server of a cluster that lags.
+func (b *reserveBatch) decide(carts *cart.Carts, stock *inventory.Stock) (empty map[int]bool, err error) {
 	empty = map[int]bool{}
 	bought := map[string]bool{}
 	for _, i := range b.live {
 		job := b.jobs[i]
 		lines := carts.Lines(job.clientID)
-		switch {
-		case len(lines) == 0:
+		if len(lines) == 0 {
 			empty[i] = bought[job.clientID]
-		default:
-			if err := stock.Reserve(lines); err != nil {
-				b.answers[i].Err = err
-				continue
-			}
-			o := &ownership{
-				id: job.checkoutID, clientID: job.clientID, key: job.key, lines: lines,
-				state: Reserved, epoch: 1, until: b.began.Add(b.m.config.Lease),
-			}
-			b.answers[i].Value = o
-			b.reserved = append(b.reserved, o)
-			carts.Empty(job.clientID)
-			bought[job.clientID] = true
+			continue
 		}
+		if err := stock.Reserve(lines); err != nil {
+			b.answers[i].Err = err
+			continue
+		}
+		id, err := uuid.NewV7()
+		if err != nil {
+			return nil, fmt.Errorf("make a checkout ID: %w", err)
+		}
+		c := &claim{
+			id: id.String(), clientID: job.clientID, key: job.key, lines: lines,
+			state: Reserved, epoch: 1, until: b.began.Add(b.m.config.Lease),
+		}
+		b.answers[i].Value = c
+		b.reserved = append(b.reserved, c)
+		carts.Clear(job.clientID)
+		bought[job.clientID] = true
 	}
-	slices.SortFunc(b.reserved, func(x, y *ownership) int { return compare(x.id, y.id) })
-	return empty
+	slices.SortFunc(b.reserved, func(x, y *claim) int { return compare(x.id, y.id) })
+	return empty, nil
 }
 
 // explainEmpty answers the jobs whose cart is empty.
@@ -206,33 +217,30 @@ func (b *reserveBatch) explainEmpty(ctx context.Context, tx *database.Tx, empty 
 	return err
 }
 
-// collectAnswers gathers what is to be stored with the live jobs' keys: nothing yet for a checkout that has begun,
-// and the refusals that a repeat is to get again.
-func (b *reserveBatch) collectAnswers() {
+// putAnswers notes what is stored with the live jobs' keys: refusals, and that a checkout is under way.
+func (b *reserveBatch) putAnswers() {
 	for _, i := range b.live {
-		job := b.jobs[i]
-		err := b.answers[i].Err
-		if job.key == "" || errors.Is(err, database.ErrRowLocked) {
-			continue
+		switch err := b.answers[i].Err; {
+		case b.jobs[i].key == "" || errors.Is(err, database.ErrRowLocked):
+		case err != nil:
+			status, body := b.m.present(err)
+			b.keys.Put(i, status, body)
+		default:
+			b.keys.Put(i, 0, nil)
 		}
-		record := idempotency.Record{Request: job.request()}
-		if err != nil {
-			record.Status, record.Body = b.m.present(err)
-		}
-		b.stored = append(b.stored, record)
 	}
 }
 
-func (b *reserveBatch) write(ctx context.Context, tx *database.Tx) (err error) {
+func (b *reserveBatch) write(ctx context.Context, tx *database.Tx) error {
 	if len(b.reserved) > 0 {
-		var taken []cart.ClientLine
+		var lines []cart.ClientLine
 		reservations := make([]inventory.Reservation, 0, len(b.reserved))
-		for _, o := range b.reserved {
-			taken = append(taken, linesOf(o)...)
-			reservations = append(reservations, o.reservation())
+		for _, c := range b.reserved {
+			lines = append(lines, linesOf(c)...)
+			reservations = append(reservations, c.reservation())
 		}
 		batch := tx.Batch()
-		b.m.carts.Take(batch, taken)
+		b.m.carts.Remove(batch, lines)
 		b.m.stock.Reserve(batch, reservations)
 		if err := insertEntries(batch, b.reserved, b.m.config.Lease); err != nil {
 			return err
@@ -241,36 +249,36 @@ func (b *reserveBatch) write(ctx context.Context, tx *database.Tx) (err error) {
 			return fmt.Errorf("reserve: %w", err)
 		}
 	}
-	if len(b.stored) > 0 {
-		b.stamp, err = idempotency.Store(ctx, tx, b.stored)
-	}
-	return err
+	return b.keys.Store(ctx, tx)
 }
 
-// linesOf returns what a checkout took out of its client's cart.
-func linesOf(o *ownership) []cart.ClientLine {
-	lines := make([]cart.ClientLine, 0, len(o.lines))
-	for _, line := range o.lines {
-		lines = append(lines, cart.ClientLine{ClientID: o.clientID, Line: line})
+// linesOf returns the lines that a checkout removed from its client's cart.
+func linesOf(c *claim) []cart.ClientLine {
+	lines := make([]cart.ClientLine, 0, len(c.lines))
+	for _, line := range c.lines {
+		lines = append(lines, cart.ClientLine{ClientID: c.clientID, Line: line})
 	}
 	return lines
 }
 
-// answerRepeats gives the batch's own repeats what the first with their key got; what that has begun is under way.
-func (b *reserveBatch) answerRepeats() {
-	for i, first := range b.repeats {
-		b.answers[i] = queue.Answer[*ownership]{Err: b.answers[first].Err}
-		if b.answers[first].Err == nil {
-			b.answers[i].Err = idempotency.ErrUnderWay
+// committed looks for all journal rows, or else all keys, that the last attempt wrote.
+func (b *reserveBatch) committed(ctx context.Context, tx *database.Tx) (bool, error) {
+	if len(b.reserved) == 0 {
+		return b.keys.Committed(ctx, tx)
+	}
+	ids := make([]string, len(b.reserved))
+	for i, c := range b.reserved {
+		ids[i] = c.id
+	}
+	entries, err := entriesLocked(ctx, tx, ids)
+	if err != nil || len(entries) == 0 {
+		return false, err
+	}
+	for _, c := range b.reserved {
+		entry, found := entries[c.id]
+		if !found || entry.ClientID != c.clientID || !slices.Equal(entry.Lines, c.lines) {
+			return false, fmt.Errorf("checkout %s is not in the journal as it was written", c.id)
 		}
 	}
-}
-
-// landed looks for a row that the batch wrote.
-func (b *reserveBatch) landed(ctx context.Context, tx *database.Tx) (bool, error) {
-	if len(b.reserved) > 0 {
-		_, found, err := entryLocked(ctx, tx, b.reserved[0].id)
-		return found, err
-	}
-	return idempotency.Landed(ctx, tx, b.stored[0].Key, b.stamp)
+	return true, nil
 }

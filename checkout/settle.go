@@ -14,90 +14,99 @@ import (
 	"cartwheel/queue"
 )
 
-// A settleJob asks TX 2 to end a checkout, which is in the state and epoch that its owner holds.
+// A settleJob asks TX 2 to settle a checkout whose state and epoch are those of its claim.
 type settleJob struct {
-	owned  *ownership
-	sold   bool
-	reason string // of a checkout that was not sold
+	claim  *claim
+	result chargeResult
 }
 
-// settled is what the journal says of a checkout after TX 2, whoever brought it there.
+// settled is what the journal says of a checkout after TX 2, by whichever owner.
 type settled struct {
 	state  State
 	epoch  int
 	reason string
 }
 
-// settle is TX 2 for a batch. It applies to the checkouts whose state and epoch are what their owner holds, and
-// answers for all of them what the journal says then.
+// settle is TX 2 for a batch. It applies to the checkouts whose state and epoch are those of their claims, and answers
+// for all of them what the journal says then.
 //
-// It first takes for granted that all are, and that the stock suffices, which one conditional statement each
-// decides. Where that fails, it rolls back and looks closer.
+// The fast path assumes that all claims are valid and that on hand suffices. One conditional statement checks each
+// assumption. When one fails, the transaction is rolled back and the slow path reads first.
 func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.Answer[settled]) error {
 	b := &settleBatch{m: m, jobs: jobs, answers: answers}
 	err := b.transact(ctx)
-	if errors.Is(err, errLookCloser) {
-		b.closer = true
+	if errors.Is(err, errSlowPath) {
+		b.slow = true
 		err = b.transact(ctx)
 	}
 	return err
 }
 
-// errLookCloser ends a transaction that took too much for granted.
-var errLookCloser = errors.New("look closer")
+// errSlowPath rolls back a transaction whose assumptions did not hold.
+var errSlowPath = errors.New("take the slow path")
 
-// A settleBatch is a batch of settles in one transaction.
+// A settleBatch is one TX 2.
 type settleBatch struct {
 	m       *Manager
 	jobs    []settleJob
 	answers []queue.Answer[settled]
-	closer  bool
+	slow    bool
 
-	// What follows is made anew by each run.
-	live    []int
-	to      map[int]State // what becomes of the live jobs
+	// Each attempt makes the following anew.
+	live    []int         // indexes of the jobs that are settled
+	to      map[int]State // the live jobs' next states
 	sold    []inventory.Reservation
 	dropped []inventory.Reservation
+	lost    []cart.ClientLine // units that did not fit into their cart lines
 }
 
 func (b *settleBatch) transact(ctx context.Context) error {
 	err := b.m.db.Transact(ctx,
 		func(tx *database.Tx) error { return b.run(ctx, tx) },
-		func(tx *database.Tx) (bool, error) { return b.landed(ctx, tx) })
+		func(tx *database.Tx) (bool, error) { return b.committed(ctx, tx) })
 	if errors.Is(err, errNothingToWrite) {
 		return nil
+	}
+	if err == nil {
+		for _, line := range b.lost {
+			b.m.log.Error("restored units do not fit into a cart line that another program raised; they are lost",
+				"client", line.ClientID, "product", line.ProductID, "units", line.Quantity)
+		}
 	}
 	return err
 }
 
-func (b *settleBatch) run(ctx context.Context, tx *database.Tx) error {
+// run is one attempt.
+func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 	clear(b.answers)
 	b.live = b.live[:0]
 	b.to = make(map[int]State, len(b.jobs))
 	for i, job := range b.jobs {
 		b.live = append(b.live, i)
 		b.to[i] = RolledBack
-		if job.sold {
+		if job.result.approved {
 			b.to[i] = Committed
 		}
 	}
 	suspects := b.suspects(tx)
-	closer := b.closer || tx.AfterLockWait() || len(suspects) > 0
-	if closer {
-		if err := b.lookAtOwners(ctx, tx, suspects); err != nil {
+	slow := b.slow || tx.AfterLockWait() || len(suspects) > 0
+	if slow {
+		if err := b.checkClaims(ctx, tx, suspects); err != nil {
 			return err
 		}
 	}
-	if err := b.leaveTaken(ctx, tx); err != nil {
+	if err := b.leaveOutLocked(ctx, tx); err != nil {
 		return err
 	}
 	batch := tx.Batch()
-	b.m.carts.PutBack(batch, b.putBacks())
-	if closer {
+	if b.lost, err = b.m.carts.Restore(ctx, tx, batch, b.restored()); err != nil {
+		return err
+	}
+	if slow {
 		if err := batch.Send(ctx); err != nil {
 			return fmt.Errorf("restore cart lines: %w", err)
 		}
-		if err := b.lookAtStock(ctx, tx); err != nil {
+		if err := b.checkStock(ctx, tx); err != nil {
 			return err
 		}
 	}
@@ -106,12 +115,12 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) error {
 	}
 	b.sort()
 	if err := b.apply(ctx, batch); err != nil {
-		return b.orLookCloser(err, closer)
+		return b.orSlowPath(err, slow)
 	}
 	return b.answerKeys(ctx, tx)
 }
 
-// apply sends what the batch has, and moves stock and journal.
+// apply sends the batch with the changes of stock and journal.
 func (b *settleBatch) apply(ctx context.Context, batch *database.Batch) error {
 	if err := b.m.stock.Commit(batch, b.sold); err != nil {
 		return err
@@ -124,93 +133,37 @@ func (b *settleBatch) apply(ctx context.Context, batch *database.Batch) error {
 	return nil
 }
 
-// orLookCloser turns what looking closer explains into a request to do so; if it was looked closer already, what was
-// seen has changed since, and all is run again.
-func (b *settleBatch) orLookCloser(err error, closer bool) error {
+// orSlowPath turns an error that the slow path avoids into errSlowPath. On the slow path it turns it into ErrRetry: what was read
+// has changed since.
+func (b *settleBatch) orSlowPath(err error, slow bool) error {
 	switch {
 	case !errors.Is(err, inventory.ErrShort) && !errors.Is(err, database.ErrRowLocked) && !errors.Is(err, errStale):
 		return err
-	case closer:
+	case slow:
 		return errors.Join(database.ErrRetry, err)
 	}
-	return errLookCloser
+	return errSlowPath
 }
 
-// suspects returns the live checkouts, sorted, whose rows someone else may keep locked: all of them once a lock was waited
-// for in vain, else those that were found locked a moment ago. They are not waited for: by the time that the journal is
-// written the products are locked, and everyone who buys them would wait as well.
-func (b *settleBatch) suspects(tx *database.Tx) []string {
-	ids := b.liveIDs()
-	if !tx.AfterLockWait() {
-		_, ids = b.m.locked.Split(ids)
-	}
-	slices.Sort(ids)
-	return ids
-}
-
-func (b *settleBatch) liveIDs() []string {
-	ids := make([]string, 0, len(b.live))
-	for _, i := range b.live {
-		ids = append(ids, b.jobs[i].owned.id)
-	}
-	return ids
-}
-
-// lookAtOwners answers the jobs that are not their owner's any more with what the journal says, and leaves out those
-// among the suspects whose row someone else keeps locked.
-func (b *settleBatch) lookAtOwners(ctx context.Context, tx *database.Tx, suspects []string) error {
-	entries, err := entriesByID(ctx, tx, b.liveIDs())
-	if err != nil {
-		return err
-	}
-	free, err := entriesFree(ctx, tx, suspects)
-	if err != nil {
-		return err
-	}
-	for _, id := range suspects {
-		_, isThere := entries[id]
-		_, isFree := free[id]
-		b.m.locked.Found(id, isThere && !isFree)
-	}
-	b.live = slices.DeleteFunc(b.live, func(i int) bool {
-		o := b.jobs[i].owned
-		entry, found := entries[o.id]
-		_, suspected := slices.BinarySearch(suspects, o.id)
-		_, isFree := free[o.id]
-		switch {
-		case !found:
-			b.answers[i].Err = ErrNotFound
-		case entry.State != o.state || entry.Epoch != o.epoch:
-			b.answers[i].Value = settled{entry.State, entry.Epoch, entry.Reason}
-		case suspected && !isFree:
-			b.answers[i].Err = fmt.Errorf("%w: checkout %s", database.ErrRowLocked, o.id)
-		default:
-			return false
-		}
-		return true
-	})
-	return nil
-}
-
-// leaveTaken leaves out the jobs that need a cart or a key which someone else keeps locked: they are for another try.
-func (b *settleBatch) leaveTaken(ctx context.Context, tx *database.Tx) error {
+// leaveOutLocked leaves out the jobs that need a cart or a key which another transaction has locked. Their owners retry.
+func (b *settleBatch) leaveOutLocked(ctx context.Context, tx *database.Tx) error {
 	var clients []string
 	var keys []idempotency.Key
 	for _, i := range b.live {
-		o := b.jobs[i].owned
-		if b.to[i] == RolledBack || o.key != "" {
-			clients = append(clients, o.clientID)
+		c := b.jobs[i].claim
+		if b.to[i] == RolledBack || c.key != "" {
+			clients = append(clients, c.clientID)
 		}
-		if o.key != "" {
-			keys = append(keys, keyOf(o))
+		if c.key != "" {
+			keys = append(keys, c.idempotencyKey())
 		}
 	}
-	taken, err := b.m.carts.TakenOf(ctx, tx, clients, keys)
+	locked, err := b.m.carts.LockedOf(ctx, tx, clients, keys)
 	if err != nil {
 		return err
 	}
 	b.live = slices.DeleteFunc(b.live, func(i int) bool {
-		if !taken[b.jobs[i].owned.clientID] {
+		if !locked[b.jobs[i].claim.clientID] {
 			return false
 		}
 		b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowLocked)
@@ -219,87 +172,55 @@ func (b *settleBatch) leaveTaken(ctx context.Context, tx *database.Tx) error {
 	return nil
 }
 
-// putBacks returns the lines that go back into carts.
-func (b *settleBatch) putBacks() []cart.ClientLine {
+// restored returns the lines that return to their carts.
+func (b *settleBatch) restored() []cart.ClientLine {
 	var lines []cart.ClientLine
 	for _, i := range b.live {
 		if b.to[i] == RolledBack {
-			lines = append(lines, linesOf(b.jobs[i].owned)...)
+			lines = append(lines, linesOf(b.jobs[i].claim)...)
 		}
 	}
 	return lines
 }
 
-// lookAtStock turns the jobs for which the stock does not suffice into refunds, and leaves out those whose products
-// someone else keeps locked. Ownership was looked at before.
-func (b *settleBatch) lookAtStock(ctx context.Context, tx *database.Tx) error {
-	var products []string
-	for _, i := range b.live {
-		if b.to[i] == Committed {
-			for _, line := range b.jobs[i].owned.lines {
-				products = append(products, line.ProductID)
-			}
-		}
-	}
-	stock, err := b.m.stock.Lock(ctx, tx, products)
-	if err != nil {
-		return err
-	}
-	b.live = slices.DeleteFunc(b.live, func(i int) bool {
-		if b.to[i] != Committed {
-			return false
-		}
-		err := stock.Sell(b.jobs[i].owned.lines)
-		switch {
-		case errors.Is(err, inventory.ErrShort):
-			b.to[i] = Refunding
-		case err != nil:
-			b.answers[i].Err = err
-			return true
-		}
-		return false
-	})
-	return nil
-}
-
-// sort gathers what the live jobs do to the stock.
+// sort collects what the live jobs do to the stock.
 func (b *settleBatch) sort() {
 	b.sold, b.dropped = nil, nil
 	for _, i := range b.live {
-		o := b.jobs[i].owned
+		c := b.jobs[i].claim
 		switch b.to[i] {
 		case Committed:
-			b.sold = append(b.sold, o.reservation())
+			b.sold = append(b.sold, c.reservation())
 		case Refunding:
-			b.dropped = append(b.dropped, o.reservation())
+			b.dropped = append(b.dropped, c.reservation())
 		default:
-			if o.state == Reserved { // a refund dropped its holds before
-				b.dropped = append(b.dropped, o.reservation())
+			if c.state == Reserved { // a refunding checkout has no reservations any more
+				b.dropped = append(b.dropped, c.reservation())
 			}
 		}
 	}
 }
 
-// errStale means that a checkout was not in the state and epoch that its owner holds.
-var errStale = errors.New("a checkout is no longer its owner's")
+// errStale means that a checkout was not in the state and epoch of its claim.
+var errStale = errors.New("a claim is no longer valid")
 
-// move writes the journal: only where state and epoch are what the owner holds.
+// move writes the journal, conditional on the state and epoch of the claims.
 func (b *settleBatch) move(batch *database.Batch) {
 	moves := map[transition][]string{}
 	for _, i := range b.live {
 		job := b.jobs[i]
-		t := transition{from: job.owned.state, to: b.to[i], epoch: job.owned.epoch}
+		t := transition{from: job.claim.state, to: b.to[i], epoch: job.claim.epoch}
 		if t.to == RolledBack {
-			t.reason = job.reason
+			t.reason = job.result.reason
 		}
 		if t.to == Refunding {
 			t.reason = stockLowered
 		}
-		moves[t] = append(moves[t], job.owned.id)
+		moves[t] = append(moves[t], job.claim.id)
 		b.answers[i].Value = settled{t.to, t.epoch, t.reason}
 	}
-	// The order in which rows are locked is the order of the IDs within each statement, and of the statements' first
-	// IDs: no two owners hold one checkout, so no circle can close here.
+	// Rows are locked in the order of the IDs within a statement, and of the first IDs across statements. No two owners
+	// claim one checkout, so this causes no deadlock.
 	order := make([]transition, 0, len(moves))
 	for t, ids := range moves {
 		slices.Sort(ids)
@@ -311,34 +232,49 @@ func (b *settleBatch) move(batch *database.Batch) {
 	}
 }
 
-func keyOf(o *ownership) idempotency.Key {
-	return idempotency.Key{ClientID: o.clientID, Endpoint: endpoint, Key: o.key}
+func (c *claim) idempotencyKey() idempotency.Key {
+	return idempotency.Key{ClientID: c.clientID, Endpoint: endpoint, Key: c.key}
 }
 
-// answerKeys gives the answers that repeats of the checkouts get.
+// answerKeys stores the answers that repeats of the checkouts get. It frees the keys of those that were not paid.
 func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
 	keyed := slices.DeleteFunc(slices.Clone(b.live), func(i int) bool {
-		return b.jobs[i].owned.key == "" || !b.to[i].Settled()
+		return b.jobs[i].claim.key == "" || !b.to[i].Settled()
 	})
 	slices.SortFunc(keyed, func(i, j int) int {
-		x, y := b.jobs[i].owned, b.jobs[j].owned
+		x, y := b.jobs[i].claim, b.jobs[j].claim
 		return compare(x.clientID+"\x00"+x.key, y.clientID+"\x00"+y.key)
 	})
 	for _, i := range keyed {
-		o := b.jobs[i].owned
-		status, body := b.m.present(outcome(b.answers[i].Value.state, b.answers[i].Value.reason))
-		if err := idempotency.Fill(ctx, tx, keyOf(o), status, body); err != nil {
+		key := b.jobs[i].claim.idempotencyKey()
+		answer := outcome(b.answers[i].Value.state, b.answers[i].Value.reason)
+		var err error
+		if errors.Is(answer, ErrUnpaid) {
+			err = idempotency.Free(ctx, tx, key)
+		} else {
+			status, body := b.m.present(answer)
+			err = idempotency.Fill(ctx, tx, key, status, body)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// landed looks whether the journal says what the batch wrote into it.
-func (b *settleBatch) landed(ctx context.Context, tx *database.Tx) (bool, error) {
-	i := b.live[0]
-	entry, found, err := entryLocked(ctx, tx, b.jobs[i].owned.id)
-	return found && entry.State == b.answers[i].Value.state && entry.Epoch == b.answers[i].Value.epoch, err
+// committed reports whether the journal has all that the last attempt wrote. A checkout that went on since counts.
+func (b *settleBatch) committed(ctx context.Context, tx *database.Tx) (bool, error) {
+	entries, err := entriesLocked(ctx, tx, b.liveIDs())
+	if err != nil {
+		return false, err
+	}
+	written := func(i int) bool {
+		entry, wrote := entries[b.jobs[i].claim.id], b.answers[i].Value
+		return entry.State == wrote.state && entry.Epoch == wrote.epoch ||
+			wrote.state == Refunding && entry.State != Reserved
+	}
+	all := !slices.ContainsFunc(b.live, func(i int) bool { return !written(i) })
+	return all && len(b.live) > 0, nil
 }
 
 func compare(a, b string) int { return strings.Compare(a, b) }

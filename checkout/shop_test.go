@@ -149,7 +149,7 @@ func present(err error) (int, []byte) {
 	switch {
 	case err == nil:
 		return 200, []byte(`{"sold": true}`)
-	case errors.Is(err, checkout.ErrDeclined), errors.Is(err, checkout.ErrVoided):
+	case errors.Is(err, checkout.ErrDeclined):
 		return 402, []byte(err.Error())
 	}
 	return 409, []byte(err.Error())
@@ -310,13 +310,22 @@ func (s *shop) add(client, product string, quantity int64) {
 func (s *shop) addAll(lines ...cart.ClientLine) {
 	s.t.Helper()
 	s.transact(func(ctx context.Context, tx *database.Tx) error {
-		return databasetest.Send(ctx, tx, func(b *database.Batch) { (&cart.Lines{}).PutBack(b, lines) })
+		return restore(ctx, tx, lines)
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, line := range lines {
 		s.added[units{line.ClientID, line.ProductID}] += line.Quantity
 	}
+}
+
+// restore restores lines as a checkout does.
+func restore(ctx context.Context, tx *database.Tx, lines []cart.ClientLine) error {
+	b := tx.Batch()
+	if _, err := new(cart.Lines).Restore(ctx, tx, b, lines); err != nil {
+		return err
+	}
+	return b.Send(ctx)
 }
 
 // transact runs work in one transaction, as another program beside the server would.
@@ -376,7 +385,7 @@ func (s *shop) inCart(client string) string {
 	defer cancel()
 	var lines []inventory.Line
 	if err := s.db.Read(ctx, func(tx *database.Tx) (err error) {
-		lines, err = (&cart.Lines{}).Of(ctx, tx, client)
+		lines, err = (&cart.Lines{}).Get(ctx, tx, client)
 		return err
 	}); err != nil {
 		s.t.Fatal(err)

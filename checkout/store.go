@@ -49,7 +49,7 @@ func entriesByID(ctx context.Context, tx *database.Tx, ids []string) (map[string
 	return entriesWith(ctx, tx, ids, "")
 }
 
-// entriesFree returns those of the checkouts, sorted, whose rows nobody else has locked, and locks them.
+// entriesFree returns those of the checkouts, sorted, whose rows no other transaction has locked, and locks them.
 func entriesFree(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
 	return entriesWith(ctx, tx, ids, " ORDER BY checkout_id"+tx.ForUpdateSkipLocked())
 }
@@ -57,7 +57,7 @@ func entriesFree(ctx context.Context, tx *database.Tx, ids []string) (map[string
 func entriesWith(ctx context.Context, tx *database.Tx, ids []string, rest string) (map[string]Entry, error) {
 	found := make(map[string]Entry, len(ids))
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		entries, err := selectEntries(ctx, tx, "WHERE checkout_id IN "+database.In(len(chunk))+rest, anys(chunk)...)
+		entries, err := selectEntries(ctx, tx, tx.Dialect().ForceKey()+" WHERE checkout_id IN "+database.In(len(chunk))+rest, anys(chunk)...)
 		if err != nil {
 			return nil, err
 		}
@@ -68,13 +68,16 @@ func entriesWith(ctx context.Context, tx *database.Tx, ids []string, rest string
 	return found, nil
 }
 
-// entryLocked returns a checkout's entry and locks it: it waits for a commit that is still under way.
-func entryLocked(ctx context.Context, tx *database.Tx, id string) (Entry, bool, error) {
-	entries, err := selectEntries(ctx, tx, "WHERE checkout_id = ?"+tx.ForUpdate(), id)
-	if err != nil || len(entries) == 0 {
-		return Entry{}, false, err
-	}
-	return entries[0], true, nil
+// entriesLocked returns those of the checkouts that the journal has, and locks them. It waits for a commit that is still
+// under way.
+func entriesLocked(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
+	return entriesWith(ctx, tx, sorted(ids), " ORDER BY checkout_id"+tx.ForUpdate())
+}
+
+func sorted(ids []string) []string {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	return ids
 }
 
 // openByKey returns the open checkout that was begun with this key.
@@ -104,11 +107,11 @@ func clientsUnderWay(ctx context.Context, tx *database.Tx, clientIDs []string) (
 }
 
 // insertEntries writes new checkouts, reserved, under epoch 1, with leases from now on.
-func insertEntries(b *database.Batch, owned []*ownership, lease time.Duration) error {
+func insertEntries(b *database.Batch, claims []*claim, lease time.Duration) error {
 	d := b.Dialect()
 	const columns = "checkout_id, client_id, state, epoch, lease_expires_at, items, idempotency_key, created_at, updated_at"
 	values := []string{"?", "?", "'" + string(Reserved) + "'", "1", d.NowPlus(lease), "?", "?", d.Now(), d.Now()}
-	for piece := range database.Pieces(d, owned) {
+	for piece := range database.Pieces(d, claims) {
 		args := make([]any, 0, 4*len(piece))
 		for _, o := range piece {
 			items, err := json.Marshal(o.lines)
@@ -156,9 +159,9 @@ func expired(ctx context.Context, tx *database.Tx, limit int) ([]Entry, error) {
 		" ORDER BY lease_expires_at LIMIT ?", limit)
 }
 
-// claim takes over those of the checkouts, sorted, that are expired still and not locked by another instance, and
+// claimExpired claims those of the checkouts, sorted, that are still expired and not locked by another instance. It
 // returns them as they were: their epoch is one less than the claim's.
-func claim(ctx context.Context, tx *database.Tx, ids []string, lease time.Duration) ([]Entry, error) {
+func claimExpired(ctx context.Context, tx *database.Tx, ids []string, lease time.Duration) ([]Entry, error) {
 	d := tx.Dialect()
 	entries, err := selectEntries(ctx, tx, "WHERE checkout_id IN "+database.In(len(ids))+" AND lease_expires_at <= "+d.Now()+
 		" ORDER BY checkout_id"+tx.ForUpdateSkipLocked(), anys(ids)...)
@@ -177,8 +180,8 @@ func claim(ctx context.Context, tx *database.Tx, ids []string, lease time.Durati
 }
 
 // expire ends the leases of checkouts that their owner leaves to others.
-func expire(ctx context.Context, tx *database.Tx, owned []*ownership) error {
-	for chunk := range slices.Chunk(owned, database.ChunkRows) {
+func expire(ctx context.Context, tx *database.Tx, claims []*claim) error {
+	for chunk := range slices.Chunk(claims, database.ChunkRows) {
 		args := make([]any, 0, 2*len(chunk))
 		for _, o := range chunk {
 			args = append(args, o.id, o.epoch)

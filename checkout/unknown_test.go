@@ -18,7 +18,7 @@ func TestAPaymentWhoseOutcomeIsUnknownIsVoided(t *testing.T) {
 		in := s.open(settings{})
 		in.till.charges(lose)
 
-		var voided *checkout.VoidedError
+		var voided *checkout.UnpaidError
 		if err := in.buy("ada"); !errors.As(err, &voided) || voided.Reason == "" {
 			t.Errorf("answered %v, want that the payment was voided, and why", err)
 		}
@@ -42,7 +42,7 @@ func TestAPaymentThatTakesTooLongIsVoided(t *testing.T) {
 		s.add("ada", "book", 2)
 		in := s.open(settings{Config: checkout.Config{PaymentTimeout: 50 * time.Millisecond}})
 		in.till.hold()
-		wantErr(t, in.buy("ada"), checkout.ErrVoided)
+		wantErr(t, in.buy("ada"), checkout.ErrUnpaid)
 		want(t, "voids", in.till.voided.Load(), 1)
 	})
 }
@@ -66,7 +66,7 @@ func TestAPaymentIsWaitedForNoLongerThanTheLease(t *testing.T) {
 			}
 			return s.ledger.void(ctx, id)
 		})
-		wantErr(t, in.buy("ada"), checkout.ErrVoided)
+		wantErr(t, in.buy("ada"), checkout.ErrUnpaid)
 	})
 }
 
@@ -137,7 +137,7 @@ func TestAVoidWithoutASenseIsAskedAgain(t *testing.T) {
 			}
 			return s.ledger.void(ctx, id)
 		})
-		wantErr(t, in.buy("ada"), checkout.ErrVoided)
+		wantErr(t, in.buy("ada"), checkout.ErrUnpaid)
 		want(t, "voids", in.till.voided.Load(), 3)
 	})
 }
@@ -154,7 +154,7 @@ func TestAChargeOfAVoidedPaymentIsNoSale(t *testing.T) {
 			}
 			return s.ledger.approve(ctx, order)
 		})
-		wantErr(t, in.buy("ada"), checkout.ErrVoided)
+		wantErr(t, in.buy("ada"), checkout.ErrUnpaid)
 		want(t, "ada's cart", s.inCart("ada"), "book×2")
 	})
 }
@@ -166,7 +166,7 @@ func TestWhatWasNeverSentIsRolledBackWithoutAVoid(t *testing.T) {
 		s.add("ada", "book", 2)
 		in := s.open(settings{})
 		in.till.away().charges(neverSend)
-		wantErr(t, in.buy("ada"), checkout.ErrVoided)
+		wantErr(t, in.buy("ada"), checkout.ErrUnpaid)
 		want(t, "voids", in.till.voided.Load(), 0)
 		want(t, "ada's cart", s.inCart("ada"), "book×2")
 		want(t, "held", s.held("book"), 0)

@@ -1,0 +1,99 @@
+package checkout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"cartwheel/database"
+	"cartwheel/inventory"
+)
+
+// suspects returns the live checkouts, sorted, whose journal rows another transaction may keep locked: all after a lock
+// wait timed out, else those that were found locked lately. They are not waited for: the products are locked by the
+// time the journal is written, and everyone who buys them would wait as well.
+func (b *settleBatch) suspects(tx *database.Tx) []string {
+	ids := b.liveIDs()
+	if !tx.AfterLockWait() {
+		_, ids = b.m.locked.Split(ids)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func (b *settleBatch) liveIDs() []string {
+	ids := make([]string, 0, len(b.live))
+	for _, i := range b.live {
+		ids = append(ids, b.jobs[i].claim.id)
+	}
+	return ids
+}
+
+// checkClaims answers the jobs whose claims are lost with what the journal says, and leaves out those of the suspects
+// whose rows are locked.
+func (b *settleBatch) checkClaims(ctx context.Context, tx *database.Tx, suspects []string) error {
+	entries, err := entriesByID(ctx, tx, b.liveIDs())
+	if err != nil {
+		return err
+	}
+	free, err := entriesFree(ctx, tx, suspects)
+	if err != nil {
+		return err
+	}
+	for _, id := range suspects {
+		_, isThere := entries[id]
+		_, isFree := free[id]
+		b.m.locked.Found(id, isThere && !isFree)
+	}
+	b.live = slices.DeleteFunc(b.live, func(i int) bool {
+		c := b.jobs[i].claim
+		entry, found := entries[c.id]
+		_, suspected := slices.BinarySearch(suspects, c.id)
+		_, isFree := free[c.id]
+		switch {
+		case !found:
+			b.answers[i].Err = ErrNotFound
+		case entry.State != c.state || entry.Epoch != c.epoch:
+			b.answers[i].Value = settled{entry.State, entry.Epoch, entry.Reason}
+		case suspected && !isFree:
+			b.answers[i].Err = fmt.Errorf("%w: checkout %s", database.ErrRowLocked, c.id)
+		default:
+			return false
+		}
+		return true
+	})
+	return nil
+}
+
+// checkStock turns the jobs for which on hand does not suffice into refunds, and leaves out those whose products another
+// transaction has locked. The claims were checked before.
+func (b *settleBatch) checkStock(ctx context.Context, tx *database.Tx) error {
+	var products []string
+	for _, i := range b.live {
+		if b.to[i] == Committed {
+			for _, line := range b.jobs[i].claim.lines {
+				products = append(products, line.ProductID)
+			}
+		}
+	}
+	stock, err := b.m.stock.Lock(ctx, tx, products)
+	if err != nil {
+		return err
+	}
+	b.live = slices.DeleteFunc(b.live, func(i int) bool {
+		if b.to[i] != Committed {
+			return false
+		}
+		err := stock.Sell(b.jobs[i].claim.lines)
+		switch {
+		case errors.Is(err, inventory.ErrShort):
+			b.to[i] = Refunding
+		case err != nil:
+			b.answers[i].Err = err
+			return true
+		}
+		return false
+	})
+	return nil
+}

@@ -15,42 +15,42 @@ import (
 
 type auditCommand struct {
 	storage
-	Gateway        bool          `help:"Also ask the payment gateway about every settled checkout of the last 30 days, by asking it to void it: where the books are right, that changes nothing."`
+	Gateway        bool          `help:"Also compare every settled checkout of the last 29 days with the payment service. A service without lookups is asked to void each, which changes nothing where the journal is right."`
 	PaymentURL     string        `name:"payment-url" env:"PAYMENT_URL" default:"sandbox:" help:"The payment gateway."`
 	PaymentTimeout time.Duration `env:"PAYMENT_TIMEOUT" default:"10s" help:"How long a question to the gateway may take."`
 	PaymentSecret  string        `env:"PAYMENT_SECRET" placeholder:"SECRET" help:"Signs the requests to the gateway."`
-	Repair         bool          `help:"Mend what is safe to mend: drop holds that no checkout owns."`
+	Repair         bool          `help:"Repair what is safe to repair: delete reservations that no checkout owns."`
 	JSON           bool          `name:"json" help:"Write JSON."`
 }
 
-// Run prints each breach, and fails if there is one that is not mended.
+// Run prints each inconsistency, and fails if there is one that is not repaired.
 func (c *auditCommand) Run(ctx context.Context, console Console) error {
 	return c.reading(ctx, console, func(db *database.DB) error {
-		verdict, err := checkout.Audit(ctx, db)
+		report, err := checkout.Audit(ctx, db)
 		if err != nil {
 			return err
 		}
 		if c.Gateway {
-			if err := c.askGateway(ctx, db, &verdict); err != nil {
+			if err := c.askGateway(ctx, db, &report); err != nil {
 				return err
 			}
 		}
 		if c.Repair {
-			if err := checkout.Repair(ctx, db, &verdict); err != nil {
+			if err := checkout.Repair(ctx, db, &report); err != nil {
 				return err
 			}
 		}
-		if err := c.print(console, verdict); err != nil {
+		if err := c.print(console, report); err != nil {
 			return err
 		}
-		if !verdict.Sound() {
+		if !report.Sound() {
 			return errReported
 		}
 		return nil
 	})
 }
 
-func (c *auditCommand) askGateway(ctx context.Context, db *database.DB, verdict *checkout.Verdict) error {
+func (c *auditCommand) askGateway(ctx context.Context, db *database.DB, report *checkout.Report) error {
 	if strings.HasPrefix(c.PaymentURL, "sandbox:") {
 		return errors.New("--gateway: the sandbox keeps no books to compare with; --payment-url names a gateway that does")
 	}
@@ -59,25 +59,28 @@ func (c *auditCommand) askGateway(ctx context.Context, db *database.DB, verdict 
 		return fmt.Errorf("--payment-url: %w", err)
 	}
 	defer gateway.Close()
-	return checkout.AuditPayments(ctx, db, gateway, verdict)
+	return checkout.AuditPayments(ctx, db, gateway, report)
 }
 
-func (c *auditCommand) print(console Console, v checkout.Verdict) error {
+func (c *auditCommand) print(console Console, v checkout.Report) error {
 	if c.JSON {
 		return json.NewEncoder(console.Out).Encode(v)
 	}
-	for _, b := range v.Breaches {
-		mended := ""
-		if b.Mended {
-			mended = " (mended)"
+	for _, b := range v.Inconsistencies {
+		repaired := ""
+		if b.Repaired {
+			repaired = " (repaired)"
 		}
-		fmt.Fprintf(console.Out, "%s: %s: %s%s\n", b.Rule, b.What, b.Detail, mended)
+		fmt.Fprintf(console.Out, "%s: %s: %s%s\n", b.Rule, b.What, b.Detail, repaired)
+	}
+	for _, note := range v.Notes {
+		fmt.Fprintf(console.Out, "note: %s: %s: %s\n", note.Rule, note.What, note.Detail)
 	}
 	asked := ""
 	if c.Gateway {
 		asked = fmt.Sprintf(", %d payments", v.Payments)
 	}
-	_, err := fmt.Fprintf(console.Out, "%d products, %d on hand, %d held by %d checkouts in flight%s: %d breaches\n",
-		v.Products, v.OnHand, v.Held, v.Open, asked, v.Count)
+	_, err := fmt.Fprintf(console.Out, "%d products, %d on hand, %d reserved by %d checkouts in flight%s: %d inconsistencies\n",
+		v.Products, v.OnHand, v.Reserved, v.Open, asked, v.Count)
 	return err
 }

@@ -33,7 +33,7 @@ func exported(t *testing.T) map[string]map[string][]string {
 		m.Queue(name).Batch(queue.Batch{})
 	}
 	m.Watch(func() metrics.Levels {
-		return metrics.Levels{Queues: []metrics.Fill{{Name: "cart.add"}}, Audit: &checkout.Verdict{}}
+		return metrics.Levels{Queues: []metrics.Fill{{Name: "cart.add"}}, Audit: &checkout.Report{}}
 	})
 	families, err := m.Gatherer().Gather()
 	if err != nil {

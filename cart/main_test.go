@@ -55,9 +55,12 @@ func newManager(t *testing.T, db *database.DB, config ...func(*managerConfig)) *
 
 type managerConfig struct {
 	cart.Config
-	stock interface {
-		Check(*database.Batch, []string) *inventory.Stock
-	}
+	stock checker
+}
+
+// checker is the Inventory Manager, as the Cart Manager sees it.
+type checker interface {
+	Check(*database.Batch, []string) *inventory.Stock
 }
 
 // withInstances runs a test with n Cart Managers on one fresh database of each server engine, as instances have it.

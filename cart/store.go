@@ -66,15 +66,18 @@ func selectLines(b *database.Batch, lines []ClientLine) map[lineKey]storedLine {
 	return found
 }
 
-// lockLines locks those of the lines, which are sorted, that are stored, and returns their quantities. It sends one
-// statement a round trip: MySQL refuses two with a list and FOR UPDATE in one text.
+// lockLines locks those of the lines, which are sorted, that are stored, and returns their quantities. MySQL locks no
+// rows that are joined to a JSON_TABLE, so the keys stand in the text.
 func lockLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[lineKey]int64, error) {
 	found := make(map[lineKey]int64, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		stored, err := readLines(ctx, tx, "SELECT t.client_id, t.product_id, t.quantity FROM "+
-			tx.Dialect().JoinKeys("client_cart", len(padded), "client_id", "product_id")+tx.ForUpdate(),
-			lineArgs(tx.Dialect(), padded))
+		args := make([]any, 0, 2*len(padded))
+		for _, line := range padded {
+			args = append(args, line.ClientID, line.ProductID)
+		}
+		stored, err := readLines(ctx, tx, "SELECT client_id, product_id, quantity FROM "+tx.Dialect().ByKey("client_cart")+" WHERE "+
+			database.AnyOf(len(padded), "client_id = ? AND product_id = ?")+" ORDER BY client_id, product_id"+tx.ForUpdate(), args)
 		if err != nil {
 			return nil, err
 		}

@@ -10,35 +10,35 @@ import (
 )
 
 const (
-	// firstAudit is how long after the start the books are checked first, so that recovery has its turn.
+	// firstAudit is the time from the start to the first audit, in which recovery settles what the last run left.
 	firstAudit = 30 * time.Second
-	// auditEvery is how often they are checked after that.
-	auditEvery = 5 * time.Minute
+	// auditInterval is the interval between two audits.
+	auditInterval = 5 * time.Minute
 )
 
-// An Auditor checks the books in the background and keeps its last verdict. The zero value has none yet.
-type Auditor struct{ last atomic.Pointer[Verdict] }
+// An Auditor audits in the background and has its last report. The zero value is ready to use.
+type Auditor struct{ last atomic.Pointer[Report] }
 
-// Last returns the last verdict, or nil before there is one.
-func (a *Auditor) Last() *Verdict { return a.last.Load() }
+// Last returns the last report, or nil before there is one.
+func (a *Auditor) Last() *Report { return a.last.Load() }
 
-// Run audits every few minutes until ctx ends, and logs each breach. It blocks.
+// Run audits every few minutes until ctx ends, and logs each inconsistency. It blocks.
 func (a *Auditor) Run(ctx context.Context, db *database.DB, log *slog.Logger) {
-	for pause := firstAudit; sleep(ctx, pause); pause = auditEvery {
+	for pause := firstAudit; sleep(ctx, pause); pause = auditInterval {
 		a.audit(ctx, db, log)
 	}
 }
 
 func (a *Auditor) audit(ctx context.Context, db *database.DB, log *slog.Logger) {
-	verdict, err := Audit(ctx, db)
+	report, err := Audit(ctx, db)
 	if err != nil {
 		if ctx.Err() == nil {
-			log.Warn("the books could not be checked", "error", err)
+			log.Warn("the audit failed", "error", err)
 		}
 		return
 	}
-	for _, b := range verdict.Breaches {
-		log.Error("the books are not as promised", "rule", b.Rule, "what", b.What, "detail", b.Detail)
+	for _, found := range report.Inconsistencies {
+		log.Error("the audit found an inconsistency", "rule", found.Rule, "what", found.What, "detail", found.Detail)
 	}
-	a.last.Store(&verdict)
+	a.last.Store(&report)
 }

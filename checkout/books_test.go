@@ -101,7 +101,7 @@ func (s *shop) checkPayments(breach func(string, ...any), committed map[string]b
 	if err != nil {
 		breach("audit: %v", err)
 	}
-	for _, b := range verdict.Breaches {
+	for _, b := range verdict.Inconsistencies {
 		breach("audit: %s: %s: %s", b.Rule, b.What, b.Detail)
 	}
 	for id, a := range s.ledger.all() {

@@ -143,11 +143,12 @@ type till struct {
 	ledger *ledger
 
 	mu          sync.Mutex
-	onCharge    charge                                                // nil: the ledger's; under mu
-	onVoid      func(context.Context, string) (payment.Result, error) // likewise
-	onRefund    func(context.Context, string) error                   // likewise
-	onAvailable func() error                                          // likewise
-	gates       []*gate                                               // under mu
+	onCharge    charge                                                 // nil: the ledger's; under mu
+	onVoid      func(context.Context, string) (payment.Result, error)  // likewise
+	onRefund    func(context.Context, string) error                    // likewise
+	onLookup    func(context.Context, string) (payment.Payment, error) // likewise
+	onAvailable func() error                                           // likewise
+	gates       []*gate                                                // under mu
 
 	charged, voided, refunded atomic.Int64 // calls that came
 }
@@ -185,6 +186,47 @@ func (g *till) Refund(ctx context.Context, id string) error {
 		answer = g.ledger.refund
 	}
 	return answer(ctx, id)
+}
+
+// Lookup answers from the ledger, unless the test chose another answer.
+func (g *till) Lookup(ctx context.Context, id string) (payment.Payment, error) {
+	g.mu.Lock()
+	answer := g.onLookup
+	g.mu.Unlock()
+	if answer == nil {
+		answer = g.ledger.lookup
+	}
+	return answer(ctx, id)
+}
+
+func (l *ledger) lookup(_ context.Context, id string) (payment.Payment, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.account(id)
+	found := payment.Payment{Status: payment.Unknown, Items: a.order.Items}
+	switch {
+	case a.refunded:
+		found.Status = payment.Refunded
+	case a.captured:
+		found.Status = payment.Approved
+	case a.voided:
+		found.Status = payment.Voided
+	case a.refused:
+		found.Status = payment.Declined
+	}
+	return found, nil
+}
+
+// lookups sets how lookups are answered from now on; nil: as the ledger does.
+func (g *till) lookups(answer func(context.Context, string) (payment.Payment, error)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.onLookup = answer
+}
+
+// noLookup answers as a payment service without lookups.
+func noLookup(context.Context, string) (payment.Payment, error) {
+	return payment.Payment{}, payment.ErrNoLookup
 }
 
 func (g *till) Available() error {

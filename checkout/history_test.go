@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -410,13 +411,15 @@ func (in *historyInstance) bury() {
 	in.Drain(ended)
 }
 
-func (h *history) state(o *openCheckout) checkout.State {
+func (h *history) entry(o *openCheckout) checkout.Entry {
 	e, err := checkout.Show(context.Background(), h.s.db, o.id)
 	if err != nil {
 		h.s.t.Fatal(err)
 	}
-	return e.State
+	return e
 }
+
+func (h *history) state(o *openCheckout) checkout.State { return h.entry(o).State }
 
 // readEnds takes what the journal says of all open checkouts into the model, after wait for each.
 func (h *history) readEnds(wait func(*openCheckout) error) {
@@ -440,6 +443,11 @@ func (h *history) readEndsAs(t *rapid.T, captured map[string]bool, plenty bool, 
 	for _, o := range ended {
 		if state := h.state(o); (state == checkout.Committed) != captured[o.id] && (plenty || !captured[o.id]) {
 			t.Fatalf("checkout %s is %s; paid %v, stock for all %v", o.id, state, captured[o.id], plenty)
+		}
+		if o.key != "" && strings.HasPrefix(h.entry(o).Reason, "voided") {
+			want(t, "keys of a checkout that was not paid", h.s.number(
+				"SELECT COUNT(*) FROM idempotency_key WHERE client_id = ? AND idempotency_key = ?", o.client, o.key), 0)
+			continue
 		}
 		if o.key != "" {
 			var replay *idempotency.Replay

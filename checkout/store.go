@@ -31,13 +31,13 @@ func scanEntry(rows *sql.Rows) (Entry, error) {
 	return e, nil
 }
 
-func selectEntries(ctx context.Context, tx *database.Tx, rest string, args ...any) ([]Entry, error) {
+func selectEntries(ctx context.Context, tx *database.Tx, from string, args ...any) ([]Entry, error) {
 	var entries []Entry
 	err := tx.Each(ctx, func(rows *sql.Rows) error {
 		e, err := scanEntry(rows)
 		entries = append(entries, e)
 		return err
-	}, "SELECT "+entryColumns+" FROM checkout_journal "+rest, args...)
+	}, "SELECT "+entryColumns+" FROM "+from, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read the journal: %w", err)
 	}
@@ -57,7 +57,7 @@ func entriesFree(ctx context.Context, tx *database.Tx, ids []string) (map[string
 func entriesWith(ctx context.Context, tx *database.Tx, ids []string, rest string) (map[string]Entry, error) {
 	found := make(map[string]Entry, len(ids))
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		entries, err := selectEntries(ctx, tx, tx.Dialect().ForceKey()+" WHERE checkout_id IN "+database.In(len(chunk))+rest, anys(chunk)...)
+		entries, err := selectEntries(ctx, tx, tx.Dialect().ByKey("checkout_journal")+" WHERE checkout_id IN "+database.In(len(chunk))+rest, anys(chunk)...)
 		if err != nil {
 			return nil, err
 		}
@@ -82,7 +82,7 @@ func sorted(ids []string) []string {
 
 // openByKey returns the open checkout that was begun with this key.
 func openByKey(ctx context.Context, tx *database.Tx, clientID, key string) (Entry, bool, error) {
-	entries, err := selectEntries(ctx, tx, "WHERE client_id = ? AND lease_expires_at IS NOT NULL AND idempotency_key = ?",
+	entries, err := selectEntries(ctx, tx, "checkout_journal WHERE client_id = ? AND lease_expires_at IS NOT NULL AND idempotency_key = ?",
 		clientID, key)
 	if err != nil || len(entries) == 0 {
 		return Entry{}, false, err
@@ -155,7 +155,7 @@ func move(b *database.Batch, t transition, ids []string) {
 
 // expired returns open checkouts whose leases have expired, the longest expired first. It locks nothing.
 func expired(ctx context.Context, tx *database.Tx, limit int) ([]Entry, error) {
-	return selectEntries(ctx, tx, "WHERE lease_expires_at <= "+tx.Dialect().Now()+
+	return selectEntries(ctx, tx, "checkout_journal WHERE lease_expires_at <= "+tx.Dialect().Now()+
 		" ORDER BY lease_expires_at LIMIT ?", limit)
 }
 
@@ -163,7 +163,7 @@ func expired(ctx context.Context, tx *database.Tx, limit int) ([]Entry, error) {
 // returns them as they were: their epoch is one less than the claim's.
 func claimExpired(ctx context.Context, tx *database.Tx, ids []string, lease time.Duration) ([]Entry, error) {
 	d := tx.Dialect()
-	entries, err := selectEntries(ctx, tx, "WHERE checkout_id IN "+database.In(len(ids))+" AND lease_expires_at <= "+d.Now()+
+	entries, err := selectEntries(ctx, tx, "checkout_journal WHERE checkout_id IN "+database.In(len(ids))+" AND lease_expires_at <= "+d.Now()+
 		" ORDER BY checkout_id"+tx.ForUpdateSkipLocked(), anys(ids)...)
 	if err != nil || len(entries) == 0 {
 		return nil, err
@@ -213,58 +213,75 @@ func anys(ids []string) []any {
 	return out
 }
 
-func eachEntry(ctx context.Context, tx *database.Tx, filter Filter, use func(Entry) error) error {
-	where, args := []string{"1 = 1"}, []any{}
-	add := func(condition string, arg ...any) {
-		where, args = append(where, condition), append(args, arg...)
-	}
-	if filter.State != "" {
-		add("state = ?", filter.State)
+// idsByIndex returns the open checkouts, or a client's, in no order. An ORDER BY would make the engines go along the
+// primary key, through all settled checkouts.
+func idsByIndex(ctx context.Context, tx *database.Tx, filter Filter) ([]string, error) {
+	where, args := []string{}, []any{}
+	if filter.ClientID != "" {
+		where, args = append(where, "client_id = ?"), append(args, filter.ClientID)
 	}
 	if filter.Open {
-		add("lease_expires_at IS NOT NULL")
-	}
-	if filter.ClientID != "" {
-		add("client_id = ?", filter.ClientID)
+		where = append(where, "lease_expires_at IS NOT NULL")
 	}
 	if filter.Since > 0 {
-		add("checkout_id > ?", firstID(filter.Since)) // the index that the list goes along ends there
-		add("created_at > " + tx.Dialect().NowPlus(-filter.Since))
+		where = append(where, "created_at > "+tx.Dialect().NowPlus(-filter.Since))
 	}
-	order := "checkout_id DESC"
+	var ids []string
+	if err := tx.Select(ctx, &ids, "SELECT checkout_id FROM checkout_journal WHERE "+strings.Join(where, " AND "), args...); err != nil {
+		return nil, fmt.Errorf("read the journal: %w", err)
+	}
+	return ids, nil
+}
+
+// entriesInOrder returns the next listPage checkouts after the one given, along the primary key. IDs sort by time.
+func entriesInOrder(ctx context.Context, tx *database.Tx, filter Filter, after string, first bool) ([]Entry, error) {
+	where, args := []string{"1 = 1"}, []any{}
+	comparison, order := "checkout_id < ?", "DESC"
 	if filter.Oldest {
-		order = "created_at, checkout_id" // no index has this order: the condition's is used, and few rows are sorted
+		comparison, order = "checkout_id > ?", "ASC"
 	}
-	limit := ""
-	if filter.Limit > 0 {
-		limit = " LIMIT ?"
-		args = append(args, filter.Limit)
+	if !first {
+		where, args = append(where, comparison), append(args, after)
 	}
-	return tx.Each(ctx, func(rows *sql.Rows) error {
-		e, err := scanEntry(rows)
-		if err != nil {
-			return err
-		}
-		return use(e)
-	}, "SELECT "+entryColumns+" FROM checkout_journal WHERE "+strings.Join(where, " AND ")+
-		" ORDER BY "+order+limit, args...)
+	if filter.Since > 0 {
+		where, args = append(where, "checkout_id > ?"), append(args, firstID(filter.Since)) // the scan ends there
+		where = append(where, "created_at > "+tx.Dialect().NowPlus(-filter.Since))
+	}
+	return selectEntries(ctx, tx, tx.Dialect().ByKey("checkout_journal")+" WHERE "+strings.Join(where, " AND ")+
+		" ORDER BY checkout_id "+order+" LIMIT ?", append(args, listPage)...)
 }
 
-// overdueEntries returns open checkouts whose leases expired so long ago.
+// overdueEntries returns all open checkouts whose leases expired that long ago, the longest first.
 func overdueEntries(ctx context.Context, tx *database.Tx, age time.Duration) ([]Entry, error) {
-	return selectEntries(ctx, tx, "WHERE lease_expires_at < "+tx.Dialect().NowPlus(-age)+" ORDER BY lease_expires_at")
-}
-
-// recoveryBusy reports whether an open checkout was claimed lately, or is in the hands of whoever claimed it.
-func recoveryBusy(ctx context.Context, tx *database.Tx, lately time.Duration) (bool, error) {
-	d := tx.Dialect()
-	entries, err := selectEntries(ctx, tx, "WHERE lease_expires_at IS NOT NULL AND epoch > 1 AND (lease_expires_at > "+d.Now()+
-		" OR updated_at > "+d.NowPlus(-lately)+") LIMIT 1")
-	return len(entries) > 0, err
+	return selectEntries(ctx, tx, "checkout_journal WHERE lease_expires_at < "+tx.Dialect().NowPlus(-age)+" ORDER BY lease_expires_at")
 }
 
 // settledAfter returns settled checkouts that are younger than age, in the order of their IDs, after the one given.
 func settledAfter(ctx context.Context, tx *database.Tx, after string, age time.Duration, limit int) ([]Entry, error) {
-	return selectEntries(ctx, tx, "WHERE checkout_id > ? AND lease_expires_at IS NULL AND created_at > "+
-		tx.Dialect().NowPlus(-age)+" ORDER BY checkout_id LIMIT ?", after, limit)
+	return selectEntries(ctx, tx, tx.Dialect().ByKey("checkout_journal")+" WHERE checkout_id > ? AND lease_expires_at IS NULL"+
+		" AND created_at > "+tx.Dialect().NowPlus(-age)+" ORDER BY checkout_id LIMIT ?", after, limit)
+}
+
+// settledBefore returns the IDs of settled checkouts that are older than age, in order, after the one given.
+func settledBefore(ctx context.Context, tx *database.Tx, after string, age time.Duration, limit int) (ids []string, err error) {
+	if err = tx.Select(ctx, &ids, "SELECT checkout_id FROM "+tx.Dialect().ByKey("checkout_journal")+
+		" WHERE checkout_id > ? AND checkout_id < ? AND lease_expires_at IS NULL AND updated_at < "+tx.Dialect().NowPlus(-age)+
+		" ORDER BY checkout_id LIMIT ?", after, firstID(age-2*clockSkew), limit); err != nil {
+		return nil, fmt.Errorf("read the journal: %w", err)
+	}
+	return ids, nil
+}
+
+// deleteSettled deletes those of the checkouts, sorted, that are still settled.
+func deleteSettled(ctx context.Context, tx *database.Tx, ids []string) (int64, error) {
+	table := "checkout_journal"
+	from := "FROM " + table
+	if tx.Dialect().Name() == "mysql" { // only this form takes an index hint
+		from = table + " FROM " + tx.Dialect().ByKey(table)
+	}
+	n, err := tx.Exec(ctx, "DELETE "+from+" WHERE checkout_id IN "+database.In(len(ids))+" AND lease_expires_at IS NULL", anys(ids)...)
+	if err != nil {
+		return 0, fmt.Errorf("prune the journal: %w", err)
+	}
+	return n, nil
 }

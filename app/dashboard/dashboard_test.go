@@ -66,7 +66,7 @@ type site struct {
 	url       string
 	metrics   *metrics.Metrics
 	dashboard *Dashboard
-	audit     atomic.Pointer[checkout.Verdict]
+	audit     atomic.Pointer[checkout.Report]
 }
 
 func setup(t *testing.T) *site {
@@ -260,7 +260,7 @@ func TestWhatOthersWroteIsEscaped(t *testing.T) {
 	const hostile = `<script>alert("1")</script>`
 	s.products = []inventory.Product{product(hostile, 5)}
 	s.open = []checkout.Entry{{CheckoutID: hostile, State: checkout.Refunding, Epoch: 3, CreatedAt: time.Now()}}
-	s.audit.Store(&checkout.Verdict{At: time.Now(), Count: 1, Breaches: []checkout.Breach{{Rule: checkout.RuleStock, What: hostile, Detail: hostile}}})
+	s.audit.Store(&checkout.Report{At: time.Now(), Count: 1, Inconsistencies: []checkout.Inconsistency{{Rule: checkout.RuleStock, What: hostile, Detail: hostile}}})
 	page := s.get("/?search=%3Cscript%3E").text
 	_, next, _ := s.watch()
 	next()

@@ -15,7 +15,7 @@ type Levels struct {
 	Connections Fill              // open ones of the API's listener
 	TurnedAway  int64             // connections refused for want of a place, since the start
 	Pool        sql.DBStats       // of the connections that transactions run on
-	Audit       *checkout.Verdict // the last one; nil before the first
+	Audit       *checkout.Report // the last one; nil before the first
 }
 
 // A Fill is how much there is of something bounded.

@@ -52,7 +52,7 @@ func setup(t *testing.T) *Metrics {
 			Connections: Fill{Now: 9, Most: 16384},
 			TurnedAway:  2,
 			Pool:        sql.DBStats{MaxOpenConnections: 16, InUse: 2, Idle: 1, WaitCount: 5, WaitDuration: time.Second},
-			Audit:       &checkout.Verdict{At: time.Unix(1000, 0), Count: 4},
+			Audit:       &checkout.Report{At: time.Unix(1000, 0), Count: 4},
 		}
 	})
 	return m

@@ -1,0 +1,116 @@
+package checkout
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+
+	"cartwheel/database"
+	"cartwheel/inventory"
+	"cartwheel/payment"
+)
+
+// payments answers the audit's questions about payments.
+type payments interface {
+	Lookup(ctx context.Context, checkoutID string) (payment.Payment, error)
+	Void(ctx context.Context, checkoutID string) (payment.Result, error)
+}
+
+// AuditPayments compares the settled checkouts that the payment service still remembers with its answers, and adds what
+// it finds to the report. A service without lookups is asked to void them. That changes nothing where guarantee P
+// holds: a committed checkout stays approved, and any other is voided already.
+//
+// A call that fails is an inconsistency of RuleGateway; the others go on. It returns errors of the database alone.
+func AuditPayments(ctx context.Context, db *database.DB, service payments, r *Report) error {
+	failed := 0
+	for after := firstID(gatewayMemory); ; {
+		var settled []Entry
+		if err := db.Read(ctx, func(tx *database.Tx) (err error) {
+			settled, err = settledAfter(ctx, tx, after, gatewayMemory, database.ChunkRows)
+			return err
+		}); err != nil || len(settled) == 0 {
+			return err
+		}
+		after = settled[len(settled)-1].CheckoutID
+		for i, answer := range askAll(ctx, service, settled) {
+			if answer.err != nil {
+				failed++
+				r.addf(RuleGateway, settled[i].CheckoutID, "the payment service could not be asked: %v", answer.err)
+				continue
+			}
+			r.Payments++
+			r.payment(settled[i], answer)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if r.Payments == 0 && failed >= maxFailedCalls {
+			r.addf(RuleGateway, after, "no question was answered: those about later checkouts were not asked")
+			return nil
+		}
+	}
+}
+
+// A paymentAnswer is what the payment service says of one checkout.
+type paymentAnswer struct {
+	payment.Payment
+	looked bool // by a lookup; a void does not tell a refund from a charge that never was
+	err    error
+}
+
+// askAll asks about the checkouts, gatewayCalls at a time, and returns the answers in their order.
+func askAll(ctx context.Context, service payments, settled []Entry) []paymentAnswer {
+	answers := make([]paymentAnswer, len(settled))
+	limit := make(chan struct{}, gatewayCalls)
+	var calls sync.WaitGroup
+	for i, e := range settled {
+		limit <- struct{}{}
+		calls.Go(func() {
+			answers[i] = ask(ctx, service, e.CheckoutID)
+			<-limit
+		})
+	}
+	calls.Wait()
+	return answers
+}
+
+func ask(ctx context.Context, service payments, checkoutID string) paymentAnswer {
+	found, err := service.Lookup(ctx, checkoutID)
+	if !errors.Is(err, payment.ErrNoLookup) {
+		return paymentAnswer{Payment: found, looked: true, err: err}
+	}
+	result, err := service.Void(ctx, checkoutID)
+	return paymentAnswer{Payment: payment.Payment{Status: result.Status}, err: err}
+}
+
+// payment compares a settled checkout with the payment service's answer.
+func (r *Report) payment(e Entry, answer paymentAnswer) {
+	captured, committed := answer.Status == payment.Approved, e.State == Committed
+	switch {
+	case committed && answer.Status == payment.Refunded:
+		r.notef(RulePayment, e.CheckoutID, "committed, and refunded at the payment service")
+	case committed && answer.Status == payment.Voided && !answer.looked:
+		r.notef(RulePayment, e.CheckoutID, "committed, and the payment service voids it: it was refunded there, or never charged")
+	case captured != committed:
+		r.addf(RulePayment, e.CheckoutID, "the journal says %s, the payment service %s", e.State, answer.Status)
+	case captured && answer.Items != nil && !maps.Equal(unitsOf(e.Lines), unitsCharged(answer.Items)):
+		r.addf(RulePayment, e.CheckoutID, "the journal has the lines %v, the payment service charged %v", e.Lines, answer.Items)
+	}
+}
+
+func unitsOf(lines []inventory.Line) map[string]int64 {
+	units := make(map[string]int64, len(lines))
+	for _, line := range lines {
+		units[line.ProductID] += line.Quantity
+	}
+	return units
+}
+
+func unitsCharged(items []payment.Item) map[string]int64 {
+	units := make(map[string]int64, len(items))
+	for _, item := range items {
+		units[item.ProductID] += item.Quantity
+	}
+	return units
+}

@@ -1,0 +1,41 @@
+package checkout
+
+import (
+	"context"
+	"time"
+
+	"cartwheel/database"
+)
+
+// MinPruneAge is the minimum age of a checkout that may be pruned. It is the time for which the payment service
+// remembers a checkout, and for which it may be cancelled.
+const MinPruneAge = 30 * 24 * time.Hour
+
+// Prune deletes the settled checkouts that ended longer ago than age, in small transactions. It calls progress after each
+// with the number deleted so far; nil: not called. It blocks until all are deleted or ctx ends. A repeat is harmless.
+func Prune(ctx context.Context, db *database.DB, age time.Duration, progress func(deleted int64)) (deleted int64, err error) {
+	for after := ""; ; {
+		var ids []string
+		if err := db.Read(ctx, func(tx *database.Tx) (err error) {
+			ids, err = settledBefore(ctx, tx, after, age, database.ChunkRows)
+			return err
+		}); err != nil || len(ids) == 0 {
+			return deleted, err
+		}
+		after = ids[len(ids)-1]
+		var n int64
+		if err := db.Transact(ctx, func(tx *database.Tx) (err error) {
+			n, err = deleteSettled(ctx, tx, ids)
+			return err
+		}, func(tx *database.Tx) (bool, error) {
+			left, err := entriesLocked(ctx, tx, ids)
+			return len(left) == 0, err
+		}); err != nil {
+			return deleted, err
+		}
+		deleted += n
+		if progress != nil {
+			progress(deleted)
+		}
+	}
+}

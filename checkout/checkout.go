@@ -261,12 +261,12 @@ var errKeyFree = errors.New("the key is not stored")
 // await waits for the answer to the first request with the purchase's key, on whichever instance it runs, until ctx
 // ends.
 func (m *Manager) await(ctx context.Context, p cart.Purchase) error {
+	entry, open := m.openEntry(p)
 	if m.waiting.Add(1) > int64(m.config.InFlight) {
 		m.waiting.Add(-1)
 		return ErrBusy
 	}
 	defer m.waiting.Add(-1)
-	entry, open := m.openEntry(p)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(m.owning, cancel)()

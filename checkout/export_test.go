@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"cartwheel/database"
 	"cartwheel/queue"
 )
 
@@ -33,6 +34,37 @@ func (m *Manager) ReserveBatch(ctx context.Context, clientIDs ...string) (Reserv
 	return reserved, nil
 }
 
+// Jobs are checkouts before TX 1.
+type Jobs []reserveJob
+
+// Admit returns the clients' checkouts in the order of their admission.
+func (m *Manager) Admit(clientIDs ...string) (jobs Jobs) {
+	admitted := time.Now()
+	for i, id := range clientIDs {
+		jobs = append(jobs, reserveJob{clientID: id, admitted: admitted.Add(time.Duration(i))})
+	}
+	return jobs
+}
+
+// ReserveSome runs the jobs as one batch of the worker, and returns the clients that it served and the jobs that it deferred.
+func (m *Manager) ReserveSome(ctx context.Context, jobs Jobs) (served []string, deferred Jobs, err error) {
+	answers := make([]queue.Answer[*claim], len(jobs))
+	if err := m.reserve(ctx, jobs, answers); err != nil {
+		return nil, nil, err
+	}
+	for i, answer := range answers {
+		switch {
+		case answer.Err == nil:
+			served = append(served, jobs[i].clientID)
+		case errors.Is(answer.Err, errDeferred):
+			deferred = append(deferred, jobs[i])
+		default:
+			return nil, nil, answer.Err
+		}
+	}
+	return served, deferred, nil
+}
+
 // SellBatch settles checkouts as paid, as one batch of the worker.
 func (m *Manager) SellBatch(ctx context.Context, reserved Reservations) error {
 	jobs, answers := make([]settleJob, len(reserved)), make([]queue.Answer[settled], len(reserved))
@@ -56,4 +88,17 @@ func (m *Manager) SellBatch(ctx context.Context, reserved Reservations) error {
 // Claim is what the sweeper does with the checkouts that it found expired.
 func (m *Manager) Claim(ctx context.Context, ids []string) ([]Entry, error) {
 	return m.claimAll(ctx, ids)
+}
+
+// Waiting returns the number of repeats that wait for the answers to their keys.
+func (m *Manager) Waiting() int { return int(m.waiting.Load()) }
+
+// Polled returns the number of keys that are polled for repeats.
+func (m *Manager) Polled() int { return m.keys.Polled() }
+
+// ListOpen reads the first page of a list of open checkouts.
+func ListOpen(ctx context.Context, tx *database.Tx, filter Filter) error {
+	filter.Open = true
+	_, _, err := pagesByIndex(filter)(ctx, tx)
+	return err
 }

@@ -39,7 +39,7 @@ func TestAKeyIsStoredWithTX1AndAnsweredWithTX2(t *testing.T) {
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 50)
 		answers := map[string]charge{
-			"sold": s.ledger.approve, "declined": s.ledger.decline("no: funds"), "voided": lose, "unsent": neverSend,
+			"sold": s.ledger.approve, "declined": s.ledger.decline("no: funds"),
 		}
 		one, other := s.open(settings{}), s.open(settings{idle: true})
 		for client, answer := range answers {

@@ -32,6 +32,13 @@ func NewWatcher(db *database.DB) *Watcher {
 	}
 }
 
+// Polled returns the number of keys that callers wait for.
+func (w *Watcher) Polled() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.polls)
+}
+
 // A poll is shared by all callers that wait for one key.
 type poll struct {
 	waiting int // callers; under Watcher.mu

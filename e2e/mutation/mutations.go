@@ -38,7 +38,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "an add compares with what is available",
-			edits: []edit{{"cart/addbatch.go", "case after > level.Available():", "case after > level.OnHand:"}},
+			edits: []edit{{"cart/adddecide.go", "case after > level.Available() ||", "case after > level.OnHand ||"}},
 			in:    "cart", tests: []string{"TestAnAddIsRefused"},
 		},
 		{
@@ -73,7 +73,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "an owner that lost its checkout is told before its stock is judged",
-			edits: []edit{{"checkout/settle.go", "case entry.State != o.state || entry.Epoch != o.epoch:", "case entry.State != o.state:"}},
+			edits: []edit{{"checkout/settleslow.go", "case entry.State != c.state || entry.Epoch != c.epoch:", "case entry.State != c.state:"}},
 			in:    "checkout", tests: []string{"TestAnOwnerPastItsLeaseDoesNotRefund", "TestAnOwnerPastItsLeaseChangesNothing"},
 		},
 		{
@@ -90,7 +90,7 @@ func mutations() []mutation {
 		},
 		{
 			name: "only expired leases are claimed",
-			edits: []edit{{"checkout/store.go", `"WHERE lease_expires_at <= "+tx.Dialect().Now()+`, `"WHERE lease_expires_at IS NOT NULL"+`},
+			edits: []edit{{"checkout/store.go", `"checkout_journal WHERE lease_expires_at <= "+tx.Dialect().Now()+`, `"checkout_journal WHERE lease_expires_at IS NOT NULL"+`},
 				{"checkout/store.go", `" AND lease_expires_at <= "+d.Now()+
 		" ORDER BY checkout_id"`, `" AND lease_expires_at IS NOT NULL"+
 		" ORDER BY checkout_id"`}},
@@ -103,7 +103,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a lost COMMIT of checkouts is looked up with a locking read",
-			edits: []edit{{"checkout/store.go", `"WHERE checkout_id = ?"+tx.ForUpdate()`, `"WHERE checkout_id = ?"`}},
+			edits: []edit{{"checkout/store.go", `" ORDER BY checkout_id"+tx.ForUpdate()`, `" ORDER BY checkout_id"`}},
 			in:    "checkout", tests: []string{"TestALostAnswerToACommitIsFoundOut"},
 		},
 		{
@@ -123,17 +123,17 @@ func mutations() []mutation {
 		},
 		{
 			name:  "put-backs add to the line, and do not set it",
-			edits: []edit{{"cart/store.go", `"quantity = COALESCE(client_cart.quantity, 0) + " +`, `"quantity = " +`}},
+			edits: []edit{{"cart/store.go", `" ELSE COALESCE(client_cart.quantity, 0) + " +`, `" ELSE " +`}},
 			in:    "checkout", tests: []string{"TestWhatIsAddedDuringThePaymentStaysInTheCart"},
 		},
 		{
 			name:  "a repeat looks for its key before anything else is done",
-			edits: []edit{{"cart/idempotency/idempotency.go", "if record, ok := stored[r.Key]; ok {", "if record, ok := stored[r.Key]; ok && record.Status < 0 {"}},
+			edits: []edit{{"cart/idempotency/batch.go", "if record, ok := stored[r.Key]; ok {", "if record, ok := stored[r.Key]; ok && record.Status < 0 {"}},
 			in:    "cart", tests: []string{"TestARepeatGetsTheFirstAnswer"},
 		},
 		{
 			name:  "a repeat that would be refused looks for its key first",
-			edits: []edit{{"checkout/checkout.go", "case refusedUnseen(err):", "case false && refusedUnseen(err):"}},
+			edits: []edit{{"checkout/checkout.go", "case keyNotRead(err):", "case false && keyNotRead(err):"}},
 			in:    "checkout", tests: []string{"TestAnInstanceThatRefusesStillReplays", "TestAFullQueueStillReplays"},
 		},
 		{
@@ -145,35 +145,36 @@ func mutations() []mutation {
 			name: "a checkout's key is answered in the transaction of its end",
 			edits: []edit{
 				{"checkout/settle.go", "	return b.answerKeys(ctx, tx)\n", "	return nil\n"},
-				{"checkout/settle.go", "	if errors.Is(err, errNothingToWrite) {\n		return nil\n	}\n	return err\n",
-					"	if errors.Is(err, errNothingToWrite) {\n		return nil\n	}\n	if err == nil {\n" +
-						"		err = b.m.db.Transact(ctx, func(tx *database.Tx) error { return b.answerKeys(ctx, tx) }, nil)\n	}\n	return err\n"},
+				{"checkout/settle.go", "	if err == nil {\n		for _, line := range b.lost {\n",
+					"	if err == nil {\n		err = b.m.db.Transact(ctx, func(tx *database.Tx) error { return b.answerKeys(ctx, tx) }, nil)\n" +
+						"		for _, line := range b.lost {\n"},
 			},
 			in: "checkout", tests: []string{"TestACheckoutEndsTogetherWithItsKeysAnswerOrNotAtAll"},
 		},
 		{
 			name: "an add's key is stored in the transaction of its line",
 			edits: []edit{
-				{"cart/addbatch.go", "	if len(b.stored) > 0 {\n		b.stamp, err = idempotency.Store(ctx, tx, b.stored)\n	}\n	return err\n", "	return err\n"},
-				{"cart/addbatch.go", "	if errors.Is(err, errNothingToWrite) {\n		err = nil\n	}\n	if err == nil {\n",
-					"	if errors.Is(err, errNothingToWrite) {\n		err = nil\n	}\n	if err == nil && len(b.stored) > 0 {\n" +
-						"		err = db.Transact(ctx, func(tx *database.Tx) (err error) {\n			b.stamp, err = idempotency.Store(ctx, tx, b.stored)\n			return err\n		}, nil)\n	}\n	if err == nil {\n"},
+				{"cart/addbatch.go", "	return b.keys.Store(ctx, tx)\n", "	return nil\n"},
+				{"cart/add.go", "	if err != nil && !errors.Is(err, errNothingToWrite) {\n",
+					"	if err == nil && !b.keys.Empty() {\n" +
+						"		err = m.db.Transact(ctx, func(tx *database.Tx) error { return b.keys.Store(ctx, tx) }, nil)\n	}\n" +
+						"	if err != nil && !errors.Is(err, errNothingToWrite) {\n"},
 			},
 			in: "cart", tests: []string{"TestAnAddIsStoredTogetherWithItsKeyOrNotAtAll"},
 		},
 		{
 			name:  "an unknown payment is voided before anything is rolled back",
-			edits: []edit{{"checkout/purchase.go", "result, err := m.gateway.Void(ctx, o.id)", `result, err := payment.Result{Status: payment.Voided}, error(nil)`}},
+			edits: []edit{{"checkout/purchase.go", "result, err := m.gateway.Void(ctx, c.id)", `result, err := payment.Result{Status: payment.Voided}, error(nil)`}},
 			in:    "checkout", tests: []string{"TestAnUnknownPaymentThatProvesChargedIsASale", "TestRecoveryCommitsWhatProvesCharged", "TestStockStaysHeldUntilTheVoidIsAnswered"},
 		},
 		{
 			name:  "only a paid checkout is refunded",
-			edits: []edit{{"checkout/settle.go", "		if b.to[i] != Committed {\n			return false\n		}\n", ""}},
+			edits: []edit{{"checkout/settleslow.go", "		if b.to[i] != Committed {\n			return false\n		}\n", ""}},
 			in:    "checkout", tests: []string{"TestABatchOfUnlikeEndsIsSettledTogether"},
 		},
 		{
 			name:  "a checkout that is refunding is never sold",
-			edits: []edit{{"checkout/recover.go", "if o.state == Refunding {", "if o.state == Refunding && o.epoch < 0 {"}},
+			edits: []edit{{"checkout/recover.go", "if c.state == Refunding {", "if c.state == Refunding && c.epoch < 0 {"}},
 			in:    "checkout", tests: []string{"TestRecoveryFinishesARefund"},
 		},
 		{

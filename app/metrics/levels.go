@@ -11,10 +11,10 @@ import (
 // Levels are how things stand at one moment: what is looked at when somebody asks, and not counted as it changes.
 type Levels struct {
 	Queues      []Fill
-	Checkouts   Fill              // in flight, between their admission and their end
-	Connections Fill              // open ones of the API's listener
-	TurnedAway  int64             // connections refused for want of a place, since the start
-	Pool        sql.DBStats       // of the connections that transactions run on
+	Checkouts   Fill             // in flight, between their admission and their end
+	Connections Fill             // open ones of the API's listener
+	TurnedAway  int64            // connections refused for want of a place, since the start
+	Pool        sql.DBStats      // of the connections that transactions run on
 	Audit       *checkout.Report // the last one; nil before the first
 }
 

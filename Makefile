@@ -54,7 +54,7 @@ microbench: mariadb mysql ## Time the parser, the queue and each kind of transac
 soak: mariadb mysql strace ## Run the chaos tests in their long form, and the checkout's model with 10,000 histories
 	@status=$$(mktemp); { cd e2e && go test -v -count=1 -timeout 3h . -args -soak; echo $$? >$$status; } | grep --line-buffered -v '^=== '; \
 	failed=$$(cat $$status); rm -f $$status; exit $$failed
-	go test -count=1 -timeout 1h ./checkout -run TestTheBooksHoldThroughAnyHistory -rapid.checks=10000
+	go test -count=1 -timeout 1h ./checkout -run TestHistory_guaranteesHoldThroughAny -rapid.checks=10000
 
 .PHONY: mutation
 mutation: mariadb mysql strace ## Run the mutation tests: remove each guard of the product in turn, and expect a test to fail

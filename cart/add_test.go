@@ -20,7 +20,7 @@ import (
 	"cartwheel/queue"
 )
 
-func TestAnAddIsStoredAndAddedToItsLine(t *testing.T) {
+func TestAddBatch_addIsStoredAndAddedToItsLine(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
@@ -42,7 +42,7 @@ func TestAnAddIsStoredAndAddedToItsLine(t *testing.T) {
 	})
 }
 
-func TestAnAddIsRefused(t *testing.T) {
+func TestAddBatch_addIsRefused(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
@@ -84,7 +84,7 @@ func TestAnAddIsRefused(t *testing.T) {
 	})
 }
 
-func TestRefusedAddsOfABatchLeaveNoTrace(t *testing.T) {
+func TestAddBatch_refusedAddsOfABatchLeaveNoTrace(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
@@ -118,7 +118,7 @@ func TestRefusedAddsOfABatchLeaveNoTrace(t *testing.T) {
 	})
 }
 
-func TestAShortageWithoutAKeyWritesNothing(t *testing.T) {
+func TestAddBatch_shortageWithoutAKeyWritesNothing(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 1)
@@ -132,7 +132,7 @@ func TestAShortageWithoutAKeyWritesNothing(t *testing.T) {
 	})
 }
 
-func TestALineThatWouldNotFitItsColumnIsAShortage(t *testing.T) {
+func TestAddBatch_lineThatWouldNotFitItsColumnIsAShortage(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		const most, much = inventory.MaxOnHand, 2_147_483_000
@@ -182,7 +182,7 @@ func TestALineThatWouldNotFitItsColumnIsAShortage(t *testing.T) {
 	})
 }
 
-func TestACartHasAtMost500Lines(t *testing.T) {
+func TestAddBatch_cartHasAtMost500Lines(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProducts(t, db, 510, 100)
@@ -212,7 +212,7 @@ func TestACartHasAtMost500Lines(t *testing.T) {
 	})
 }
 
-func TestInstancesTogetherFillACartTo500Lines(t *testing.T) {
+func TestAddBatch_instancesTogetherFillACartTo500Lines(t *testing.T) {
 	t.Parallel()
 	withInstances(t, 2, func(t *testing.T, db *database.DB, managers []*cart.Manager) {
 		putProducts(t, db, 520, 100)
@@ -242,7 +242,7 @@ func TestInstancesTogetherFillACartTo500Lines(t *testing.T) {
 }
 
 // A large batch of one client's must not slip past the limit because it cannot see what others add meanwhile.
-func TestLargeBatchesOfThreeInstancesFillACartTo500Lines(t *testing.T) {
+func TestAddBatch_largeBatchesOfThreeInstancesFillACartTo500Lines(t *testing.T) {
 	t.Parallel()
 	withInstances(t, 3, func(t *testing.T, db *database.DB, managers []*cart.Manager) {
 		const each = 240
@@ -283,7 +283,7 @@ func TestLargeBatchesOfThreeInstancesFillACartTo500Lines(t *testing.T) {
 }
 
 // What a batch answers and stores is what its adds in turn do to a plain map.
-func TestABatchIsItsAddsInTurn(t *testing.T) {
+func TestAddBatch_batchIsItsAddsInTurn(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		products := []string{"a", "b", "c", "gone"}
@@ -357,7 +357,7 @@ func execute2(t *rapid.T, db *database.DB, statement string) {
 	}
 }
 
-func TestAddsInOppositeOrdersReachNoDeadlock(t *testing.T) {
+func TestAddBatch_addsInOppositeOrdersReachNoDeadlock(t *testing.T) {
 	t.Parallel()
 	withInstances(t, 2, func(t *testing.T, db *database.DB, managers []*cart.Manager) {
 		const callers, clients, products = 64, 4, 12
@@ -385,7 +385,7 @@ func TestAddsInOppositeOrdersReachNoDeadlock(t *testing.T) {
 	})
 }
 
-func TestALineThatSomeoneKeepsLockedHoldsUpItsOwnClientOnly(t *testing.T) {
+func TestAddBatch_lockedLineDelaysItsOwnClientOnly(t *testing.T) {
 	t.Parallel()
 	db := databasetest.MySQL(t)
 	putProduct(t, db, "mug", 100)
@@ -409,7 +409,7 @@ func TestALineThatSomeoneKeepsLockedHoldsUpItsOwnClientOnly(t *testing.T) {
 	wantCart(t, db, "ann", map[string]int64{"mug": 2, "tea": 1})
 }
 
-func TestARowThatSomeoneIsInsertingHoldsUpItsOwnClientOnly(t *testing.T) {
+func TestAddBatch_rowBeingInsertedDelaysItsOwnClientOnly(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		insert string // which its transaction does not commit
@@ -443,7 +443,7 @@ func TestARowThatSomeoneIsInsertingHoldsUpItsOwnClientOnly(t *testing.T) {
 	}
 }
 
-func TestALockedLineOfACrowdedCartHoldsUpItsOwnClientOnly(t *testing.T) {
+func TestAddBatch_lockedLineOfALongCartDelaysItsOwnClientOnly(t *testing.T) {
 	t.Parallel()
 	db := databasetest.MySQL(t)
 	putProducts(t, db, 400, 100)
@@ -474,7 +474,7 @@ func (g *gatedStock) Check(b *database.Batch, ids []string) *inventory.Stock {
 	return g.Manager.Check(b, ids)
 }
 
-func TestAFullQueueRefusesAllButKnownKeys(t *testing.T) {
+func TestAddBatch_fullQueueRefusesAllButKnownKeys(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)

@@ -7,7 +7,7 @@ import (
 	"cartwheel/database/databasetest"
 )
 
-func TestAnAddIsStoredTogetherWithItsKeyOrNotAtAll(t *testing.T) {
+func TestAddBatch_addAndKeyAreStoredTogetherOrNotAtAll(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 5)

@@ -15,7 +15,7 @@ import (
 
 var errMismatch = idempotency.ErrMismatch
 
-func TestARepeatGetsTheFirstAnswer(t *testing.T) {
+func TestKeys_repeatGetsTheFirstAnswer(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
@@ -48,7 +48,7 @@ func TestARepeatGetsTheFirstAnswer(t *testing.T) {
 	})
 }
 
-func TestTheLineLimitIsStoredWithItsKey(t *testing.T) {
+func TestKeys_lineLimitIsStoredWithItsKey(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProducts(t, db, 501, 1)
@@ -61,7 +61,7 @@ func TestTheLineLimitIsStoredWithItsKey(t *testing.T) {
 	})
 }
 
-func TestAKeyIsItsClientsAndForOneRequest(t *testing.T) {
+func TestKeys_isItsClientsAndForOneRequest(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
@@ -77,7 +77,7 @@ func TestAKeyIsItsClientsAndForOneRequest(t *testing.T) {
 	})
 }
 
-func TestRepeatsInOneBatchAreDoneOnce(t *testing.T) {
+func TestKeys_repeatsInOneBatchAreDoneOnce(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
@@ -102,7 +102,7 @@ func TestRepeatsInOneBatchAreDoneOnce(t *testing.T) {
 	})
 }
 
-func TestOneKeyOnTwoInstancesHasOneEffect(t *testing.T) {
+func TestKeys_oneKeyOnTwoInstancesHasOneEffect(t *testing.T) {
 	t.Parallel()
 	withInstances(t, 2, func(t *testing.T, db *database.DB, managers []*cart.Manager) {
 		putProduct(t, db, "mug", 1000)

@@ -25,7 +25,7 @@ func transact(t *testing.T, db *database.DB, work func(*database.Tx) error) {
 	}
 }
 
-func TestLockReturnsTheCartsInOrder(t *testing.T) {
+func TestLines_lockReturnsTheCartsInOrder(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		for _, l := range []cart.ClientLine{clientLine("bob", "tea", 2), clientLine("bob", "Tea", 3), clientLine("ann", "mug", 1)} {
@@ -62,7 +62,7 @@ func TestLockReturnsTheCartsInOrder(t *testing.T) {
 	})
 }
 
-func TestLockDefersWhatIsTooMuchForOneTransaction(t *testing.T) {
+func TestLines_lockDefersWhatIsTooMuchForOneTransaction(t *testing.T) {
 	t.Parallel()
 	const most = cart.MaxLockedLines
 	tests := map[string]struct {
@@ -105,7 +105,7 @@ func TestLockDefersWhatIsTooMuchForOneTransaction(t *testing.T) {
 	})
 }
 
-func TestManyCartsAreLockedInSeveralStatements(t *testing.T) {
+func TestLines_manyCartsAreLockedInSeveralStatements(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		var clients []string
@@ -141,7 +141,7 @@ func TestManyCartsAreLockedInSeveralStatements(t *testing.T) {
 	})
 }
 
-func TestTakeAndPutBack(t *testing.T) {
+func TestLines_removeAndRestore(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		lines := &cart.Lines{}
@@ -179,7 +179,7 @@ func TestTakeAndPutBack(t *testing.T) {
 	})
 }
 
-func TestAPutBackPassesTheLineLimit(t *testing.T) {
+func TestLines_restorePassesTheLineLimit(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProducts(t, db, 620, 10)
@@ -215,7 +215,7 @@ func takenOf(t *testing.T, db *database.DB, lines *cart.Lines, clients ...string
 	return taken, attempts
 }
 
-func TestCartsThatSomeoneKeepsLockedAreTaken(t *testing.T) {
+func TestLines_lockedOfFindsLockedCarts(t *testing.T) {
 	t.Parallel()
 	db := databasetest.MySQL(t)
 	putLine(t, db, "ann", "mug", 1)
@@ -241,7 +241,7 @@ func TestCartsThatSomeoneKeepsLockedAreTaken(t *testing.T) {
 	}
 }
 
-func TestLockedOfLocksWhatIsFree(t *testing.T) {
+func TestLines_lockedOfLocksWhatIsFree(t *testing.T) {
 	t.Parallel()
 	db := databasetest.MySQL(t)
 	putLine(t, db, "ann", "mug", 1)
@@ -265,7 +265,7 @@ func TestLockedOfLocksWhatIsFree(t *testing.T) {
 	})
 }
 
-func TestLockedOfAsksNobodyWithoutASuspicion(t *testing.T) {
+func TestLines_lockedOfAsksOnlyAboutSuspects(t *testing.T) {
 	t.Parallel()
 	db := databasetest.MySQL(t)
 	putLine(t, db, "ann", "mug", 1)

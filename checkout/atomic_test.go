@@ -28,7 +28,7 @@ func (s *shop) refuseAnswers(t *testing.T) (allow func()) {
 	return func() { exec(end) }
 }
 
-func TestACheckoutEndsTogetherWithItsKeysAnswerOrNotAtAll(t *testing.T) {
+func TestSettle_checkoutEndsTogetherWithItsKeysAnswerOrNotAtAll(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -52,7 +52,7 @@ func TestACheckoutEndsTogetherWithItsKeysAnswerOrNotAtAll(t *testing.T) {
 }
 
 // A server whose clock is years ahead of ours: its sessions' time stands still there.
-func TestLeasesAreByTheDatabasesClock(t *testing.T) {
+func TestSettle_leasesAreByTheDatabasesClock(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		settled := databasetest.Open(t, database.Config{MySQLDSN: dsn}) // what looks at the books may have any clock

@@ -34,7 +34,7 @@ func found(v checkout.Report) []string {
 	return said
 }
 
-func TestAnAuditFindsNothingInCleanBooks(t *testing.T) {
+func TestAudit_findsNothingInCleanTables(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 10)
@@ -90,7 +90,7 @@ func reservedBooks(t *testing.T, s *shop) (id string, end func()) {
 	}
 }
 
-func TestAnAuditFindsEachBreach(t *testing.T) {
+func TestAudit_findsEachInconsistency(t *testing.T) {
 	t.Parallel()
 	type books struct {
 		name     string
@@ -227,7 +227,7 @@ func sorted(texts []string) []string {
 	return texts
 }
 
-func TestARepairNeverDropsAHoldThatIsOwned(t *testing.T) {
+func TestAudit_repairNeverDropsAHoldThatIsOwned(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		id, end := reservedBooks(t, s)
@@ -241,7 +241,7 @@ func TestARepairNeverDropsAHoldThatIsOwned(t *testing.T) {
 	})
 }
 
-func TestAnAuditSeesOneMomentWhileTheShopSells(t *testing.T) {
+func TestAudit_seesOneMomentWhileTheShopSells(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		const clients = 120
@@ -287,7 +287,7 @@ func TestAnAuditSeesOneMomentWhileTheShopSells(t *testing.T) {
 	})
 }
 
-func TestAnAuditorHasNoReportAtFirstAndEndsWithItsContext(t *testing.T) {
+func TestAudit_auditorHasNoReportAtFirstAndEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -18,7 +18,7 @@ import (
 	"cartwheel/payment"
 )
 
-func TestABatchOfUnlikeCheckoutsIsReservedTogether(t *testing.T) {
+func TestBatches_mixedBatchOfCheckoutsIsReservedTogether(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		const each = 6         // clients of each kind
@@ -66,7 +66,7 @@ func TestABatchOfUnlikeCheckoutsIsReservedTogether(t *testing.T) {
 	})
 }
 
-func TestABatchOfUnlikeEndsIsSettledTogether(t *testing.T) {
+func TestBatches_mixedBatchOfEndsIsSettledTogether(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 100)
@@ -140,7 +140,7 @@ func TestABatchOfUnlikeEndsIsSettledTogether(t *testing.T) {
 }
 
 // One transaction locks a bounded number of lines: what is more waits for the next one of the same batch.
-func TestCartsOfManyLinesInOneBatchAllSettle(t *testing.T) {
+func TestBatches_cartsOfManyLinesInOneBatchAllSettle(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		const clients, lines = 6, 450 // more than 2,048 together
@@ -191,7 +191,7 @@ func TestCartsOfManyLinesInOneBatchAllSettle(t *testing.T) {
 	})
 }
 
-func TestABatchSizeOfOneSellsAsWell(t *testing.T) {
+func TestBatches_batchSizeOfOneSellsAsWell(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 30)
@@ -214,7 +214,7 @@ func TestABatchSizeOfOneSellsAsWell(t *testing.T) {
 	})
 }
 
-func TestInstancesDoNotOversell(t *testing.T) {
+func TestBatches_instancesDoNotOversell(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		s := newShop(t, db)
@@ -244,7 +244,7 @@ func TestInstancesDoNotOversell(t *testing.T) {
 }
 
 // What another instance has just reserved counts: the sum of what is held is read after the product is locked.
-func TestTheLastUnitIsSoldOnce(t *testing.T) {
+func TestBatches_lastUnitIsSoldOnce(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		s := newShop(t, db)

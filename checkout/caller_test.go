@@ -11,7 +11,7 @@ import (
 	"cartwheel/queue"
 )
 
-func TestACheckoutWhoseCallerLeftTheQueueIsSkipped(t *testing.T) {
+func TestCaller_checkoutWhoseCallerLeftTheQueueIsSkipped(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -34,7 +34,7 @@ func TestACheckoutWhoseCallerLeftTheQueueIsSkipped(t *testing.T) {
 	})
 }
 
-func TestACheckoutThatIsBegunDoesNotDependOnItsCaller(t *testing.T) {
+func TestCaller_checkoutThatIsBegunDoesNotDependOnItsCaller(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -58,7 +58,7 @@ func TestACheckoutThatIsBegunDoesNotDependOnItsCaller(t *testing.T) {
 	})
 }
 
-func TestACallerWhoLeavesDuringTX1IsNotToldThatNothingWasDone(t *testing.T) {
+func TestCaller_callerWhoLeavesDuringTX1IsNotToldThatNothingWasDone(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.decoys()
@@ -75,7 +75,7 @@ func TestACallerWhoLeavesDuringTX1IsNotToldThatNothingWasDone(t *testing.T) {
 	})
 }
 
-func TestACallerWithoutTimeIsAnsweredAtOnce(t *testing.T) {
+func TestCaller_callerWithoutTimeIsAnsweredAtOnce(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		in := s.open(settings{})

@@ -12,7 +12,7 @@ import (
 )
 
 // Instances find the same checkouts expired, and claim them one after the other, or at once.
-func TestWhatAnotherInstanceHasClaimedSinceIsNotClaimedAgain(t *testing.T) {
+func TestClaim_whatAnotherInstanceHasClaimedSinceIsNotClaimedAgain(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		s := newShop(t, db) // the embedded engine has one instance

@@ -14,7 +14,7 @@ import (
 	"cartwheel/queue"
 )
 
-func TestDrainingWaitsForWhatIsInFlight(t *testing.T) {
+func TestDrain_drainingWaitsForWhatIsInFlight(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -48,7 +48,7 @@ func TestDrainingWaitsForWhatIsInFlight(t *testing.T) {
 	})
 }
 
-func TestNothingIsAdmittedOnceDrainingBegan(t *testing.T) {
+func TestDrain_nothingIsAdmittedOnceDrainingBegan(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -69,7 +69,7 @@ func TestNothingIsAdmittedOnceDrainingBegan(t *testing.T) {
 	})
 }
 
-func TestDrainingLeavesToOthersWhatTakesTooLong(t *testing.T) {
+func TestDrain_drainingLeavesToOthersWhatTakesTooLong(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 50)
@@ -119,7 +119,7 @@ func TestDrainingLeavesToOthersWhatTakesTooLong(t *testing.T) {
 	})
 }
 
-func TestDrainingLeavesWhatIsRecoveredToOthers(t *testing.T) {
+func TestDrain_drainingLeavesWhatIsRecoveredToOthers(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -141,7 +141,7 @@ func TestDrainingLeavesWhatIsRecoveredToOthers(t *testing.T) {
 	})
 }
 
-func TestWhatIsStillQueuedWhenDrainingEndsIsNotBegun(t *testing.T) {
+func TestDrain_whatIsStillQueuedWhenDrainingEndsIsNotBegun(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -174,7 +174,7 @@ func TestWhatIsStillQueuedWhenDrainingEndsIsNotBegun(t *testing.T) {
 }
 
 // A drain under load loses nothing that was answered, and leaves nothing to wait for.
-func TestDrainingUnderLoadIsClean(t *testing.T) {
+func TestDrain_drainingUnderLoadIsClean(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		const clients = 200

@@ -18,7 +18,7 @@ func emptiness(t tester, err error) (underWay bool) {
 	return empty.UnderWay
 }
 
-func TestAnEmptyCartIsNotPaid(t *testing.T) {
+func TestEmptyCart_isNotPaid(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.exec("INSERT INTO client_cart (client_id, product_id, quantity) VALUES ('bob', 'book', 0), ('cid', 'book', NULL)")
@@ -31,7 +31,7 @@ func TestAnEmptyCartIsNotPaid(t *testing.T) {
 	})
 }
 
-func TestACartIsEmptyWhileItsCheckoutIsUnderWayAndSaysSo(t *testing.T) {
+func TestEmptyCart_cartIsEmptyWhileItsCheckoutIsUnderWayAndSaysSo(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -51,7 +51,7 @@ func TestACartIsEmptyWhileItsCheckoutIsUnderWayAndSaysSo(t *testing.T) {
 	})
 }
 
-func TestOfManyCheckoutsOfOneCartAtOnceOneSells(t *testing.T) {
+func TestEmptyCart_ofManyCheckoutsOfOneCartAtOnceOneSells(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 100)

@@ -18,7 +18,7 @@ import (
 	"cartwheel/queue"
 )
 
-func TestAPanicInTX1HoldsNothing(t *testing.T) {
+func TestFaults_panicInTX1ReservesNothing(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -36,7 +36,7 @@ func TestAPanicInTX1HoldsNothing(t *testing.T) {
 	})
 }
 
-func TestAPanicInTX2IsTriedAgain(t *testing.T) {
+func TestFaults_panicInTX2IsTriedAgain(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -54,7 +54,7 @@ func TestAPanicInTX2IsTriedAgain(t *testing.T) {
 }
 
 // The first try of a settle may have committed without its owner knowing: then the next one changes nothing.
-func TestASettleThatLandedIsNotDoneAgain(t *testing.T) {
+func TestFaults_settleThatCommittedIsNotDoneAgain(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -125,7 +125,7 @@ func (s *shop) addCrossing(round int) {
 }
 
 // Every transaction takes its locks in one order, so that none waits for another in a circle.
-func TestCheckoutsThatCrossDoNotDeadlock(t *testing.T) {
+func TestFaults_checkoutsThatCrossDoNotDeadlock(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		s, count := crossing(t, flavour)
@@ -158,7 +158,7 @@ func TestCheckoutsThatCrossDoNotDeadlock(t *testing.T) {
 	})
 }
 
-func TestPutBacksThatCrossDoNotDeadlock(t *testing.T) {
+func TestFaults_restoresThatCrossDoNotDeadlock(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		s, count := crossing(t, flavour)

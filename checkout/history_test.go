@@ -22,7 +22,7 @@ import (
 )
 
 // Whatever happens in whatever order, the tables are what the promises say, and so are the answers.
-func TestTheBooksHoldThroughAnyHistory(t *testing.T) {
+func TestHistory_guaranteesHoldThroughAny(t *testing.T) {
 	t.Parallel()
 	db := databasetest.Embedded(t)
 	rapid.Check(t, func(rt *rapid.T) {

@@ -34,7 +34,7 @@ func (s *shop) keyStatus(client string) int64 {
 	return s.number("SELECT COALESCE(http_status, -1) FROM idempotency_key WHERE client_id = ?", client)
 }
 
-func TestAKeyIsStoredWithTX1AndAnsweredWithTX2(t *testing.T) {
+func TestKeys_isStoredWithTX1AndAnsweredWithTX2(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 50)
@@ -67,7 +67,7 @@ func TestAKeyIsStoredWithTX1AndAnsweredWithTX2(t *testing.T) {
 	})
 }
 
-func TestRepeatsWaitForTheFirstAnswer(t *testing.T) {
+func TestKeys_repeatsWaitForTheFirstAnswer(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -97,7 +97,7 @@ func TestRepeatsWaitForTheFirstAnswer(t *testing.T) {
 	})
 }
 
-func TestManyRepeatsOverTwoInstancesChargeOnce(t *testing.T) {
+func TestKeys_manyRepeatsOverTwoInstancesChargeOnce(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 100)
@@ -121,7 +121,7 @@ func TestManyRepeatsOverTwoInstancesChargeOnce(t *testing.T) {
 	})
 }
 
-func TestARepeatWhoseTimeIsOverNamesTheSameCheckout(t *testing.T) {
+func TestKeys_repeatWhoseTimeIsOverNamesTheSameCheckout(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -142,7 +142,7 @@ func TestARepeatWhoseTimeIsOverNamesTheSameCheckout(t *testing.T) {
 	})
 }
 
-func TestRefusalsAreStoredWithTheirKeys(t *testing.T) {
+func TestKeys_refusalsAreStoredWithTheirKeys(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -164,7 +164,7 @@ func TestRefusalsAreStoredWithTheirKeys(t *testing.T) {
 	})
 }
 
-func TestAnInstanceThatRefusesStillReplays(t *testing.T) {
+func TestKeys_instanceThatRefusesStillReplays(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 50)
@@ -202,7 +202,7 @@ func TestAnInstanceThatRefusesStillReplays(t *testing.T) {
 	})
 }
 
-func TestAFullQueueStillReplays(t *testing.T) {
+func TestKeys_fullQueueStillReplays(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -223,7 +223,7 @@ func TestAFullQueueStillReplays(t *testing.T) {
 	})
 }
 
-func TestRecoveryAnswersTheKey(t *testing.T) {
+func TestKeys_recoveryAnswersTheKey(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -252,7 +252,7 @@ func TestRecoveryAnswersTheKey(t *testing.T) {
 	})
 }
 
-func TestARefundAnswersTheKeyAtItsEnd(t *testing.T) {
+func TestKeys_refundAnswersTheKeyAtItsEnd(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -273,7 +273,7 @@ func TestARefundAnswersTheKeyAtItsEnd(t *testing.T) {
 	})
 }
 
-func TestAKeyIsItsClientsAlone(t *testing.T) {
+func TestKeys_isItsClientsAlone(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -286,7 +286,7 @@ func TestAKeyIsItsClientsAlone(t *testing.T) {
 	})
 }
 
-func TestARepeatThatIsDrainedAwayIsPending(t *testing.T) {
+func TestKeys_repeatThatIsDrainedAwayIsPending(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)

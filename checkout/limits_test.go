@@ -10,7 +10,7 @@ import (
 	"cartwheel/queue"
 )
 
-func TestMoreCheckoutsThanMayBeInFlightAreRefused(t *testing.T) {
+func TestLimits_moreCheckoutsThanMayBeInFlightAreRefused(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -37,7 +37,7 @@ func TestMoreCheckoutsThanMayBeInFlightAreRefused(t *testing.T) {
 	})
 }
 
-func TestACheckoutWhoseOwnerLostItKeepsItsPlaceToTheEnd(t *testing.T) {
+func TestLimits_checkoutWhoseOwnerLostItKeepsItsPlaceToTheEnd(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -61,7 +61,7 @@ func TestACheckoutWhoseOwnerLostItKeepsItsPlaceToTheEnd(t *testing.T) {
 // fullQueue is the capacity of a queue that the decoys fill.
 const fullQueue = decoys / 2
 
-func TestAFullQueueRefusesAtOnceAndDoesNothing(t *testing.T) {
+func TestLimits_fullQueueRefusesAtOnceAndDoesNothing(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -87,7 +87,7 @@ func TestAFullQueueRefusesAtOnceAndDoesNothing(t *testing.T) {
 }
 
 // Nothing is refused after TX 1: the settles of all that may be in flight have room.
-func TestSettlesAreNotRefused(t *testing.T) {
+func TestLimits_settlesAreNotRefused(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 100)

@@ -46,7 +46,7 @@ func (b batches) doesNotWait(t tester) {
 	}
 }
 
-func TestALockedProductHoldsUpItsOwnCheckoutsAlone(t *testing.T) {
+func TestLockedRows_lockedProductDelaysItsOwnCheckoutsAlone(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		s := newShop(t, db)
@@ -108,7 +108,7 @@ func TestALockedProductHoldsUpItsOwnCheckoutsAlone(t *testing.T) {
 	})
 }
 
-func TestASettleWaitsForALockedProduct(t *testing.T) {
+func TestLockedRows_settleWaitsForALockedProduct(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		s := newShop(t, db)
@@ -134,7 +134,7 @@ func TestASettleWaitsForALockedProduct(t *testing.T) {
 	})
 }
 
-func TestALockedCartHoldsUpItsOwnCheckoutsAlone(t *testing.T) {
+func TestLockedRows_lockedCartDelaysItsOwnCheckoutsAlone(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		s := newShop(t, db)
@@ -183,7 +183,7 @@ func TestALockedCartHoldsUpItsOwnCheckoutsAlone(t *testing.T) {
 	})
 }
 
-func TestALockedJournalRowHoldsUpItsOwnCheckoutAlone(t *testing.T) {
+func TestLockedRows_lockedJournalRowDelaysItsOwnCheckoutAlone(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		s := newShop(t, db)

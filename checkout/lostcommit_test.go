@@ -50,7 +50,7 @@ func fates() map[string]func() proxy.Fate {
 	}
 }
 
-func TestALostAnswerToACommitIsFoundOut(t *testing.T) {
+func TestLostCommit_lostAnswerToACommitIsFoundOut(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		for name, fate := range fates() {
@@ -102,7 +102,7 @@ func TestALostAnswerToACommitIsFoundOut(t *testing.T) {
 	})
 }
 
-func TestALostAnswerToARefusalsCommitIsFoundOut(t *testing.T) {
+func TestLostCommit_lostAnswerToARefusalsCommitIsFoundOut(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		for name, fate := range fates() {
@@ -121,7 +121,7 @@ func TestALostAnswerToARefusalsCommitIsFoundOut(t *testing.T) {
 }
 
 // A claim whose answer is lost may be another instance's as well: it is left to expire, and claimed again.
-func TestALostAnswerToAClaimIsLeftToExpire(t *testing.T) {
+func TestLostCommit_lostAnswerToAClaimIsLeftToExpire(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		for name, fate := range fates() {
@@ -150,7 +150,7 @@ func TestALostAnswerToAClaimIsLeftToExpire(t *testing.T) {
 	})
 }
 
-func TestACheckoutIsRefusedHonestlyWhileTheDatabaseIsAway(t *testing.T) {
+func TestLostCommit_checkoutIsRefusedHonestlyWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		s, p, db := behindProxy(t, flavour)

@@ -16,7 +16,7 @@ import (
 	"cartwheel/payment"
 )
 
-func TestAnotherInstanceVoidsWhatACrashedOneLeft(t *testing.T) {
+func TestRecovery_anotherInstanceVoidsWhatACrashedOneLeft(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -52,7 +52,7 @@ func TestAnotherInstanceVoidsWhatACrashedOneLeft(t *testing.T) {
 	})
 }
 
-func TestRecoveryCommitsWhatProvesCharged(t *testing.T) {
+func TestRecovery_commitsWhatProvesCharged(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -75,7 +75,7 @@ func TestRecoveryCommitsWhatProvesCharged(t *testing.T) {
 	})
 }
 
-func TestALockedJournalRowHoldsUpItsOwnRecoveryAlone(t *testing.T) {
+func TestRecovery_lockedJournalRowDelaysItsOwnRecoveryAlone(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		s := newShop(t, db)
@@ -102,7 +102,7 @@ func TestALockedJournalRowHoldsUpItsOwnRecoveryAlone(t *testing.T) {
 	})
 }
 
-func TestADamagedJournalRowHoldsUpNoOtherRecovery(t *testing.T) {
+func TestRecovery_damagedJournalRowDelaysNoOtherRecovery(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 2)
@@ -151,7 +151,7 @@ func (s *shop) lateOwner(client string) lateOwner {
 	return o
 }
 
-func TestAnOwnerPastItsLeaseChangesNothing(t *testing.T) {
+func TestRecovery_ownerPastItsLeaseChangesNothing(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -175,7 +175,7 @@ func TestAnOwnerPastItsLeaseChangesNothing(t *testing.T) {
 	})
 }
 
-func TestAnOwnerPastTheEndOfItsCheckoutChangesNothing(t *testing.T) {
+func TestRecovery_ownerPastTheEndOfItsCheckoutChangesNothing(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -189,7 +189,7 @@ func TestAnOwnerPastTheEndOfItsCheckoutChangesNothing(t *testing.T) {
 	})
 }
 
-func TestAnOwnerPastItsLeaseDoesNotRefund(t *testing.T) {
+func TestRecovery_ownerPastItsLeaseDoesNotRefund(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -215,7 +215,7 @@ func TestAnOwnerPastItsLeaseDoesNotRefund(t *testing.T) {
 	})
 }
 
-func TestSweepersClaimEachCheckoutOnce(t *testing.T) {
+func TestRecovery_sweepersClaimEachCheckoutOnce(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		s := newShop(t, db) // the embedded engine has one instance
@@ -252,7 +252,7 @@ func TestSweepersClaimEachCheckoutOnce(t *testing.T) {
 	})
 }
 
-func TestALiveOwnersCheckoutIsNotClaimed(t *testing.T) {
+func TestRecovery_liveOwnersCheckoutIsNotClaimed(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		s := newShop(t, db) // the embedded engine has one instance
@@ -275,7 +275,7 @@ func TestALiveOwnersCheckoutIsNotClaimed(t *testing.T) {
 }
 
 // The embedded engine has one server: whatever is open when it starts is nobody's.
-func TestTheEmbeddedEngineRecoversAtOnceWhateverTheLease(t *testing.T) {
+func TestRecovery_embeddedEngineRecoversAtOnceWhateverTheLease(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, databasetest.Embedded(t))
 	s.stock("book", 5)
@@ -290,7 +290,7 @@ func TestTheEmbeddedEngineRecoversAtOnceWhateverTheLease(t *testing.T) {
 	want(t, "ada's cart", s.inCart("ada"), "book×2")
 }
 
-func TestThousandsOfOpenCheckoutsAreRecoveredSoon(t *testing.T) { //nolint:paralleltest // others would use up its time
+func TestRecovery_thousandsOfOpenCheckoutsAreRecoveredSoon(t *testing.T) { //nolint:paralleltest // others would use up its time
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		s := newShop(t, db)
 		const open = 3000
@@ -317,7 +317,7 @@ func TestThousandsOfOpenCheckoutsAreRecoveredSoon(t *testing.T) { //nolint:paral
 	})
 }
 
-func TestRecoveryKeepsAskingAGatewayThatIsAway(t *testing.T) {
+func TestRecovery_keepsAskingAGatewayThatIsAway(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -337,7 +337,7 @@ func TestRecoveryKeepsAskingAGatewayThatIsAway(t *testing.T) {
 	})
 }
 
-func TestRecoveryFinishesARefund(t *testing.T) {
+func TestRecovery_finishesARefund(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -371,7 +371,7 @@ func TestRecoveryFinishesARefund(t *testing.T) {
 }
 
 // An answer to a charge that comes when the lease is over is not acted on; whoever has the checkout then asks again.
-func TestAnAnswerAfterTheLeaseIsAskedForAgain(t *testing.T) {
+func TestRecovery_answerAfterTheLeaseIsAskedForAgain(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)

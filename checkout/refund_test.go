@@ -9,7 +9,7 @@ import (
 	"cartwheel/checkout"
 )
 
-func TestAPaidCheckoutWhoseStockWasLoweredIsRefunded(t *testing.T) {
+func TestRefund_paidCheckoutWhoseStockWasLoweredIsRefunded(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -56,7 +56,7 @@ func TestAPaidCheckoutWhoseStockWasLoweredIsRefunded(t *testing.T) {
 	})
 }
 
-func TestAProductThatIsGoneIsRefundedAsWell(t *testing.T) {
+func TestRefund_productThatIsGoneIsRefundedAsWell(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 2)
@@ -76,7 +76,7 @@ func TestAProductThatIsGoneIsRefundedAsWell(t *testing.T) {
 	})
 }
 
-func TestStockThatWasLoweredIsSoldAsFarAsItGoes(t *testing.T) {
+func TestRefund_stockThatWasLoweredIsSoldAsFarAsItGoes(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 4)
@@ -97,7 +97,7 @@ func TestStockThatWasLoweredIsSoldAsFarAsItGoes(t *testing.T) {
 	})
 }
 
-func TestADeclineNeedsNoRefundWhenStockWasLowered(t *testing.T) {
+func TestRefund_declineNeedsNoRefundWhenStockWasLowered(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 4)

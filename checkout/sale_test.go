@@ -12,7 +12,7 @@ import (
 	"cartwheel/inventory"
 )
 
-func TestACheckoutSellsWhatIsInTheCart(t *testing.T) {
+func TestSale_checkoutSellsWhatIsInTheCart(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 10)
@@ -39,7 +39,7 @@ func TestACheckoutSellsWhatIsInTheCart(t *testing.T) {
 	})
 }
 
-func TestWhatIsUnderWayIsHeldAndNotSold(t *testing.T) {
+func TestSale_whatIsUnderWayIsReservedAndNotSold(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -65,7 +65,7 @@ func TestWhatIsUnderWayIsHeldAndNotSold(t *testing.T) {
 	})
 }
 
-func TestADeclinePutsTheLinesBackAndFreesTheStock(t *testing.T) {
+func TestSale_declinePutsTheLinesBackAndFreesTheStock(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 3)
@@ -92,7 +92,7 @@ func TestADeclinePutsTheLinesBackAndFreesTheStock(t *testing.T) {
 	})
 }
 
-func TestASecondLinesShortageLeaksNothing(t *testing.T) {
+func TestSale_secondLinesShortageLeaksNothing(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("apple", 4)
@@ -122,7 +122,7 @@ func TestASecondLinesShortageLeaksNothing(t *testing.T) {
 	})
 }
 
-func TestWhatIsAddedDuringThePaymentStaysInTheCart(t *testing.T) {
+func TestSale_whatIsAddedDuringThePaymentStaysInTheCart(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 20)
@@ -147,7 +147,7 @@ func TestWhatIsAddedDuringThePaymentStaysInTheCart(t *testing.T) {
 	})
 }
 
-func TestWhatIsAddedDuringThePaymentNeedNotWaitForIt(t *testing.T) {
+func TestSale_whatIsAddedDuringThePaymentNeedNotWaitForIt(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 20)
@@ -169,7 +169,7 @@ func TestWhatIsAddedDuringThePaymentNeedNotWaitForIt(t *testing.T) {
 	})
 }
 
-func TestACartOfManyLinesIsSoldAndPutBackWhole(t *testing.T) {
+func TestSale_cartOfManyLinesIsSoldAndRestoredWhole(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		const lines = 600 // more than adds may make, as a put-back may
@@ -196,7 +196,7 @@ func TestACartOfManyLinesIsSoldAndPutBackWhole(t *testing.T) {
 	})
 }
 
-func TestACheckoutCanBeShown(t *testing.T) {
+func TestSale_checkoutCanBeShown(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 1)

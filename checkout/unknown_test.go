@@ -10,7 +10,7 @@ import (
 	"cartwheel/payment"
 )
 
-func TestAPaymentWhoseOutcomeIsUnknownIsVoided(t *testing.T) {
+func TestUnknownPayment_paymentWhoseOutcomeIsUnknownIsVoided(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -35,7 +35,7 @@ func TestAPaymentWhoseOutcomeIsUnknownIsVoided(t *testing.T) {
 	})
 }
 
-func TestAPaymentThatTakesTooLongIsVoided(t *testing.T) {
+func TestUnknownPayment_paymentThatTakesTooLongIsVoided(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -47,7 +47,7 @@ func TestAPaymentThatTakesTooLongIsVoided(t *testing.T) {
 	})
 }
 
-func TestAPaymentIsWaitedForNoLongerThanTheLease(t *testing.T) {
+func TestUnknownPayment_paymentIsWaitedForNoLongerThanTheLease(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -70,7 +70,7 @@ func TestAPaymentIsWaitedForNoLongerThanTheLease(t *testing.T) {
 	})
 }
 
-func TestAnUnknownPaymentThatProvesChargedIsASale(t *testing.T) {
+func TestUnknownPayment_unknownPaymentThatProvesChargedIsASale(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -83,7 +83,7 @@ func TestAnUnknownPaymentThatProvesChargedIsASale(t *testing.T) {
 	})
 }
 
-func TestStockStaysHeldUntilTheVoidIsAnswered(t *testing.T) {
+func TestUnknownPayment_stockStaysReservedUntilTheVoidIsAnswered(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -109,7 +109,7 @@ func TestStockStaysHeldUntilTheVoidIsAnswered(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatIsNoneIsUnknown(t *testing.T) {
+func TestUnknownPayment_answerThatIsNoneIsUnknown(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -124,7 +124,7 @@ func TestAnAnswerThatIsNoneIsUnknown(t *testing.T) {
 	})
 }
 
-func TestAVoidWithoutASenseIsAskedAgain(t *testing.T) {
+func TestUnknownPayment_voidWithoutASenseIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -142,7 +142,7 @@ func TestAVoidWithoutASenseIsAskedAgain(t *testing.T) {
 	})
 }
 
-func TestAChargeOfAVoidedPaymentIsNoSale(t *testing.T) {
+func TestUnknownPayment_chargeOfAVoidedPaymentIsNoSale(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -159,7 +159,7 @@ func TestAChargeOfAVoidedPaymentIsNoSale(t *testing.T) {
 	})
 }
 
-func TestWhatWasNeverSentIsRolledBackWithoutAVoid(t *testing.T) {
+func TestUnknownPayment_whatWasNeverSentIsRolledBackWithoutAVoid(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -173,7 +173,7 @@ func TestWhatWasNeverSentIsRolledBackWithoutAVoid(t *testing.T) {
 	})
 }
 
-func TestNothingIsBegunWhileTheGatewayIsUnavailable(t *testing.T) {
+func TestUnknownPayment_nothingIsBegunWhileTheGatewayIsUnavailable(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)

@@ -34,12 +34,12 @@ func mutations() []mutation {
 		{
 			name:  "reserving compares with what is available",
 			edits: []edit{{"inventory/stock.go", "line.Quantity > level.Available() {", "line.Quantity > level.OnHand {"}},
-			in:    "checkout", tests: []string{"TestTheLastUnitIsSoldOnce", "TestInstancesDoNotOversell"},
+			in:    "checkout", tests: []string{"TestBatches_lastUnitIsSoldOnce", "TestBatches_instancesDoNotOversell"},
 		},
 		{
 			name:  "an add compares with what is available",
 			edits: []edit{{"cart/adddecide.go", "case after > level.Available() ||", "case after > level.OnHand ||"}},
-			in:    "cart", tests: []string{"TestAnAddIsRefused"},
+			in:    "cart", tests: []string{"TestAddBatch_addIsRefused"},
 		},
 		{
 			name:  "stock goes down only where it suffices (MySQL)",
@@ -64,29 +64,29 @@ func mutations() []mutation {
 		{
 			name:  "TX 2 checks the epoch",
 			edits: []edit{{"checkout/store.go", " WHERE state = ? AND epoch = ? AND checkout_id IN ", " WHERE state = ? AND ? > 0 AND checkout_id IN "}},
-			in:    "checkout", tests: []string{"TestAnOwnerPastItsLeaseChangesNothing"},
+			in:    "checkout", tests: []string{"TestRecovery_ownerPastItsLeaseChangesNothing"},
 		},
 		{
 			name:  "TX 2 checks the state",
 			edits: []edit{{"checkout/store.go", " WHERE state = ? AND epoch = ? AND checkout_id IN ", " WHERE ? <> '' AND epoch = ? AND checkout_id IN "}},
-			in:    "checkout", tests: []string{"TestASettleThatLandedIsNotDoneAgain"},
+			in:    "checkout", tests: []string{"TestFaults_settleThatCommittedIsNotDoneAgain"},
 		},
 		{
 			name:  "an owner that lost its checkout is told before its stock is judged",
 			edits: []edit{{"checkout/settleslow.go", "case entry.State != c.state || entry.Epoch != c.epoch:", "case entry.State != c.state:"}},
-			in:    "checkout", tests: []string{"TestAnOwnerPastItsLeaseDoesNotRefund", "TestAnOwnerPastItsLeaseChangesNothing"},
+			in:    "checkout", tests: []string{"TestRecovery_ownerPastItsLeaseDoesNotRefund", "TestRecovery_ownerPastItsLeaseChangesNothing"},
 		},
 		{
 			name: "a claim takes only what is expired still",
 			edits: []edit{{"checkout/store.go", `" AND lease_expires_at <= "+d.Now()+
 		" ORDER BY checkout_id"`, `" AND lease_expires_at IS NOT NULL"+
 		" ORDER BY checkout_id"`}},
-			in: "checkout", tests: []string{"TestWhatAnotherInstanceHasClaimedSinceIsNotClaimedAgain"},
+			in: "checkout", tests: []string{"TestClaim_whatAnotherInstanceHasClaimedSinceIsNotClaimedAgain"},
 		},
 		{
 			name:  "a claim raises the epoch",
 			edits: []edit{{"checkout/store.go", "SET epoch = epoch + 1, lease_expires_at = ", "SET epoch = epoch + 0, lease_expires_at = "}},
-			in:    "checkout", tests: []string{"TestAnOwnerPastItsLeaseChangesNothing", "TestAnotherInstanceVoidsWhatACrashedOneLeft"},
+			in:    "checkout", tests: []string{"TestRecovery_ownerPastItsLeaseChangesNothing", "TestRecovery_anotherInstanceVoidsWhatACrashedOneLeft"},
 		},
 		{
 			name: "only expired leases are claimed",
@@ -94,22 +94,22 @@ func mutations() []mutation {
 				{"checkout/store.go", `" AND lease_expires_at <= "+d.Now()+
 		" ORDER BY checkout_id"`, `" AND lease_expires_at IS NOT NULL"+
 		" ORDER BY checkout_id"`}},
-			in: "checkout", tests: []string{"TestALiveOwnersCheckoutIsNotClaimed"},
+			in: "checkout", tests: []string{"TestRecovery_liveOwnersCheckoutIsNotClaimed"},
 		},
 		{
 			name:  "leases are by the database's clock",
 			edits: []edit{{"checkout/store.go", `"1", d.NowPlus(lease), "?"`, `"1", "'" + time.Now().UTC().Add(lease).Format("2006-01-02 15:04:05.000") + "'", "?"`}},
-			in:    "checkout", tests: []string{"TestLeasesAreByTheDatabasesClock"},
+			in:    "checkout", tests: []string{"TestSettle_leasesAreByTheDatabasesClock"},
 		},
 		{
 			name:  "a lost COMMIT of checkouts is looked up with a locking read",
 			edits: []edit{{"checkout/store.go", `" ORDER BY checkout_id"+tx.ForUpdate()`, `" ORDER BY checkout_id"`}},
-			in:    "checkout", tests: []string{"TestALostAnswerToACommitIsFoundOut"},
+			in:    "checkout", tests: []string{"TestLostCommit_lostAnswerToACommitIsFoundOut"},
 		},
 		{
 			name:  "a lost COMMIT of keys is looked up with a locking read",
 			edits: []edit{{"cart/idempotency/store.go", `" AND created_at = ?"+tx.ForUpdate()`, `" AND created_at = ?"`}},
-			in:    "checkout", tests: []string{"TestALostAnswerToARefusalsCommitIsFoundOut"},
+			in:    "checkout", tests: []string{"TestLostCommit_lostAnswerToARefusalsCommitIsFoundOut"},
 		},
 		{
 			name: "lines are upserted in the order of their keys",
@@ -119,27 +119,27 @@ func mutations() []mutation {
 					"func upsertArgs(d database.Dialect, lines []ClientLine, rows int) []any {\n\tlines = slices.Clone(lines)\n" +
 						"\trand.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })\n"},
 			},
-			in: "checkout", tests: []string{"TestPutBacksThatCrossDoNotDeadlock"},
+			in: "checkout", tests: []string{"TestFaults_restoresThatCrossDoNotDeadlock"},
 		},
 		{
 			name:  "put-backs add to the line, and do not set it",
 			edits: []edit{{"cart/store.go", `" ELSE COALESCE(client_cart.quantity, 0) + " +`, `" ELSE " +`}},
-			in:    "checkout", tests: []string{"TestWhatIsAddedDuringThePaymentStaysInTheCart"},
+			in:    "checkout", tests: []string{"TestSale_whatIsAddedDuringThePaymentStaysInTheCart"},
 		},
 		{
 			name:  "a repeat looks for its key before anything else is done",
 			edits: []edit{{"cart/idempotency/batch.go", "if record, ok := stored[r.Key]; ok {", "if record, ok := stored[r.Key]; ok && record.Status < 0 {"}},
-			in:    "cart", tests: []string{"TestARepeatGetsTheFirstAnswer"},
+			in:    "cart", tests: []string{"TestKeys_repeatGetsTheFirstAnswer"},
 		},
 		{
 			name:  "a repeat that would be refused looks for its key first",
 			edits: []edit{{"checkout/checkout.go", "case keyNotRead(err):", "case false && keyNotRead(err):"}},
-			in:    "checkout", tests: []string{"TestAnInstanceThatRefusesStillReplays", "TestAFullQueueStillReplays"},
+			in:    "checkout", tests: []string{"TestKeys_instanceThatRefusesStillReplays", "TestKeys_fullQueueStillReplays"},
 		},
 		{
 			name:  "a key belongs to one request (422)",
 			edits: []edit{{"cart/idempotency/idempotency.go", "case r.Hash != hash:", "case false:"}},
-			in:    "cart", tests: []string{"TestAKeyIsItsClientsAndForOneRequest"},
+			in:    "cart", tests: []string{"TestKeys_isItsClientsAndForOneRequest"},
 		},
 		{
 			name: "a checkout's key is answered in the transaction of its end",
@@ -149,7 +149,7 @@ func mutations() []mutation {
 					"	if err == nil {\n		err = b.m.db.Transact(ctx, func(tx *database.Tx) error { return b.answerKeys(ctx, tx) }, nil)\n" +
 						"		for _, line := range b.lost {\n"},
 			},
-			in: "checkout", tests: []string{"TestACheckoutEndsTogetherWithItsKeysAnswerOrNotAtAll"},
+			in: "checkout", tests: []string{"TestSettle_checkoutEndsTogetherWithItsKeysAnswerOrNotAtAll"},
 		},
 		{
 			name: "an add's key is stored in the transaction of its line",
@@ -160,37 +160,37 @@ func mutations() []mutation {
 						"		err = m.db.Transact(ctx, func(tx *database.Tx) error { return b.keys.Store(ctx, tx) }, nil)\n	}\n" +
 						"	if err != nil && !errors.Is(err, errNothingToWrite) {\n"},
 			},
-			in: "cart", tests: []string{"TestAnAddIsStoredTogetherWithItsKeyOrNotAtAll"},
+			in: "cart", tests: []string{"TestAddBatch_addAndKeyAreStoredTogetherOrNotAtAll"},
 		},
 		{
 			name:  "an unknown payment is voided before anything is rolled back",
 			edits: []edit{{"checkout/purchase.go", "result, err := m.gateway.Void(ctx, c.id)", `result, err := payment.Result{Status: payment.Voided}, error(nil)`}},
-			in:    "checkout", tests: []string{"TestAnUnknownPaymentThatProvesChargedIsASale", "TestRecoveryCommitsWhatProvesCharged", "TestStockStaysHeldUntilTheVoidIsAnswered"},
+			in:    "checkout", tests: []string{"TestUnknownPayment_unknownPaymentThatProvesChargedIsASale", "TestRecovery_commitsWhatProvesCharged", "TestUnknownPayment_stockStaysReservedUntilTheVoidIsAnswered"},
 		},
 		{
 			name:  "only a paid checkout is refunded",
 			edits: []edit{{"checkout/settleslow.go", "		if b.to[i] != Committed {\n			return false\n		}\n", ""}},
-			in:    "checkout", tests: []string{"TestABatchOfUnlikeEndsIsSettledTogether"},
+			in:    "checkout", tests: []string{"TestBatches_mixedBatchOfEndsIsSettledTogether"},
 		},
 		{
 			name:  "a checkout that is refunding is never sold",
 			edits: []edit{{"checkout/recover.go", "if c.state == Refunding {", "if c.state == Refunding && c.epoch < 0 {"}},
-			in:    "checkout", tests: []string{"TestRecoveryFinishesARefund"},
+			in:    "checkout", tests: []string{"TestRecovery_finishesARefund"},
 		},
 		{
 			name:  "a checkout is admitted before TX 1",
 			edits: []edit{{"checkout/checkout.go", "case m.inFlight.Load() >= int64(m.config.InFlight):", "case m.inFlight.Load() < 0:"}},
-			in:    "checkout", tests: []string{"TestMoreCheckoutsThanMayBeInFlightAreRefused"},
+			in:    "checkout", tests: []string{"TestLimits_moreCheckoutsThanMayBeInFlightAreRefused"},
 		},
 		{
 			name:  "nothing begins while the circuit breaker is open",
 			edits: []edit{{"checkout/checkout.go", "if err := m.gateway.Available(); err != nil {", "if err := m.gateway.Available(); false {"}},
-			in:    "checkout", tests: []string{"TestNothingIsBegunWhileTheGatewayIsUnavailable"},
+			in:    "checkout", tests: []string{"TestUnknownPayment_nothingIsBegunWhileTheGatewayIsUnavailable"},
 		},
 		{
 			name:  "there is room to settle whatever is in flight",
 			edits: []edit{{"checkout/checkout.go", "max(cfg.QueueCapacity, cfg.InFlight+maxRecovering)", "cfg.QueueCapacity"}},
-			in:    "checkout", tests: []string{"TestSettlesAreNotRefused"},
+			in:    "checkout", tests: []string{"TestLimits_settlesAreNotRefused"},
 		},
 		{
 			name:  "a full queue refuses",

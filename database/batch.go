@@ -11,14 +11,16 @@ import (
 	"cartwheel/database/engine"
 )
 
-// A Batch is a list of statements of one transaction. On a server across a network, consecutive statements of one kind, Exec
-// or Query, take one round trip. On the embedded engine each statement runs by itself.
+// A Batch is a list of statements of one transaction. On a server across a network, consecutive
+// statements of one kind, Exec or Query, take one round trip. On the embedded engine each statement
+// runs by itself.
 type Batch struct {
 	tx         *Tx
 	statements []statement
 }
 
-// A statement either returns rows, which scan reads, or changes rows, whose number check may refuse.
+// A statement either returns rows, which scan reads, or changes rows, whose number check may
+// refuse.
 type statement struct {
 	query string
 	args  []any
@@ -34,7 +36,8 @@ func (tx *Tx) Batch() *Batch { return &Batch{tx: tx} }
 // Dialect returns the dialect of the transaction's engine.
 func (b *Batch) Dialect() Dialect { return b.tx.engine.Dialect }
 
-// Exec adds a statement that returns no rows. check is called with the number of rows that it found; nil accepts any number.
+// Exec adds a statement that returns no rows. check is called with the number of rows that it
+// found; nil accepts any number.
 func (b *Batch) Exec(check func(rows int64) error, query string, args ...any) {
 	b.statements = append(b.statements, statement{query: query, args: args, check: check})
 }
@@ -44,8 +47,9 @@ func (b *Batch) Query(scan func(*sql.Rows) error, query string, args ...any) {
 	b.statements = append(b.statements, statement{query: query, args: args, scan: scan})
 }
 
-// Send runs the statements in their order and empties the batch. It stops at the first error of a statement, of scan or of
-// check. The transaction must then be rolled back, because later statements may have run.
+// Send runs the statements in their order and empties the batch. It stops at the first error of a
+// statement, of scan or of check. The transaction must then be rolled back, because later
+// statements may have run.
 func (b *Batch) Send(ctx context.Context) error {
 	statements := b.statements
 	b.statements = nil
@@ -117,7 +121,8 @@ func (tx *Tx) queryAll(ctx context.Context, statements []statement) (err error) 
 	return nil
 }
 
-// execAll uses the driver's connection, because database/sql reports the row count of one statement only.
+// execAll uses the driver's connection, because database/sql reports the row count of one statement
+// only.
 func (tx *Tx) execAll(ctx context.Context, statements []statement) error {
 	text, args := joinStatements(statements)
 	var counts []int64

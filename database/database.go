@@ -1,5 +1,5 @@
-// Package database opens the engine that Cartwheel stores in, runs transactions on it, and knows what the
-// engines' dialects and error numbers have in common and what not. The modules call it; it knows none of them.
+// Package database opens the engine that Cartwheel stores in and runs transactions on it. The
+// modules call it; it imports none of them.
 package database
 
 import (
@@ -16,19 +16,20 @@ import (
 
 // Config says which engine to open.
 type Config struct {
-	// MySQLDSN is the MySQL-protocol server to use, as go-sql-driver/mysql reads it. Empty: the embedded engine.
+	// MySQLDSN is the MySQL-protocol server to use, as go-sql-driver/mysql reads it. Empty: the
+	// embedded engine.
 	MySQLDSN string
 	// DataDir is the embedded engine's folder; it is created when missing.
 	DataDir string
-	// Serve takes the data directory's lock, which one server at a time may have. Other commands leave it false.
+	// Serve locks the data directory, which one process at a time may do.
 	Serve bool
 	// Existing opens what is there and creates neither file nor database.
 	Existing bool
-	// StartTimeout bounds how long Open waits for a MySQL server that is not there yet. 0 means one minute.
+	// StartTimeout bounds how long Open waits for a MySQL server that starts. 0 means one minute.
 	StartTimeout time.Duration
-	// Log takes what happens while opening, and transactions' retries. nil: slog.Default.
+	// Log receives waits for a server and retries of transactions. nil: slog.Default.
 	Log *slog.Logger
-	// Observe is told of transactions, for metrics. Its zero value costs nothing.
+	// Observe has hooks for metrics. Its zero value costs nothing.
 	Observe Observer
 }
 
@@ -40,10 +41,12 @@ type DB struct {
 	limits  limits
 }
 
-// Open opens the engine that cfg names. With a MySQL server it waits for one that is still starting, up to
-// cfg.StartTimeout, and creates a database that does not exist; it migrates nothing. It blocks meanwhile.
+// Open opens the engine that cfg names. With a MySQL server it waits for one that is still
+// starting, up to cfg.StartTimeout, and creates a database that does not exist; it migrates
+// nothing. It blocks until then.
 //
-// Errors: ErrLocked when another server has the data directory; whatever the engine said otherwise, with what to do.
+// Errors: ErrLocked when another server has the data directory; whatever the engine said otherwise,
+// with what to do.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -54,9 +57,13 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	var e *engine.Engine
 	var err error
 	if cfg.MySQLDSN != "" {
-		e, err = mysql.Open(ctx, mysql.Config{DSN: cfg.MySQLDSN, Existing: cfg.Existing, StartTimeout: cfg.StartTimeout, Log: cfg.Log})
+		e, err = mysql.Open(ctx, mysql.Config{
+			DSN: cfg.MySQLDSN, Existing: cfg.Existing, StartTimeout: cfg.StartTimeout, Log: cfg.Log,
+		})
 	} else {
-		e, err = sqlite.Open(ctx, sqlite.Config{Dir: cfg.DataDir, Lock: cfg.Serve, Existing: cfg.Existing, Log: cfg.Log})
+		e, err = sqlite.Open(ctx, sqlite.Config{
+			Dir: cfg.DataDir, Lock: cfg.Serve, Existing: cfg.Existing, Log: cfg.Log,
+		})
 	}
 	if err != nil {
 		return nil, err
@@ -90,17 +97,21 @@ func (db *DB) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Backup writes the embedded engine's data, as of one snapshot, into a new file, which is on disk when it returns. It blocks
-// nobody. An existing file is not touched; whatever ends it early leaves none under that name.
+// Backup writes the embedded engine's data, as of one snapshot, into a new file, which is on disk
+// when it returns. It blocks nobody. An existing file is not touched; whatever ends it early leaves
+// none under that name.
 func (db *DB) Backup(ctx context.Context, to string) error { return sqlite.Backup(ctx, db.engine, to) }
 
-// Decommission closes the embedded engine, renames its file and only then unlocks the data directory, so that no server starts on
-// data that was moved. It returns the new name. No transaction may be running.
+// Decommission closes the embedded engine, renames its file and only then unlocks the data
+// directory, so that no server starts on data that was moved. It returns the new name. No
+// transaction may be running.
 //
-// Errors: ErrInUse when another program has the file open, and what the file system says. The file keeps its name then.
+// Errors: ErrInUse when another program has the file open, and what the file system says. The file
+// keeps its name then.
 func (db *DB) Decommission(ctx context.Context) (string, error) {
 	return sqlite.Decommission(ctx, db.engine)
 }
 
-// Close closes every connection and unlocks the data directory. No transaction may be running. A repeat is harmless.
+// Close closes every connection and unlocks the data directory. No transaction may be running. A
+// repeat is harmless.
 func (db *DB) Close() error { return db.engine.Close() }

@@ -99,7 +99,8 @@ func isStored(t testing.TB, db *database.DB, id string, want bool) {
 	}
 }
 
-// isClean checks that no transaction's connection is still out, and that the next transaction finds all locks free.
+// isClean checks that no transaction's connection is still out, and that the next transaction finds
+// all locks free.
 func isClean(t testing.TB, db *database.DB) {
 	t.Helper()
 	if !db.Embedded() {
@@ -191,7 +192,8 @@ func eventually(t testing.TB, what string, holds func() bool) {
 func someoneWaits(t testing.TB, db *database.DB) {
 	t.Helper()
 	eventually(t, "a wait for a lock", func() bool {
-		// Not from information_schema.innodb_trx: whoever asks that more often than ten times a second gets old news.
+		// Not from information_schema.innodb_trx: whoever asks that more often than ten times a
+		// second gets old news.
 		var engine, name, status string
 		if err := db.Setup().QueryRowContext(t.Context(), "SHOW ENGINE INNODB STATUS").Scan(&engine, &name, &status); err != nil {
 			t.Fatal(err)

@@ -32,7 +32,8 @@ func TestDecommission_directoryOpensNoMore(t *testing.T) {
 		}
 	}
 
-	// Renamed back, it has all that it had: the log went into the file, and the lock was given back.
+	// Renamed back, it has all that it had: the log went into the file, and the lock was given
+	// back.
 	if err := os.Rename(moved, filepath.Join(dir, "cartwheel.db")); err != nil {
 		t.Fatal(err)
 	}

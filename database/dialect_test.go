@@ -188,7 +188,8 @@ func TestDialect_findsRowsByKeyWhateverTheStatistics(t *testing.T) {
 	})
 }
 
-// byKey reports whether a step of a plan looks at the list of keys, or finds rows of the table by primary key.
+// byKey reports whether a step of a plan looks at the list of keys, or finds rows of the table by
+// primary key.
 func byKey(db *database.DB, step [2]string, table string) bool {
 	if db.Embedded() {
 		how, of, _ := strings.Cut(step[1], " ")
@@ -378,8 +379,8 @@ func TestDialect_listHoldsAnyText(t *testing.T) {
 	})
 }
 
-// The statements that name several rows lock them in the order of their arguments: here in one that is not the keys',
-// which nobody asks for, so that it shows.
+// The statements that name several rows lock them in the order of their arguments: here in one that
+// is not the keys', which nobody asks for, so that it shows.
 func TestDialect_locksRowsInTheOrderGiven(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {

@@ -15,26 +15,31 @@ import (
 )
 
 var (
-	// ErrUnavailable means that the database could not be used, and that certainly nothing was done.
+	// ErrUnavailable means that the database could not be used, and that certainly nothing was
+	// done.
 	ErrUnavailable = engine.ErrUnavailable
-	// ErrOutcomeUnknown means that the answer to a COMMIT was lost and could not be found out in time.
+	// ErrOutcomeUnknown means that the answer to a COMMIT was lost and could not be found out in
+	// time.
 	ErrOutcomeUnknown = errors.New("the database went away during the commit")
-	// ErrRowLocked means that someone else keeps a row locked for longer than we wait; nothing was done.
-	ErrRowLocked = errors.New("a row is locked by someone else")
-	// ErrRetry is for a transaction's own work to return: what it met was written by another transaction
-	// meanwhile, and everything is to be run again, as after a deadlock.
-	ErrRetry = errors.New("the rows changed meanwhile")
+	// ErrRowLocked means that another session keeps a row locked for longer than we wait. Nothing
+	// was done.
+	ErrRowLocked = errors.New("a row is locked by another session")
+	// ErrRetry is for a transaction's own work to return when another transaction has changed what
+	// it had read. All of it is then retried, as after a deadlock.
+	ErrRetry = errors.New("another transaction changed the rows")
 	// ErrLocked means that another server has the data directory.
 	ErrLocked = sqlite.ErrLocked
 	// ErrMoved means that a data directory's data was moved to a MySQL server.
 	ErrMoved = sqlite.ErrMoved
 	// ErrInUse means that another program has the embedded engine's file open.
 	ErrInUse = sqlite.ErrInUse
-	// ErrNotEmbedded means that something was asked of a MySQL server that only the embedded engine's file can give.
+	// ErrNotEmbedded means that something was asked of a MySQL server that only the embedded
+	// engine's file can give.
 	ErrNotEmbedded = sqlite.ErrNotEmbedded
 )
 
-// faultOf says what err means. A context's end counts as a lost connection: the statement may still be running.
+// faultOf says what err means. A context's end counts as a lost connection: the statement may still
+// be running.
 func faultOf(err error) engine.Fault {
 	fault, _ := faultAndNumber(err)
 	return fault
@@ -56,7 +61,8 @@ func faultAndNumber(err error) (engine.Fault, string) {
 	}
 	var network net.Error
 	switch {
-	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, io.EOF),
+		errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.As(err, &network):
 		return engine.Lost, "connection"
 	}
@@ -81,11 +87,13 @@ func IsDuplicate(err error) bool { return err != nil && faultOf(err) == engine.D
 // IsOutOfRange reports whether err is a number that does not fit its column.
 func IsOutOfRange(err error) bool { return err != nil && faultOf(err) == engine.OutOfRange }
 
-// IsJobFault reports whether a batch that failed with err may succeed in parts: the database is there, the batch
-// certainly had no effect, and trying its jobs one by one does not mean waiting for a lock once for each.
+// IsJobFault reports whether a batch that failed with err may succeed in parts: the database is
+// there, the batch certainly had no effect, and trying its jobs one by one does not mean waiting
+// for a lock once for each.
 func IsJobFault(err error) bool {
 	return !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrOutcomeUnknown) && !errors.Is(err, ErrRowLocked)
 }
 
-// IsRowLocked reports whether err is a row that someone else has locked. Only the statement was rolled back.
+// IsRowLocked reports whether err is a row that another session has locked. Only the statement was
+// rolled back.
 func IsRowLocked(err error) bool { return err != nil && faultOf(err) == engine.RowLocked }

@@ -9,7 +9,8 @@ import (
 	"cartwheel/database/engine"
 )
 
-// SetLimits shortens what a test would wait for; zero leaves a limit as it is. It comes before the first transaction.
+// SetLimits shortens what a test would wait for; zero leaves a limit as it is. It comes before the
+// first transaction.
 func (db *DB) SetLimits(attempt, patience, resolve time.Duration) {
 	for limit, d := range map[*time.Duration]time.Duration{
 		&db.limits.attempt: attempt, &db.limits.patience: patience, &db.limits.resolve: resolve,
@@ -20,7 +21,8 @@ func (db *DB) SetLimits(attempt, patience, resolve time.Duration) {
 	}
 }
 
-// Prepared returns how many statements each open connection of the transactions' pool has prepared, while no transaction runs.
+// Prepared returns how many statements each open connection of the transactions' pool has prepared,
+// while no transaction runs.
 func (db *DB) Prepared(ctx context.Context) (prepared int, err error) {
 	conn, err := db.engine.Writes.Connx(ctx)
 	if err != nil {
@@ -34,7 +36,8 @@ func (db *DB) Prepared(ctx context.Context) (prepared int, err error) {
 	return prepared, err
 }
 
-// SetBusyTimeout sets how long the embedded engine's transactions wait for another process that writes.
+// SetBusyTimeout sets how long the embedded engine's transactions wait for another process that
+// writes.
 func (db *DB) SetBusyTimeout(ctx context.Context, timeout time.Duration) error {
 	_, err := db.engine.Writes.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", timeout.Milliseconds()))
 	return err

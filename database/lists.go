@@ -6,18 +6,20 @@ import (
 	"strings"
 )
 
-// ChunkRows is the maximum number of rows, or values of an IN list, that one statement names: lists of 1,000 and more become
-// joins on MariaDB, which lock in another order than the one they were given in.
+// ChunkRows is the maximum number of rows, or values of an IN list, that one statement names: lists
+// of 1,000 and more become joins on MariaDB, which lock in another order than the one they were
+// given in.
 const ChunkRows = 256
 
-// paddedSizes are the lengths of lists in statements: close enough that little padding is sent, few enough that a connection
-// caches a prepared statement for each.
+// paddedSizes are the lengths of lists in statements: close enough that little padding is sent, few
+// enough that a connection caches a prepared statement for each.
 var paddedSizes = []int{
 	1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, ChunkRows,
 }
 
-// Pad returns the items, at most ChunkRows, and repeats the last one until their number is one of few: a connection can then
-// cache the statement. It is for statements that a repeat does not change.
+// Pad returns the items, at most ChunkRows, and repeats the last one until their number is one of
+// few: a connection can then cache the statement. It is for statements that a repeat does not
+// change.
 func Pad[T any](items []T) []T {
 	if len(items) == 0 {
 		return items
@@ -34,8 +36,9 @@ func Pad[T any](items []T) []T {
 	return padded
 }
 
-// Pieces cuts items, in order, into pieces of at most ChunkRows. Where a statement's text depends on its number of rows, the
-// pieces have few lengths. It is for statements that Pad's repeats would change.
+// Pieces cuts items, in order, into pieces of at most ChunkRows. Where a statement's text depends
+// on its number of rows, the pieces have few lengths. It is for statements that Pad's repeats would
+// change.
 func Pieces[T any](d Dialect, items []T) iter.Seq[[]T] {
 	if d.ListIsOneArgument() {
 		return slices.Chunk(items, ChunkRows)
@@ -64,8 +67,8 @@ func Values(n, columns int) string {
 // In returns a list of n placeholders in parentheses.
 func In(n int) string { return Values(1, n) }
 
-// AnyOf returns n times the condition, joined by OR. `(a, b) IN ((?, ?))` with one tuple scans the table;
-// an OR of ANDs does not.
+// AnyOf returns n times the condition, joined by OR. `(a, b) IN ((?, ?))` with one tuple scans the
+// table; an OR of ANDs does not.
 func AnyOf(n int, condition string) string {
 	return "(" + strings.TrimSuffix(strings.Repeat("("+condition+") OR ", n), " OR ") + ")"
 }

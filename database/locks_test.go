@@ -10,7 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// impatient makes the transaction's connection give a lock up after a second, which is the least that there is.
+// impatient makes the transaction's connection give a lock up after a second, which is the least
+// that there is.
 func impatient(t testing.TB, tx *database.Tx) error {
 	_, err := tx.Exec(t.Context(), "SET SESSION innodb_lock_wait_timeout = 1, lock_wait_timeout = 1")
 	return err

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// Observer is told what becomes of transactions, for metrics. A hook that is nil costs nothing, not even a look at the
-// clock. Hooks must be quick and safe to call at once from many goroutines.
+// Observer has hooks for metrics. A nil hook costs nothing. Hooks must be fast and safe for
+// concurrent use.
 type Observer struct {
-	// Transacted: a transaction has ended so, after so long, its further attempts included.
+	// Transacted is called when a transaction has ended. The duration includes its retries.
 	Transacted func(end End, took time.Duration)
 
-	// Retry: an attempt failed and the next one begins. number is the engine's error number ("1213" of a MySQL-protocol
-	// server, "sqlite-5" of the embedded engine), "stale" for ErrRetry, or "connection" where there is none. The values
-	// are few: only errors that are worth another attempt get here.
+	// Retry is called before another attempt. number is the engine's error number ("1213" of a
+	// MySQL-protocol server, "sqlite-5" of the embedded engine), "stale" for ErrRetry, or
+	// "connection" where there is none. The values are few: those of errors that are retried.
 	Retry func(number string)
 }
 
@@ -29,7 +29,7 @@ const (
 	EndUnknown     End = "unknown" // the answer to the COMMIT was lost
 )
 
-// Ends are all there are.
+// Ends returns all ends.
 func Ends() []End {
 	return []End{EndCommitted, EndRolledBack, EndRowLocked, EndUnavailable, EndUnknown}
 }

@@ -102,7 +102,8 @@ func skipUnlessCI(t *testing.T, why string) {
 	t.Skip(why)
 }
 
-// mountSmall makes a folder a small disk until the test ends. Only root may; else the test is skipped.
+// mountSmall makes a folder a small disk until the test ends. Only root may; else the test is
+// skipped.
 func mountSmall(t *testing.T, dir string) {
 	t.Helper()
 	switch err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); {

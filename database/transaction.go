@@ -14,10 +14,11 @@ import (
 )
 
 const (
-	// maxAttempts is the maximum number of attempts of one transaction. With jitter that is about half a second of deadlocks,
-	// which sorted locks make rare.
+	// maxAttempts is the maximum number of attempts of one transaction. With jitter that is about
+	// half a second of deadlocks, which sorted locks make rare.
 	maxAttempts = 8
-	// maxReconnects is the maximum number of attempts after connections that broke before the COMMIT.
+	// maxReconnects is the maximum number of attempts after connections that broke before the
+	// COMMIT.
 	maxReconnects = 2
 	// backoffStep is the maximum pause before the second attempt. It doubles with each further one.
 	backoffStep = 4 * time.Millisecond
@@ -27,8 +28,8 @@ const (
 
 // limits bound how long a transaction blocks its caller.
 type limits struct {
-	// attempt bounds one attempt, the wait for a connection included: no statement starts later. It is well above lock waits
-	// and well below the request timeout.
+	// attempt bounds one attempt, the wait for a connection included: no statement starts later. It
+	// is well above lock waits and well below the request timeout.
 	attempt time.Duration
 	// patience bounds the attempts: none starts later.
 	patience time.Duration
@@ -38,19 +39,21 @@ type limits struct {
 
 var defaultLimits = limits{attempt: 6 * time.Second, patience: 8 * time.Second, resolve: 7 * time.Second}
 
-// Transact runs work in one transaction and commits it. It blocks for some 15 seconds at most, and as long again to look up a
-// lost COMMIT. When ctx ends, it gives up between two attempts, never during a COMMIT.
+// Transact runs work in one transaction and commits it. It blocks for some 15 seconds at most, and
+// as long again to look up a lost COMMIT. When ctx ends, it gives up between two attempts, never
+// during a COMMIT.
 //
-// Deadlocks and snapshot conflicts are retried with jitter, so work must begin by resetting what it leaves behind. A lock wait
-// that runs out is retried once, with AfterLockWait.
+// Deadlocks and snapshot conflicts are retried with jitter, so work must begin by resetting what it
+// leaves behind. A lock wait that runs out is retried once, with AfterLockWait.
 //
-// When the answer to the COMMIT is lost, committed looks for rows that work wrote, on another connection and in a transaction
-// that is rolled back. It must use a locking read, which waits for a commit that still runs. When it finds them, Transact
-// succeeds. Otherwise work had no effect and is retried. A nil committed, or one that returns an error of its own, says that
-// there is nothing to look for. Its statements do not end with ctx.
+// When the answer to the COMMIT is lost, committed looks for rows that work wrote, on another
+// connection and in a transaction that is rolled back. It must use a locking read, which waits for
+// a commit that still runs. When it finds them, Transact succeeds. Otherwise work had no effect and
+// is retried. A nil committed, or one that returns an error of its own, says that there is nothing
+// to look for. Its statements do not end with ctx.
 //
-// Errors: work's own, after a rollback; ErrUnavailable (nothing was done); ErrRowLocked (nothing was done);
-// ErrOutcomeUnknown.
+// Errors: work's own, after a rollback; ErrUnavailable (nothing was done); ErrRowLocked (nothing
+// was done); ErrOutcomeUnknown.
 func (db *DB) Transact(ctx context.Context, work func(*Tx) error, committed func(*Tx) (bool, error)) error {
 	if db.observe.Transacted == nil {
 		return db.transact(ctx, work, committed)
@@ -88,8 +91,8 @@ func (db *DB) transact(ctx context.Context, work func(*Tx) error, committed func
 			// Work had ended by then: its statements are not at fault.
 			err, f = lost.cause, engine.Lost
 		case f == engine.Lost && silent:
-			// The database does not answer at all. Another attempt would take as long, and requests that wait behind this
-			// transaction would time out without an answer.
+			// The database does not answer at all. Another attempt would take as long, and requests
+			// that wait behind this transaction would time out without an answer.
 			f = engine.Refused
 		case f == engine.Other && errors.As(err, &noConnection):
 			f = engine.Refused
@@ -116,7 +119,8 @@ func (db *DB) transact(ctx context.Context, work func(*Tx) error, committed func
 			return err
 		}
 		if time.Since(began) > db.limits.patience {
-			return fmt.Errorf("%w: given up after %v: %w", ErrUnavailable, time.Since(began).Round(time.Millisecond), err)
+			took := time.Since(began).Round(time.Millisecond)
+			return fmt.Errorf("%w: given up after %v: %w", ErrUnavailable, took, err)
 		}
 		if !pause(ctx, attempt) {
 			return fmt.Errorf("%w: %w: %w", ErrUnavailable, ctx.Err(), err)
@@ -133,7 +137,8 @@ type commitLostError struct{ cause error }
 
 func (e *commitLostError) Error() string { return "commit: " + e.cause.Error() }
 
-// attempt runs work in a transaction and commits it. lookup says that work only looks a lost COMMIT up.
+// attempt runs work in a transaction and commits it. lookup says that work only looks a lost COMMIT
+// up.
 func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, lookup bool) (err error) {
 	overdue := time.Now().Add(db.limits.attempt)
 	ctx, cancel := context.WithDeadline(ctx, overdue)
@@ -158,7 +163,8 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 		}
 	}()
 	if db.engine.Begin != "" {
-		// Other than the statements that follow, this one may wait for another process: ctx ends that.
+		// Other than the statements that follow, this one may wait for another process: ctx ends
+		// that.
 		if _, err := conn.ExecContext(ctx, db.engine.Begin); err != nil {
 			return err
 		}
@@ -185,8 +191,8 @@ func isOutage(f engine.Fault) bool {
 	return f == engine.Lost || f == engine.Refused || f == engine.ReadOnly
 }
 
-// reusable reports whether a connection may run other transactions, once the one that failed with err is rolled back.
-// A nil err is a panic's.
+// reusable reports whether a connection may run other transactions, once the one that failed with
+// err is rolled back. A nil err is a panic's.
 func (db *DB) reusable(err error) bool {
 	var lost *commitLostError
 	if err == nil || errors.As(err, &lost) {
@@ -196,7 +202,8 @@ func (db *DB) reusable(err error) bool {
 	case engine.Lost:
 		return false
 	case engine.Refused, engine.ReadOnly:
-		// A MySQL server that refuses may be one that was demoted: the next connection may reach its successor.
+		// A MySQL server that refuses may be one that was demoted: the next connection may reach
+		// its successor.
 		return db.Embedded()
 	default:
 		return true
@@ -238,15 +245,17 @@ func (db *DB) resolve(ctx context.Context, committed func(*Tx) (bool, error)) (f
 
 var errLookedUp = errors.New("looked up")
 
-// Read runs read on a connection whose statements each see what is committed at their start. It takes no locks.
+// Read runs read on a connection whose statements each see what is committed at their start. It
+// takes no locks.
 //
 // Errors: read's own; ErrUnavailable, a write among its reasons.
 func (db *DB) Read(ctx context.Context, read func(*Tx) error) error {
 	return db.read(ctx, db.engine.Reads, read, nil)
 }
 
-// Snapshot runs read on one consistent snapshot of the whole database. It takes no locks and blocks nobody. Its
-// statements may take their time: ctx alone bounds them, and a minute without a word from a MySQL server.
+// Snapshot runs read on one consistent snapshot of the whole database. It takes no locks and blocks
+// nobody. Its statements may take their time: ctx alone bounds them, and a minute without a word
+// from a MySQL server.
 //
 // Errors: read's own; ErrUnavailable, a write among its reasons.
 func (db *DB) Snapshot(ctx context.Context, read func(*Tx) error) error {
@@ -274,7 +283,8 @@ func (db *DB) read(ctx context.Context, pool *sqlx.DB, read func(*Tx) error, beg
 	return err
 }
 
-// pause waits before the next attempt, longer each time and never twice the same. It reports whether ctx goes on.
+// pause waits before the next attempt, longer each time and never twice the same. It reports
+// whether ctx goes on.
 func pause(ctx context.Context, attempt int) bool {
 	longest := min(backoffStep<<min(attempt-1, 10), backoffMax)
 	timer := time.NewTimer(time.Duration(rand.Int64N(int64(longest))) + time.Millisecond)

@@ -12,18 +12,21 @@ import (
 	"cartwheel/database/engine"
 )
 
-// rollbackTimeout bounds a ROLLBACK. A connection that does not finish it in that time is closed, which has the same effect.
+// rollbackTimeout bounds a ROLLBACK. A connection that does not finish it in that time is closed,
+// which has the same effect.
 const rollbackTimeout = 2 * time.Second
 
-// Tx is one transaction, or one read. It belongs to the function it was given to, and to one goroutine.
+// Tx is one transaction, or one read. It belongs to the function it was given to, and to one
+// goroutine.
 type Tx struct {
 	conn          *sqlx.Conn
 	engine        *engine.Engine
 	afterLockWait bool
-	// overdue is when no further statement starts; zero where nothing bounds them but their contexts.
+	// overdue is when no further statement starts; zero where nothing bounds them but their
+	// contexts.
 	overdue time.Time
-	// lookup replaces the contexts of statements that look up a lost COMMIT, whose outcome must be known even after the
-	// request has ended. Otherwise it is nil.
+	// lookup replaces the contexts of statements that look up a lost COMMIT, whose outcome must be
+	// known even after the request has ended. Otherwise it is nil.
 	lookup context.Context
 }
 
@@ -47,22 +50,25 @@ func (tx *Tx) statementContext(ctx context.Context) (context.Context, error) {
 // Dialect returns the dialect of the transaction's engine.
 func (tx *Tx) Dialect() Dialect { return tx.engine.Dialect }
 
-// AfterLockWait reports that an earlier attempt waited for a locked row until its time was up. Statements that lock should now
-// leave locked rows out (ForUpdateSkipLocked), so that the others need not wait again.
+// AfterLockWait reports that an earlier attempt waited for a locked row until its time was up.
+// Statements that lock should now leave locked rows out (ForUpdateSkipLocked), so that the others
+// need not wait again.
 func (tx *Tx) AfterLockWait() bool { return tx.afterLockWait }
 
 // ForUpdate is the clause that makes a SELECT lock its rows, waiting for those that are locked.
 func (tx *Tx) ForUpdate() string { return tx.engine.Dialect.ForUpdate() }
 
-// ForUpdateNoWait is the clause that makes a SELECT lock its rows, or fail at once (IsRowLocked) where one is locked. Unlike
-// ForUpdateSkipLocked it also meets rows that another transaction has inserted and not committed. The transaction goes on.
+// ForUpdateNoWait is the clause that makes a SELECT lock its rows, or fail at once (IsRowLocked)
+// where one is locked. Unlike ForUpdateSkipLocked it also meets rows that another transaction has
+// inserted and not committed. The transaction goes on.
 func (tx *Tx) ForUpdateNoWait() string { return tx.engine.Dialect.ForUpdateNoWait() }
 
-// ForUpdateSkipLocked is the clause that makes a SELECT lock its rows and leave out those that are locked.
+// ForUpdateSkipLocked is the clause that makes a SELECT lock its rows and leave out those that are
+// locked.
 func (tx *Tx) ForUpdateSkipLocked() string { return tx.engine.Dialect.ForUpdateSkipLocked() }
 
-// Exec runs a statement and returns how many rows it found, not only those that it changed. On a MySQL server an upsert counts
-// 2 for a row that it updated.
+// Exec runs a statement and returns how many rows it found, not only those that it changed. On a
+// MySQL server an upsert counts 2 for a row that it updated.
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
 	ctx, err := tx.statementContext(ctx)
 	if err != nil {

@@ -1,4 +1,5 @@
-// Package engine says what the database package needs of an engine. The packages mysql and sqlite provide it.
+// Package engine says what the database package needs of an engine. The packages mysql and sqlite
+// provide it.
 package engine
 
 import (
@@ -24,16 +25,19 @@ type Engine struct {
 
 	// Begin starts a transaction. It is empty where each statement after a COMMIT does.
 	Begin string
-	// BeginSnapshot are the statements that start a transaction which reads one snapshot of the whole database.
+	// BeginSnapshot are the statements that start a transaction which reads one snapshot of the
+	// whole database.
 	BeginSnapshot []string
-	// IgnoreCancel lets a statement that has begun run to its end. SQLite's driver and database/sql start a goroutine for each
-	// statement whose context can end; the embedded engine's statements are shorter than that.
+	// IgnoreCancel lets a statement that has begun run to its end. SQLite's driver and database/sql
+	// start a goroutine for each statement whose context can end; the embedded engine's statements
+	// are shorter than that.
 	IgnoreCancel bool
 	// Pipelines says that several statements may be sent in one round trip.
 	Pipelines bool
 	// Committed is called after each COMMIT, on its connection.
 	Committed func(*sqlx.Conn)
-	// Failed is called after each transaction that failed, with its error and whether its connection broke.
+	// Failed is called after each transaction that failed, with its error and whether its
+	// connection broke.
 	Failed func(err error, broken bool)
 	// Closers close the connections, in order. Each may be called again.
 	Closers []func() error
@@ -67,7 +71,8 @@ type Dialect interface {
 	Now() string
 	// NowPlus is the expression for the database's clock that much later.
 	NowPlus(after time.Duration) string
-	// ForUpdate, ForUpdateNoWait and ForUpdateSkipLocked are the clauses that make a SELECT lock its rows.
+	// ForUpdate, ForUpdateNoWait and ForUpdateSkipLocked are the clauses that make a SELECT lock
+	// its rows.
 	ForUpdate() string
 	ForUpdateNoWait() string
 	ForUpdateSkipLocked() string
@@ -75,30 +80,35 @@ type Dialect interface {
 	OnConflict(key string) string
 	// Incoming is the value that an upsert would have inserted in the column.
 	Incoming(column string) string
-	// ByKey names a table in a SELECT or UPDATE whose WHERE lists primary keys: other rows are neither read nor locked.
+	// ByKey names a table in a SELECT or UPDATE whose WHERE lists primary keys: other rows are
+	// neither read nor locked.
 	ByKey(table string) string
-	// List turns the arguments of JoinKeys, DeleteKeys, Subtract or InsertList, row by row of so many columns, into those that
-	// the engine is to be given. They are strings, ints and int64s.
+	// List turns the arguments of JoinKeys, DeleteKeys, Subtract or InsertList, row by row of so
+	// many columns, into those that the engine is to be given. They are strings, ints and int64s.
 	List(columns int, args []any) []any
-	// ListIsOneArgument says that a list is one argument, so that a statement's text does not depend on its length.
+	// ListIsOneArgument says that a list is one argument, so that a statement's text does not
+	// depend on its length.
 	ListIsOneArgument() bool
-	// JoinKeys is what follows FROM in a SELECT of the rows, called t, with n primary keys, whose columns are key; the
-	// arguments are the n keys as a List. For keys of several columns it is planned faster than a WHERE that lists them.
+	// JoinKeys is what follows FROM in a SELECT of the rows, called t, with n primary keys, whose
+	// columns are key; the arguments are the n keys as a List. For keys of several columns it is
+	// planned faster than a WHERE that lists them.
 	JoinKeys(table string, n int, key ...string) string
-	// DeleteKeys deletes the rows with n primary keys, whose columns are key; the arguments are the n keys as a List in
-	// order, which is the order in which their rows are locked.
+	// DeleteKeys deletes the rows with n primary keys, whose columns are key; the arguments are the
+	// n keys as a List in order, which is the order in which their rows are locked.
 	DeleteKeys(table string, n int, key ...string) string
-	// Subtract lowers a column in n rows, in those that have enough; the arguments are a List of the rows' keys and by how
-	// much, in the order in which the rows are to be locked. Each key may be there once; the number of rows found is the number
-	// that had enough.
+	// Subtract lowers a column in n rows, in those that have enough; the arguments are a List of
+	// the rows' keys and by how much, in the order in which the rows are to be locked. Each key may
+	// be there once; the number of rows found is the number that had enough.
 	Subtract(table, key, column string, n int) string
-	// InsertList is an INSERT of n rows into the columns key and number; the arguments are a List of them in order, which is
-	// the order in which their rows are locked. It may go on with OnConflict, and with RETURNING.
+	// InsertList is an INSERT of n rows into the columns key and number; the arguments are a List
+	// of them in order, which is the order in which their rows are locked. It may go on with
+	// OnConflict, and with RETURNING.
 	InsertList(table string, n int, number string, key ...string) string
-	// InsertEach is an INSERT of n rows whose columns have these values: expressions that are the same in all rows, or "?"; the
-	// arguments of these come row by row.
+	// InsertEach is an INSERT of n rows whose columns have these values: expressions that are the
+	// same in all rows, or "?"; the arguments of these come row by row.
 	InsertEach(table, columns string, values []string, n int) string
-	// Returning reports whether an InsertList may end in RETURNING: it then returns its rows as they are stored.
+	// Returning reports whether an InsertList may end in RETURNING: it then returns its rows as
+	// they are stored.
 	Returning() bool
 	// Parallel is how many writing transactions can make progress at once.
 	Parallel() int

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// MaxPrepared is the maximum number of prepared statements per connection. MySQL allows 16,382 for all connections by
-	// default; one instance has 28.
+	// MaxPrepared is the maximum number of prepared statements per connection. MySQL allows 16,382
+	// for all connections by default; one instance has 28.
 	MaxPrepared = 256
 	// maxSeen is the maximum number of statements that a connection remembers to have run once.
 	maxSeen = 1024
@@ -38,8 +38,9 @@ func (c CachingConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	return &Conn{driverConn: conn.(driverConn), prepared: map[string]driver.Stmt{}, seen: map[string]bool{}}, nil
 }
 
-// A Conn is a connection with a prepared-statement cache. It prepares a statement that it runs for the second time, and keeps it prepared. A statement that runs once would
-// cost a MySQL server a round trip more.
+// A Conn is a connection with a prepared-statement cache. It prepares a statement that it runs for
+// the second time, and keeps it prepared. A statement that runs once would cost a MySQL server a
+// round trip more.
 type Conn struct {
 	driverConn
 	prepared map[string]driver.Stmt
@@ -91,7 +92,8 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	return statement.(driver.StmtQueryContext).QueryContext(ctx, args)
 }
 
-// statement returns the query's prepared statement, or nil when it runs unprepared. One without arguments is a COMMIT or as short.
+// statement returns the query's prepared statement, or nil when it runs unprepared. One without
+// arguments is a COMMIT or as short.
 func (c *Conn) statement(ctx context.Context, query string, args []driver.NamedValue) (driver.Stmt, error) {
 	if statement, ok := c.prepared[query]; ok {
 		return statement, nil
@@ -111,7 +113,8 @@ func (c *Conn) statement(ctx context.Context, query string, args []driver.NamedV
 	case errors.Is(err, driver.ErrBadConn):
 		return nil, err
 	case err != nil:
-		// The server has too many prepared statements, or the query is wrong, which running it reports.
+		// The server has too many prepared statements, or the query is wrong, which running it
+		// reports.
 		delete(c.seen, query)
 		return nil, nil //nolint:nilerr // see above
 	}
@@ -126,7 +129,8 @@ func (c *Conn) statement(ctx context.Context, query string, args []driver.NamedV
 	return statement, nil
 }
 
-// Close closes the statements first: a SQLite connection keeps its locks as long as one of its statements is open.
+// Close closes the statements first: a SQLite connection keeps its locks as long as one of its
+// statements is open.
 func (c *Conn) Close() error {
 	for _, statement := range c.prepared {
 		_ = statement.Close()

@@ -10,8 +10,8 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// adviceOn is what to look at when a MySQL server could not be used, for whoever starts Cartwheel; empty where the
-// error says it all.
+// adviceOn returns what an operator should check when a server could not be used. It is empty where
+// the error is clear.
 func adviceOn(err error) string {
 	if my, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		switch my.Number {

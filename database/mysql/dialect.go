@@ -31,9 +31,9 @@ func (dialect) Incoming(column string) string { return "VALUES(" + column + ")" 
 
 func (dialect) ByKey(table string) string { return table + " FORCE INDEX (PRIMARY)" }
 
-// DeleteKeys joins the rows to the list of keys. MariaDB scans, and locks, the whole table for a DELETE whose WHERE lists
-// keys when its statistics say that the table is small, and ignores an index hint there; a join in a fixed order leaves it
-// nothing to choose.
+// DeleteKeys joins the rows to the list of keys. MariaDB scans, and locks, the whole table for a
+// DELETE whose WHERE lists keys when its statistics say that the table is small, and ignores an
+// index hint there; a join in a fixed order leaves it nothing to choose.
 func (d dialect) DeleteKeys(table string, n int, key ...string) string {
 	return "DELETE t FROM " + d.JoinKeys(table, n, key...)
 }
@@ -52,15 +52,15 @@ func (dialect) Subtract(table, key, column string, _ int) string {
 		" SET t.%[4]s = t.%[4]s - k.c1 WHERE t.%[4]s >= k.c1", list(listedKey, listedNumber), table, key, column)
 }
 
-// InsertList has a SELECT. A subquery in its RETURNING then reads what is committed, as all reads do; in an INSERT with VALUES
-// it would lock what it reads.
+// InsertList has a SELECT. A subquery in its RETURNING then reads what is committed, as all reads
+// do; in an INSERT with VALUES it would lock what it reads.
 func (dialect) InsertList(table string, _ int, number string, key ...string) string {
 	columns := make([]string, len(key)+1)
 	for i := range columns {
 		columns[i] = fmt.Sprintf("k.c%d", i)
 	}
-	return "INSERT INTO " + table + " (" + strings.Join(key, ",") + "," + number + ") SELECT " + strings.Join(columns, ",") +
-		" FROM " + list(append(slices.Repeat([]string{listedKey}, len(key)), listedNumber)...)
+	return "INSERT INTO " + table + " (" + strings.Join(key, ",") + "," + number + ")" +
+		" SELECT " + strings.Join(columns, ",") + " FROM " + list(append(slices.Repeat([]string{listedKey}, len(key)), listedNumber)...)
 }
 
 func (dialect) InsertEach(table, columns string, values []string, n int) string {
@@ -75,14 +75,16 @@ func (dialect) Parallel() int { return 2 }
 
 func (dialect) ListIsOneArgument() bool { return true }
 
-// The types of a list's columns. No key has more than 255 characters. Without a character set MariaDB uses the database's default.
+// The types of a list's columns. No key has more than 255 characters. Without a character set
+// MariaDB uses the database's default.
 const (
 	listedKey    = "VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 	listedNumber = "BIGINT"
 )
 
-// list is a table, called k, whose columns c0, c1, … are of these types, and whose rows come as one argument: see
-// dialect.List. So the text is the same for any number of rows, and there is no list of SELECTs to be planned one by one.
+// list is a table, called k, whose columns c0, c1, … are of these types, and whose rows come as one
+// argument: see dialect.List. So the text is the same for any number of rows, and there is no list
+// of SELECTs to be planned one by one.
 func list(types ...string) string {
 	columns := make([]string, len(types))
 	for i, of := range types {

@@ -58,8 +58,8 @@ var faults = map[uint16]engine.Fault{
 	4031: engine.Lost, // ER_CLIENT_INTERACTION_TIMEOUT
 }
 
-// Fault returns what a server's or the driver's error means, and the server's number for metrics, "" where there is none. It
-// reports false for other errors.
+// Fault returns what a server's or the driver's error means, and the server's number for metrics,
+// "" where there is none. It reports false for other errors.
 func Fault(err error) (fault engine.Fault, number string, known bool) {
 	if my, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		return faults[my.Number], strconv.Itoa(int(my.Number)), true

@@ -1,4 +1,5 @@
-// Package mysql opens a MySQL-protocol server for the database package: MySQL 8 and later, MariaDB 10.6 and later.
+// Package mysql opens a MySQL-protocol server for the database package: MySQL 8 and later, MariaDB
+// 10.6 and later.
 package mysql
 
 import (
@@ -20,13 +21,13 @@ import (
 )
 
 const (
-	// These are how many connections one instance opens at most: a batch at a time for each queue's worker, few
-	// readers, an audit or two, and migrations.
+	// These are how many connections one instance opens at most: a batch at a time for each queue's
+	// worker, few readers, an audit or two, and migrations.
 	writeConnections    = 16
 	readConnections     = 8
 	snapshotConnections = 2
 	setupConnections    = 2
-	// LockWait is how long a statement waits for a row, or a table, that someone else has locked.
+	// LockWait is how long a statement waits for a row, or a table, that another session has locked.
 	LockWait = 2 * time.Second
 	// ioTimeout bounds one read from or write to the server. It must exceed LockWait.
 	ioTimeout = 5 * time.Second
@@ -34,10 +35,11 @@ const (
 	snapshotSilence = time.Minute
 	// dialTimeout bounds the connection's start.
 	dialTimeout = 3 * time.Second
-	// connectionLifetime is below what proxies and servers cut at (five minutes is usual), so that we are first.
+	// connectionLifetime is below what proxies and servers cut at (five minutes is usual), so that
+	// we are first.
 	connectionLifetime = 4 * time.Minute
-	// serverWait is after how long without a statement the server gives a session up. A session whose client
-	// vanished in the middle of a transaction keeps its row locks until then.
+	// serverWait is after how long without a statement the server gives a session up. A session
+	// whose client vanished in the middle of a transaction keeps its row locks until then.
 	serverWait = 30 * time.Second
 	// connectionIdle must be below serverWait: we close first.
 	connectionIdle = 20 * time.Second
@@ -63,7 +65,8 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 	if err := awaitServer(ctx, cfg, settings); err != nil {
 		return nil, err
 	}
-	// Writers leave autocommit off: the first statement begins the transaction, which saves a round trip.
+	// Writers leave autocommit off: the first statement begins the transaction, which saves a round
+	// trip.
 	writes, err := pool(settings, writeConnections, "", "autocommit = 0")
 	if err != nil {
 		return nil, err
@@ -97,7 +100,7 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 		},
 		Pipelines: true,
 		Failed: func(_ error, broken bool) {
-			if broken { // perhaps the server went away: the next transactions need new connections, to its successor perhaps
+			if broken { // the server may have gone away: its successor needs new connections
 				writes.SetMaxIdleConns(0)
 				writes.SetMaxIdleConns(writeConnections)
 			}
@@ -113,18 +116,19 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 	return e, nil
 }
 
-// expectedDSN is the form that errors ask for. What was given instead is not repeated: it may hold a password.
+// expectedDSN is the form that errors ask for. What was given instead is not repeated: it may hold
+// a password.
 const expectedDSN = "user:password@tcp(host:3306)/shop or user:password@unix(/path/to/socket)/shop"
 
 func parse(dsn string) (*mysql.Config, error) {
 	settings, err := mysql.ParseDSN(dsn)
 	switch {
-	case err != nil && strings.Contains(err.Error(), "network"): // it names what it takes for one: without an @, the password
+	case err != nil && strings.Contains(err.Error(), "network"): // its text may have the password
 		return nil, errors.New("the MySQL DSN is not of the form " + expectedDSN)
 	case err != nil:
 		return nil, fmt.Errorf("the MySQL DSN is not of the form %s: %w", expectedDSN, err)
 	case settings.Net != "tcp" && settings.Net != "unix":
-		return nil, errors.New("the MySQL DSN names neither tcp nor unix as the way to the server; expected " + expectedDSN)
+		return nil, errors.New("the MySQL DSN has a network that is neither tcp nor unix; expected " + expectedDSN)
 	case settings.DBName == "":
 		return nil, errors.New("the MySQL DSN names no database; expected " + expectedDSN)
 	}
@@ -155,8 +159,8 @@ func pin(c *mysql.Config, log *slog.Logger) error {
 	c.CheckConnLiveness = true
 	c.Logger = driverLog{log}
 	for name := range c.Params {
-		// MySQL and MariaDB name the isolation level's variable differently, and each refuses the other's name. A
-		// character set of its own would keep IDs from being compared as they are.
+		// MySQL and MariaDB name the isolation level's variable differently, and each refuses the
+		// other's name. A character set of its own would keep IDs from being compared as they are.
 		for _, ours := range []string{"tx_isolation", "transaction_isolation", "character_set", "collation"} {
 			if strings.Contains(strings.ToLower(name), ours) {
 				delete(c.Params, name)
@@ -169,7 +173,8 @@ func pin(c *mysql.Config, log *slog.Logger) error {
 	return nil
 }
 
-// sessionSettings are set on each connection after the DSN's own, so that these hold, however those are spelled.
+// sessionSettings are set on each connection after the DSN's own, so that these hold, however those
+// are spelled.
 func sessionSettings() []string {
 	return []string{
 		"sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'",
@@ -178,15 +183,15 @@ func sessionSettings() []string {
 		"completion_type = 0", // COMMIT neither begins the next transaction nor ends the session
 		"sql_select_limit = DEFAULT",
 		fmt.Sprintf("innodb_lock_wait_timeout = %d", int(LockWait.Seconds())),
-		// Of tables that an ALTER or a backup has locked. The default is a day, and the server's session waits on
-		// when its client has long given up.
+		// Of tables that an ALTER or a backup has locked. The default is a day, and the server's
+		// session waits on when its client has long given up.
 		fmt.Sprintf("lock_wait_timeout = %d", int(LockWait.Seconds())),
 		fmt.Sprintf("wait_timeout = %d", int(serverWait.Seconds())),
 	}
 }
 
-// pool opens a pool of READ COMMITTED connections with sessionSettings, which other settings may follow. access is
-// empty or ", READ ONLY".
+// pool opens a pool of READ COMMITTED connections with sessionSettings, which other settings may
+// follow. access is empty or ", READ ONLY".
 func pool(settings *mysql.Config, connections int, access string, other ...string) (*sqlx.DB, error) {
 	inner, err := mysql.NewConnector(settings)
 	if err != nil {
@@ -260,7 +265,8 @@ func awaitServer(ctx context.Context, cfg Config, settings *mysql.Config) error 
 		backoff.WithBackOff(waiting),
 		backoff.WithMaxElapsedTime(cfg.StartTimeout),
 		backoff.WithNotify(func(err error, next time.Duration) {
-			cfg.Log.Warn("waiting for the database", "address", place(settings), "again_in", next.Round(time.Millisecond), "error", err)
+			cfg.Log.Warn("waiting for the database", "address", place(settings),
+				"retry_in", next.Round(time.Millisecond), "error", err)
 		}))
 	switch {
 	case err == nil:
@@ -315,8 +321,8 @@ func onConnection(ctx context.Context, settings *mysql.Config, statement string)
 	return err
 }
 
-// checkServer refuses a server whose settings break what transactions rely on, and warns of one that may forget a
-// commit that it answered. It sets the dialect.
+// checkServer refuses a server whose settings break what transactions rely on, and warns of one
+// that may forget a commit that it answered. It sets the dialect.
 func checkServer(ctx context.Context, e *engine.Engine, log *slog.Logger) error {
 	e.Dialect = dialect{}
 	var server struct {
@@ -324,8 +330,9 @@ func checkServer(ctx context.Context, e *engine.Engine, log *slog.Logger) error 
 		Flush    int    `db:"flush"`
 		Rollback int    `db:"rollback"`
 	}
-	if err := e.Reads.GetContext(ctx, &server, "SELECT @@version AS version, @@GLOBAL.innodb_flush_log_at_trx_commit AS flush,"+
-		" @@GLOBAL.innodb_rollback_on_timeout AS `rollback`"); err != nil {
+	const settings = "SELECT @@version AS version, @@GLOBAL.innodb_flush_log_at_trx_commit AS flush," +
+		" @@GLOBAL.innodb_rollback_on_timeout AS `rollback`"
+	if err := e.Reads.GetContext(ctx, &server, settings); err != nil {
 		log.Warn("could not read the server's settings", "error", err)
 		return nil
 	}
@@ -334,9 +341,11 @@ func checkServer(ctx context.Context, e *engine.Engine, log *slog.Logger) error 
 	switch {
 	case server.Rollback != 0:
 		// A locked row must cost its statement alone, not what the transaction did before.
-		return errors.New("innodb_rollback_on_timeout is ON: turn it OFF, which is the default, and restart the database server")
+		return errors.New("innodb_rollback_on_timeout is ON:" +
+			" turn it OFF, which is the default, and restart the database server")
 	case server.Flush != 1:
-		log.Warn("innodb_flush_log_at_trx_commit is not 1: this server can lose orders that it confirmed, in a power cut or a crash", "value", server.Flush)
+		log.Warn("innodb_flush_log_at_trx_commit is not 1: a power cut or a crash can lose confirmed orders",
+			"value", server.Flush)
 	}
 	return nil
 }

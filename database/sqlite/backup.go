@@ -10,11 +10,13 @@ import (
 	"cartwheel/database/engine"
 )
 
-// ErrNotEmbedded means that something was asked of a MySQL server that only the embedded engine's file can give.
+// ErrNotEmbedded means that something was asked of a MySQL server that only the embedded engine's
+// file can give.
 var ErrNotEmbedded = errors.New("this is for the embedded engine")
 
-// Backup writes the embedded engine's data, as of one moment, into a new file, which is on disk when it returns. It
-// blocks nobody. A file that is there already is not touched; whatever ends it early leaves none under that name.
+// Backup writes the embedded engine's data, as of one moment, into a new file, which is on disk
+// when it returns. It blocks nobody. A file that is there already is not touched; whatever ends it
+// early leaves none under that name.
 func Backup(ctx context.Context, e *engine.Engine, to string) (err error) {
 	if e.Path == "" {
 		return ErrNotEmbedded

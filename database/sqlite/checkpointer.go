@@ -14,19 +14,20 @@ import (
 )
 
 const (
-	// checkpointPages is the number of pages written since the last checkpoint from which on the next one is due. A page that
-	// was written several times is copied once.
+	// checkpointPages is the number of pages written since the last checkpoint from which on the
+	// next one is due. A page that was written several times is copied once.
 	checkpointPages = 4000
 	// restartPages is the length of the WAL, in pages, from which on it is restarted.
 	restartPages = 8000
-	// restartWait is how long a restart waits for readers, in milliseconds. Transactions wait with it.
+	// restartWait is how long a restart waits for readers, in milliseconds. Transactions wait, too.
 	restartWait = 20 * time.Millisecond
-	// checkpointRetry is the pause after a checkpoint that failed. A full disk must not fill up with the WAL.
+	// checkpointRetry is the pause after a checkpoint that failed. A full disk must not fill up
+	// with the WAL.
 	checkpointRetry = 100 * time.Millisecond
 )
 
-// A checkpointer copies the embedded engine's WAL into its file beside the transactions. SQLite's own checkpoint runs within a
-// COMMIT, and all transactions wait for it.
+// A checkpointer copies the embedded engine's WAL into its file beside the transactions. SQLite's
+// own checkpoint runs within a COMMIT, and all transactions wait for it.
 type checkpointer struct {
 	writes *sqlx.DB // the connection that transactions run on
 	db     *sqlx.DB // a connection of its own
@@ -41,7 +42,9 @@ type checkpointer struct {
 
 func startCheckpoints(writes, db *sqlx.DB, log *slog.Logger) *checkpointer {
 	ctx, stop := context.WithCancel(context.Background())
-	c := &checkpointer{writes: writes, db: db, log: log, due: make(chan struct{}, 1), stop: stop, done: make(chan struct{})}
+	c := &checkpointer{
+		writes: writes, db: db, log: log, due: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
+	}
 	go c.run(ctx)
 	return c
 }
@@ -102,8 +105,9 @@ func (c *checkpointer) run(ctx context.Context) {
 	}
 }
 
-// checkpoint copies the WAL beside the transactions. A long WAL is then restarted: transactions wait for what was written
-// during the first copy. A reader that stands in the way leaves that to the next checkpoint.
+// checkpoint copies the WAL beside the transactions. A long WAL is then restarted: transactions
+// wait for what was written during the first copy. A reader that stands in the way leaves that to
+// the next checkpoint.
 func (c *checkpointer) checkpoint(ctx context.Context) error {
 	length, err := c.pragma(ctx, "PASSIVE")
 	full := c.full.Load()

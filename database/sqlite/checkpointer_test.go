@@ -29,7 +29,8 @@ func execute(t *testing.T, e *engine.Engine, statement string) {
 	}
 }
 
-// A checkpoint waits neither for another process that writes nor for one that reads, and is done once they have ended.
+// A checkpoint waits neither for another process that writes nor for one that reads, and is done
+// once they have ended.
 func TestCheckpoint_doesNotWaitForOtherProcesses(t *testing.T) {
 	t.Parallel()
 	for _, begin := range []string{"BEGIN IMMEDIATE", "BEGIN; SELECT COUNT(*) FROM large"} {

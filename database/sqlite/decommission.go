@@ -20,7 +20,8 @@ var (
 	ErrInUse = errors.New("another program has the file open")
 )
 
-// checkNotMoved refuses a directory whose data was moved: a server without its --mysql-dsn would open an empty shop there.
+// checkNotMoved refuses a directory whose data was moved: a server without its --mysql-dsn would
+// open an empty shop there.
 func checkNotMoved(dir string) error {
 	moved := filepath.Join(dir, movedName)
 	if _, err := os.Stat(moved); err != nil {
@@ -29,14 +30,16 @@ func checkNotMoved(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, fileName)); err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: %s (name the server with --mysql-dsn or MYSQL_DSN, or choose another --data-dir; to go back, rename %s to %s)",
-		ErrMoved, dir, moved, fileName)
+	return fmt.Errorf("%w: %s (name the server with --mysql-dsn or MYSQL_DSN, or choose another --data-dir;"+
+		" to go back, rename %s to %s)", ErrMoved, dir, moved, fileName)
 }
 
-// Decommission closes the embedded engine, renames its file and only then unlocks the data directory, so that no server starts on
-// data that was moved. It returns the new name. No transaction may be running.
+// Decommission closes the embedded engine, renames its file and only then unlocks the data
+// directory, so that no server starts on data that was moved. It returns the new name. No
+// transaction may be running.
 //
-// Errors: ErrInUse when another program has the file open, and what the file system says. The file keeps its name then.
+// Errors: ErrInUse when another program has the file open, and what the file system says. The file
+// keeps its name then.
 func Decommission(ctx context.Context, e *engine.Engine) (string, error) {
 	if e.Path == "" || e.Unlock == nil {
 		return "", errors.New("only a data directory that is locked can be decommissioned")

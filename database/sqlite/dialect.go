@@ -41,12 +41,13 @@ func (dialect) JoinKeys(table string, n int, key ...string) string {
 		names[i] = fmt.Sprintf("column%d AS c%d", i+1, i)
 		equal[i] = fmt.Sprintf("t.%s = k.c%d", column, i)
 	}
-	return "(SELECT " + strings.Join(names, ",") + " FROM (VALUES " + placeholders(n, len(key)) + ")) k CROSS JOIN " + table +
-		" t ON " + strings.Join(equal, " AND ")
+	return "(SELECT " + strings.Join(names, ",") + " FROM (VALUES " + placeholders(n, len(key)) + ")) k" +
+		" CROSS JOIN " + table + " t ON " + strings.Join(equal, " AND ")
 }
 
 func (dialect) DeleteKeys(table string, n int, key ...string) string {
-	return "DELETE FROM " + table + " WHERE (" + strings.Join(key, ",") + ") IN (VALUES " + placeholders(n, len(key)) + ")"
+	return "DELETE FROM " + table +
+		" WHERE (" + strings.Join(key, ",") + ") IN (VALUES " + placeholders(n, len(key)) + ")"
 }
 
 func (dialect) Subtract(table, key, column string, n int) string {
@@ -55,10 +56,12 @@ func (dialect) Subtract(table, key, column string, n int) string {
 }
 
 func (dialect) InsertList(table string, n int, number string, key ...string) string {
-	return "INSERT INTO " + table + " (" + strings.Join(key, ",") + "," + number + ") VALUES " + placeholders(n, len(key)+1)
+	return "INSERT INTO " + table + " (" + strings.Join(key, ",") + "," + number + ")" +
+		" VALUES " + placeholders(n, len(key)+1)
 }
 
-// InsertEach takes its rows from a list, so that expressions such as the clock are evaluated once and not for each.
+// InsertEach takes its rows from a list, so that expressions such as the clock are evaluated once
+// and not for each.
 func (dialect) InsertEach(table, columns string, values []string, n int) string {
 	arguments := 0
 	selected := slices.Clone(values)
@@ -76,7 +79,7 @@ func (dialect) Returning() bool { return true }
 
 func (dialect) Parallel() int { return 1 }
 
-// placeholders returns n groups of so many placeholders.
+// placeholders returns n groups of placeholders, one for each column.
 func placeholders(n, columns int) string {
 	group := "(" + strings.TrimSuffix(strings.Repeat("?,", columns), ",") + ")"
 	return group + strings.Repeat(","+group, n-1)

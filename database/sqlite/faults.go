@@ -10,7 +10,8 @@ import (
 	"cartwheel/database/engine"
 )
 
-// Fault returns what SQLite's error means, and its number for metrics. It reports false for other errors.
+// Fault returns what SQLite's error means, and its number for metrics. It reports false for other
+// errors.
 func Fault(err error) (fault engine.Fault, number string, known bool) {
 	lite, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {

@@ -1,4 +1,5 @@
-// Package sqlite opens the embedded engine for the database package: modernc.org/sqlite with a WAL that every commit flushes.
+// Package sqlite opens the embedded engine for the database package: modernc.org/sqlite with a WAL
+// that every commit flushes.
 package sqlite
 
 import (
@@ -23,11 +24,13 @@ const (
 	// fileName and lockName are the embedded engine's files in the data directory.
 	fileName = "cartwheel.db"
 	lockName = "cartwheel.lock"
-	// busyTimeout is how long a transaction waits for another process that writes beside the server.
+	// busyTimeout is how long a transaction waits for another process that writes beside the
+	// server.
 	busyTimeout = 5 * time.Second
 	// busyRetry is the pause before Open tries again to write.
 	busyRetry = 20 * time.Millisecond
-	// tryTimeout is how long Open waits for another process that writes, only to see whether it could write itself.
+	// tryTimeout is how long Open waits for another process that writes, only to see whether it
+	// could write itself.
 	tryTimeout = 500 * time.Millisecond
 	// readers is how many readers there are beside the one writer.
 	readers = 4
@@ -69,7 +72,8 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 	return e, nil
 }
 
-// openFile locks the directory and opens the connections. The caller closes what is open after an error.
+// openFile locks the directory and opens the connections. The caller closes what is open after an
+// error.
 func openFile(ctx context.Context, cfg Config, e *engine.Engine) error {
 	path := e.Path
 	if cfg.Lock {
@@ -82,14 +86,16 @@ func openFile(ctx context.Context, cfg Config, e *engine.Engine) error {
 		}
 		e.Unlock = lock.Unlock
 	}
-	// In a shop with many carts a batch's rows are on as many pages: the writer caches 32 MB of them.
+	// In a shop with many carts a batch's rows are on as many pages: the writer caches 32 MB of
+	// them.
 	e.Writes = pool(path, 1, busyTimeout, "_txlock=immediate&_pragma=cache_size(-32000)&_pragma=wal_autocheckpoint(0)")
 	e.Reads = pool(path, readers, busyTimeout, "_pragma=query_only(1)")
 	e.Snapshots = e.Reads
 	setup := pool(path, 1, busyTimeout, "_txlock=immediate")
 	e.Setup = setup.DB
 	e.Closers = []func() error{e.Reads.Close, setup.Close, e.Writes.Close}
-	// The first connection creates the file and turns the WAL on; what cannot be written shows here.
+	// The first connection creates the file and turns the WAL on; what cannot be written shows
+	// here.
 	if err := tryWritingPatiently(ctx, e.Writes); err != nil {
 		return fmt.Errorf("%s cannot be written: %w (is its folder writable, and the disk not full?)", path, err)
 	}
@@ -99,8 +105,8 @@ func openFile(ctx context.Context, cfg Config, e *engine.Engine) error {
 	return nil
 }
 
-// tryWritingPatiently is tryWriting until it is not busy: where several processes create the file at once, SQLite does not wait
-// for the one that turns the WAL on, but fails.
+// tryWritingPatiently is tryWriting until it is not busy: where several processes create the file
+// at once, SQLite does not wait for the one that turns the WAL on, but fails.
 func tryWritingPatiently(ctx context.Context, db *sqlx.DB) error {
 	for began := time.Now(); ; {
 		err := tryWriting(ctx, db)
@@ -115,7 +121,8 @@ func tryWritingPatiently(ctx context.Context, db *sqlx.DB) error {
 	}
 }
 
-// tryWriting writes and takes it back: a file that may only be read would open, and begin a transaction, just as well.
+// tryWriting writes and takes it back: a file that may only be read would open, and begin a
+// transaction, just as well.
 func tryWriting(ctx context.Context, db *sqlx.DB) (err error) {
 	conn, err := db.Connx(ctx)
 	if err != nil {
@@ -136,14 +143,14 @@ func tryWriting(ctx context.Context, db *sqlx.DB) (err error) {
 	return errors.Join(err, undone)
 }
 
-// pool returns a pool of connections, each of which waits for others for patience. The driver sorts its settings: were there two of a
-// name in them, the last by the alphabet would hold.
+// pool returns a pool of connections, each of which waits for others for patience. Each setting may
+// be there once, because the driver sorts them.
 func pool(path string, connections int, patience time.Duration, settings string) *sqlx.DB {
 	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
-	// Times that are arguments are written as strftime writes them, an offset of zero behind. What statements over many rows
-	// keep to undo themselves is as large as the pages that they change: in memory, instead of in a file of its own.
-	name.RawQuery = fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=temp_store(MEMORY)"+
-		"&_time_format=sqlite&_timezone=UTC&%s", patience.Milliseconds(), settings)
+	// Times are written as strftime writes them, followed by an offset of zero. A statement's own
+	// rollback journal is in memory, not in a file.
+	name.RawQuery = fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"+
+		"&_pragma=temp_store(MEMORY)&_time_format=sqlite&_timezone=UTC&%s", patience.Milliseconds(), settings)
 	connector, err := sqlite.NewConnector(name.String())
 	if err != nil {
 		panic(err) // never: the query string is ours

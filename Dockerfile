@@ -9,7 +9,7 @@ RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -ldflags "-s -w -X cartwheel/app.version=$VERSION" -o /out/cartwheel .
+    go build -trimpath -ldflags "-s -w -X cartwheel/app/commands.version=$VERSION" -o /out/cartwheel .
 # What a volume is created from: its owner is the one that the server runs as.
 RUN mkdir /out/data
 

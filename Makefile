@@ -4,9 +4,9 @@
 BIN           := $(CURDIR)/.bin
 GOLANGCI_LINT := v2.15.0
 SWAG          := v1.16.6
-SWAG_FLAGS    := --quiet --requiredByDefault --packageName docs --generalInfo documentation.go --dir app --outputTypes go,json,yaml
+SWAG_FLAGS    := --quiet --requiredByDefault --packageName docs --generalInfo documentation.go --dir app/api --outputTypes go,json,yaml
 VERSION       ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS       := -s -w -X cartwheel/app.version=$(VERSION)
+LDFLAGS       := -s -w -X cartwheel/app/commands.version=$(VERSION)
 
 .PHONY: help
 help: ## List the targets

@@ -19,9 +19,12 @@ import (
 // here is new: add it, and say whom it may know.
 var mayImport = map[string][]string{
 	".":                                     {"app"},
-	"app":                                   {"app/dashboard", "app/metrics", "cart", "cart/idempotency", "checkout", "database", "docs", "inventory", "migrations", "payment", "queue"},
-	"app/dashboard":                         {"app/metrics", "checkout", "inventory"},
-	"app/metrics":                           {"checkout", "database", "payment", "queue"},
+	"app":                                   {"app/admin", "app/admin/dashboard", "app/admin/metrics", "app/api", "app/commands", "cart", "cart/idempotency", "checkout", "database", "inventory", "migrations", "payment", "queue"},
+	"app/admin":                             {"app/admin/dashboard", "app/admin/metrics"},
+	"app/api":                               {"app/admin/metrics", "cart", "cart/idempotency", "checkout", "database", "docs", "inventory", "payment", "queue"},
+	"app/commands":                          {"cart", "checkout", "database", "inventory", "migrations", "payment"},
+	"app/admin/dashboard":                   {"app/admin/metrics", "checkout", "inventory"},
+	"app/admin/metrics":                     {"checkout", "database", "payment", "queue"},
 	"checkout":                              {"cart", "cart/idempotency", "database", "inventory", "payment", "queue"},
 	"cart":                                  {"cart/idempotency", "database", "inventory", "queue"},
 	"checkout/events":                       {},

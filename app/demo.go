@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"cartwheel/app/api"
 	"cartwheel/database"
 	"cartwheel/inventory"
 )
@@ -40,10 +41,10 @@ func firstSteps(base string) string {
 	return `
   The shop is open. In another terminal:
 
-    curl -s ` + base + pathAddToCart + ` -H 'Content-Type: application/json' -d '{"clientID": "ann", "productID": "mug", "quantity": 2}'
-    curl -s ` + base + pathCheckOutCart + ` -H 'Content-Type: application/json' -d '{"clientID": "ann"}'
+    curl -s ` + base + api.PathAddToCart + ` -H 'Content-Type: application/json' -d '{"clientID": "ann", "productID": "mug", "quantity": 2}'
+    curl -s ` + base + api.PathCheckOutCart + ` -H 'Content-Type: application/json' -d '{"clientID": "ann"}'
 
-  Or in a browser: ` + base + pathDocumentation + `        Ctrl-C stops it; what was bought stays.
+  Or in a browser: ` + base + api.PathDocumentation + `        Ctrl-C stops it; what was bought stays.
 
 `
 }

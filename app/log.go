@@ -1,14 +1,124 @@
 package app
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"cartwheel/app/commands"
 )
 
-// newLog returns the server's log: text for people at a terminal, JSON for programs.
-func newLog(format string, w io.Writer) *slog.Logger {
-	if format == "text" || (format == "auto" && isTerminal(w)) {
-		return slog.New(slog.NewTextHandler(w, nil))
+const (
+	// maxLogBytes is the maximum size of records that wait to be written. Beyond it they are dropped.
+	maxLogBytes = 1 << 20
+	// maxLogRecords is the maximum number of records that wait to be written.
+	maxLogRecords = 4096
+	// logCloseTimeout is the maximum time that Close waits for a reader of the log.
+	logCloseTimeout = time.Second
+)
+
+// An asyncWriter writes log records in a goroutine of its own: a reader that stalls or has gone never blocks the
+// server. Records that find no room are dropped and counted.
+type asyncWriter struct {
+	out     io.Writer
+	records chan []byte
+	stop    chan struct{}
+	done    chan struct{}
+	waiting atomic.Int64 // bytes in records
+	dropped atomic.Int64 // records since the start
+	failing atomic.Bool  // the last write failed
+}
+
+// newLog returns the server's log, text for a terminal and JSON for programs, and its writer, to be closed.
+func newLog(format string, out io.Writer) (*slog.Logger, *asyncWriter) {
+	w := &asyncWriter{
+		out: out, records: make(chan []byte, maxLogRecords), stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	return slog.New(slog.NewJSONHandler(w, nil))
+	var handler slog.Handler = slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: readableDurations})
+	if format == "text" || (format == "auto" && commands.IsTerminal(out)) {
+		handler = slog.NewTextHandler(w, nil)
+	}
+	log := slog.New(handler)
+	go w.run(log)
+	return log, w
+}
+
+// readableDurations writes durations as in 1.5s; JSON would have nanoseconds without a unit.
+func readableDurations(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
+}
+
+// Write never blocks and never fails.
+func (w *asyncWriter) Write(record []byte) (int, error) {
+	size := int64(len(record))
+	if w.waiting.Add(size) > maxLogBytes {
+		w.drop(size)
+		return len(record), nil
+	}
+	select {
+	case w.records <- append([]byte(nil), record...):
+	default:
+		w.drop(size)
+	}
+	return len(record), nil
+}
+
+func (w *asyncWriter) drop(size int64) {
+	w.waiting.Add(-size)
+	w.dropped.Add(1)
+}
+
+// Dropped is the number of records dropped since the start.
+func (w *asyncWriter) Dropped() int64 { return w.dropped.Load() }
+
+func (w *asyncWriter) run(log *slog.Logger) {
+	defer close(w.done)
+	var reported int64
+	for {
+		select {
+		case record := <-w.records:
+			w.write(record)
+		case <-w.stop:
+			for {
+				select {
+				case record := <-w.records:
+					w.write(record)
+					continue
+				default:
+				}
+				return
+			}
+		}
+		if dropped := w.dropped.Load(); dropped > reported && len(w.records) == 0 && !w.failing.Load() {
+			log.Warn("log records were dropped: the reader of the log was too slow", "records", dropped-reported)
+			reported = dropped
+		}
+	}
+}
+
+func (w *asyncWriter) write(record []byte) {
+	_, err := w.out.Write(record)
+	w.waiting.Add(-int64(len(record)))
+	if w.failing.Store(err != nil); err != nil {
+		w.dropped.Add(1)
+	}
+}
+
+// Close writes what waits, for logCloseTimeout at most. Later records are dropped.
+func (w *asyncWriter) Close(ctx context.Context) error {
+	close(w.stop)
+	ctx, cancel := context.WithTimeout(ctx, logCloseTimeout)
+	defer cancel()
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close the log: its reader does not read: %w", ctx.Err())
+	}
 }

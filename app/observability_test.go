@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 
-	"cartwheel/app/metrics"
+	"cartwheel/app/admin/metrics"
 	"cartwheel/checkout"
 	"cartwheel/queue"
 )

@@ -7,15 +7,16 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
+	"runtime"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"cartwheel/app/metrics"
+	"cartwheel/app/admin"
+	"cartwheel/app/admin/metrics"
+	"cartwheel/app/api"
+	"cartwheel/app/commands"
 	"cartwheel/cart"
 	"cartwheel/cart/idempotency"
 	"cartwheel/checkout"
@@ -26,38 +27,47 @@ import (
 	"cartwheel/queue"
 )
 
-// answerGrace is how long, after the drain, the last answers may take to be written.
+// answerGrace is the maximum time for the last answers after the drain.
 const answerGrace = 3 * time.Second
 
 type serveCommand struct {
-	storage
+	commands.Storage
 	settings
 
 	Demo bool `help:"Fill an empty catalogue with a few products."`
 }
 
-// Run serves until SIGINT or SIGTERM; a second one ends the process at once.
-func (c *serveCommand) Run(ctx context.Context, console Console) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+// Run serves until SIGINT, SIGTERM or SIGHUP, and drains then.
+func (c *serveCommand) Run(ctx context.Context, console commands.Console) (err error) {
+	ctx, stop := untilSignal(ctx)
 	defer stop()
-	log := newLog(c.LogFormat, console.Err)
-	shop, err := c.open(ctx, log)
-	if err != nil {
-		return err
+	log, writer := newLog(c.LogFormat, console.Err)
+	defer func() {
+		if err != nil {
+			log.Error("the server failed", "error", oneLine(err))
+			err = commands.ErrReported
+		}
+		_ = writer.Close(context.WithoutCancel(ctx)) // a reader that does not read is its own fault
+	}()
+	setGarbageCollection()
+	r := &running{settings: c.settings, log: log, metrics: metrics.New(metrics.Build{
+		Version: commands.BuildVersion(), GoVersion: runtime.Version(),
+	})}
+	r.metrics.WatchLog(writer.Dropped)
+	if err := r.start(ctx, c); err != nil {
+		return errors.Join(err, r.close())
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- shop.serve() }()
-	if c.Demo && isTerminal(console.Err) {
-		fmt.Fprint(console.Err, firstSteps(clickable(shop.listener.Addr())))
+	go func() { failed <- r.serve() }()
+	if c.Demo && commands.IsTerminal(console.Err) {
+		fmt.Fprint(console.Err, firstSteps(clickable(r.listener.Addr())))
 	}
 	select {
 	case err = <-failed:
-		log.Error("the listener failed", "error", err)
 	case <-ctx.Done():
-		stop() // a second signal is not caught
-		log.Info("shutting down: finishing what is under way", "at_most", c.DrainTimeout)
+		log.Info("shutting down: draining", "timeout", c.DrainTimeout.String())
 	}
-	return errors.Join(err, shop.close())
+	return errors.Join(err, r.close())
 }
 
 // A running is the whole server, in the order in which its parts depend on each other.
@@ -65,107 +75,134 @@ type running struct {
 	settings settings
 	log      *slog.Logger
 
-	metrics   *metrics.Metrics
-	db        *database.DB
-	gateway   payment.Gateway
-	stock     *inventory.Manager
-	checkouts *checkout.Manager
-	carts     *cart.Manager
-	admin     *adminServer // nil where it is off
-	server    *server
-	listener  *connectionLimit
+	metrics       *metrics.Metrics
+	listener      *api.ConnectionLimit
+	adminListener net.Listener // nil: off
+	gateway       payment.Gateway
+	db            *database.DB
+	stock         *inventory.Manager
+	checkouts     *checkout.Manager
+	carts         *cart.Manager
+	admin         *admin.Server // nil: off
+	server        *api.Server
 
 	auditor    checkout.Auditor
 	draining   atomic.Bool
 	background context.CancelFunc
-	tasks      *errgroup.Group // what runs beside the requests, until background is called
+	tasks      *errgroup.Group // background tasks, until background is called
 }
 
-// open starts everything but the listener's loop. Where it fails it has stopped what it had started.
-func (c *serveCommand) open(ctx context.Context, log *slog.Logger) (r *running, err error) {
-	r = &running{settings: c.settings, log: log, metrics: metrics.New(build())}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, r.close())
-		}
-	}()
+// start starts everything but the listener's loop. After an error the caller closes.
+func (r *running) start(ctx context.Context, c *serveCommand) error {
+	connections, paymentCalls, err := descriptorLimits(openFiles(), c.CheckoutsInFlight, r.log)
+	if err != nil {
+		return err
+	}
+	// Binding comes first: a port that is in use must not leave a new or migrated database behind.
+	if err := r.listen(ctx, connections); err != nil {
+		return err
+	}
 	if r.gateway, err = payment.Open(c.PaymentURL, payment.Options{
-		Timeout: c.PaymentTimeout, Secret: c.PaymentSecret, MaxInFlight: c.CheckoutsInFlight, Log: log,
+		Timeout: c.PaymentTimeout, Secret: c.PaymentSecret, MaxInFlight: paymentCalls, Log: r.log,
 		Observe: r.metrics.Payments(),
 	}); err != nil {
-		return r, fmt.Errorf("--payment-url (PAYMENT_URL): %w", err)
+		return fmt.Errorf("--payment-url (PAYMENT_URL): %w", err)
 	}
-	log.Info("payments go to", "gateway", r.gateway.String())
-	if r.db, err = c.storage.open(ctx, log, database.Config{Serve: true, Observe: r.metrics.Transactions()}); err != nil {
-		return r, err
+	if err := r.openDatabase(ctx, c); err != nil {
+		return err
 	}
-	log.Info("stock and carts are in", "engine", r.db.Engine())
-	if _, err := migrations.Up(ctx, r.db, log); err != nil {
-		return r, fmt.Errorf("bring the tables up to date: %w", err)
-	}
-	r.stock = inventory.New(r.db)
-	if c.Demo {
-		if err := fillEmptyCatalogue(ctx, r.db, log); err != nil {
-			return r, err
-		}
-	}
-	lines := &cart.Lines{}
-	limiter := queue.NewLimiter(r.db.Dialect().Parallel())
-	r.checkouts = checkout.New(r.db, lines, r.stock, r.gateway, checkout.Config{
-		QueueCapacity:   c.QueueCapacity,
-		Limiter:         limiter,
-		BatchSize:       c.BatchSize,
-		InFlight:        c.CheckoutsInFlight,
-		Lease:           c.CheckoutLease,
-		PaymentTimeout:  c.PaymentTimeout,
-		Present:         present,
-		Log:             log,
-		ObserveReserve:  r.metrics.Queue("checkout.reserve"),
-		ObserveSettle:   r.metrics.Queue("checkout.settle"),
-		ObserveRecovery: r.metrics.Recovered,
-	})
-	r.carts = cart.NewManager(r.db, lines, r.stock, r.checkouts, cart.Config{
-		QueueCapacity: c.QueueCapacity,
-		Limiter:       limiter,
-		BatchSize:     c.BatchSize,
-		Present:       present,
-		Log:           log,
-		Observe:       r.metrics.Queue("cart.add"),
-	})
-	if err := r.checkouts.Start(ctx); err != nil {
-		return r, fmt.Errorf("start recovery: %w", err)
+	if err := r.startManagers(ctx); err != nil {
+		return err
 	}
 	r.startTasks()
-
-	r.server = newServer(serverConfig{
+	r.server = api.New(api.Config{
 		RequestTimeout: c.RequestTimeout,
 		RateLimit:      c.RateLimit,
 		APIKeys:        c.APIKeys,
 		CORSOrigins:    c.CORSOrigins,
 		Full: map[string]func() bool{
-			pathAddToCart:    r.carts.Full,
-			pathCheckOutCart: r.checkouts.Full,
+			api.PathAddToCart:    r.carts.Full,
+			api.PathCheckOutCart: r.checkouts.Full,
 		},
 		Metrics: r.metrics,
-		Log:     log,
+		Log:     r.log,
 	}, r.carts, r)
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
-	if err != nil {
-		return r, cannotListen("--listen (LISTEN_ADDR)", err)
-	}
-	r.listener = limitConnections(listener, maxConnections)
 	r.metrics.Watch(r.levels)
 
-	base := clickable(listener.Addr())
-	addresses := []any{"api", base, "documentation", base + pathDocumentation}
-	if c.AdminListen != "" {
-		if r.admin, err = openAdmin(ctx, c.AdminListen, r.metrics, r.newDashboard(), log); err != nil {
-			return r, errors.Join(err, listener.Close())
+	base := clickable(r.listener.Addr())
+	addresses := []any{"api", base, "documentation", base + api.PathDocumentation, "engine", r.db.Engine(), "gateway", r.gateway.String()}
+	if r.adminListener != nil {
+		r.admin = admin.New(r.adminListener, r.metrics, r.newDashboard(), r.log)
+		if err := r.admin.Start(ctx); err != nil {
+			return err
 		}
-		addresses = append(addresses, "dashboard", r.admin.url())
+		addresses = append(addresses, "dashboard", clickable(r.adminListener.Addr())+"/")
 	}
-	log.Info("listening", addresses...)
-	return r, nil
+	r.log.Info("listening", addresses...)
+	return nil
+}
+
+// listen binds both listeners.
+func (r *running) listen(ctx context.Context, connections int) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", r.settings.Listen)
+	if err != nil {
+		return cannotListen("--listen (LISTEN_ADDR)", err)
+	}
+	r.listener = api.LimitConnections(listener, connections)
+	if r.settings.AdminListen == "" {
+		return nil
+	}
+	if r.adminListener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", r.settings.AdminListen); err != nil {
+		return fmt.Errorf("%w; or turn it off with --admin-listen ''", cannotListen("--admin-listen (ADMIN_ADDR)", err))
+	}
+	return nil
+}
+
+// openDatabase opens the engine, migrates it and fills an empty demo catalogue.
+func (r *running) openDatabase(ctx context.Context, c *serveCommand) (err error) {
+	if r.db, err = c.Storage.Open(ctx, r.log, database.Config{Serve: true, Observe: r.metrics.Transactions()}); err != nil {
+		return err
+	}
+	if _, err := migrations.Up(ctx, r.db, r.log); err != nil {
+		return fmt.Errorf("migrate the tables: %w", err)
+	}
+	r.stock = inventory.New(r.db)
+	if c.Demo {
+		return fillEmptyCatalogue(ctx, r.db, r.log)
+	}
+	return nil
+}
+
+// startManagers starts the checkout and cart managers, whose queues share a limiter.
+func (r *running) startManagers(ctx context.Context) error {
+	lines := &cart.Lines{}
+	limiter := queue.NewLimiter(r.db.Dialect().Parallel())
+	s := r.settings
+	r.checkouts = checkout.New(r.db, lines, r.stock, r.gateway, checkout.Config{
+		QueueCapacity:   s.QueueCapacity,
+		Limiter:         limiter,
+		BatchSize:       s.BatchSize,
+		InFlight:        s.CheckoutsInFlight,
+		Lease:           s.CheckoutLease,
+		PaymentTimeout:  s.PaymentTimeout,
+		Present:         api.Present,
+		Log:             r.log,
+		ObserveReserve:  r.metrics.Queue("checkout.reserve"),
+		ObserveSettle:   r.metrics.Queue("checkout.settle"),
+		ObserveRecovery: r.metrics.Recovered,
+	})
+	r.carts = cart.NewManager(r.db, lines, r.stock, r.checkouts, cart.Config{
+		QueueCapacity: s.QueueCapacity,
+		Limiter:       limiter,
+		BatchSize:     s.BatchSize,
+		Present:       api.Present,
+		Log:           r.log,
+		Observe:       r.metrics.Queue("cart.add"),
+	})
+	if err := r.checkouts.Start(ctx); err != nil {
+		return fmt.Errorf("start recovery: %w", err)
+	}
+	return nil
 }
 
 func (r *running) startTasks() {
@@ -190,8 +227,8 @@ func (r *running) serve() error {
 	return nil
 }
 
-// close stops in the reverse of the start: readiness, listener, checkouts in flight, queues in the order of the flow,
-// background tasks, gateway, database. What is under way gets the drain timeout.
+// close stops in reverse: readiness, listener, checkouts in flight, queues, background tasks, gateway, database.
+// Requests and checkouts have the drain timeout. It may be called after a start that failed.
 func (r *running) close() error {
 	r.draining.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), r.settings.DrainTimeout)
@@ -201,18 +238,21 @@ func (r *running) close() error {
 
 	var errs []error
 	var listener errgroup.Group
-	if r.server != nil {
-		// Side by side with the checkouts: their callers wait on open requests.
+	switch {
+	case r.server != nil:
+		// At the same time as the checkouts' drain: their callers wait on open requests.
 		listener.Go(func() error {
 			if err := r.server.Shutdown(answered); err != nil {
 				return errors.Join(fmt.Errorf("some answers could not be written: %w", err), r.server.Close())
 			}
 			return nil
 		})
+	case r.listener != nil:
+		errs = append(errs, r.listener.Close())
 	}
 	if r.checkouts != nil {
 		if left := r.checkouts.Drain(ctx); left > 0 {
-			r.log.Warn("left checkouts for recovery: the drain timeout is over", "checkouts", left)
+			r.log.Warn("drain timeout: checkouts are left to recovery", "checkouts", left)
 		}
 	}
 	errs = append(errs, listener.Wait())
@@ -222,8 +262,8 @@ func (r *running) close() error {
 	if r.checkouts != nil {
 		errs = append(errs, r.checkouts.Close(answered))
 	}
-	if r.admin != nil { // until here it shows how the rest is going
-		errs = append(errs, r.admin.close())
+	if r.admin != nil { // it shows the drain until here
+		errs = append(errs, r.admin.Close(answered))
 	}
 	if r.background != nil {
 		r.background()
@@ -235,10 +275,13 @@ func (r *running) close() error {
 	if r.db != nil {
 		errs = append(errs, r.db.Close())
 	}
+	if r.admin == nil && r.adminListener != nil {
+		errs = append(errs, r.adminListener.Close())
+	}
 	return errors.Join(errs...)
 }
 
-// Ready says why this instance should not be sent requests, or nothing.
+// Ready returns why this instance should receive no requests, or nil.
 func (r *running) Ready(ctx context.Context) error {
 	if r.draining.Load() {
 		return checkout.ErrDraining
@@ -249,12 +292,12 @@ func (r *running) Ready(ctx context.Context) error {
 		}
 	}
 	if err := r.db.Ping(ctx); err != nil {
-		return database.ErrUnavailable // why is not for whoever asks
+		return database.ErrUnavailable // the reason is not public
 	}
 	return nil
 }
 
-// clickable is the URL under which this machine's browser finds a listener.
+// clickable is the URL of a listener for a browser on this machine.
 func clickable(addr net.Addr) string {
 	host, port, err := net.SplitHostPort(addr.String())
 	if err != nil {

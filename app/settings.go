@@ -3,37 +3,40 @@ package app
 import (
 	"errors"
 	"fmt"
+	"math"
+	"net/url"
+	"strings"
 	"time"
 
 	"cartwheel/checkout"
 )
 
-// settings are what serve can be told beside where the data is.
+// settings are the flags of serve beside those of commands.Storage.
 type settings struct {
 	Listen            string        `env:"LISTEN_ADDR" default:":5003" help:"Where the API listens."`
-	AdminListen       string        `env:"ADMIN_ADDR" default:"127.0.0.1:5004" help:"Where the dashboard, the metrics and the profiles are, without any key. Empty: nowhere."`
-	PaymentURL        string        `name:"payment-url" env:"PAYMENT_URL" default:"sandbox:" help:"The payment gateway: http(s)://host/base, or sandbox: which approves at once; sandbox:?latency=2s&decline=0.1 delays, and declines that share."`
-	PaymentTimeout    time.Duration `env:"PAYMENT_TIMEOUT" default:"10s" help:"How long a charge may take before it is voided."`
-	PaymentSecret     string        `env:"PAYMENT_SECRET" placeholder:"SECRET" help:"Signs the requests to the gateway (HMAC-SHA256). Empty: unsigned."`
-	CheckoutLease     time.Duration `env:"CHECKOUT_LEASE" default:"15s" help:"How long a checkout is its instance's alone; after that any instance finishes it. Must exceed the payment timeout by 2s or more."`
-	CheckoutsInFlight int           `env:"CHECKOUTS_IN_FLIGHT" default:"4096" help:"Most checkouts at once, from their admission to their end."`
-	QueueCapacity     int           `env:"QUEUE_CAPACITY" default:"4096" help:"Most jobs that wait in each queue; beyond it comes a 503."`
-	BatchSize         int           `env:"BATCH_SIZE" default:"256" help:"Most jobs in one transaction; 1 means one transaction a request."`
-	RequestTimeout    time.Duration `env:"REQUEST_TIMEOUT" default:"15s" help:"How long a request may wait for its answer."`
-	DrainTimeout      time.Duration `env:"DRAIN_TIMEOUT" default:"20s" help:"How long a shutdown waits for what is under way."`
-	RateLimit         float64       `env:"RATE_LIMIT" default:"0" help:"Requests a second and client address; 0: no limit."`
-	APIKeys           []string      `name:"api-keys" env:"API_KEYS" placeholder:"KEY" help:"Keys, one of which each request must send as Authorization: Bearer KEY. Empty: open to all."`
-	CORSOrigins       []string      `name:"cors-origins" env:"CORS_ORIGINS" placeholder:"ORIGIN" help:"Origins whose pages may call the API from a browser. Empty: none."`
+	AdminListen       string        `env:"ADMIN_ADDR" default:"127.0.0.1:5004" help:"Where the dashboard, metrics and profiles listen, without a key. Empty: off."`
+	PaymentURL        string        `name:"payment-url" env:"PAYMENT_URL" default:"sandbox:" help:"The shop's payment service: http(s)://host/base. Or sandbox:, which approves at once; sandbox:?latency=2s&decline=0.1 delays, and declines that share."`
+	PaymentTimeout    time.Duration `env:"PAYMENT_TIMEOUT" default:"10s" help:"Maximum time of a charge; then it is voided."`
+	PaymentSecret     string        `env:"PAYMENT_SECRET" placeholder:"SECRET" help:"Signs requests to the payment service (HMAC-SHA256). Empty: unsigned."`
+	CheckoutLease     time.Duration `env:"CHECKOUT_LEASE" default:"15s" help:"How long a checkout is its instance's alone; then any instance finishes it. At least the payment timeout + 2s."`
+	CheckoutsInFlight int           `env:"CHECKOUTS_IN_FLIGHT" default:"4096" help:"Maximum checkouts at once, from admission to end."`
+	QueueCapacity     int           `env:"QUEUE_CAPACITY" default:"4096" help:"Maximum jobs waiting in each queue; beyond it the answer is 503."`
+	BatchSize         int           `env:"BATCH_SIZE" default:"256" help:"Maximum jobs in one transaction."`
+	RequestTimeout    time.Duration `env:"REQUEST_TIMEOUT" default:"15s" help:"Maximum time of a request."`
+	DrainTimeout      time.Duration `env:"DRAIN_TIMEOUT" default:"20s" help:"How long a shutdown waits for requests and checkouts."`
+	RateLimit         float64       `env:"RATE_LIMIT" default:"0" help:"Requests a second per client address; 0: no limit."`
+	APIKeys           []string      `name:"api-keys" env:"API_KEYS" placeholder:"KEY" help:"Comma-separated keys; each request sends one as Authorization: Bearer KEY. Empty: open to all."`
+	CORSOrigins       []string      `name:"cors-origins" env:"CORS_ORIGINS" placeholder:"ORIGIN" help:"Comma-separated origins whose pages may call the API from a browser. Empty: none."`
 	LogFormat         string        `env:"LOG_FORMAT" default:"auto" enum:"auto,text,json" help:"auto (text on a terminal, JSON elsewhere), text or json."`
 }
 
-// Limits that keep a typing error from becoming an outage. Each is far above what is of any use.
+// Maximum values. A typing error must not become an outage.
 const (
 	maxBatchSize = 10_000
 	maxQueue     = 1_000_000
 )
 
-// Validate says which settings make no sense, and what was expected. kong calls it.
+// Validate names the settings that are wrong and what was expected. kong calls it.
 func (s *settings) Validate() error {
 	return errors.Join(
 		positive("--payment-timeout (PAYMENT_TIMEOUT)", s.PaymentTimeout),
@@ -44,6 +47,8 @@ func (s *settings) Validate() error {
 		within("--queue-capacity (QUEUE_CAPACITY)", s.QueueCapacity, 1, maxQueue),
 		within("--batch-size (BATCH_SIZE)", s.BatchSize, 1, maxBatchSize),
 		s.validateRate(),
+		s.validateKeys(),
+		s.validateOrigins(),
 	)
 }
 
@@ -56,8 +61,36 @@ func (s *settings) validateLease() error {
 }
 
 func (s *settings) validateRate() error {
-	if s.RateLimit < 0 {
+	if !(s.RateLimit >= 0) || math.IsInf(s.RateLimit, 1) { // written so that NaN fails
 		return fmt.Errorf("--rate-limit (RATE_LIMIT) is %v: expected 0 (no limit) or more", s.RateLimit)
+	}
+	return nil
+}
+
+// validateKeys trims the API keys. Its errors do not repeat them.
+func (s *settings) validateKeys() error {
+	for i, key := range s.APIKeys {
+		key = strings.TrimSpace(key)
+		if key == "" {
+			return fmt.Errorf("--api-keys (API_KEYS): key %d of %d is empty: expected comma-separated keys", i+1, len(s.APIKeys))
+		}
+		if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return fmt.Errorf("--api-keys (API_KEYS): key %d of %d has a space or a character that is not visible ASCII", i+1, len(s.APIKeys))
+		}
+		s.APIKeys[i] = key
+	}
+	return nil
+}
+
+// validateOrigins trims the origins and a trailing slash.
+func (s *settings) validateOrigins() error {
+	for i, origin := range s.CORSOrigins {
+		origin = strings.TrimSuffix(strings.TrimSpace(origin), "/")
+		parsed, err := url.Parse(origin)
+		if origin != "*" && (err != nil || parsed.Host == "" || origin != parsed.Scheme+"://"+parsed.Host) {
+			return fmt.Errorf("--cors-origins (CORS_ORIGINS): %q: expected an origin such as https://shop.example, or *", origin)
+		}
+		s.CORSOrigins[i] = origin
 	}
 	return nil
 }

@@ -2,12 +2,15 @@ package app
 
 import (
 	"bytes"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"cartwheel/app/commands"
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
 )
@@ -76,7 +79,7 @@ func TestAServerThatCannotStartSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 			t.Parallel()
 			// A server waits for its database a whole minute, other commands for some seconds.
 			var out, said bytes.Buffer
-			status := Main([]string{"stock", "list", "--mysql-dsn", "root:secret@" + address + "/shop"}, Console{Out: &out, Err: &said})
+			status := Main([]string{"stock", "list", "--mysql-dsn", "root:secret@" + address + "/shop"}, commands.Console{Out: &out, Err: &said})
 			if status != 1 || !strings.Contains(said.String(), "--mysql-dsn (MYSQL_DSN)") || !strings.Contains(said.String(), advice) ||
 				strings.Contains(said.String(), "secret") {
 				t.Errorf("status %d: %s", status, &said)
@@ -95,10 +98,10 @@ func TestAServerThatCannotStartSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 func wantStartError(t *testing.T, args, words []string) {
 	t.Helper()
 	var out, said bytes.Buffer
-	status := Main(append([]string{"serve", "--log-format", "json"}, args...), Console{In: strings.NewReader(""), Out: &out, Err: &said})
+	status := Main(append([]string{"serve", "--log-format", "json"}, args...), commands.Console{In: strings.NewReader(""), Out: &out, Err: &said})
 	lines := strings.Split(strings.TrimSpace(said.String()), "\n")
 	last := lines[len(lines)-1]
-	if status != 1 || !strings.HasPrefix(last, "cartwheel: ") {
+	if status != 1 || !strings.Contains(last, `"level":"ERROR"`) {
 		t.Errorf("status %d, and as the last line: %s", status, last)
 	}
 	for _, word := range words {
@@ -129,6 +132,12 @@ func TestSettingsThatMakeNoSenseNameTheirFlagAndVariable(t *testing.T) {
 		"--queue-capacity (QUEUE_CAPACITY) is 9999999: expected 1 to 1000000": func(s *settings) { s.QueueCapacity = 9999999 },
 		"--batch-size (BATCH_SIZE) is 0: expected 1 to":                       func(s *settings) { s.BatchSize = 0 },
 		"--rate-limit (RATE_LIMIT) is -1: expected 0 (no limit) or more":      func(s *settings) { s.RateLimit = -1 },
+		"--rate-limit (RATE_LIMIT) is NaN: expected 0 (no limit) or more":     func(s *settings) { s.RateLimit = math.NaN() },
+		"--rate-limit (RATE_LIMIT) is +Inf: expected 0 (no limit) or more":    func(s *settings) { s.RateLimit = math.Inf(1) },
+		"--api-keys (API_KEYS): key 2 of 2 is empty":                          func(s *settings) { s.APIKeys = []string{"a", " "} },
+		"--api-keys (API_KEYS): key 1 of 1 has":                               func(s *settings) { s.APIKeys = []string{"a b"} },
+		"--cors-origins (CORS_ORIGINS): \"shop.example\"":                     func(s *settings) { s.CORSOrigins = []string{"shop.example"} },
+		"--cors-origins (CORS_ORIGINS): \"https://shop.example/x\"":           func(s *settings) { s.CORSOrigins = []string{"https://shop.example/x"} },
 	} {
 		spoilt := sound
 		spoil(&spoilt)
@@ -138,20 +147,20 @@ func TestSettingsThatMakeNoSenseNameTheirFlagAndVariable(t *testing.T) {
 	}
 }
 
-func TestAStateThatThereIsNotIsRefusedWithThoseThatThereAre(t *testing.T) {
+func TestSettings_keysAndOriginsAreTrimmed(t *testing.T) {
 	t.Parallel()
-	for state, want := range map[string]string{
-		"":          "",
-		"open":      "",
-		"committed": "",
-		"Open":      `--state is "Open": expected one of reserved, refunding, committed, rolled_back, open`,
-	} {
-		got := ""
-		if err := (&checkoutsListCommand{State: state}).Validate(); err != nil {
-			got = err.Error()
-		}
-		if got != want {
-			t.Errorf("%q: got %q, want %q", state, got, want)
-		}
+	s := settings{
+		PaymentTimeout: 10e9, CheckoutLease: 15e9, RequestTimeout: 15e9, DrainTimeout: 20e9,
+		CheckoutsInFlight: 1, QueueCapacity: 1, BatchSize: 1,
+		APIKeys: []string{"a", " b "}, CORSOrigins: []string{" https://shop.example/", "*"},
+	}
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"a", "b"}; !slices.Equal(s.APIKeys, want) {
+		t.Errorf("keys %q, want %q", s.APIKeys, want)
+	}
+	if want := []string{"https://shop.example", "*"}; !slices.Equal(s.CORSOrigins, want) {
+		t.Errorf("origins %q, want %q", s.CORSOrigins, want)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"cartwheel/app/commands"
 	"cartwheel/cart"
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
@@ -48,7 +49,7 @@ func onEach(t *testing.T, test func(t *testing.T, term terminal, db *database.DB
 func (c terminal) run(stdin string, command ...string) (status int, out, err string) {
 	c.t.Helper()
 	var outBuffer, errBuffer bytes.Buffer
-	status = Main(append(command, c.args...), Console{In: strings.NewReader(stdin), Out: &outBuffer, Err: &errBuffer})
+	status = Main(append(command, c.args...), commands.Console{In: strings.NewReader(stdin), Out: &outBuffer, Err: &errBuffer})
 	return status, outBuffer.String(), errBuffer.String()
 }
 
@@ -182,8 +183,8 @@ func TestAnInterruptedImportSaysHowFarItGot(t *testing.T) {
 	defer cancel()
 	file := "product_id,product_name,quantity\n" + strings.Repeat("mug,,1\n", 10_000)
 	var out, said bytes.Buffer
-	command := stockImportCommand{storage: storage{DataDir: t.TempDir()}, File: "-", Add: true}
-	err := command.Run(ctx, Console{In: endingReader{strings.NewReader(file), cancel}, Out: &out, Err: &said})
+	command := commands.StockImport{Storage: commands.Storage{DataDir: t.TempDir()}, File: "-", Add: true}
+	err := command.Run(ctx, commands.Console{In: endingReader{strings.NewReader(file), cancel}, Out: &out, Err: &said})
 	if err == nil || !regexp.MustCompile(`^interrupted: the lines up to \d+ are done, the others are not`).MatchString(err.Error()) {
 		t.Errorf("got %v", err)
 	}
@@ -224,7 +225,7 @@ func TestMigrationsAreListedAndApplied(t *testing.T) {
 	c := newTerminal(t)
 	pending := func() (n int) {
 		status, out, said := c.run("", "migrate", "status", "--json")
-		var lines []migrationLine
+		var lines []struct{ AppliedAt *string }
 		if err := json.Unmarshal([]byte(out), &lines); status != 0 || err != nil || len(lines) == 0 {
 			t.Fatalf("status %d, %v: %s%s", status, err, out, said)
 		}
@@ -248,24 +249,6 @@ func TestMigrationsAreListedAndApplied(t *testing.T) {
 	}
 	if n := pending(); n != 0 {
 		t.Errorf("%d are pending after up", n)
-	}
-}
-
-func TestTheLowestComeFirstAndEqualsInTheOrderOfTheirIDs(t *testing.T) {
-	t.Parallel()
-	lowest := lowestAvailable{most: 3}
-	for i, available := range []int64{5, 3, 9, 3, 1, 3, 8} {
-		p := inventory.Product{ID: string(rune('a' + i)), Level: inventory.Level{OnHand: available + 1, Reserved: 1}}
-		if err := lowest.pick(p); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var got []string
-	for _, p := range lowest.products {
-		got = append(got, p.ID)
-	}
-	if diff := cmp.Diff([]string{"e", "b", "d"}, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -771,7 +771,7 @@ const docTemplate = `{
             "properties": {
                 "error": {
                     "type": "string",
-                    "example": "the outcome is not known: it may or may not have been done; ask again with the same Idempotency-Key if the request had one, else look before repeating it"
+                    "example": "the outcome is unknown: repeat the request with the same Idempotency-Key; without one, look before you repeat it"
                 },
                 "status": {
                     "type": "string",

@@ -11,7 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"cartwheel/app"
+	"cartwheel/app/api"
 	"cartwheel/cart"
 )
 
@@ -38,5 +38,5 @@ func run(listen string, log *slog.Logger) error {
 		return err
 	}
 	log.Info("listening", "api", "http://"+listener.Addr().String())
-	return app.ServeAlone(ctx, listener, nothing{}, log)
+	return api.Serve(ctx, listener, nothing{}, log)
 }

@@ -1,0 +1,128 @@
+// Package admin owns the listener for operators: the dashboard, the metrics and the profiles. app starts it.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"time"
+
+	"cartwheel/app/admin/dashboard"
+	"cartwheel/app/admin/metrics"
+)
+
+const (
+	pathMetrics = "/metrics"
+	pathPprof   = "/debug/pprof/"
+
+	// closeTimeout is the maximum time for the last answers at shutdown.
+	closeTimeout = time.Second
+)
+
+// Timeouts and limits of a connection.
+const (
+	headTimeout    = 5 * time.Second
+	idleTimeout    = 150 * time.Second
+	maxHeaderBytes = 16 << 10
+)
+
+// A Server answers operators. It asks for no key, so it belongs on loopback or on a private network.
+type Server struct {
+	http      *http.Server
+	listener  net.Listener
+	dashboard *dashboard.Dashboard
+	served    chan error // has one value: what Serve returned
+}
+
+// New returns a server for listener. It answers nothing before Start.
+func New(listener net.Listener, m *metrics.Metrics, board *dashboard.Dashboard, log *slog.Logger) *Server {
+	handler := adminRoutes(m, board)
+	if isLoopback(listener.Addr()) {
+		handler = sameMachine(handler)
+	} else {
+		log.Warn("the admin listener can be reached from other machines, and asks for no key", "address", listener.Addr().String())
+	}
+	return &Server{
+		listener: listener, dashboard: board, served: make(chan error, 1),
+		http: &http.Server{
+			Handler:           handler,
+			ReadHeaderTimeout: headTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeaderBytes,
+			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+			// No ReadTimeout and no WriteTimeout: profiles and the dashboard's events take long. Each event has a
+			// deadline of its own.
+		},
+	}
+}
+
+// Start answers requests in the background. It does not block.
+func (a *Server) Start(context.Context) error {
+	go func() { a.served <- a.http.Serve(a.listener) }()
+	return nil
+}
+
+// Close disconnects viewers and cuts profiles off after closeTimeout.
+func (a *Server) Close(ctx context.Context) error {
+	a.dashboard.Close()
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	err := a.http.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) { // a profile under way
+		err = a.http.Close()
+	}
+	if served := <-a.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+// adminRoutes are the routes of the admin listener.
+func adminRoutes(m *metrics.Metrics, board *dashboard.Dashboard) http.Handler {
+	routes := http.NewServeMux()
+	board.Register(routes)
+	routes.Handle("GET "+pathMetrics, m.Handler())
+	routes.HandleFunc("GET "+pathPprof, pprof.Index)
+	routes.HandleFunc("GET "+pathPprof+"cmdline", programName)
+	routes.HandleFunc("GET "+pathPprof+"profile", pprof.Profile)
+	routes.HandleFunc("GET "+pathPprof+"trace", pprof.Trace)
+	routes.HandleFunc("GET "+pathPprof+"symbol", pprof.Symbol)
+	routes.HandleFunc("POST "+pathPprof+"symbol", pprof.Symbol)
+	return routes
+}
+
+// programName replaces the handler of net/http/pprof that shows the command line, which may hold passwords.
+func programName(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprint(w, os.Args[0])
+}
+
+// sameMachine refuses requests for host names other than localhost: DNS rebinding lets a web page point a name of
+// its own at the loopback address, and read with the operator's browser.
+func sameMachine(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = r.Host
+		}
+		if net.ParseIP(host) == nil && host != "localhost" {
+			http.Error(w, "this listener is for this machine alone: ask for localhost or 127.0.0.1", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func isLoopback(addr net.Addr) bool {
+	host, _, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

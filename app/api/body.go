@@ -1,0 +1,152 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+const (
+	// maxBodyBytes is the maximum size of a body, far above the largest valid request.
+	maxBodyBytes = 64 << 10
+
+	// bodyTime is the maximum time for the head and the body of one request to arrive.
+	bodyTime = 10 * time.Second
+
+	// usualBodyBytes is the size of the pooled buffers: a valid request with long IDs fits.
+	usualBodyBytes = 1 << 10
+
+	// maxLargeBodies is the maximum number of bodies above usualBodyBytes that are read at once, 64 KiB each.
+	// Thousands of slow large bodies cost 16 MiB, and do not delay usual requests.
+	maxLargeBodies = 256
+)
+
+// bodies owns the memory that requests are read into.
+type bodies struct {
+	pool  sync.Pool
+	large chan struct{} // has a token for each large body
+}
+
+func newBodies() *bodies {
+	return &bodies{
+		pool: sync.Pool{New: func() any {
+			room := make([]byte, 0, usualBodyBytes)
+			return &room
+		}},
+		large: make(chan struct{}, maxLargeBodies),
+	}
+}
+
+// read reads a request's body into a buffer that must be returned with put. Its error is a refusal of 415, 413,
+// 400, or 503 when too many large bodies are being read.
+func (b *bodies) read(c echo.Context) (*[]byte, error) {
+	r := c.Request()
+	if err := checkContentType(r.Header); err != nil {
+		return nil, err
+	}
+	source := io.Reader(r.Body)
+	switch {
+	case r.ContentLength > maxBodyBytes:
+		c.Response().Header().Set(echo.HeaderConnection, "close") // the rest is not waited for
+		return nil, errBodyTooLarge()
+	case r.ContentLength < 0:
+		source = http.MaxBytesReader(c.Response().Writer, r.Body, maxBodyBytes)
+	}
+
+	buffer := b.pool.Get().(*[]byte)
+	content := (*buffer)[:0]
+	for {
+		if len(content) == cap(content) {
+			if len(content) == usualBodyBytes && !b.acquireLarge() {
+				b.put(buffer)
+				c.Response().Header().Set(echo.HeaderConnection, "close")
+				return nil, errTooManyLargeBodies
+			}
+			content = append(content, 0)[:len(content)]
+			*buffer = content
+		}
+		n, err := source.Read(content[len(content):cap(content)])
+		content = content[:len(content)+n]
+		if err == io.EOF {
+			*buffer = content
+			return buffer, nil
+		}
+		if err != nil {
+			*buffer = content
+			b.put(buffer)
+			return nil, bodyError(c, err)
+		}
+	}
+}
+
+// put takes a buffer back. Nothing may point into it any more.
+func (b *bodies) put(buffer *[]byte) {
+	if cap(*buffer) > usualBodyBytes {
+		<-b.large
+		return
+	}
+	b.pool.Put(buffer)
+}
+
+func (b *bodies) acquireLarge() bool {
+	select {
+	case b.large <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+var errTooManyLargeBodies = &refusal{
+	code: http.StatusServiceUnavailable, reason: codeBusy, retryAfter: retrySoon,
+	words: "too many large bodies at once, nothing was done: try again",
+}
+
+func errBodyTooLarge() error {
+	return refuse(http.StatusRequestEntityTooLarge, "body: want at most %d bytes", maxBodyBytes)
+}
+
+// bodyError says why a body could not be read. The connection is closed: its next bytes are not a request.
+func bodyError(c echo.Context, err error) error {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return errBodyTooLarge()
+	}
+	c.Response().Header().Set(echo.HeaderConnection, "close")
+	if network, ok := errors.AsType[net.Error](err); ok && network.Timeout() {
+		return badRequest("body: want all of it within %s", bodyTime)
+	}
+	return badRequest("body: it ended early, or its encoding is broken")
+}
+
+// checkContentType refuses with 415 everything but plain JSON.
+func checkContentType(h http.Header) error {
+	for _, encoding := range h[echo.HeaderContentEncoding] {
+		if !strings.EqualFold(encoding, "identity") {
+			return refuse(http.StatusUnsupportedMediaType, "Content-Encoding: want none")
+		}
+	}
+	if sent := h[echo.HeaderContentType]; len(sent) == 1 && (sent[0] == echo.MIMEApplicationJSON || isJSON(sent[0])) {
+		return nil
+	}
+	return refuse(http.StatusUnsupportedMediaType, "Content-Type: want application/json, once")
+}
+
+func isJSON(contentType string) bool {
+	kind, parameters, err := mime.ParseMediaType(contentType)
+	if err != nil || kind != echo.MIMEApplicationJSON {
+		return false
+	}
+	for name, value := range parameters {
+		if name != "charset" || !strings.EqualFold(value, "utf-8") {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,220 @@
+package api
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"cartwheel/cart"
+	"cartwheel/cart/idempotency"
+	"cartwheel/checkout"
+	"cartwheel/database"
+	"cartwheel/inventory"
+	"cartwheel/payment"
+	"cartwheel/queue"
+)
+
+// retrySoon and retryLater are values of Retry-After in seconds: for a full queue, and for a missing dependency.
+const (
+	retrySoon  = 1
+	retryLater = 5
+)
+
+// headerError has the machine-readable code of every answer that is not Success.
+const headerError = "Cartwheel-Error"
+
+// The values of Cartwheel-Error. They are part of the API.
+const (
+	codeInvalid             = "invalid"
+	codeUnauthorized        = "unauthorized"
+	codePending             = "pending"
+	codePaymentDeclined     = "payment_declined"
+	codeNoSuchProduct       = "no_such_product"
+	codeNoSuchRoute         = "no_such_route"
+	codeMethod              = "method"
+	codeTooLarge            = "too_large"
+	codeContentType         = "content_type"
+	codeNotEnoughStock      = "not_enough_stock"
+	codeCartEmpty           = "cart_empty"
+	codeCheckoutUnderWay    = "checkout_under_way"
+	codeTooManyLines        = "too_many_lines"
+	codeKeyReused           = "key_reused"
+	codeRateLimited         = "rate_limited"
+	codeBusy                = "busy"
+	codeDraining            = "draining"
+	codeDatabaseUnavailable = "database_unavailable"
+	codeLocked              = "locked"
+	codePaymentUnavailable  = "payment_unavailable"
+	codeInternal            = "internal"
+	codeUnknown             = "unknown"
+)
+
+const (
+	wordsTooBusy  = "too busy, nothing was done: try again"
+	wordsDraining = "this instance is shutting down, nothing was done: try again"
+	wordsUnknown  = "the outcome is unknown: repeat the request with the same Idempotency-Key; without one, look before you repeat it"
+	wordsInternal = "internal error"
+)
+
+// statusCallerLeft is the status of a request whose caller left before its answer, for metrics alone. It is
+// nginx's code; nobody reads the answer.
+const statusCallerLeft = 499
+
+// A row of the error table says how an error of a module is presented.
+type row struct {
+	sentinel   error
+	status     int // HTTP
+	code       string
+	retryAfter int                // seconds; 0: none
+	words      func(error) string // for the caller: no internal detail
+}
+
+// errorTable is the one table from the modules' errors to answers. The first row that matches counts: modules
+// come before the queue and the database, whose errors theirs may wrap. Any other error is a 500.
+var errorTable = []row{
+	{inventory.ErrNoProduct, http.StatusNotFound, codeNoSuchProduct, 0, noProduct},
+	{inventory.ErrNotEnough, http.StatusConflict, codeNotEnoughStock, 0, notEnough},
+
+	{errUnderWay, http.StatusConflict, codeCheckoutUnderWay, 0, always("the cart is empty: a checkout of this client is under way")},
+	{cart.ErrEmpty, http.StatusConflict, codeCartEmpty, 0, always("the cart is empty")},
+	{cart.ErrTooManyLines, http.StatusConflict, codeTooManyLines, 0, always("the cart has 500 lines, which is the maximum")},
+
+	{idempotency.ErrMismatch, http.StatusUnprocessableEntity, codeKeyReused, 0,
+		always("this Idempotency-Key was used with another request")},
+	{idempotency.ErrUnderWay, http.StatusServiceUnavailable, codeBusy, retrySoon,
+		always("the first request with this Idempotency-Key is still under way: try again with the same key")},
+
+	{checkout.ErrDeclined, http.StatusPaymentRequired, codePaymentDeclined, 0, declined},
+	{checkout.ErrVoided, http.StatusPaymentRequired, codePaymentDeclined, 0, voided},
+	{checkout.ErrPending, http.StatusAccepted, codePending, 0, pending},
+	{checkout.ErrBusy, http.StatusServiceUnavailable, codeBusy, retrySoon, always(wordsTooBusy)},
+	{checkout.ErrDraining, http.StatusServiceUnavailable, codeDraining, retryLater, always(wordsDraining)},
+
+	{payment.ErrUnavailable, http.StatusServiceUnavailable, codePaymentUnavailable, retryLater,
+		always("payments are not possible at the moment, nothing was done: try again")},
+
+	{queue.ErrFull, http.StatusServiceUnavailable, codeBusy, retrySoon, always(wordsTooBusy)},
+	{queue.ErrClosed, http.StatusServiceUnavailable, codeDraining, retryLater, always(wordsDraining)},
+	{queue.ErrNotStarted, http.StatusServiceUnavailable, codeBusy, retrySoon, always(wordsTooBusy)},
+	{queue.ErrUnanswered, http.StatusGatewayTimeout, codeUnknown, 0, always(wordsUnknown)},
+	{queue.ErrPanicked, http.StatusInternalServerError, codeInternal, 0, always(wordsInternal)},
+
+	{database.ErrOutcomeUnknown, http.StatusGatewayTimeout, codeUnknown, 0, always(wordsUnknown)},
+	{database.ErrRowLocked, http.StatusServiceUnavailable, codeLocked, retrySoon,
+		always("the stock or the cart is locked by another session, nothing was done: try again")},
+	{database.ErrUnavailable, http.StatusServiceUnavailable, codeDatabaseUnavailable, retryLater,
+		always("the database is unavailable, nothing was done: try again")},
+
+	// Last: a request timed out in a place that does not know the outcome.
+	{context.DeadlineExceeded, http.StatusGatewayTimeout, codeUnknown, 0, always(wordsUnknown)},
+	{context.Canceled, http.StatusGatewayTimeout, codeUnknown, 0, always(wordsUnknown)},
+}
+
+func always(words string) func(error) string { return func(error) string { return words } }
+
+func noProduct(err error) string {
+	if e, ok := errors.AsType[*inventory.NoProductError](err); ok {
+		return "no such product: " + e.ProductID
+	}
+	return "no such product"
+}
+
+func notEnough(err error) string {
+	if e, ok := errors.AsType[*inventory.NotEnoughError](err); ok {
+		return fmt.Sprintf("not enough stock of product %s: wanted %d, available %d", e.ProductID, e.Wanted, e.Available)
+	}
+	return "not enough stock"
+}
+
+func declined(err error) string {
+	if e, ok := errors.AsType[*checkout.DeclinedError](err); ok && e.Reason != "" {
+		return "payment declined: " + e.Reason
+	}
+	return "payment declined"
+}
+
+func voided(err error) string {
+	if e, ok := errors.AsType[*checkout.VoidedError](err); ok && e.Reason != "" {
+		return "payment voided: " + e.Reason
+	}
+	return "payment voided"
+}
+
+func pending(err error) string {
+	const ask = "its payment's outcome is not known yet; ask again with the same Idempotency-Key"
+	if e, ok := errors.AsType[*checkout.PendingError](err); ok {
+		return "checkout " + e.CheckoutID + " is under way: " + ask
+	}
+	return "the checkout is under way: " + ask
+}
+
+// A presentation is what is sent for an error.
+type presentation struct {
+	status     int // HTTP
+	code       string
+	body       []byte
+	retryAfter int // seconds; 0: none
+}
+
+// presentError turns the result of a request into its answer. An error without a row is a 500 without detail.
+func presentError(err error) presentation {
+	if err == nil {
+		return presentation{status: http.StatusOK, body: successBody}
+	}
+	if replay, ok := errors.AsType[*idempotency.Replay](err); ok {
+		return presentation{status: replay.Status, code: codeOf(replay), body: replay.Body}
+	}
+	if own, ok := errors.AsType[*refusal](err); ok {
+		code := cmp.Or(own.reason, usualCodes[own.code])
+		return presentation{own.code, code, answer{statusFailed, own.words}.body(), own.retryAfter}
+	}
+	if empty, ok := errors.AsType[*cart.EmptyError](err); ok && empty.UnderWay {
+		err = errUnderWay
+	}
+	for _, r := range errorTable {
+		if !errors.Is(err, r.sentinel) {
+			continue
+		}
+		status := statusFailed
+		if r.status == http.StatusAccepted {
+			status = statusPending
+		}
+		return presentation{r.status, r.code, answer{status, r.words(err)}.body(), r.retryAfter}
+	}
+	return presentation{http.StatusInternalServerError, codeInternal, answer{statusFailed, wordsInternal}.body(), 0}
+}
+
+// errUnderWay is a cart.EmptyError whose reason is a checkout under way. It has a code of its own.
+var errUnderWay = errors.New("a checkout of this client is under way")
+
+// codeOf returns the code of a stored answer, whose status and words decide it.
+func codeOf(replay *idempotency.Replay) string {
+	switch replay.Status {
+	case http.StatusPaymentRequired:
+		return codePaymentDeclined
+	case http.StatusNotFound:
+		return codeNoSuchProduct
+	case http.StatusConflict:
+		for _, words := range []struct{ begins, code string }{
+			{"the cart is empty: ", codeCheckoutUnderWay},
+			{"the cart is empty", codeCartEmpty},
+			{"the cart has ", codeTooManyLines},
+		} {
+			if bytes.Contains(replay.Body, []byte(`"error":"`+words.begins)) {
+				return words.code
+			}
+		}
+		return codeNotEnoughStock
+	}
+	return ""
+}
+
+// Present renders an answer for modules that store it with an Idempotency-Key: the answer and its replays are
+// the same bytes.
+func Present(err error) (status int, body []byte) {
+	p := presentError(err)
+	return p.status, p.body
+}

@@ -1,0 +1,166 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const (
+	// maxIDRunes is the maximum length of an ID in characters: the columns are varchar(100).
+	maxIDRunes = 100
+	// maxQuantity is the maximum quantity in units: the columns are int.
+	maxQuantity = math.MaxInt32
+	// maxQuotedBytes is the maximum length of a caller's text in a message, in bytes.
+	maxQuotedBytes = 40
+)
+
+// parseObject calls parse for each member of body, which must be one JSON object with just these fields, each
+// once. jsontext rejects repeated names, invalid UTF-8 and lone surrogates. The error is a refusal of 400 that
+// names the field and what was expected.
+func parseObject(body []byte, fields []string, parse func(field string, value jsontext.Value) error) error {
+	decoder := jsontext.NewDecoder(bytes.NewBuffer(body))
+	if kind := decoder.PeekKind(); kind != '{' && kind != 0 {
+		return badRequest("body: want one JSON object with %s, got %s", strings.Join(fields, ", "), describe(kind))
+	}
+	if _, err := decoder.ReadToken(); err != nil {
+		return syntaxError(err)
+	}
+	seen := 0
+	for decoder.PeekKind() == '"' {
+		name, err := decoder.ReadToken()
+		if err != nil {
+			return syntaxError(err)
+		}
+		field := name.String()
+		if !slices.Contains(fields, field) {
+			return unknownField(field, fields)
+		}
+		value, err := decoder.ReadValue()
+		if err != nil {
+			return syntaxError(err)
+		}
+		if err := parse(field, value); err != nil {
+			return err
+		}
+		seen |= 1 << slices.Index(fields, field)
+	}
+	if _, err := decoder.ReadToken(); err != nil { // the closing brace
+		return syntaxError(err)
+	}
+	if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
+		return badRequest("body: want one JSON object and nothing after it")
+	}
+	for i, field := range fields {
+		if seen&(1<<i) == 0 {
+			return badRequest("%s: missing", field)
+		}
+	}
+	return nil
+}
+
+// syntaxError names the member that jsontext rejects.
+func syntaxError(err error) error {
+	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
+	field := "body"
+	if ok && syntax.JSONPointer != "" {
+		field = shorten(syntax.JSONPointer.LastToken())
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		return badRequest("body: want one JSON object, got nothing")
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return badRequest("%s: want it once, got it again", field)
+	case ok:
+		return badRequest("%s: want one JSON object in UTF-8: %v at byte %d", field, syntax.Err, syntax.ByteOffset)
+	}
+	return badRequest("body: want one JSON object in UTF-8")
+}
+
+func unknownField(sent string, fields []string) error {
+	for _, field := range fields {
+		if strings.EqualFold(sent, field) {
+			return badRequest("%s: want the field as %s: upper and lower case count", shorten(sent), field)
+		}
+	}
+	return badRequest("%s: unknown field: want %s", shorten(sent), strings.Join(fields, ", "))
+}
+
+// parseID reads a value as the ID of a client or a product.
+func parseID(field string, value jsontext.Value) (string, error) {
+	if value.Kind() != '"' {
+		return "", badRequest("%s: want a string, got %s", field, describe(value.Kind()))
+	}
+	text, err := jsontext.AppendUnquote(nil, value)
+	if err != nil {
+		return "", badRequest("%s: want a string in UTF-8", field)
+	}
+	id := string(text)
+	if problem := checkID(id); problem != "" {
+		return "", badRequest("%s: %s", field, problem)
+	}
+	return id, nil
+}
+
+// checkID says what is wrong with an ID, or nothing.
+func checkID(id string) string {
+	if count := utf8.RuneCountInString(id); count < 1 || count > maxIDRunes {
+		return fmt.Sprintf("want 1 to %d Unicode characters, got %d", maxIDRunes, count)
+	}
+	first, _ := utf8.DecodeRuneInString(id)
+	last, _ := utf8.DecodeLastRuneInString(id)
+	if unicode.IsSpace(first) || unicode.IsSpace(last) {
+		return "want no white space at either end"
+	}
+	if at := strings.IndexFunc(id, unicode.IsControl); at >= 0 {
+		r, _ := utf8.DecodeRuneInString(id[at:])
+		return fmt.Sprintf("want no control characters, got U+%04X", r)
+	}
+	return ""
+}
+
+// parseQuantity reads a value as a number of units. ParseInt accepts no fraction and no exponent.
+func parseQuantity(field string, value jsontext.Value) (int64, error) {
+	if value.Kind() != '0' {
+		return 0, badRequest("%s: want an integer from 1 to %d, got %s", field, maxQuantity, describe(value.Kind()))
+	}
+	if n, err := strconv.ParseInt(string(value), 10, 64); err == nil && n >= 1 && n <= maxQuantity {
+		return n, nil
+	}
+	return 0, badRequest("%s: want an integer from 1 to %d, without fraction or exponent, got %s",
+		field, maxQuantity, shorten(string(value)))
+}
+
+// describe names the kind of a JSON value.
+func describe(kind jsontext.Kind) string {
+	switch kind {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "a boolean"
+	}
+	return "a number"
+}
+
+// shorten returns a caller's text in a form that fits a message.
+func shorten(sent string) string {
+	if len(sent) <= maxQuotedBytes {
+		return strings.ToValidUTF8(sent, "\uFFFD")
+	}
+	return strings.ToValidUTF8(sent[:maxQuotedBytes], "") + "…"
+}

@@ -1,0 +1,35 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"runtime/debug"
+
+	"github.com/labstack/echo/v4"
+)
+
+// A panicError is a panic of a handler, made into a fault of ours like any other.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// recovered turns a panic into an error, which is answered with 500. Where the answer has begun already, the
+// connection is cut: the caller must not take half an answer for a whole one.
+func recovered(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			value := recover()
+			if value == nil {
+				return
+			}
+			if value == http.ErrAbortHandler { //nolint:errorlint // net/http panics with this very value
+				panic(value)
+			}
+			err = &panicError{value, debug.Stack()}
+		}()
+		return next(c)
+	}
+}

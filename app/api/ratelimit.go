@@ -1,0 +1,119 @@
+package api
+
+import (
+	"container/list"
+	"math"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"golang.org/x/time/rate"
+)
+
+// maxAddresses is how many client addresses are watched at once, at about 200 bytes each. Over it, the one
+// that was quiet for longest is forgotten.
+const maxAddresses = 16_384
+
+// rateLimits bounds how many requests a second one client address makes.
+type rateLimits struct {
+	perSecond rate.Limit
+	burst     int
+	most      int
+	now       func() time.Time
+
+	mu     sync.Mutex
+	byAddr map[netip.Addr]*list.Element // holds *addressLimit; guarded by mu
+	recent list.List                    // the most recently seen first; guarded by mu
+}
+
+type addressLimit struct {
+	addr  netip.Addr
+	limit *rate.Limiter
+}
+
+func newRateLimits(perSecond float64) *rateLimits {
+	return &rateLimits{
+		perSecond: rate.Limit(perSecond),
+		burst:     max(1, int(math.Ceil(perSecond))),
+		most:      maxAddresses,
+		now:       time.Now,
+		byAddr:    make(map[netip.Addr]*list.Element),
+	}
+}
+
+// limited refuses with 429 what comes faster than the limit. Probes and the documentation are free: a load
+// balancer must never take an instance out because it asks too often, and the page loads many files at once.
+func (l *rateLimits) limited(next echo.HandlerFunc) echo.HandlerFunc {
+	if l.perSecond <= 0 {
+		return next
+	}
+	return func(c echo.Context) error {
+		if isFreeOfLimit(c.Request().URL.Path) {
+			return next(c)
+		}
+		if wait := l.take(clientAddress(c.Request())); wait > 0 {
+			return &refusal{
+				code:       http.StatusTooManyRequests,
+				reason:     codeRateLimited,
+				words:      "too many requests from this address, nothing was done: try again",
+				retryAfter: int(math.Ceil(wait.Seconds())),
+			}
+		}
+		return next(c)
+	}
+}
+
+func isFreeOfLimit(path string) bool {
+	return path == PathHealthz || path == PathReadyz || path == PathDocumentation || strings.HasPrefix(path, PathDocumentation+"/")
+}
+
+// take counts a request of addr. It returns how long to wait before the next has a chance, or 0 where this
+// one is within the limit.
+func (l *rateLimits) take(addr netip.Addr) (wait time.Duration) {
+	limit, now := l.of(addr), l.now()
+	if limit.AllowN(now, 1) {
+		return 0
+	}
+	missing := 1 - limit.TokensAt(now)
+	return max(time.Duration(missing/float64(l.perSecond)*float64(time.Second)), 1)
+}
+
+func (l *rateLimits) of(addr netip.Addr) *rate.Limiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if at, ok := l.byAddr[addr]; ok {
+		l.recent.MoveToFront(at)
+		return at.Value.(*addressLimit).limit
+	}
+	if l.recent.Len() >= l.most {
+		oldest := l.recent.Back()
+		delete(l.byAddr, oldest.Value.(*addressLimit).addr)
+		l.recent.Remove(oldest)
+	}
+	fresh := &addressLimit{addr, rate.NewLimiter(l.perSecond, l.burst)}
+	l.byAddr[addr] = l.recent.PushFront(fresh)
+	return fresh.limit
+}
+
+// clientAddress is the address that a request counts for. Headers of proxies are ignored: anyone can write them.
+func clientAddress(r *http.Request) netip.Addr {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return clientNetwork(at.Addr())
+}
+
+// clientNetwork is the part of an address that one client has: of IPv6 the /64 network.
+func clientNetwork(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
+	if addr.Is6() {
+		if network, err := addr.Prefix(64); err == nil {
+			return network.Addr()
+		}
+	}
+	return addr
+}

@@ -1,0 +1,45 @@
+package api
+
+import (
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"cartwheel/app/admin/metrics"
+)
+
+// requestMetrics reports every request to the metrics. It allocates nothing.
+type requestMetrics struct {
+	routes map[string]*metrics.Requests // by path as registered, and as requested where that is the same
+	other  *metrics.Requests
+}
+
+// newRequestMetrics accepts nil: nothing is reported then.
+func newRequestMetrics(m *metrics.Metrics) *requestMetrics {
+	if m == nil {
+		m = metrics.New(metrics.Build{})
+	}
+	return &requestMetrics{
+		routes: map[string]*metrics.Requests{
+			PathAddToCart:            m.Requests(metrics.RouteAddToCart),
+			PathCheckOutCart:         m.Requests(metrics.RouteCheckOutCart),
+			PathHealthz:              m.Requests(metrics.RouteHealthz),
+			PathReadyz:               m.Requests(metrics.RouteReadyz),
+			PathDocumentation:        m.Requests(metrics.RouteDocumentation),
+			PathDocumentation + "/*": m.Requests(metrics.RouteDocumentation),
+		},
+		other: m.Requests(metrics.RouteOther),
+	}
+}
+
+// answered reports a request that has ended.
+func (l *requestMetrics) answered(c echo.Context, began time.Time) {
+	route := l.routes[c.Path()]
+	if route == nil { // refused before it was routed
+		route = l.routes[c.Request().URL.Path]
+	}
+	if route == nil {
+		route = l.other
+	}
+	route.Answered(c.Response().Status, time.Since(began))
+}

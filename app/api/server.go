@@ -1,0 +1,192 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"cartwheel/app/admin/metrics"
+	"cartwheel/cart"
+	"cartwheel/checkout"
+)
+
+// Timeouts and limits of a connection.
+const (
+	// headTimeout is the maximum time for the head of a request to arrive.
+	headTimeout = 5 * time.Second
+	// idleTimeout is how long a connection stays open between requests. It exceeds the usual keep-alive of load
+	// balancers (Traefik 90 s, Caddy 120 s): they must close first, or they send into a closed connection.
+	idleTimeout = 150 * time.Second
+	// readyTimeout is the maximum time of a readiness probe.
+	readyTimeout = 2 * time.Second
+	// writeTimeout is the maximum time for the caller to read the answer.
+	writeTimeout = 5 * time.Second
+	// maxHeaderBytes is the maximum size of a request's head.
+	maxHeaderBytes = 16 << 10
+)
+
+// A shop serves the two endpoints.
+type shop interface {
+	AddToCart(context.Context, cart.Addition) error
+	CheckOut(context.Context, cart.Purchase) error
+}
+
+// A readiness tells whether this instance should receive requests.
+type readiness interface {
+	// Ready returns the reason why not, or nil. The reason is public: it has no internal detail.
+	Ready(context.Context) error
+}
+
+// Config has the settings of the public listener.
+type Config struct {
+	RequestTimeout time.Duration          // maximum time of a request, from the end of its head
+	RateLimit      float64                // requests a second and client address; 0: no limit
+	APIKeys        []string               // none: open to all
+	CORSOrigins    []string               // none: no browser page of another origin
+	Full           map[string]func() bool // by path: whether its queue is full; nil: never
+	Metrics        *metrics.Metrics
+	Log            *slog.Logger
+}
+
+// A server is the public listener's side of the shop.
+type Server struct {
+	*http.Server
+
+	shop           shop
+	readiness      readiness
+	timeout        time.Duration
+	allowedOrigins allowedOrigins
+	bodies         *bodies
+	failures       *failureLog
+	requestMetrics *requestMetrics
+	log            *slog.Logger
+
+	echo    *echo.Echo
+	methods map[string][]string // what each route allows
+	handle  echo.HandlerFunc    // all that every request passes, routes included: composed once
+}
+
+// New returns the public listener's HTTP server. Its Serve takes a listener of LimitConnections.
+func New(config Config, shop shop, readiness readiness) *Server {
+	s := &Server{
+		shop:           shop,
+		readiness:      readiness,
+		timeout:        config.RequestTimeout,
+		allowedOrigins: config.CORSOrigins,
+		bodies:         newBodies(),
+		failures:       &failureLog{log: config.Log},
+		requestMetrics: newRequestMetrics(config.Metrics),
+		log:            config.Log,
+		echo:           echo.New(),
+		methods:        make(map[string][]string),
+	}
+	s.echo.HTTPErrorHandler = func(err error, c echo.Context) { s.fail(c, err) }
+	s.addRoutes(newAPIKeys(config.APIKeys))
+
+	// Echo's own Use would build this chain anew for every request.
+	ids := newRequestIDs()
+	load := loadLimiter{full: config.Full}
+	s.handle = ids.named(recovered(s.allowedOrigins.shared(newRateLimits(config.RateLimit).limited(load.limit(s.dispatch)))))
+	s.Server = &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headTimeout,
+		ReadTimeout:       bodyTime,
+		WriteTimeout:      bodyTime + config.RequestTimeout + writeTimeout, // counts from the end of the head
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
+
+		// net/http would answer "OPTIONS *" with an empty body.
+		DisableGeneralOptionsHandler: true,
+	}
+	return s
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := s.echo.AcquireContext()
+	defer s.echo.ReleaseContext(c)
+	c.Reset(r, w)
+	defer s.requestMetrics.answered(c, time.Now()) // also where the answer is cut off
+	if err := s.handle(c); err != nil {
+		s.fail(c, err)
+	}
+}
+
+// add registers a route. Echo's own 404, 405 and OPTIONS are never reached: see dispatch.
+func (s *Server) add(path string, handler echo.HandlerFunc, methods ...string) {
+	for _, method := range methods {
+		s.echo.Add(method, path, handler)
+	}
+	if len(s.allowedOrigins) > 0 {
+		methods = append(methods, http.MethodOptions)
+	}
+	s.methods[path] = methods
+}
+
+// dispatch finds the request's route and runs it.
+func (s *Server) dispatch(c echo.Context) error {
+	r := c.Request()
+	s.echo.Router().Find(r.Method, echo.GetPath(r), c)
+	methods, known := s.methods[c.Path()]
+	switch {
+	case !known:
+		return refuse(http.StatusNotFound, "no such route: see %s", PathDocumentation)
+	case r.Method == http.MethodOptions:
+		return s.allowedOrigins.options(c, strings.Join(methods, ", "))
+	case !slices.Contains(methods, r.Method):
+		return methodNotAllowed(c, strings.Join(methods, ", "))
+	}
+	return c.Handler()(c)
+}
+
+func methodNotAllowed(c echo.Context, allow string) error {
+	c.Response().Header().Set(echo.HeaderAllow, allow)
+	return refuse(http.StatusMethodNotAllowed, "method not allowed: want one of %s", allow)
+}
+
+// fail answers a request that did not succeed. All errors come through here, and are logged nowhere else.
+func (s *Server) fail(c echo.Context, err error) {
+	response := c.Response()
+	if response.Committed { // the caller hung up while it was being answered, or a handler broke half way
+		if _, ok := err.(*panicError); ok { //nolint:errorlint // recovered makes it, nothing wraps it
+			s.failures.write(c, http.StatusInternalServerError, err)
+			panic(http.ErrAbortHandler) // cut the connection: half an answer must not look like a whole one
+		}
+		return
+	}
+	p := presentError(err)
+	if p.status == http.StatusGatewayTimeout && callerLeft(c.Request()) {
+		response.Status = statusCallerLeft // for the metrics; nobody reads the answer
+		return
+	}
+	if p.status >= http.StatusInternalServerError {
+		s.failures.write(c, p.status, err)
+	}
+	if pending, ok := errors.AsType[*checkout.PendingError](err); ok {
+		// From here on the checkout is found in the log by its own ID.
+		s.log.Info("answered Pending", "request_id", requestID(response.Header()), "checkout", pending.CheckoutID)
+	}
+	if p.status == http.StatusInternalServerError {
+		p.body = answer{statusFailed, wordsInternal + ", request ID " + requestID(response.Header())}.body()
+	}
+	if p.code != "" {
+		response.Header()[headerError] = []string{p.code}
+	}
+	if p.retryAfter > 0 {
+		response.Header().Set(echo.HeaderRetryAfter, strconv.Itoa(p.retryAfter))
+	}
+	if err := c.JSONBlob(p.status, p.body); err != nil {
+		s.log.Debug("answer not sent", "request_id", requestID(response.Header()), "error", err)
+	}
+}
+
+// callerLeft reports whether the request's connection is gone. The server's own timeout does not count.
+func callerLeft(r *http.Request) bool { return errors.Is(r.Context().Err(), context.Canceled) }

@@ -1,0 +1,87 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"cartwheel/checkout"
+	"cartwheel/database"
+	"cartwheel/payment"
+)
+
+// Audit is the command of that name.
+type Audit struct {
+	Storage
+	Gateway        bool          `help:"Also compare every settled checkout of the last 29 days with the payment service. A service without lookups is asked to void each, which changes nothing where the journal is right."`
+	PaymentURL     string        `name:"payment-url" env:"PAYMENT_URL" default:"sandbox:" help:"The payment gateway."`
+	PaymentTimeout time.Duration `env:"PAYMENT_TIMEOUT" default:"10s" help:"How long a question to the gateway may take."`
+	PaymentSecret  string        `env:"PAYMENT_SECRET" placeholder:"SECRET" help:"Signs the requests to the gateway."`
+	Repair         bool          `help:"Repair what is safe to repair: delete reservations that no checkout owns."`
+	JSON           bool          `name:"json" help:"Write JSON."`
+}
+
+// Run prints each inconsistency, and fails if there is one that is not repaired.
+func (c *Audit) Run(ctx context.Context, console Console) error {
+	return c.reading(ctx, console, func(db *database.DB) error {
+		report, err := checkout.Audit(ctx, db)
+		if err != nil {
+			return err
+		}
+		if c.Gateway {
+			if err := c.askGateway(ctx, db, &report); err != nil {
+				return err
+			}
+		}
+		if c.Repair {
+			if err := checkout.Repair(ctx, db, &report); err != nil {
+				return err
+			}
+		}
+		if err := c.print(console, report); err != nil {
+			return err
+		}
+		if !report.Sound() {
+			return ErrReported
+		}
+		return nil
+	})
+}
+
+func (c *Audit) askGateway(ctx context.Context, db *database.DB, report *checkout.Report) error {
+	if strings.HasPrefix(c.PaymentURL, "sandbox:") {
+		return errors.New("--gateway: the sandbox keeps no books to compare with; --payment-url names a gateway that does")
+	}
+	gateway, err := payment.Open(c.PaymentURL, payment.Options{Timeout: c.PaymentTimeout, Secret: c.PaymentSecret})
+	if err != nil {
+		return fmt.Errorf("--payment-url: %w", err)
+	}
+	defer gateway.Close()
+	return checkout.AuditPayments(ctx, db, gateway, report)
+}
+
+func (c *Audit) print(console Console, v checkout.Report) error {
+	if c.JSON {
+		return json.NewEncoder(console.Out).Encode(v)
+	}
+	for _, b := range v.Inconsistencies {
+		repaired := ""
+		if b.Repaired {
+			repaired = " (repaired)"
+		}
+		fmt.Fprintf(console.Out, "%s: %s: %s%s\n", b.Rule, b.What, b.Detail, repaired)
+	}
+	for _, note := range v.Notes {
+		fmt.Fprintf(console.Out, "note: %s: %s: %s\n", note.Rule, note.What, note.Detail)
+	}
+	asked := ""
+	if c.Gateway {
+		asked = fmt.Sprintf(", %d payments", v.Payments)
+	}
+	_, err := fmt.Fprintf(console.Out, "%d products, %d on hand, %d reserved by %d checkouts in flight%s: %d inconsistencies\n",
+		v.Products, v.OnHand, v.Reserved, v.Open, asked, v.Count)
+	return err
+}

@@ -1,0 +1,83 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"cartwheel/cart"
+	"cartwheel/database"
+	"cartwheel/inventory"
+)
+
+type Cart struct {
+	Show cartShowCommand `cmd:"" help:"Show what is in a client's cart."`
+}
+
+type cartShowCommand struct {
+	Storage
+	Client string `arg:"" placeholder:"CLIENT" help:"The client's ID, exactly."`
+	JSON   bool   `name:"json" help:"Print a JSON object, for programs."`
+}
+
+// A shownCart is a cart as cart show --json prints it.
+type shownCart struct {
+	ClientID string      `json:"clientID"`
+	Lines    []shownLine `json:"lines"`
+}
+
+type shownLine struct {
+	ProductID string `json:"productID"`
+	Quantity  int64  `json:"quantity"`
+	Available int64  `json:"available"` // 0 also for a product that does not exist any more
+}
+
+// Run shows the cart.
+func (c cartShowCommand) Run(ctx context.Context, console Console) error {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	return c.reading(ctx, console, func(db *database.DB) error { return c.run(ctx, console.Out, db) })
+}
+
+func (c cartShowCommand) run(ctx context.Context, w io.Writer, db *database.DB) error {
+	shown := shownCart{ClientID: c.Client, Lines: []shownLine{}}
+	var lines cart.Lines
+	err := db.Snapshot(ctx, func(tx *database.Tx) error {
+		found, err := lines.Get(ctx, tx, c.Client)
+		if err != nil {
+			return err
+		}
+		ids := make([]string, 0, len(found))
+		for _, line := range found {
+			ids = append(ids, line.ProductID)
+		}
+		b := tx.Batch()
+		stock := inventory.New(db).Check(b, ids)
+		if err := b.Send(ctx); err != nil {
+			return fmt.Errorf("check stock: %w", err)
+		}
+		for _, line := range found {
+			level, _ := stock.Level(line.ProductID)
+			shown.Lines = append(shown.Lines, shownLine{line.ProductID, line.Quantity, level.Available()})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(w).Encode(shown)
+	}
+	if len(shown.Lines) == 0 {
+		fmt.Fprintf(w, "The cart of %s is empty.\n", printable(c.Client))
+		return nil
+	}
+	out := newTable(w, "PRODUCT", "QUANTITY", "AVAILABLE")
+	for _, line := range shown.Lines {
+		if err := out.add(line, line.ProductID, line.Quantity, line.Available); err != nil {
+			return err
+		}
+	}
+	return out.end()
+}

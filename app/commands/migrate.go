@@ -1,0 +1,72 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"cartwheel/database"
+	"cartwheel/migrations"
+)
+
+type Migrate struct {
+	Up     migrateUpCommand     `cmd:"" help:"Apply the migrations that the database does not have."`
+	Status migrateStatusCommand `cmd:"" help:"List the migrations, and which of them the database has."`
+	Move   migrateMoveCommand   `cmd:"" help:"Move everything from the embedded engine to an empty MySQL database."`
+}
+
+type migrateUpCommand struct{ Storage }
+
+// Run migrates.
+func (c migrateUpCommand) Run(ctx context.Context, console Console) error {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	log := commandLog(console, slog.LevelInfo) // what becomes of an old system's rows is worth reading
+	return c.using(ctx, log, database.Config{}, func(db *database.DB) error {
+		applied, err := migrations.Up(ctx, db, log)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(console.Out, "%s: %d applied, up to date\n", db.Engine(), applied)
+		return nil
+	})
+}
+
+type migrateStatusCommand struct {
+	Storage
+	JSON bool `name:"json" help:"Print a JSON array, for programs."`
+}
+
+// A migrationLine is a migration as migrate status --json prints it.
+type migrationLine struct {
+	Version   int64      `json:"version"`
+	Name      string     `json:"name"`
+	AppliedAt *time.Time `json:"appliedAt"` // null while it is pending
+}
+
+// Run lists the migrations.
+func (c migrateStatusCommand) Run(ctx context.Context, console Console) error {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	return c.using(ctx, commandLog(console, slog.LevelWarn), database.Config{Existing: true}, func(db *database.DB) error {
+		states, err := migrations.Status(ctx, db)
+		if err != nil {
+			return err
+		}
+		var out listing = newTable(console.Out, "MIGRATION", "APPLIED AT (UTC)")
+		if c.JSON {
+			out = newArray(console.Out)
+		}
+		for _, s := range states {
+			line, at := migrationLine{Version: s.Version, Name: s.Name}, "pending"
+			if !s.Pending() {
+				line.AppliedAt, at = &s.AppliedAt, s.AppliedAt.UTC().Format(time.DateTime)
+			}
+			if err := out.add(line, s.Name, at); err != nil {
+				return err
+			}
+		}
+		return out.end()
+	})
+}

@@ -1,0 +1,80 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"cartwheel/database"
+	"cartwheel/migrations"
+)
+
+// Storage says where the data is. Every command that needs it has these flags.
+type Storage struct {
+	MySQLDSN string `name:"mysql-dsn" env:"MYSQL_DSN" placeholder:"DSN" help:"MySQL or MariaDB to use, as user:password@tcp(127.0.0.1:3306)/shop; a database that does not exist is created. Empty: the embedded engine."`
+	DataDir  string `env:"DATA_DIR" default:"./data" help:"Where the embedded engine keeps cartwheel.db."`
+}
+
+// Open opens the engine. how says what is special about it. Its errors name the flag that they are about.
+func (s Storage) Open(ctx context.Context, log *slog.Logger, how database.Config) (*database.DB, error) {
+	how.MySQLDSN, how.DataDir, how.Log = s.MySQLDSN, s.DataDir, log
+	db, err := database.Open(ctx, how)
+	switch {
+	case err != nil && s.MySQLDSN != "":
+		return nil, fmt.Errorf("--mysql-dsn (MYSQL_DSN): %w", err)
+	case err != nil:
+		return nil, fmt.Errorf("--data-dir (DATA_DIR): %w", err)
+	}
+	return db, nil
+}
+
+// using opens the engine for one command and closes it after use.
+func (s Storage) using(ctx context.Context, log *slog.Logger, how database.Config, use func(*database.DB) error) error {
+	db, err := s.Open(ctx, log, how)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(db), db.Close())
+}
+
+// commandPatience is how long a command waits for a server that does not answer.
+const commandPatience = 5 * time.Second
+
+// reading is for commands that look at what is there. They create nothing and change no table: the database may be
+// another system's, at work.
+func (s Storage) reading(ctx context.Context, console Console, use func(*database.DB) error) error {
+	return s.using(ctx, commandLog(console, slog.LevelWarn), database.Config{Existing: true, StartTimeout: commandPatience}, func(db *database.DB) error {
+		states, err := migrations.Status(ctx, db)
+		if err != nil {
+			return err
+		}
+		for _, state := range states {
+			if state.Pending() {
+				return fmt.Errorf("the tables in %s are not up to date: start the server, or run cartwheel migrate up", db.Engine())
+			}
+		}
+		return use(db)
+	})
+}
+
+// writing is for commands that may come before the first server: they create what is missing and bring the tables up to
+// date.
+func (s Storage) writing(ctx context.Context, console Console, use func(*database.DB) error) error {
+	level := slog.LevelWarn
+	if s.MySQLDSN != "" {
+		level = slog.LevelInfo // what becomes of an old system's rows is worth reading
+	}
+	log := commandLog(console, level)
+	return s.using(ctx, log, database.Config{}, func(db *database.DB) error {
+		if _, err := migrations.Up(ctx, db, log); err != nil {
+			return fmt.Errorf("bring the tables up to date: %w", err)
+		}
+		return use(db)
+	})
+}
+
+func commandLog(console Console, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(console.Err, &slog.HandlerOptions{Level: level}))
+}

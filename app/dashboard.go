@@ -1,0 +1,55 @@
+package app
+
+import (
+	"context"
+
+	"cartwheel/app/admin/dashboard"
+	"cartwheel/app/admin/metrics"
+	"cartwheel/app/commands"
+	"cartwheel/checkout"
+	"cartwheel/inventory"
+)
+
+// levels is how this instance stands now. It looks at counters alone.
+func (r *running) levels() metrics.Levels {
+	inFlight, most := r.checkouts.InFlight()
+	open, refused := r.listener.Stats()
+	l := metrics.Levels{
+		Checkouts:   metrics.Fill{Now: inFlight, Most: most},
+		Connections: metrics.Fill{Now: open, Most: r.listener.Limit()},
+		TurnedAway:  refused,
+		Pool:        r.db.Stats(),
+		Audit:       r.auditor.Last(),
+	}
+	for _, q := range r.queues() {
+		l.Queues = append(l.Queues, metrics.Fill{Name: q.Name(), Now: q.Depth(), Most: q.Capacity()})
+	}
+	return l
+}
+
+// queues are all queues, in the order of the flow.
+func (r *running) queues() []checkout.QueueState {
+	return append([]checkout.QueueState{r.carts.Queue()}, r.checkouts.Queues()...)
+}
+
+func (r *running) newDashboard() *dashboard.Dashboard {
+	return dashboard.New(r, r.metrics, dashboard.About{
+		Version: commands.BuildVersion(),
+		Engine:  r.db.Engine(),
+		Gateway: r.gateway.String(),
+	})
+}
+
+// LowestStock returns products for the dashboard, those of which the least is available first.
+func (r *running) LowestStock(ctx context.Context, search string, limit int) ([]inventory.Product, error) {
+	return r.stock.Lowest(ctx, search, limit)
+}
+
+// OpenCheckouts returns checkouts that are not settled, on any instance, the oldest first.
+func (r *running) OpenCheckouts(ctx context.Context, limit int) (open []checkout.Entry, err error) {
+	err = checkout.List(ctx, r.db, checkout.Filter{Open: true, Oldest: true, Limit: limit}, func(e checkout.Entry) error {
+		open = append(open, e)
+		return nil
+	})
+	return open, err
+}

@@ -53,7 +53,7 @@ func TestEverythingMovesFromTheEmbeddedEngineToMySQL(t *testing.T) {
 			"from now on, start the server with --mysql-dsn or MYSQL_DSN\n", out); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
-		mysql.want("PRODUCT  NAME  ON HAND  HELD  AVAILABLE\nmug      Mug   1200     0     1200\ntea      Tea   50       0     50\n", "", "stock", "list")
+		mysql.want("PRODUCT  NAME  ON HAND  RESERVED  AVAILABLE\nmug      Mug   1200     0         1200\ntea      Tea   50       0         50\n", "", "stock", "list")
 
 		// What was moved is not sold from again, and nothing is moved onto other data.
 		refused(embedded, "was moved to a MySQL server", "serve", "--listen", "127.0.0.1:0")

@@ -18,7 +18,7 @@ var beyondTheEdge = map[string]string{
 	"database.ErrLocked":      "only opening the database finds its directory taken",
 	"database.ErrRetry":       "Transact runs the work again; when it gives up, that is ErrUnavailable",
 	"inventory.ErrShort":      "TX 2 turns it into a refund; the checkout ends as voided or pending",
-	"payment.ErrNoLookup":   "the audit asks by a void instead",
+	"payment.ErrNoLookup":     "the audit asks by a void instead",
 	"payment.ErrNotSent":      "the checkout is rolled back and answered as voided",
 }
 

@@ -198,14 +198,24 @@ func mutations() []mutation {
 			in:    "queue", tests: []string{"TestQueue_fullRefusesUntilThereIsRoom"},
 		},
 		{
-			name:  "what is refused at the connection begins where a request does",
-			edits: []edit{{"app/shed.go", "begins := c.idle && len(p) == c.room", "begins := true"}},
-			in:    "app", tests: []string{"TestSheddingNeverTakesOneThingForAnother"},
+			name:  "a full queue sheds load before the body is read",
+			edits: []edit{{"app/api/loadlimiter.go", "|| !full() {", "|| true {"}},
+			in:    "app/api", tests: []string{"TestLoadLimiter_fullQueueRefusesBeforeTheBodyIsRead"},
 		},
 		{
-			name:  "a request with a key is not refused at the connection",
-			edits: []edit{{"app/shed.go", "case !plainHeaders[string(name)] ||", "case string(name) != \"idempotency-key\" && !plainHeaders[string(name)] ||"}},
-			in:    "app", tests: []string{"TestSheddingNeverTakesOneThingForAnother", "TestOnlyAWholePlainPostIsShed"},
+			name:  "a request with a key passes the load limiter",
+			edits: []edit{{"app/api/loadlimiter.go", "|| len(r.Header[headerIdempotencyKey]) > 0 ", ""}},
+			in:    "app/api", tests: []string{"TestLoadLimiter_requestWithAKeyPasses"},
+		},
+		{
+			name:  "slow large bodies are bounded",
+			edits: []edit{{"app/api/body.go", "if len(content) == usualBodyBytes && !b.acquireLarge() {", "if len(content) == usualBodyBytes && !b.acquireLarge() && false {"}},
+			in:    "app/api", tests: []string{"TestBodies_slowLargeBodiesAreBounded"},
+		},
+		{
+			name:  "logging never blocks",
+			edits: []edit{{"app/log.go", "if w.waiting.Add(size) > maxLogBytes {", "if false {"}, {"app/log.go", "	default:\n		w.drop(size)\n", "	case <-w.done:\n"}},
+			in:    "app", tests: []string{"TestLog_stalledReaderNeverBlocks"},
 		},
 		{
 			name:  "every commit of the embedded engine is flushed",
@@ -224,18 +234,18 @@ func mutations() []mutation {
 		},
 		{
 			name:  "JSON has nothing after it",
-			edits: []edit{{"app/object.go", "if !json.Valid(body) {", "if !json.Valid(body) && json.NewDecoder(bytes.NewReader(body)).Decode(new(any)) != nil {"}},
-			in:    "app", tests: []string{"TestInvalidBodiesAreRefusedWithTheFieldAndTheReason"},
+			edits: []edit{{"app/api/object.go", "if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {", "if false {"}},
+			in:    "app/api", tests: []string{"TestInvalidBodiesAreRefusedWithTheFieldAndTheReason"},
 		},
 		{
 			name:  "JSON has each field once",
-			edits: []edit{{"app/object.go", "if o.seen&(1<<i) != 0 {", "if false {"}},
-			in:    "app", tests: []string{"TestInvalidBodiesAreRefusedWithTheFieldAndTheReason"},
+			edits: []edit{{"app/api/object.go", "jsontext.NewDecoder(bytes.NewBuffer(body))", "jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))"}},
+			in:    "app/api", tests: []string{"TestInvalidBodiesAreRefusedWithTheFieldAndTheReason"},
 		},
 		{
 			name:  "JSON has no lone surrogates",
-			edits: []edit{{"app/object.go", "if hasLoneSurrogate(quoted) {", "if false {"}},
-			in:    "app", tests: []string{"TestInvalidBodiesAreRefusedWithTheFieldAndTheReason"},
+			edits: []edit{{"app/api/object.go", "jsontext.NewDecoder(bytes.NewBuffer(body))", "jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowInvalidUTF8(true))"}},
+			in:    "app/api", tests: []string{"TestInvalidBodiesAreRefusedWithTheFieldAndTheReason"},
 		},
 	}
 }

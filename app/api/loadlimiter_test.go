@@ -1,0 +1,118 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func TestLoadLimiter_fullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
+	t.Parallel()
+	full := true
+	s := setup(t, Config{Full: map[string]func() bool{PathAddToCart: func() bool { return full }}})
+	conn := s.dial()
+	// The body never comes.
+	if _, err := io.WriteString(conn, "POST /addToCart HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 51\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	got := s.readReply(conn, "POST")
+	checkAnswer(t, got, 503, wordsTooBusy)
+	if got.header.Get("Cartwheel-Error") != "busy" || got.header.Get("Retry-After") != "1" {
+		t.Errorf("headers %v", got.header)
+	}
+	checkAnswer(t, s.do("POST", "/checkOutCart", validCheckOut), 200, "")
+	if s.shop.calls() != 1 {
+		t.Errorf("the shop was called %d times, want once, for the checkout", s.shop.calls())
+	}
+}
+
+func TestLoadLimiter_requestWithAKeyPasses(t *testing.T) {
+	t.Parallel()
+	s := setup(t, Config{Full: map[string]func() bool{PathAddToCart: func() bool { return true }}})
+	checkAnswer(t, s.do("POST", "/addToCart", validAdd, "Idempotency-Key", "k"), 200, "")
+	if s.shop.keyed() != 1 {
+		t.Error("a request whose answer may be stored was refused")
+	}
+}
+
+func TestBodies_slowLargeBodiesAreBounded(t *testing.T) {
+	t.Parallel()
+	s := setup(t, Config{})
+	head := fmt.Sprintf("POST /addToCart HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", maxBodyBytes)
+	slow := make([]net.Conn, maxLargeBodies)
+	for i := range slow {
+		slow[i] = s.dial()
+		if _, err := io.WriteString(slow[i], head+strings.Repeat(" ", 2*usualBodyBytes)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for len(s.http.bodies.large) < maxLargeBodies { // the server reads them in its own time
+		if err := t.Context().Err(); err != nil {
+			t.Fatal(err)
+		}
+		checkAnswer(t, s.do(http.MethodGet, "/healthz", ""), 200, "")
+	}
+	checkAnswer(t, s.do("POST", "/addToCart", strings.Repeat(" ", 2*usualBodyBytes)+validAdd), 503, "too many large bodies")
+	checkAnswer(t, s.do("POST", "/addToCart", validAdd), 200, "") // usual requests are not delayed
+	for _, conn := range slow {
+		_ = conn.Close()
+	}
+	for len(s.http.bodies.large) > 0 {
+		checkAnswer(t, s.do(http.MethodGet, "/healthz", ""), 200, "")
+	}
+}
+
+func TestConnectionLimit_oneAddressCannotTakeEveryConnection(t *testing.T) {
+	t.Parallel()
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := LimitConnections(inner, 16)
+	t.Cleanup(func() { _ = l.Close() })
+	flood, other := clientNetwork(netip.MustParseAddr("192.0.2.1")), clientNetwork(netip.MustParseAddr("192.0.2.2"))
+	accepted := 0
+	for range 100 {
+		if l.acquire(flood) {
+			accepted++
+		}
+	}
+	if accepted != 14 || !l.acquire(other) {
+		t.Errorf("one address has %d of 16 connections, and another gets none", accepted)
+	}
+	for range accepted {
+		l.release(flood)
+	}
+	l.release(other)
+	if open, _ := l.Stats(); open != 0 || len(l.byAddress) != 0 {
+		t.Errorf("%d connections, %d addresses are left", open, len(l.byAddress))
+	}
+}
+
+func TestServer_callerThatLeftIsCountedAs499AndNotLogged(t *testing.T) {
+	t.Parallel()
+	began, end := make(chan struct{}), make(chan struct{})
+	s := setup(t, Config{})
+	s.shop.answer = func(ctx context.Context) error {
+		close(began)
+		<-ctx.Done()
+		defer close(end)
+		return ctx.Err()
+	}
+	conn := s.dial()
+	if _, err := fmt.Fprintf(conn, "POST /addToCart HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(validAdd), validAdd); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	_ = conn.Close()
+	<-end
+	_ = s.http.Shutdown(t.Context()) // waits for the handler
+	if log := s.log.String(); strings.Contains(log, "request failed") {
+		t.Errorf("a caller that left is logged: %s", log)
+	}
+}

@@ -88,7 +88,9 @@ var errorTable = []row{
 		always("the first request with this Idempotency-Key is still under way: try again with the same key")},
 
 	{checkout.ErrDeclined, http.StatusPaymentRequired, codePaymentDeclined, 0, declined},
-	{checkout.ErrVoided, http.StatusPaymentRequired, codePaymentDeclined, 0, voided},
+	{checkout.ErrUnpaid, http.StatusServiceUnavailable, codePaymentUnavailable, retryLater, unpaid},
+	{checkout.ErrRefunded, http.StatusConflict, codeNotEnoughStock, 0,
+		always("not enough stock: it was lowered during the payment; the payment was refunded")},
 	{checkout.ErrPending, http.StatusAccepted, codePending, 0, pending},
 	{checkout.ErrBusy, http.StatusServiceUnavailable, codeBusy, retrySoon, always(wordsTooBusy)},
 	{checkout.ErrDraining, http.StatusServiceUnavailable, codeDraining, retryLater, always(wordsDraining)},
@@ -136,11 +138,11 @@ func declined(err error) string {
 	return "payment declined"
 }
 
-func voided(err error) string {
-	if e, ok := errors.AsType[*checkout.VoidedError](err); ok && e.Reason != "" {
-		return "payment voided: " + e.Reason
+func unpaid(err error) string {
+	if e, ok := errors.AsType[*checkout.UnpaidError](err); ok && e.Reason != "" {
+		return "payment not completed, nothing is charged: " + e.Reason
 	}
-	return "payment voided"
+	return "payment not completed, nothing is charged: try again"
 }
 
 func pending(err error) string {

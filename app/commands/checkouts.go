@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,18 +14,20 @@ import (
 	"cartwheel/inventory"
 )
 
+// Checkouts is the command group of that name.
 type Checkouts struct {
-	List checkoutsListCommand `cmd:"" help:"List checkouts, the newest first."`
-	Show checkoutsShowCommand `cmd:"" help:"Show one checkout: what became of it, and why."`
+	List  checkoutsListCommand  `cmd:"" help:"List checkouts, the newest first."`
+	Show  checkoutsShowCommand  `cmd:"" help:"Show one checkout: its state, lines and reason."`
+	Prune checkoutsPruneCommand `cmd:"" help:"Delete old settled checkouts from the journal, beside a running server."`
 }
 
 type checkoutsListCommand struct {
 	Storage
-	State  string        `placeholder:"STATE" help:"Only those in this state: reserved, refunding, committed, rolled_back; open means reserved or refunding."`
-	Client string        `placeholder:"CLIENT" help:"Only this client's."`
-	Since  time.Duration `placeholder:"AGE" help:"Only those that began within this time, such as 30m or 24h."`
-	Limit  int           `default:"100" help:"At most so many; 0: all."`
-	JSON   bool          `name:"json" help:"Print a JSON array, for programs."`
+	State  string `placeholder:"STATE" help:"Only those in this state: reserved, refunding, committed, rolled_back; open means reserved or refunding."`
+	Client string `placeholder:"CLIENT" help:"Only this client's."`
+	Since  string `placeholder:"AGE" help:"Only those that began within this time, such as 30m, 24h or 7d."`
+	Limit  int    `default:"100" help:"At most so many; 0: all."`
+	JSON   bool   `name:"json" help:"Print a JSON array, for programs."`
 }
 
 // listedStates are what --state takes: kong's own list of choices would have the empty text among them.
@@ -40,8 +43,10 @@ func (c *checkoutsListCommand) Validate() error {
 		return fmt.Errorf("--state is %q: expected one of %s", c.State, strings.Join(listedStates, ", "))
 	case c.Limit < 0:
 		return fmt.Errorf("--limit is %d: expected 0 (all) or more", c.Limit)
-	case c.Since < 0:
-		return fmt.Errorf("--since is %v: expected an age, such as 24h", c.Since)
+	case c.Since != "":
+		if age, err := parseAge(c.Since); err != nil || age <= 0 {
+			return fmt.Errorf("--since is %q: expected an age, such as 24h or 7d", c.Since)
+		}
 	}
 	return nil
 }
@@ -51,7 +56,10 @@ func (c *checkoutsListCommand) Run(ctx context.Context, console Console) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	return c.reading(ctx, console, func(db *database.DB) error {
-		filter := checkout.Filter{State: checkout.State(c.State), ClientID: c.Client, Since: c.Since, Limit: c.Limit}
+		filter := checkout.Filter{State: checkout.State(c.State), ClientID: c.Client, Limit: c.Limit}
+		if c.Since != "" {
+			filter.Since, _ = parseAge(c.Since) // checked by Validate
+		}
 		if c.State == openState {
 			filter.State, filter.Open = "", true
 		}
@@ -132,4 +140,43 @@ func stateInWords(e checkout.Entry) string {
 		checkout.RolledBack: "not sold; the lines are in the cart again",
 	}
 	return string(e.State) + " (" + words[e.State] + ")"
+}
+
+type checkoutsPruneCommand struct {
+	Storage
+	OlderThan string `default:"90d" placeholder:"AGE" help:"Minimum age of what is deleted, such as 90d or 2160h; at least 30d."`
+}
+
+// Run deletes settled checkouts.
+func (c *checkoutsPruneCommand) Run(ctx context.Context, console Console) error {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	age, err := parseAge(c.OlderThan)
+	if err != nil || age < checkout.MinPruneAge {
+		return fmt.Errorf("--older-than is %q: expected an age of at least 30d, such as 90d", c.OlderThan)
+	}
+	return c.reading(ctx, console, func(db *database.DB) error {
+		deleted, err := checkout.Prune(ctx, db, age, nil)
+		if err != nil {
+			return fmt.Errorf("deleted %d checkouts, then: %w", deleted, err)
+		}
+		_, err = fmt.Fprintf(console.Out, "%s: deleted %s\n", db.Engine(), plural(deleted, "checkout"))
+		return err
+	})
+}
+
+// parseAge reads a duration that may be in days: 7d, 12h, 30m.
+func parseAge(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		return time.Duration(n) * 24 * time.Hour, err
+	}
+	return time.ParseDuration(text)
+}
+
+func plural(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -280,7 +280,7 @@ func TestWhatOthersWroteIsEscaped(t *testing.T) {
 			t.Errorf("%s does not have it: %s", where, text)
 		}
 	}
-	if !strings.Contains(html["open"], "recovered 2×") || !strings.Contains(html["audit"], "1 breach<") {
+	if !strings.Contains(html["open"], "2 failed recoveries") || !strings.Contains(html["audit"], "1 inconsistency<") {
 		t.Errorf("open: %s, audit: %s", html["open"], html["audit"])
 	}
 }

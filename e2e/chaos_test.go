@@ -63,7 +63,7 @@ func newChaos(t *testing.T, s store, stocked map[string]int) *chaos {
 	return c
 }
 
-// breachf says that a promise was broken.
+// violationf reports that a guarantee does not hold.
 func (c *chaos) violationf(format string, args ...any) {
 	c.t.Helper()
 	c.violations.Add(1)

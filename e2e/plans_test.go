@@ -134,8 +134,11 @@ func fillTables(t *testing.T, db *sql.DB) {
 		"INSERT INTO product_details SELECT CONCAT('product-', n), 'a product', 100 FROM " + numbers,
 		"INSERT INTO client_cart SELECT CONCAT('a-client-', n), CONCAT('product-', n), 1 FROM " + numbers,
 		"INSERT INTO reserve_purchase SELECT CONCAT('reservation-', n, ':1'), CONCAT('product-', n), 1 FROM " + numbers,
+		// IDs begin with the time, as the product's do. A month has 2,160 checkouts.
 		`INSERT INTO checkout_journal (checkout_id, client_id, state, epoch, items, created_at, updated_at)
-			SELECT CONCAT('checkout-', n), CONCAT('a-client-', n DIV 10), 'committed', 1, '[["lamp",1]]', NOW(6) - INTERVAL n MINUTE, NOW(6) FROM ` + numbers,
+			SELECT LOWER(CONCAT(LPAD(HEX(ms >> 16), 8, '0'), '-', LPAD(HEX(ms & 65535), 4, '0'), '-7000-8000-', LPAD(n, 12, '0'))),
+				CONCAT('a-client-', n DIV 10), 'committed', 1, '[["lamp",1]]', FROM_UNIXTIME(ms / 1000), FROM_UNIXTIME(ms / 1000)
+			FROM (SELECT n, CAST((UNIX_TIMESTAMP() - 1200 * n) * 1000 AS UNSIGNED) AS ms FROM ` + numbers + ") AS times",
 		`INSERT INTO idempotency_key (client_id, endpoint, idempotency_key, request_hash, http_status, body, created_at)
 			SELECT IF(n % 2 = 0, 'many-keys', CONCAT('a-client-', n)), 'addToCart', CONCAT('key-', n), REPEAT('x', 32), 200, '{}', NOW(6) - INTERVAL n SECOND FROM ` + numbers,
 		"ANALYZE TABLE client_cart, product_details, reserve_purchase, checkout_journal, idempotency_key",

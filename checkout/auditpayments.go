@@ -3,7 +3,7 @@ package checkout
 import (
 	"context"
 	"errors"
-	"maps"
+	"slices"
 	"sync"
 
 	"cartwheel/database"
@@ -94,23 +94,14 @@ func (r *Report) payment(e Entry, answer paymentAnswer) {
 		r.notef(RulePayment, e.CheckoutID, "committed, and the payment service voids it: it was refunded there, or never charged")
 	case captured != committed:
 		r.addf(RulePayment, e.CheckoutID, "the journal says %s, the payment service %s", e.State, answer.Status)
-	case captured && answer.Items != nil && !maps.Equal(unitsOf(e.Lines), unitsCharged(answer.Items)):
+	case captured && answer.Items != nil && !sameItems(e.Lines, answer.Items):
 		r.addf(RulePayment, e.CheckoutID, "the journal has the lines %v, the payment service charged %v", e.Lines, answer.Items)
 	}
 }
 
-func unitsOf(lines []inventory.Line) map[string]int64 {
-	units := make(map[string]int64, len(lines))
-	for _, line := range lines {
-		units[line.ProductID] += line.Quantity
-	}
-	return units
-}
-
-func unitsCharged(items []payment.Item) map[string]int64 {
-	units := make(map[string]int64, len(items))
-	for _, item := range items {
-		units[item.ProductID] += item.Quantity
-	}
-	return units
+// sameItems reports whether the payment service was asked for these lines, which are sorted.
+func sameItems(lines []inventory.Line, items []payment.Item) bool {
+	items = slices.Clone(items)
+	slices.SortFunc(items, func(a, b payment.Item) int { return compare(a.ProductID, b.ProductID) })
+	return slices.Equal(itemsOf(lines), items)
 }

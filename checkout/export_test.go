@@ -99,6 +99,6 @@ func (m *Manager) Polled() int { return m.keys.Polled() }
 // ListOpen reads the first page of a list of open checkouts.
 func ListOpen(ctx context.Context, tx *database.Tx, filter Filter) error {
 	filter.Open = true
-	_, _, err := pagesByIndex(filter)(ctx, tx)
+	_, err := (&pager{filter: filter}).next(ctx, tx)
 	return err
 }

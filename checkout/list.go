@@ -3,7 +3,6 @@ package checkout
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"cartwheel/database"
@@ -36,21 +35,16 @@ const listPage = database.ChunkRows
 // calls use between the reads, so that a slow reader of the list pins no snapshot of the database.
 //
 // Open checkouts are found by the index of the leases, and a client's by the index of the clients. Other lists go along
-// the primary key, page by page.
+// the primary key.
 func List(ctx context.Context, db *database.DB, filter Filter, use func(Entry) error) error {
-	if filter.State == Reserved || filter.State == Refunding {
-		filter.Open = true
-	}
-	next := pages(db, filter)
-	listed := 0
-	for {
+	filter.Open = filter.Open || filter.State == Reserved || filter.State == Refunding
+	p := pager{filter: filter}
+	for listed := 0; !p.end; {
 		var page []Entry
-		var more bool
-		err := db.Read(ctx, func(tx *database.Tx) (err error) {
-			page, more, err = next(ctx, tx)
+		if err := db.Read(ctx, func(tx *database.Tx) (err error) {
+			page, err = p.next(ctx, tx)
 			return err
-		})
-		if err != nil {
+		}); err != nil {
 			return err
 		}
 		for _, e := range page {
@@ -64,59 +58,39 @@ func List(ctx context.Context, db *database.DB, filter Filter, use func(Entry) e
 				return err
 			}
 		}
-		if !more {
-			return nil
-		}
 	}
+	return nil
 }
 
-// A pager returns the next page and whether another one may follow.
-type pager func(ctx context.Context, tx *database.Tx) (page []Entry, more bool, err error)
-
-func pages(db *database.DB, filter Filter) pager {
-	if filter.Open || filter.ClientID != "" {
-		return pagesByIndex(filter)
-	}
-	last := ""
-	first := true
-	return func(ctx context.Context, tx *database.Tx) ([]Entry, bool, error) {
-		page, err := entriesInOrder(ctx, tx, filter, last, first)
-		first = false
-		if len(page) > 0 {
-			last = page[len(page)-1].CheckoutID
-		}
-		return page, len(page) == listPage, err
-	}
+// A pager reads a list page by page.
+type pager struct {
+	filter Filter
+	end    bool     // there are no more pages
+	ids    []string // still to be read, when the filter has an index; nil before the first page
+	last   string   // ID on the last page, along the primary key; empty before the first page
 }
 
-// pagesByIndex reads the IDs once and the checkouts page by page.
-func pagesByIndex(filter Filter) pager {
-	var ids []string
-	read := false
-	return func(ctx context.Context, tx *database.Tx) ([]Entry, bool, error) {
-		if !read {
-			found, err := idsByIndex(ctx, tx, filter)
-			if err != nil {
-				return nil, false, err
-			}
-			ids, read = found, true
-			slices.Sort(ids)
-			if !filter.Oldest {
-				slices.Reverse(ids)
-			}
+func (p *pager) next(ctx context.Context, tx *database.Tx) (page []Entry, err error) {
+	if !p.filter.Open && p.filter.ClientID == "" {
+		page, err = entriesInOrder(ctx, tx, p.filter, p.last)
+		if p.end = len(page) < listPage; len(page) > 0 {
+			p.last = page[len(page)-1].CheckoutID
 		}
-		n := min(listPage, len(ids))
-		entries, err := entriesByID(ctx, tx, ids[:n])
-		if err != nil {
-			return nil, false, err
-		}
-		var page []Entry
-		for _, id := range ids[:n] {
-			if e, found := entries[id]; found && (!filter.Open || !e.State.Settled()) {
-				page = append(page, e)
-			}
-		}
-		ids = ids[n:]
-		return page, len(ids) > 0, nil
+		return page, err
 	}
+	if p.ids == nil {
+		if p.ids, err = idsByIndex(ctx, tx, p.filter); err != nil {
+			return nil, err
+		}
+	}
+	n := min(listPage, len(p.ids))
+	entries, err := entriesByID(ctx, tx, p.ids[:n])
+	for _, id := range p.ids[:n] {
+		if e, found := entries[id]; found && (!p.filter.Open || !e.State.Settled()) {
+			page = append(page, e)
+		}
+	}
+	p.ids = p.ids[n:]
+	p.end = len(p.ids) == 0
+	return page, err
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cartwheel/cart"
+	"cartwheel/inventory"
 	"cartwheel/payment"
 	"cartwheel/queue"
 )
@@ -137,11 +138,15 @@ func (m *Manager) charge(ctx context.Context, c *claim) (chargeResult, error) {
 }
 
 func order(c *claim) payment.Order {
-	items := make([]payment.Item, len(c.lines))
-	for i, line := range c.lines {
+	return payment.Order{CheckoutID: c.id, ClientID: c.clientID, Items: itemsOf(c.lines)}
+}
+
+func itemsOf(lines []inventory.Line) []payment.Item {
+	items := make([]payment.Item, len(lines))
+	for i, line := range lines {
 		items[i] = payment.Item{ProductID: line.ProductID, Quantity: line.Quantity}
 	}
-	return payment.Order{CheckoutID: c.id, ClientID: c.clientID, Items: items}
+	return items
 }
 
 // void voids the payment: the payment service then never charges it. It tries until there is an answer or ctx ends,

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"cartwheel/database"
@@ -213,42 +212,48 @@ func anys(ids []string) []any {
 	return out
 }
 
-// idsByIndex returns the open checkouts, or a client's, in no order. An ORDER BY would make the engines go along the
-// primary key, through all settled checkouts.
+// idsByIndex returns the open checkouts, or a client's, in the filter's order. The statement has no ORDER BY, which would
+// make the engines go along the primary key, through all settled checkouts.
 func idsByIndex(ctx context.Context, tx *database.Tx, filter Filter) ([]string, error) {
-	where, args := []string{}, []any{}
-	if filter.ClientID != "" {
-		where, args = append(where, "client_id = ?"), append(args, filter.ClientID)
+	query, args := "SELECT checkout_id FROM checkout_journal WHERE lease_expires_at IS NOT NULL", []any{}
+	switch {
+	case filter.ClientID != "" && filter.Open:
+		query += " AND client_id = ?"
+	case filter.ClientID != "":
+		query = "SELECT checkout_id FROM checkout_journal WHERE client_id = ?"
 	}
-	if filter.Open {
-		where = append(where, "lease_expires_at IS NOT NULL")
+	if filter.ClientID != "" {
+		args = append(args, filter.ClientID)
 	}
 	if filter.Since > 0 {
-		where = append(where, "created_at > "+tx.Dialect().NowPlus(-filter.Since))
+		query += " AND created_at > " + tx.Dialect().NowPlus(-filter.Since)
 	}
 	var ids []string
-	if err := tx.Select(ctx, &ids, "SELECT checkout_id FROM checkout_journal WHERE "+strings.Join(where, " AND "), args...); err != nil {
+	if err := tx.Select(ctx, &ids, query, args...); err != nil {
 		return nil, fmt.Errorf("read the journal: %w", err)
+	}
+	slices.Sort(ids)
+	if !filter.Oldest {
+		slices.Reverse(ids)
 	}
 	return ids, nil
 }
 
-// entriesInOrder returns the next listPage checkouts after the one given, along the primary key. IDs sort by time.
-func entriesInOrder(ctx context.Context, tx *database.Tx, filter Filter, after string, first bool) ([]Entry, error) {
-	where, args := []string{"1 = 1"}, []any{}
-	comparison, order := "checkout_id < ?", "DESC"
-	if filter.Oldest {
-		comparison, order = "checkout_id > ?", "ASC"
-	}
-	if !first {
-		where, args = append(where, comparison), append(args, after)
-	}
+// entriesInOrder returns the next listPage checkouts after the one given along the primary key, which sorts by time.
+func entriesInOrder(ctx context.Context, tx *database.Tx, filter Filter, after string) ([]Entry, error) {
+	first, last, order := "", "~", "DESC" // IDs are lower than "~"
+	from := tx.Dialect().ByKey("checkout_journal") + " WHERE checkout_id > ? AND checkout_id < ?"
 	if filter.Since > 0 {
-		where, args = append(where, "checkout_id > ?"), append(args, firstID(filter.Since)) // the scan ends there
-		where = append(where, "created_at > "+tx.Dialect().NowPlus(-filter.Since))
+		first = firstID(filter.Since)
+		from += " AND created_at > " + tx.Dialect().NowPlus(-filter.Since)
 	}
-	return selectEntries(ctx, tx, tx.Dialect().ByKey("checkout_journal")+" WHERE "+strings.Join(where, " AND ")+
-		" ORDER BY checkout_id "+order+" LIMIT ?", append(args, listPage)...)
+	switch {
+	case filter.Oldest:
+		first, order = max(first, after), ""
+	case after != "":
+		last = after
+	}
+	return selectEntries(ctx, tx, from+" ORDER BY checkout_id "+order+" LIMIT ?", first, last, listPage)
 }
 
 // overdueEntries returns all open checkouts whose leases expired that long ago, the longest first.

@@ -16,7 +16,7 @@ type Batch struct {
 	requests []Request
 	repeats  map[int]int // index of a repeat → index of the first request with its key
 	records  []Record    // to be stored
-	stamp    Stamp       // of records
+	stamp    stamp       // of records
 }
 
 // NewBatch returns the batch of these requests. A request without a key is always new.

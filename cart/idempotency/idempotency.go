@@ -94,19 +94,6 @@ func Find(ctx context.Context, db *database.DB, key Key) (Record, bool, error) {
 	return record, ok, err
 }
 
-// A Stamp is when records were stored, by the database's clock to the microsecond. It tells the records of one
+// A stamp is when records were stored, by the database's clock to the microsecond. It tells the records of one
 // transaction from those that another one stored under the same keys.
-type Stamp string
-
-// Probe locks what is stored under the key, without waiting. It returns an error of database.IsRowLocked when another
-// transaction has the row locked, or has inserted it and not committed.
-func Probe(ctx context.Context, tx *database.Tx, key Key) error { return probe(ctx, tx, key) }
-
-// Fill stores the answer to a request that was stored as under way, and begins the time for which it is kept. An
-// answer that is there already stays.
-func Fill(ctx context.Context, tx *database.Tx, key Key, status int, body []byte) error {
-	return fill(ctx, tx, key, status, body)
-}
-
-// Free deletes the key of a request that is under way, so that a later request may use it. An answered key stays.
-func Free(ctx context.Context, tx *database.Tx, key Key) error { return free(ctx, tx, key) }
+type stamp string

@@ -1,20 +1,17 @@
 package idempotency
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"cartwheel/database"
 )
 
-const (
-	isKey   = "client_id = ? AND endpoint = ? AND idempotency_key = ?"
-	keySize = 3 // columns of the primary key
-)
+const isKey = "client_id = ? AND endpoint = ? AND idempotency_key = ?"
 
 func sorted(keys []Key) []Key {
 	keys = slices.Clone(keys)
@@ -24,16 +21,11 @@ func sorted(keys []Key) []Key {
 
 // compare orders keys as the primary key does.
 func compare(a, b Key) int {
-	for _, c := range []int{strings.Compare(a.ClientID, b.ClientID), strings.Compare(a.Endpoint, b.Endpoint)} {
-		if c != 0 {
-			return c
-		}
-	}
-	return strings.Compare(a.Key, b.Key)
+	return cmp.Or(cmp.Compare(a.ClientID, b.ClientID), cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.Key, b.Key))
 }
 
 func args(keys []Key) []any {
-	out := make([]any, 0, keySize*len(keys))
+	out := make([]any, 0, 3*len(keys))
 	for _, k := range keys {
 		out = append(out, k.ClientID, k.Endpoint, k.Key)
 	}
@@ -64,16 +56,16 @@ func find(ctx context.Context, tx *database.Tx, keys []Key) (map[Key]Record, err
 }
 
 // now reads the database's clock, in the form in which the column gives it back.
-func now(ctx context.Context, tx *database.Tx) (Stamp, error) {
+func now(ctx context.Context, tx *database.Tx) (stamp, error) {
 	var times []string
 	if err := tx.Select(ctx, &times, "SELECT CAST("+tx.Dialect().Now()+" AS CHAR(26))"); err != nil || len(times) != 1 {
 		return "", fmt.Errorf("read the database's clock: %w", err)
 	}
-	return Stamp(times[0]), nil
+	return stamp(times[0]), nil
 }
 
 // countStored returns how many of the records are stored with the stamp. It locks their rows.
-func countStored(ctx context.Context, tx *database.Tx, records []Record, stamp Stamp) (stored int, err error) {
+func countStored(ctx context.Context, tx *database.Tx, records []Record, at stamp) (stored int, err error) {
 	keys := make([]Key, 0, len(records))
 	for _, r := range records {
 		keys = append(keys, r.Key)
@@ -82,7 +74,7 @@ func countStored(ctx context.Context, tx *database.Tx, records []Record, stamp S
 		var found []int
 		if err := tx.Select(ctx, &found, "SELECT 1 FROM "+tx.Dialect().ByKey("idempotency_key")+
 			" WHERE "+database.AnyOf(len(chunk), isKey)+" AND created_at = ?"+tx.ForUpdate(),
-			append(args(chunk), string(stamp))...); err != nil {
+			append(args(chunk), string(at))...); err != nil {
 			return 0, fmt.Errorf("look for idempotency keys: %w", err)
 		}
 		stored += len(found)
@@ -90,7 +82,9 @@ func countStored(ctx context.Context, tx *database.Tx, records []Record, stamp S
 	return stored, nil
 }
 
-func probe(ctx context.Context, tx *database.Tx, key Key) error {
+// Probe locks what is stored under the key, without waiting. It returns an error of database.IsRowLocked when another
+// transaction has the row locked, or has inserted it and not committed.
+func Probe(ctx context.Context, tx *database.Tx, key Key) error {
 	var found []int
 	if err := tx.Select(ctx, &found, "SELECT 1 FROM "+tx.Dialect().ByKey("idempotency_key")+" WHERE "+isKey+tx.ForUpdateNoWait(),
 		args([]Key{key})...); err != nil {
@@ -99,14 +93,14 @@ func probe(ctx context.Context, tx *database.Tx, key Key) error {
 	return nil
 }
 
-func insert(ctx context.Context, tx *database.Tx, records []Record, stamp Stamp) error {
+func insert(ctx context.Context, tx *database.Tx, records []Record, at stamp) error {
 	records = slices.Clone(records)
 	slices.SortFunc(records, func(a, b Record) int { return compare(a.Key, b.Key) })
 	for chunk := range slices.Chunk(records, database.ChunkRows) {
 		values := make([]any, 0, 7*len(chunk))
 		for _, r := range chunk {
 			values = append(values, r.Key.ClientID, r.Key.Endpoint, r.Key.Key, r.Hash[:],
-				sql.NullInt64{Int64: int64(r.Status), Valid: !r.UnderWay()}, r.Body, string(stamp))
+				sql.NullInt64{Int64: int64(r.Status), Valid: !r.UnderWay()}, r.Body, string(at))
 		}
 		if _, err := tx.Exec(ctx, "INSERT INTO idempotency_key "+
 			"(client_id, endpoint, idempotency_key, request_hash, http_status, body, created_at) VALUES "+
@@ -117,7 +111,9 @@ func insert(ctx context.Context, tx *database.Tx, records []Record, stamp Stamp)
 	return nil
 }
 
-func fill(ctx context.Context, tx *database.Tx, key Key, status int, body []byte) error {
+// Fill stores the answer to a request that was stored as under way, and begins the time for which it is kept. An
+// answer that is there already stays.
+func Fill(ctx context.Context, tx *database.Tx, key Key, status int, body []byte) error {
 	if _, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("idempotency_key")+" SET http_status = ?, body = ?, created_at = "+tx.Dialect().Now()+" WHERE "+isKey+
 		" AND http_status IS NULL", status, body, key.ClientID, key.Endpoint, key.Key); err != nil {
 		return fmt.Errorf("answer an idempotency key: %w", err)
@@ -134,7 +130,8 @@ func deleteFrom(d database.Dialect) string {
 	return "DELETE FROM idempotency_key WHERE "
 }
 
-func free(ctx context.Context, tx *database.Tx, key Key) error {
+// Free deletes the key of a request that is under way, so that a later request may use it. An answered key stays.
+func Free(ctx context.Context, tx *database.Tx, key Key) error {
 	if _, err := tx.Exec(ctx, deleteFrom(tx.Dialect())+isKey+" AND http_status IS NULL",
 		args([]Key{key})...); err != nil {
 		return fmt.Errorf("free an idempotency key: %w", err)

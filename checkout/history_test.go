@@ -253,9 +253,19 @@ func (h *history) answer(t *rapid.T) {
 		t.Fatalf("checkout %s was answered %v, want a sale: %v", o.id, err, sold)
 	}
 	h.end(o, sold)
-	if o.key != "" {
+	switch {
+	case o.key == "":
+	case errors.Is(err, checkout.ErrUnpaid):
+		h.wantFree(t, o)
+	default:
 		wantReplay(t, h.any(t).beginKeyed(o.client, o.key).end(), err)
 	}
+}
+
+// wantFree checks that the key of a checkout that was not paid may be used again.
+func (h *history) wantFree(t *rapid.T, o *openCheckout) {
+	want(t, "keys of a checkout that was not paid", h.s.number(
+		"SELECT COUNT(*) FROM idempotency_key WHERE client_id = ? AND idempotency_key = ?", o.client, o.key), 0)
 }
 
 func (h *history) suffices(lines []inventory.Line) bool {
@@ -445,8 +455,7 @@ func (h *history) readEndsAs(t *rapid.T, captured map[string]bool, plenty bool, 
 			t.Fatalf("checkout %s is %s; paid %v, stock for all %v", o.id, state, captured[o.id], plenty)
 		}
 		if o.key != "" && strings.HasPrefix(h.entry(o).Reason, "voided") {
-			want(t, "keys of a checkout that was not paid", h.s.number(
-				"SELECT COUNT(*) FROM idempotency_key WHERE client_id = ? AND idempotency_key = ?", o.client, o.key), 0)
+			h.wantFree(t, o)
 			continue
 		}
 		if o.key != "" {

@@ -133,8 +133,9 @@ func (m *Manager) charge(ctx context.Context, c *claim) (chargeResult, error) {
 		return chargeResult{reason: reasonOf(reasonDeclined, result.Reason)}, nil
 	case payment.Voided:
 		return chargeResult{reason: reasonOf(reasonVoided, "it was voided before it was charged")}, nil
+	default:
+		return chargeResult{}, fmt.Errorf("the payment service answered a charge with %q", result.Status)
 	}
-	return chargeResult{}, fmt.Errorf("the payment service answered a charge with %q", result.Status)
 }
 
 func order(c *claim) payment.Order {

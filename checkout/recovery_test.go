@@ -366,7 +366,7 @@ func TestRecovery_finishesARefund(t *testing.T) {
 			t.Errorf("the reason is %q, want that it was refunded", e.Reason)
 		}
 		old.till.refunds(nil)
-		wantErr(t, ada.end(), checkout.ErrUnpaid)
+		wantErr(t, ada.end(), checkout.ErrRefunded)
 	})
 }
 

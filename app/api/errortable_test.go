@@ -17,9 +17,9 @@ var beyondTheEdge = map[string]string{
 	"database.ErrMoved":       "only opening the database finds that its data were moved",
 	"database.ErrLocked":      "only opening the database finds its directory taken",
 	"database.ErrRetry":       "Transact runs the work again; when it gives up, that is ErrUnavailable",
-	"inventory.ErrShort":      "TX 2 turns it into a refund; the checkout ends as voided or pending",
+	"inventory.ErrShort":      "TX 2 turns it into a refund; the checkout ends as refunded or pending",
 	"payment.ErrNoLookup":     "the audit asks by a void instead",
-	"payment.ErrNotSent":      "the checkout is rolled back and answered as voided",
+	"payment.ErrNotSent":      "the checkout is rolled back and answered as unpaid",
 }
 
 func TestErrorTable_hasEverySentinelOfTheModules(t *testing.T) {

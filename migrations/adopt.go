@@ -19,35 +19,6 @@ type session interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// A shopTable is one of the three tables that the old system had too.
-type shopTable struct {
-	name string
-	key  []string
-	text []string // character columns, the key's among them; all others are called quantity
-	// check is the name of its CHECK (quantity >= 0), empty where it has none. MySQL wants it unique in the database.
-	check string
-	// index is its own index, empty where it has none, over the columns.
-	index   string
-	columns []string
-}
-
-func shopTables() []shopTable {
-	return []shopTable{
-		{
-			name: "client_cart", key: []string{"client_id", "product_id"}, text: []string{"client_id", "product_id"},
-			check: "client_cart_quantity_check",
-		},
-		{
-			name: "product_details", key: []string{"product_id"}, text: []string{"product_id", "product_name"},
-			check: "product_details_quantity_check",
-		},
-		{
-			name: "reserve_purchase", key: []string{"reserve_id"}, text: []string{"reserve_id", "product_id"},
-			index: "reserve_purchase_held", columns: []string{"product_id", "quantity"},
-		},
-	}
-}
-
 // An adoptionStep mends one thing. It looks first whether there is anything to mend, so it may run again after a
 // crash anywhere: the server commits each ALTER by itself.
 type adoptionStep struct {
@@ -77,16 +48,16 @@ func adoptWith(log *slog.Logger) func(context.Context, *sql.Tx) error {
 // journal's IDs as ours do.
 func adoptionSteps() []adoptionStep {
 	var steps []adoptionStep
-	for _, t := range shopTables() {
+	for _, t := range replacedTables() {
 		steps = append(steps, adoptionStep{"store " + t.name + " in InnoDB", t.useInnoDB})
 	}
 	steps = append(steps, adoptionStep{"spell cart lines as their product", spellCartLines})
-	for _, t := range shopTables() {
+	for _, t := range replacedTables() {
 		if t.check != "" {
 			steps = append(steps, adoptionStep{"mend negative quantities of " + t.name, t.zeroNegatives})
 		}
 	}
-	for _, t := range shopTables() {
+	for _, t := range replacedTables() {
 		steps = append(steps,
 			adoptionStep{"make " + t.name + " compare binary", t.compareBinary},
 			adoptionStep{"give " + t.name + " its primary key", t.addPrimaryKey},
@@ -94,11 +65,10 @@ func adoptionSteps() []adoptionStep {
 		if t.check != "" {
 			steps = append(steps, adoptionStep{"give " + t.name + " its CHECK", t.addCheck})
 		}
-		if t.index != "" {
-			steps = append(steps, adoptionStep{"give " + t.name + " its index", t.addIndex})
-		}
 	}
-	return append(steps, adoptionStep{"delete the tokens that nobody owns", deleteUnownedTokens})
+	return append(steps,
+		adoptionStep{"give reserve_purchase its index", addReservedIndex},
+		adoptionStep{"delete the reservations that no checkout owns", deleteOrphanReservations})
 }
 
 // spellCartLines gives cart lines the spelling of the product that the old comparison took them for ('Shoe' for
@@ -132,7 +102,7 @@ func spellCartLines(ctx context.Context, conn session, log *slog.Logger) error {
 
 // zeroNegatives sets quantities below 0, which the old system's races left, to 0: in stock that is sold out, in a
 // cart no line.
-func (t shopTable) zeroNegatives(ctx context.Context, conn session, log *slog.Logger) error {
+func (t tableSpec) zeroNegatives(ctx context.Context, conn session, log *slog.Logger) error {
 	samples, err := column(ctx, conn,
 		fmt.Sprintf("SELECT CONCAT_WS(' ', %s) FROM %s WHERE quantity < 0 LIMIT ?", strings.Join(t.key, ", "), t.name), maxSamples)
 	if err != nil {
@@ -142,7 +112,7 @@ func (t shopTable) zeroNegatives(ctx context.Context, conn session, log *slog.Lo
 		"UPDATE "+t.name+" SET quantity = 0 WHERE quantity < 0")
 }
 
-func (t shopTable) useInnoDB(ctx context.Context, conn session, log *slog.Logger) error {
+func (t tableSpec) useInnoDB(ctx context.Context, conn session, log *slog.Logger) error {
 	var engine string
 	err := conn.QueryRowContext(ctx,
 		"SELECT engine FROM information_schema.tables WHERE table_schema = database() AND table_name = ?", t.name).Scan(&engine)
@@ -153,7 +123,7 @@ func (t shopTable) useInnoDB(ctx context.Context, conn session, log *slog.Logger
 }
 
 // compareBinary converts the table to utf8mb4_bin. checkAdoptable has seen to it that no two keys become equal.
-func (t shopTable) compareBinary(ctx context.Context, conn session, log *slog.Logger) error {
+func (t tableSpec) compareBinary(ctx context.Context, conn session, log *slog.Logger) error {
 	converted, err := t.comparesBinary(ctx, conn)
 	if err != nil || converted {
 		return err
@@ -161,8 +131,8 @@ func (t shopTable) compareBinary(ctx context.Context, conn session, log *slog.Lo
 	return alter(ctx, conn, log, t.name, "CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
 }
 
-func (t shopTable) comparesBinary(ctx context.Context, conn session) (bool, error) {
-	for _, name := range t.text {
+func (t tableSpec) comparesBinary(ctx context.Context, conn session) (bool, error) {
+	for _, name := range t.text() {
 		collation, err := collationOf(ctx, conn, t.name, name)
 		if err != nil || collation != "utf8mb4_bin" {
 			return false, err
@@ -171,7 +141,7 @@ func (t shopTable) comparesBinary(ctx context.Context, conn session) (bool, erro
 	return true, nil
 }
 
-func (t shopTable) addPrimaryKey(ctx context.Context, conn session, log *slog.Logger) error {
+func (t tableSpec) addPrimaryKey(ctx context.Context, conn session, log *slog.Logger) error {
 	key, err := primaryKeyOf(ctx, conn, t.name)
 	if err != nil || len(key) > 0 {
 		return err
@@ -179,7 +149,7 @@ func (t shopTable) addPrimaryKey(ctx context.Context, conn session, log *slog.Lo
 	return alter(ctx, conn, log, t.name, "ADD PRIMARY KEY ("+strings.Join(t.key, ", ")+")")
 }
 
-func (t shopTable) addCheck(ctx context.Context, conn session, log *slog.Logger) error {
+func (t tableSpec) addCheck(ctx context.Context, conn session, log *slog.Logger) error {
 	clauses, err := checksOf(ctx, conn, t.name)
 	if err != nil || slices.Contains(clauses, "quantity>=0") {
 		return err
@@ -187,30 +157,32 @@ func (t shopTable) addCheck(ctx context.Context, conn session, log *slog.Logger)
 	return alter(ctx, conn, log, t.name, "ADD CONSTRAINT "+t.check+" CHECK (quantity >= 0)")
 }
 
-func (t shopTable) addIndex(ctx context.Context, conn session, log *slog.Logger) error {
-	indexes, err := column(ctx, conn, `
-		SELECT GROUP_CONCAT(column_name ORDER BY seq_in_index) FROM information_schema.statistics
-		WHERE table_schema = database() AND table_name = ? GROUP BY index_name`, t.name)
+func addReservedIndex(ctx context.Context, conn session, log *slog.Logger) error {
+	return addIndex(ctx, conn, log, "reserve_purchase", "reserve_purchase_held", []string{"product_id", quantityColumn})
+}
+
+// addIndex adds an index unless there is one over exactly these columns, whatever its name.
+func addIndex(ctx context.Context, conn session, log *slog.Logger, table, name string, columns []string) error {
+	have, err := indexesOf(ctx, conn, table)
 	if err != nil {
 		return err
 	}
-	want := strings.Join(t.columns, ",")
-	if slices.ContainsFunc(indexes, func(have string) bool { return strings.EqualFold(have, want) }) {
+	if slices.ContainsFunc(have, func(i index) bool { return slices.Equal(i.columns, columns) }) {
 		return nil
 	}
-	return alter(ctx, conn, log, t.name, "ADD INDEX "+t.index+" ("+strings.Join(t.columns, ", ")+")")
+	return alter(ctx, conn, log, table, "ADD INDEX "+name+" ("+strings.Join(columns, ", ")+")")
 }
 
-// deleteUnownedTokens deletes the holds that no checkout in the journal owns. Of the old system's tokens that is
+// deleteOrphanReservations deletes the holds that no checkout in the journal owns. Of the old system's tokens that is
 // every one: its work under way is gone with its queues, and its tokens held stock for ever.
-func deleteUnownedTokens(ctx context.Context, conn session, log *slog.Logger) error {
+func deleteOrphanReservations(ctx context.Context, conn session, log *slog.Logger) error {
 	// A hold's ID is its checkout's ID, a colon, and a number.
 	const unowned = "NOT EXISTS (SELECT 1 FROM checkout_journal AS j WHERE j.checkout_id = SUBSTRING_INDEX(r.reserve_id, ':', 1))"
 	samples, err := column(ctx, conn, "SELECT r.reserve_id FROM reserve_purchase AS r WHERE "+unowned+" ORDER BY r.reserve_id LIMIT ?", maxSamples)
 	if err != nil {
 		return err
 	}
-	return change(ctx, conn, log, "deleted tokens that nobody owns", "reserve_purchase", samples,
+	return change(ctx, conn, log, "deleted reservations without a checkout", "reserve_purchase", samples,
 		"DELETE r FROM reserve_purchase AS r WHERE "+unowned)
 }
 

@@ -67,7 +67,7 @@ func assertAdopted(t *testing.T, db *database.DB) {
 	equal(t, "tokens", rows(t, db, "SELECT * FROM reserve_purchase"), []string{})
 }
 
-func TestADatabaseOfTheOldSystemIsAdoptedInPlace(t *testing.T) {
+func TestAdoption_keepsRowsInPlace(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		for _, collation := range []string{
@@ -96,7 +96,7 @@ func TestADatabaseOfTheOldSystemIsAdoptedInPlace(t *testing.T) {
 	})
 }
 
-func TestEveryRowThatAdoptingChangesIsCountedInTheLog(t *testing.T) {
+func TestAdoption_logsEveryRowItChanges(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db := oldDatabase(t, flavour, "utf8mb4_general_ci", oldRows...)
@@ -120,20 +120,20 @@ func TestEveryRowThatAdoptingChangesIsCountedInTheLog(t *testing.T) {
 		}
 		equal(t, "log", got, []string{
 			"spelled cart lines as their product is client_cart 1 [ann Shoe]",
-			"set negative quantities to 0 client_cart 1 [bob shoe]",
 			"set negative quantities to 0 product_details 1 [hat]",
-			"altered the table client_cart 5 CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin[]",
-			"altered the table client_cart 5 ADD CONSTRAINT client_cart_quantity_check CHECK (quantity >= 0)[]",
+			"set negative quantities to 0 client_cart 1 [bob shoe]",
 			"altered the table product_details 4 CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin[]",
 			"altered the table product_details 4 ADD CONSTRAINT product_details_quantity_check CHECK (quantity >= 0)[]",
+			"altered the table client_cart 5 CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin[]",
+			"altered the table client_cart 5 ADD CONSTRAINT client_cart_quantity_check CHECK (quantity >= 0)[]",
 			"altered the table reserve_purchase 3 CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin[]",
 			"altered the table reserve_purchase 3 ADD INDEX reserve_purchase_held (product_id, quantity)[]",
-			"deleted tokens that nobody owns reserve_purchase 3 [token-1 token-2 token-3]",
+			"deleted reservations without a checkout reserve_purchase 3 [token-1 token-2 token-3]",
 		})
 	})
 }
 
-func TestAdoptingGoesOnAfterACrashAtAnyStep(t *testing.T) {
+func TestAdoption_continuesAfterACrashAtAnyStep(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		for steps := range migrations.AdoptionSteps() + 1 {
@@ -148,14 +148,14 @@ func TestAdoptingGoesOnAfterACrashAtAnyStep(t *testing.T) {
 				if err := migrations.AdoptInPart(t.Context(), db.Setup(), steps, databasetest.Log(t)); err != nil {
 					t.Fatal(err)
 				}
-				equal(t, "applied", up(t, db), 2)
+				equal(t, "applied", up(t, db), 3)
 				assertAdopted(t, db)
 			})
 		}
 	})
 }
 
-func TestAdoptingAgainKeepsTheHoldsOfCheckoutsInTheJournal(t *testing.T) {
+func TestAdoption_repeatKeepsReservationsOfTheJournal(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		run(t, db,
@@ -163,14 +163,14 @@ func TestAdoptingAgainKeepsTheHoldsOfCheckoutsInTheJournal(t *testing.T) {
 			 VALUES ('01890a5d-ac96-774b-bcce-b302099a8057', 'ann', 'reserved', 1, '[]', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))`,
 			"INSERT INTO reserve_purchase VALUES ('01890a5d-ac96-774b-bcce-b302099a8057:1', 'shoe', 1), ('01890a5d-ac96-774b-bcce-b302099a8057:2', 'hat', 1), ('token', 'hat', 1)",
 			"DELETE FROM goose_db_version WHERE version_id > 0")
-		equal(t, "applied", up(t, db), 2)
-		equal(t, "holds", rows(t, db, "SELECT reserve_id FROM reserve_purchase ORDER BY 1"),
+		equal(t, "applied", up(t, db), 3)
+		equal(t, "reservations", rows(t, db, "SELECT reserve_id FROM reserve_purchase ORDER BY 1"),
 			[]string{"01890a5d-ac96-774b-bcce-b302099a8057:1", "01890a5d-ac96-774b-bcce-b302099a8057:2"})
 		assertShape(t, db)
 	})
 }
 
-func TestWhatAnOldDatabaseHasOfOursAlreadyIsNotAddedTwice(t *testing.T) {
+func TestAdoption_addsNothingTwice(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db := oldDatabase(t, flavour, "utf8mb4_general_ci",
@@ -184,7 +184,7 @@ func TestWhatAnOldDatabaseHasOfOursAlreadyIsNotAddedTwice(t *testing.T) {
 	})
 }
 
-func TestAnOldTableWithoutKeyOrInAnotherEngineIsMended(t *testing.T) {
+func TestAdoption_repairsKeyAndEngine(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db := oldDatabase(t, flavour, "utf8mb4_general_ci", append(oldRows,
@@ -195,7 +195,7 @@ func TestAnOldTableWithoutKeyOrInAnotherEngineIsMended(t *testing.T) {
 	})
 }
 
-func TestOneOldTableAloneIsAdopted(t *testing.T) {
+func TestAdoption_ofOneTableAlone(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		for i, table := range oldTables("utf8mb4_general_ci") {
@@ -210,7 +210,7 @@ func TestOneOldTableAloneIsAdopted(t *testing.T) {
 	})
 }
 
-func TestADatabaseThatCannotBeAdoptedIsLeftAsItIsAndTheErrorSaysWhy(t *testing.T) {
+func TestAdoption_refusalChangesNothingAndNamesObstacles(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		nopad := map[dbserver.Flavour]string{dbserver.MariaDB: "utf8mb4_general_nopad_ci", dbserver.MySQL: "utf8mb4_0900_ai_ci"}[flavour]
@@ -268,6 +268,11 @@ func TestADatabaseThatCannotBeAdoptedIsLeftAsItIsAndTheErrorSaysWhy(t *testing.T
 					"product_details.price must be filled", "reserve_purchase.reserve_id is varchar(36), not varchar(100)",
 				},
 			},
+			"a trigger": {
+				"utf8mb4_general_ci",
+				[]string{"CREATE TRIGGER lower_stock AFTER INSERT ON reserve_purchase FOR EACH ROW UPDATE product_details SET quantity = quantity - 1"},
+				[]string{"the trigger lower_stock on reserve_purchase: DROP TRIGGER lower_stock"},
+			},
 			"a view": {
 				"utf8mb4_general_ci",
 				[]string{"RENAME TABLE product_details TO goods", "CREATE VIEW product_details AS SELECT * FROM goods"},
@@ -299,7 +304,7 @@ func TestADatabaseThatCannotBeAdoptedIsLeftAsItIsAndTheErrorSaysWhy(t *testing.T
 	})
 }
 
-func TestTheMigrationChecksAgainUnderTheLock(t *testing.T) {
+func TestAdoption_checksAgainUnderTheLock(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db := oldDatabase(t, flavour, "utf8mb4_general_ci", append(oldRows,
@@ -312,7 +317,7 @@ func TestTheMigrationChecksAgainUnderTheLock(t *testing.T) {
 	})
 }
 
-func TestLinesThatNoOldKeyKeptApartAreNotSpelledAlike(t *testing.T) {
+func TestAdoption_keepsTheSpellingOfLinesWithoutAKey(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db := oldDatabase(t, flavour, "utf8mb4_general_ci",

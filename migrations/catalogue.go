@@ -29,6 +29,28 @@ func primaryKeyOf(ctx context.Context, conn session, table string) ([]string, er
 		WHERE table_schema = database() AND table_name = ? AND index_name = 'PRIMARY' ORDER BY seq_in_index`, table)
 }
 
+// An index is a secondary index of a table.
+type index struct {
+	name    string
+	unique  bool
+	columns []string
+}
+
+// indexesOf returns the table's secondary indexes over whole columns.
+func indexesOf(ctx context.Context, conn session, table string) ([]index, error) {
+	rows, err := rowsOf(ctx, conn, `
+		SELECT index_name, MIN(non_unique), LOWER(GROUP_CONCAT(column_name ORDER BY seq_in_index)), MAX(sub_part IS NOT NULL)
+		FROM information_schema.statistics
+		WHERE table_schema = database() AND table_name = ? AND index_name <> 'PRIMARY' GROUP BY index_name`, table)
+	var indexes []index
+	for _, r := range rows {
+		if unique := r[1] == "0"; unique || r[3] == "0" {
+			indexes = append(indexes, index{r[0], unique, strings.Split(r[2], ",")})
+		}
+	}
+	return indexes, err
+}
+
 // checksOf returns the conditions of the table's CHECKs, without quotes, parentheses and spaces.
 func checksOf(ctx context.Context, conn session, table string) ([]string, error) {
 	// MariaDB's names are unique in a table only, and its view has the table's name; MySQL's are unique in a
@@ -43,7 +65,7 @@ func checksOf(ctx context.Context, conn session, table string) ([]string, error)
 	query := `
 		SELECT c.check_clause FROM information_schema.check_constraints AS c
 		JOIN information_schema.table_constraints AS t
-			ON t.constraint_schema = c.constraint_schema AND t.constraint_name = c.constraint_name AND t.constraint_type = 'CHECK'
+			ON t.constraint_schema = c.constraint_schema AND t.constraint_name = c.constraint_name AND t.constraint_type = 'CHECK' AND t.enforced = 'YES'
 		WHERE c.constraint_schema = database() AND t.table_name = ?`
 	if namesTable > 0 {
 		query = "SELECT check_clause FROM information_schema.check_constraints WHERE constraint_schema = database() AND table_name = ?"

@@ -19,25 +19,27 @@ const maxConflicts = 20
 // that are not there are no obstacle. Errors: ErrNotAdopted, naming every obstacle at once.
 func checkAdoptable(ctx context.Context, conn session) error {
 	var obstacles []string
-	for _, t := range shopTables() {
+	for _, t := range replacedTables() {
 		found, err := t.obstacles(ctx, conn)
 		if err != nil {
 			return fmt.Errorf("look at %s: %w", t.name, err)
 		}
 		obstacles = append(obstacles, found...)
 	}
-	found, err := foreignKeys(ctx, conn)
-	if err != nil {
-		return fmt.Errorf("look for foreign keys: %w", err)
+	for _, look := range []func(context.Context, session) ([]string, error){foreignKeys, triggers, events} {
+		found, err := look(ctx, conn)
+		if err != nil {
+			return fmt.Errorf("look at what is attached to the tables: %w", err)
+		}
+		obstacles = append(obstacles, found...)
 	}
-	obstacles = append(obstacles, found...)
 	if len(obstacles) > 0 {
 		return fmt.Errorf("%w: %s", ErrNotAdopted, strings.Join(obstacles, "; "))
 	}
 	return nil
 }
 
-func (t shopTable) obstacles(ctx context.Context, conn session) ([]string, error) {
+func (t tableSpec) obstacles(ctx context.Context, conn session) ([]string, error) {
 	kinds, err := column(ctx, conn,
 		"SELECT table_type FROM information_schema.tables WHERE table_schema = database() AND table_name = ?", t.name)
 	switch {
@@ -55,7 +57,7 @@ func (t shopTable) obstacles(ctx context.Context, conn session) ([]string, error
 
 // columnObstacles finds columns that are missing, of another type than ours, or that our inserts would not fill,
 // and a primary key over other columns.
-func (t shopTable) columnObstacles(ctx context.Context, conn session) ([]string, error) {
+func (t tableSpec) columnObstacles(ctx context.Context, conn session) ([]string, error) {
 	columns, err := rowsOf(ctx, conn, `
 		SELECT LOWER(column_name), LOWER(data_type), LOWER(column_type), COALESCE(character_maximum_length, 0) >= 100,
 			is_nullable = 'NO' AND column_default IS NULL AND extra = ''
@@ -64,7 +66,7 @@ func (t shopTable) columnObstacles(ctx context.Context, conn session) ([]string,
 		return nil, err
 	}
 	var found []string
-	missing := append(slices.Clone(t.text), "quantity")
+	missing := append(t.text(), "quantity")
 	for _, c := range columns {
 		name, dataType, columnType, longEnough, mustBeFilled := c[0], c[1], c[2], c[3] == "1", c[4] == "1"
 		i := slices.Index(missing, name)
@@ -97,7 +99,7 @@ func (t shopTable) columnObstacles(ctx context.Context, conn session) ([]string,
 
 // rowObstacles finds rows whose keys are equal under utf8mb4_bin, which does not count trailing spaces, and rows
 // without a key.
-func (t shopTable) rowObstacles(ctx context.Context, conn session) ([]string, error) {
+func (t tableSpec) rowObstacles(ctx context.Context, conn session) ([]string, error) {
 	if sound, err := t.keysAreSound(ctx, conn); err != nil || sound {
 		return nil, err
 	}
@@ -136,7 +138,7 @@ func (t shopTable) rowObstacles(ctx context.Context, conn session) ([]string, er
 // keysAreSound reports, in one pass over the rows, that no two keys can become equal: a primary key keeps them apart,
 // and either it compares as ours does, or no key ends in a space. False means that the keys must be compared, which
 // takes many times as long.
-func (t shopTable) keysAreSound(ctx context.Context, conn session) (bool, error) {
+func (t tableSpec) keysAreSound(ctx context.Context, conn session) (bool, error) {
 	key, err := primaryKeyOf(ctx, conn, t.name)
 	if err != nil || len(key) == 0 {
 		return false, err

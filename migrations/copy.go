@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,54 +39,28 @@ const (
 	lease       // a moment that only counts as being there or not: see Copy
 )
 
-type copyColumn struct {
-	name string
-	kind kind
-}
+// leaseColumn is the column that says whether a checkout is open.
+const leaseColumn = "lease_expires_at"
 
-// A copyTable is a table as Copy sees it: its columns, of whose meaning it needs to know no more than their kind.
-type copyTable struct {
-	name    string
-	columns []copyColumn
-}
-
-// copyTables are all tables but goose's own, products first, as a person would look at them.
-var copyTables = []copyTable{
-	{"product_details", []copyColumn{{"product_id", text}, {"product_name", text}, {quantityColumn, number}}},
-	{"client_cart", []copyColumn{{"client_id", text}, {"product_id", text}, {quantityColumn, number}}},
-	{"reserve_purchase", []copyColumn{{"reserve_id", text}, {"product_id", text}, {quantityColumn, number}}},
-	{"checkout_journal", []copyColumn{
-		{"checkout_id", text},
-		{"client_id", text},
-		{"state", text},
-		{"epoch", number},
-		{"lease_expires_at", lease},
-		{"items", text},
-		{"reason", text},
-		{"idempotency_key", text},
-		{"created_at", moment},
-		{"updated_at", moment},
-	}},
-	{"idempotency_key", []copyColumn{
-		{"client_id", text},
-		{"endpoint", text},
-		{"idempotency_key", text},
-		{"request_hash", octets},
-		{"http_status", number},
-		{"body", text},
-		{"created_at", moment},
-	}},
-}
-
-// quantityColumn is the column that is added up.
-const quantityColumn = "quantity"
-
-func (t copyTable) list() string {
-	names := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		names[i] = c.name
+// kind returns how Copy treats the column.
+func (c columnSpec) kind() kind {
+	switch {
+	case c.name == leaseColumn:
+		return lease
+	case c.dataType == "datetime":
+		return moment
+	case c.dataType == "binary":
+		return octets
+	case c.collation == "":
+		return number
+	default:
+		return text
 	}
-	return strings.Join(names, ", ")
+}
+
+// copiedTables returns the tables that Copy copies. Versions matter to no other database.
+func copiedTables() []tableSpec {
+	return slices.DeleteFunc(schema(), func(t tableSpec) bool { return t.name == guardTable })
 }
 
 // A CopiedTable says what a copy has of one table.
@@ -175,7 +150,7 @@ func Copy(ctx context.Context, source, target *database.DB, progress func(done, 
 }
 
 func countRows(ctx context.Context, tx *sql.Tx) (all int64, err error) {
-	for _, t := range copyTables {
+	for _, t := range copiedTables() {
 		var n int64
 		if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+t.name).Scan(&n); err != nil {
 			return 0, fmt.Errorf("count %s: %w", t.name, err)
@@ -189,7 +164,7 @@ func countRows(ctx context.Context, tx *sql.Tx) (all int64, err error) {
 // be another system's.
 func Occupied(ctx context.Context, db *database.DB) ([]string, error) {
 	var found []string
-	for _, t := range copyTables {
+	for _, t := range copiedTables() {
 		there, err := column(ctx, db.Setup(), "SELECT table_name FROM information_schema.tables WHERE table_schema = database() AND table_name = ?", t.name)
 		if err != nil {
 			return nil, fmt.Errorf("look for tables: %w", err)
@@ -217,8 +192,8 @@ type copying struct {
 }
 
 func (c *copying) copy(ctx context.Context) ([]CopiedTable, error) {
-	tables := make([]CopiedTable, 0, len(copyTables))
-	for _, t := range copyTables {
+	tables := make([]CopiedTable, 0, len(copiedTables()))
+	for _, t := range copiedTables() {
 		batch := newBatch(t)
 		read, err := c.read(ctx, c.from, t, func(row []any, size int) error {
 			if batch.rows == copyRows || batch.bytes+size > copyBytes {
@@ -237,7 +212,7 @@ func (c *copying) copy(ctx context.Context) ([]CopiedTable, error) {
 		}
 		tables = append(tables, read)
 	}
-	for i, t := range copyTables {
+	for i, t := range copiedTables() {
 		written, err := c.read(ctx, c.to, t, nil)
 		if err != nil {
 			return nil, fmt.Errorf("read the copy of %s: %w", t.name, err)
@@ -253,7 +228,7 @@ func (c *copying) copy(ctx context.Context) ([]CopiedTable, error) {
 // compareOnly reports whether the target holds the source's rows and no other.
 func (c *copying) compareOnly(ctx context.Context) (tables []CopiedTable, same bool, err error) {
 	same = true
-	for _, t := range copyTables {
+	for _, t := range copiedTables() {
 		there, err := c.read(ctx, c.to, t, nil)
 		if err != nil {
 			return nil, false, fmt.Errorf("read the copy of %s: %w", t.name, err)
@@ -271,7 +246,7 @@ func (c *copying) compareOnly(ctx context.Context) (tables []CopiedTable, same b
 const progressEvery = 1000
 
 // read reads a table and sums it up. use, which may be nil, gets each row's values and their size in bytes.
-func (c *copying) read(ctx context.Context, tx *sql.Tx, t copyTable, use func(row []any, size int) error) (sum CopiedTable, err error) {
+func (c *copying) read(ctx context.Context, tx *sql.Tx, t tableSpec, use func(row []any, size int) error) (sum CopiedTable, err error) {
 	sum.Name = t.name
 	rows, err := tx.QueryContext(ctx, "SELECT "+t.list()+" FROM "+t.name)
 	if err != nil {
@@ -280,7 +255,7 @@ func (c *copying) read(ctx context.Context, tx *sql.Tx, t copyTable, use func(ro
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	into := make([]any, len(t.columns))
 	for i, col := range t.columns {
-		into[i] = col.kind.target()
+		into[i] = col.kind().target()
 		sum.HasUnits = sum.HasUnits || col.name == quantityColumn
 	}
 	var encoded []byte
@@ -290,14 +265,14 @@ func (c *copying) read(ctx context.Context, tx *sql.Tx, t copyTable, use func(ro
 		}
 		encoded = encoded[:0]
 		for i, col := range t.columns {
-			encoded = col.kind.encode(encoded, into[i])
+			encoded = col.kind().encode(encoded, into[i])
 			switch v := into[i].(type) {
 			case *sql.NullInt64:
 				if col.name == quantityColumn {
 					sum.Units += v.Int64
 				}
 			case *sql.NullTime:
-				if col.kind == lease && v.Valid {
+				if col.kind() == lease && v.Valid {
 					sum.Open++
 				}
 			}
@@ -367,17 +342,17 @@ func (k kind) encode(to []byte, scanned any) []byte {
 
 // A batch is the rows of one INSERT.
 type batch struct {
-	table       copyTable
+	table       tableSpec
 	row         string // placeholders, or what stands in their place
 	values      []any
 	rows, bytes int
 }
 
-func newBatch(t copyTable) *batch {
+func newBatch(t tableSpec) *batch {
 	cells := make([]string, len(t.columns))
 	for i, col := range t.columns {
 		cells[i] = "?"
-		if col.kind == lease {
+		if col.kind() == lease {
 			cells[i] = "IF(?, UTC_TIMESTAMP(6), NULL)"
 		}
 	}
@@ -387,7 +362,7 @@ func newBatch(t copyTable) *batch {
 // add takes a row's scanned values, which are the next row's soon.
 func (b *batch) add(row []any, size int) {
 	for i, scanned := range row {
-		b.values = append(b.values, b.table.columns[i].kind.value(scanned))
+		b.values = append(b.values, b.table.columns[i].kind().value(scanned))
 	}
 	b.rows++
 	b.bytes += size

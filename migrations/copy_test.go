@@ -103,7 +103,7 @@ func dump(t *testing.T, db *database.DB) []string {
 	return all
 }
 
-func TestACopyHoldsEveryRow(t *testing.T) {
+func TestCopy_holdsEveryRow(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		source, target := bothEngines(t, flavour)
@@ -142,7 +142,7 @@ func TestACopyHoldsEveryRow(t *testing.T) {
 	})
 }
 
-func TestACopyGoesInPartsOfBoundedSize(t *testing.T) {
+func TestCopy_statementsHaveABoundedSize(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		source, target := bothEngines(t, flavour)
@@ -161,7 +161,7 @@ func TestACopyGoesInPartsOfBoundedSize(t *testing.T) {
 	})
 }
 
-func TestACopyThatFailsLeavesNothing(t *testing.T) {
+func TestCopy_failureLeavesNothing(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		for name, test := range map[string]struct {
@@ -203,7 +203,7 @@ func TestACopyThatFailsLeavesNothing(t *testing.T) {
 	})
 }
 
-func TestACopyKnowsEveryColumn(t *testing.T) {
+func TestCopy_knowsEveryColumn(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		source, target := bothEngines(t, flavour)
@@ -213,6 +213,7 @@ func TestACopyKnowsEveryColumn(t *testing.T) {
 		} {
 			there := map[string][]string{}
 			eachRow(t, db, query, func(row []*string) { there[*row[0]] = append(there[*row[0]], *row[1]) })
+			delete(there, "product_guard") // its versions matter to no other database
 			if diff := cmp.Diff(there, migrations.CopiedColumns()); diff != "" {
 				t.Errorf("%s (-there +copied):\n%s", db.Engine(), diff)
 			}

@@ -44,7 +44,7 @@ func FirstTables() string {
 // CopiedColumns returns the columns that Copy copies, by table.
 func CopiedColumns() map[string][]string {
 	columns := map[string][]string{}
-	for _, t := range copyTables {
+	for _, t := range copiedTables() {
 		for _, c := range t.columns {
 			columns[t.name] = append(columns[t.name], c.name)
 		}

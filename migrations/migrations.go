@@ -19,8 +19,12 @@ import (
 //go:embed mysql/*.sql sqlite/*.sql
 var files embed.FS
 
-// adoption is the version of the migration that is written in Go (MySQL engine only): see adopt.
-const adoption = 2
+// The versions of the migrations that are written in Go (MySQL engine only): statements that must look
+// first whether there is anything to do.
+const (
+	adoption = 2
+	guards   = 3
+)
 
 // State is one migration and whether the database has it.
 type State struct {
@@ -35,9 +39,10 @@ func (s State) Pending() bool { return s.AppliedAt.IsZero() }
 
 // Up applies what is pending and returns how many migrations that were. It blocks until they are applied, or until
 // ctx ends; while another instance applies them it waits for that one, ten minutes at most. A repeat is harmless,
-// also after a crash in the middle; with nothing pending it takes no lock and writes nothing.
+// also after a crash in the middle; with nothing pending it takes no lock and writes nothing. Each call then
+// verifies the tables.
 //
-// Errors: ErrNotAdopted when the database holds tables of the same names that cannot be made ours as they are
+// Errors: ErrChanged when they are not as the migrations left them; ErrNotAdopted when the database holds tables of the same names that cannot be made ours as they are
 // (nothing was changed); ErrBusy when another instance did not finish in time; else what the engine said.
 func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, err error) {
 	states, err := Status(ctx, db)
@@ -58,7 +63,7 @@ func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, er
 		}
 		left = pending(states)
 	}
-	return applied, nil
+	return applied, Verify(ctx, db)
 }
 
 // Status returns all migrations in their order, and which of them the database has. It writes nothing, and does
@@ -143,7 +148,9 @@ func provider(db *database.DB, versions *versions, lock *sessionLock, log *slog.
 	if !db.Embedded() {
 		// RunTx runs on the connection that holds the lock, so that the lock outlives neither its holder nor a
 		// statement of the holder's that the server is still busy with.
-		options = append(options, goose.WithGoMigrations(goose.NewGoMigration(adoption, &goose.GoFunc{RunTx: adoptWith(log)}, nil)))
+		options = append(options, goose.WithGoMigrations(
+			goose.NewGoMigration(adoption, &goose.GoFunc{RunTx: adoptWith(log)}, nil),
+			goose.NewGoMigration(guards, &goose.GoFunc{RunTx: addGuardsWith(log)}, nil)))
 	}
 	goosed, err := goose.NewProvider(goose.DialectCustom, db.Setup(), folder, options...)
 	if err != nil {
@@ -154,8 +161,8 @@ func provider(db *database.DB, versions *versions, lock *sessionLock, log *slog.
 
 // nameOf is what people know a migration by.
 func nameOf(source *goose.Source) string {
-	if source.Version == adoption && source.Type == goose.TypeGo {
-		return "00002_adopt_old_tables"
+	if source.Type == goose.TypeSQL {
+		return trimExtension(source.Path)
 	}
-	return trimExtension(source.Path)
+	return map[int64]string{adoption: "00002_adopt_old_tables", guards: "00003_guards_and_indexes"}[source.Version]
 }

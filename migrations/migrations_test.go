@@ -104,7 +104,7 @@ func equal(t *testing.T, what string, got, want any) {
 	}
 }
 
-func TestUpOnAnEmptyDatabaseAppliesAllAndARepeatNothing(t *testing.T) {
+func TestUp_repeatAppliesNothing(t *testing.T) {
 	t.Parallel()
 	eachEmpty(t, func(t *testing.T, cfg database.Config) {
 		db := open(t, cfg)
@@ -127,6 +127,7 @@ func TestUpOnAnEmptyDatabaseAppliesAllAndARepeatNothing(t *testing.T) {
 		if !db.Embedded() {
 			names = append(names, "00002_adopt_old_tables")
 		}
+		names = append(names, "00003_guards_and_indexes")
 		equal(t, "migrations", len(after), len(names))
 		for i, s := range after {
 			equal(t, "name", s.Name, names[i])
@@ -137,7 +138,7 @@ func TestUpOnAnEmptyDatabaseAppliesAllAndARepeatNothing(t *testing.T) {
 	})
 }
 
-func TestStatusWritesNothing(t *testing.T) {
+func TestStatus_writesNothing(t *testing.T) {
 	t.Parallel()
 	eachEmpty(t, func(t *testing.T, cfg database.Config) {
 		db := open(t, cfg)
@@ -152,7 +153,7 @@ func TestStatusWritesNothing(t *testing.T) {
 	})
 }
 
-func TestFiveInstancesMayStartAtOnceOnAnEmptyDatabase(t *testing.T) {
+func TestUp_fiveInstancesAtOnce(t *testing.T) {
 	t.Parallel()
 	eachEmpty(t, func(t *testing.T, cfg database.Config) {
 		const instances = 5
@@ -208,7 +209,7 @@ func holdLock(t *testing.T, db *database.DB) *sql.Conn {
 	return conn
 }
 
-func TestWithNothingPendingUpDoesNotWaitForTheLock(t *testing.T) {
+func TestUp_withNothingPendingTakesNoLock(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		holdLock(t, db)
@@ -236,7 +237,7 @@ func (s signal) Enabled(context.Context, slog.Level) bool { return true }
 func (s signal) WithAttrs([]slog.Attr) slog.Handler       { return s }
 func (s signal) WithGroup(string) slog.Handler            { return s }
 
-func TestUpWaitsForTheInstanceThatMigratesAndGoesOnWhenThatOneIsKilled(t *testing.T) {
+func TestUp_continuesWhenTheMigratingInstanceIsKilled(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		cfg := database.Config{MySQLDSN: dsn}
@@ -270,7 +271,7 @@ func TestUpWaitsForTheInstanceThatMigratesAndGoesOnWhenThatOneIsKilled(t *testin
 	})
 }
 
-func TestUpGivesTheLockBackWhenItFails(t *testing.T) {
+func TestUp_failureReleasesTheLock(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		cfg := database.Config{MySQLDSN: dsn}
@@ -284,13 +285,13 @@ func TestUpGivesTheLockBackWhenItFails(t *testing.T) {
 	})
 }
 
-func TestACrashBetweenTheTableOfVersionsAndItsFirstRowIsMended(t *testing.T) {
+func TestUp_repairsATableOfVersionsWithoutItsFirstRow(t *testing.T) {
 	t.Parallel()
 	eachEmpty(t, func(t *testing.T, cfg database.Config) {
 		db := open(t, cfg)
 		up(t, db)
 		if db.Embedded() {
-			run(t, db, "DROP TABLE client_cart", "DROP TABLE product_details", "DROP TABLE reserve_purchase", "DROP TABLE checkout_journal", "DROP TABLE idempotency_key")
+			run(t, db, "DROP TABLE client_cart", "DROP TABLE product_details", "DROP TABLE reserve_purchase", "DROP TABLE checkout_journal", "DROP TABLE idempotency_key", "DROP TABLE product_guard")
 		}
 		run(t, db, "DELETE FROM goose_db_version")
 		if up(t, db) == 0 {
@@ -299,7 +300,7 @@ func TestACrashBetweenTheTableOfVersionsAndItsFirstRowIsMended(t *testing.T) {
 	})
 }
 
-func TestQuantitiesBelowZeroAreRefusedInCartsAndStock(t *testing.T) {
+func TestTables_refuseNegativeQuantities(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		for _, table := range []string{"client_cart (client_id, product_id, quantity) VALUES ('ann', 'shoe', ?)", "product_details (product_id, quantity) VALUES ('shoe', ?)"} {
@@ -313,7 +314,7 @@ func TestQuantitiesBelowZeroAreRefusedInCartsAndStock(t *testing.T) {
 	})
 }
 
-func TestIDsCompareExactly(t *testing.T) {
+func TestTables_compareIDsExactly(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		run(t, db,
@@ -345,14 +346,19 @@ var wantColumns = map[string][]string{
 		"client_id|varchar(100)|NO|utf8mb4_bin", "endpoint|varchar(32)|NO|utf8mb4_bin", "idempotency_key|varchar(255)|NO|ascii_bin",
 		"request_hash|binary(32)|NO|NULL", "http_status|int|YES|NULL", "body|mediumtext|YES|utf8mb4_bin", "created_at|datetime(6)|NO|NULL",
 	},
+	"product_guard": {"product_id|varchar(100)|NO|utf8mb4_bin", "version|bigint|NO|NULL"},
 }
 
 var wantIndexes = map[string][]string{
 	"client_cart":      {"PRIMARY|client_id,product_id"},
 	"product_details":  {"PRIMARY|product_id"},
 	"reserve_purchase": {"PRIMARY|reserve_id", "reserve_purchase_held|product_id,quantity"},
-	"checkout_journal": {"PRIMARY|checkout_id", "client_id|client_id,lease_expires_at", "lease_expires_at|lease_expires_at"},
-	"idempotency_key":  {"PRIMARY|client_id,endpoint,idempotency_key", "created_at|created_at"},
+	"checkout_journal": {
+		"PRIMARY|checkout_id", "checkout_journal_client_id|client_id,checkout_id", "checkout_journal_state|state,checkout_id",
+		"client_id|client_id,lease_expires_at", "lease_expires_at|lease_expires_at",
+	},
+	"product_guard":   {"PRIMARY|product_id"},
+	"idempotency_key": {"PRIMARY|client_id,endpoint,idempotency_key", "created_at|created_at"},
 }
 
 // assertShape compares the tables with what they must be, in information_schema and by trying.
@@ -360,7 +366,7 @@ func assertShape(t *testing.T, db *database.DB) {
 	t.Helper()
 	const (
 		tables  = "SELECT table_name FROM information_schema.tables WHERE table_schema = database() ORDER BY 1"
-		columns = `SELECT column_name, REPLACE(column_type, 'int(11)', 'int'), is_nullable, collation_name
+		columns = `SELECT column_name, REPLACE(REPLACE(column_type, 'bigint(20)', 'bigint'), 'int(11)', 'int'), is_nullable, collation_name
 			FROM information_schema.columns WHERE table_schema = database() AND table_name = ? ORDER BY ordinal_position`
 		indexes = `SELECT index_name, GROUP_CONCAT(column_name ORDER BY seq_in_index)
 			FROM information_schema.statistics WHERE table_schema = database() AND table_name = ? GROUP BY index_name ORDER BY index_name = 'PRIMARY' DESC, 1`
@@ -370,7 +376,7 @@ func assertShape(t *testing.T, db *database.DB) {
 		WHERE table_schema = database() AND table_name = 'goose_db_version' AND non_unique = 0 ORDER BY 1`
 	equal(t, "unique indexes of goose_db_version", rows(t, db, unique), []string{"PRIMARY", "version_id"})
 	equal(t, "tables", rows(t, db, tables),
-		[]string{"checkout_journal", "client_cart", "goose_db_version", "idempotency_key", "product_details", "reserve_purchase"})
+		[]string{"checkout_journal", "client_cart", "goose_db_version", "idempotency_key", "product_details", "product_guard", "reserve_purchase"})
 	for table, want := range wantColumns {
 		equal(t, "columns of "+table, rows(t, db, columns, table), want)
 		equal(t, "indexes of "+table, rows(t, db, indexes, table), wantIndexes[table])
@@ -382,14 +388,14 @@ func assertShape(t *testing.T, db *database.DB) {
 		[]string{"client_cart|client_cart_quantity_check", "product_details|product_details_quantity_check"})
 }
 
-func TestTheTablesOnMySQLHaveTheirShape(t *testing.T) {
+func TestTables_shapeOnServers(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		assertShape(t, db)
 	})
 }
 
-func TestWhatIsHeldIsSummedFromTheIndexAlone(t *testing.T) {
+func TestTables_reservedIsSummedFromTheIndexAlone(t *testing.T) {
 	t.Parallel()
 	db := databasetest.Embedded(t)
 	plan := rows(t, db, "EXPLAIN QUERY PLAN SELECT product_id, SUM(quantity) FROM reserve_purchase WHERE product_id IN ('a', 'b') GROUP BY product_id")

@@ -54,12 +54,12 @@ func mutations() []mutation {
 		{
 			name:  "CHECK (quantity >= 0) (MySQL)",
 			edits: []edit{{"migrations/adopt.go", `" CHECK (quantity >= 0)"`, `" CHECK (quantity >= -99)"`}},
-			in:    "migrations", tests: []string{"TestQuantitiesBelowZeroAreRefusedInCartsAndStock"},
+			in:    "migrations", tests: []string{"TestTables_refuseNegativeQuantities"},
 		},
 		{
 			name:  "CHECK (quantity >= 0) of what is on hand (embedded)",
 			edits: []edit{{"migrations/sqlite/00001_tables.sql", "    product_name varchar(100) NULL,\n    quantity     int NULL CHECK (quantity >= 0)", "    product_name varchar(100) NULL,\n    quantity     int NULL"}},
-			in:    "migrations", tests: []string{"TestQuantitiesBelowZeroAreRefusedInCartsAndStock"},
+			in:    "migrations", tests: []string{"TestTables_refuseNegativeQuantities"},
 		},
 		{
 			name:  "TX 2 checks the epoch",

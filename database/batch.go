@@ -97,12 +97,12 @@ func joinStatements(statements []statement) (string, []any) {
 		texts[i] = s.query
 		args = append(args, s.args...)
 	}
-	return strings.Join(texts, "; "), args
+	return strings.Join(texts, engine.Separator), args
 }
 
 func (tx *Tx) queryAll(ctx context.Context, statements []statement) (err error) {
 	text, args := joinStatements(statements)
-	rows, err := tx.conn.QueryContext(engine.Unprepared(ctx), text, args...)
+	rows, err := tx.conn.QueryContext(ctx, text, args...)
 	if err != nil {
 		return err
 	}
@@ -127,14 +127,15 @@ func (tx *Tx) execAll(ctx context.Context, statements []statement) error {
 	text, args := joinStatements(statements)
 	var counts []int64
 	err := tx.conn.Raw(func(raw any) error {
+		conn := raw.(*engine.Conn).Driver()
 		values := make([]driver.NamedValue, len(args))
 		for i, arg := range args {
 			values[i] = driver.NamedValue{Ordinal: i + 1, Value: arg}
-			if err := raw.(driver.NamedValueChecker).CheckNamedValue(&values[i]); err != nil {
+			if err := conn.(driver.NamedValueChecker).CheckNamedValue(&values[i]); err != nil {
 				return err
 			}
 		}
-		result, err := raw.(driver.ExecerContext).ExecContext(engine.Unprepared(ctx), text, values)
+		result, err := conn.(driver.ExecerContext).ExecContext(ctx, text, values)
 		if err != nil {
 			return err
 		}

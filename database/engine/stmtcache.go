@@ -4,15 +4,14 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"strings"
 )
 
-const (
-	// MaxPrepared is the maximum number of prepared statements per connection. MySQL allows 16,382
-	// for all connections by default; one instance has 28.
-	MaxPrepared = 256
-	// maxSeen is the maximum number of statements that a connection remembers to have run once.
-	maxSeen = 1024
-)
+// Separator separates statements that are sent in one text.
+const Separator = ";\n"
+
+// maxSeen is the maximum number of statements that a connection remembers to have run once.
+const maxSeen = 1024
 
 // driverConn is what both drivers' connections implement.
 type driverConn interface {
@@ -27,7 +26,10 @@ type driverConn interface {
 }
 
 // A CachingConnector opens connections of type *Conn.
-type CachingConnector struct{ driver.Connector }
+type CachingConnector struct {
+	driver.Connector
+	MaxPrepared int // statements per connection
+}
 
 // Connect implements driver.Connector.
 func (c CachingConnector) Connect(ctx context.Context) (driver.Conn, error) {
@@ -35,23 +37,20 @@ func (c CachingConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{driverConn: conn.(driverConn), prepared: map[string]driver.Stmt{}, seen: map[string]bool{}}, nil
+	return &Conn{
+		driverConn: conn.(driverConn), room: c.MaxPrepared,
+		prepared: map[string]driver.Stmt{}, seen: map[string]bool{},
+	}, nil
 }
 
 // A Conn is a connection with a prepared-statement cache. It prepares a statement that it runs for
-// the second time, and keeps it prepared. A statement that runs once would cost a MySQL server a
-// round trip more.
+// the second time: one that runs once would cost a MySQL server a round trip more. Nothing is
+// evicted, because many texts that run rarely would then cost that round trip again and again.
 type Conn struct {
 	driverConn
+	room     int // how many more statements it tries to prepare
 	prepared map[string]driver.Stmt
 	seen     map[string]bool
-}
-
-type noPrepare struct{}
-
-// Unprepared returns a context whose statements are not prepared: several in one text cannot be.
-func Unprepared(ctx context.Context) context.Context {
-	return context.WithValue(ctx, noPrepare{}, true)
 }
 
 // Driver returns the driver's own connection.
@@ -92,13 +91,13 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	return statement.(driver.StmtQueryContext).QueryContext(ctx, args)
 }
 
-// statement returns the query's prepared statement, or nil when it runs unprepared. One without
-// arguments is a COMMIT or as short.
+// statement returns the query's prepared statement, or nil when it runs unprepared. A query without
+// arguments is as short as COMMIT; several in one text cannot be prepared.
 func (c *Conn) statement(ctx context.Context, query string, args []driver.NamedValue) (driver.Stmt, error) {
 	if statement, ok := c.prepared[query]; ok {
 		return statement, nil
 	}
-	if len(args) == 0 || ctx.Value(noPrepare{}) != nil {
+	if len(args) == 0 || c.room == 0 || strings.Contains(query, Separator) {
 		return nil, nil
 	}
 	if !c.seen[query] {
@@ -108,25 +107,17 @@ func (c *Conn) statement(ctx context.Context, query string, args []driver.NamedV
 		c.seen[query] = true
 		return nil, nil
 	}
+	delete(c.seen, query)
+	c.room-- // also after an error, which bounds the round trips for nothing
 	statement, err := c.PrepareContext(ctx, query)
 	switch {
+	case err == nil:
+		c.prepared[query] = statement
+		return statement, nil
 	case errors.Is(err, driver.ErrBadConn):
 		return nil, err
-	case err != nil:
-		// The server has too many prepared statements, or the query is wrong, which running it
-		// reports.
-		delete(c.seen, query)
-		return nil, nil //nolint:nilerr // see above
 	}
-	if len(c.prepared) >= MaxPrepared {
-		for text, old := range c.prepared { // any: a frequent one is soon prepared again
-			_ = old.Close()
-			delete(c.prepared, text)
-			break
-		}
-	}
-	c.prepared[query] = statement
-	return statement, nil
+	return nil, nil // the server has too many, or the query is wrong, which running it reports
 }
 
 // Close closes the statements first: a SQLite connection keeps its locks as long as one of its

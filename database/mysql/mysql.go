@@ -27,6 +27,9 @@ const (
 	readConnections     = 8
 	snapshotConnections = 2
 	setupConnections    = 2
+	// maxPrepared is the maximum number of prepared statements per connection. A server has 16,382
+	// by default for all connections of all its programs.
+	maxPrepared = 256
 	// LockWait is how long a statement waits for a row, or a table, that another session has locked.
 	LockWait = 2 * time.Second
 	// ioTimeout bounds one read from or write to the server. It must exceed LockWait.
@@ -197,7 +200,7 @@ func pool(settings *mysql.Config, connections int, access string, other ...strin
 	if err != nil {
 		return nil, fmt.Errorf("the MySQL DSN: %w", err)
 	}
-	db := sql.OpenDB(engine.CachingConnector{Connector: &connector{Connector: inner, statements: []string{
+	db := sql.OpenDB(engine.CachingConnector{MaxPrepared: maxPrepared, Connector: &connector{Connector: inner, statements: []string{
 		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access,
 		"SET " + strings.Join(append(sessionSettings(), other...), ", "),
 	}}})

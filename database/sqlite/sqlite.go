@@ -32,6 +32,8 @@ const (
 	// tryTimeout is how long Open waits for another process that writes, only to see whether it
 	// could write itself.
 	tryTimeout = 500 * time.Millisecond
+	// maxPrepared is the maximum number of prepared statements per connection.
+	maxPrepared = 512
 	// readers is how many readers there are beside the one writer.
 	readers = 4
 )
@@ -155,7 +157,7 @@ func pool(path string, connections int, patience time.Duration, settings string)
 	if err != nil {
 		panic(err) // never: the query string is ours
 	}
-	db := sql.OpenDB(engine.CachingConnector{Connector: connector})
+	db := sql.OpenDB(engine.CachingConnector{Connector: connector, MaxPrepared: maxPrepared})
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	return sqlx.NewDb(db, "sqlite")

@@ -61,10 +61,6 @@ func TestBackup_failureLeavesNoFile(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	// What a run left that was killed.
-	if err := os.WriteFile(filepath.Join(dir, "backup.db.part"), []byte("half"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	if err := db.Backup(ctx, filepath.Join(dir, "backup.db")); err == nil {
 		t.Error("a cancelled backup succeeded")
 	}
@@ -88,14 +84,16 @@ func TestBackup_cancellationLeavesNoFile(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	part := filepath.Join(dir, "backup.db.part")
+	part := filepath.Join(dir, ".backup-*", "backup.db")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- db.Backup(ctx, filepath.Join(dir, "backup.db")) }()
 	for {
-		if info, err := os.Stat(part); err == nil && info.Size() > 0 {
-			break
+		if found, err := filepath.Glob(part); err == nil && len(found) > 0 {
+			if info, err := os.Stat(found[0]); err == nil && info.Size() > 0 {
+				break
+			}
 		}
 		select {
 		case err := <-ended:
@@ -109,5 +107,40 @@ func TestBackup_cancellationLeavesNoFile(t *testing.T) {
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
 		t.Errorf("left %v, error %v; want nothing", files, err)
+	}
+}
+
+func TestBackup_twoToOneNameAtOnceLeaveOneWholeFile(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Embedded(t)
+	if _, err := db.Setup().ExecContext(t.Context(), "INSERT INTO product_details VALUES ('mug', 'Mug', 7)"); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "cartwheel.db")
+	const backups = 4
+	results := make(chan error, backups)
+	for range backups {
+		go func() { results <- db.Backup(t.Context(), file) }()
+	}
+	succeeded := 0
+	for range backups {
+		switch err := <-results; {
+		case err == nil:
+			succeeded++
+		case !errors.Is(err, os.ErrExist):
+			t.Errorf("got %v, want that the file exists", err)
+		}
+	}
+	if succeeded != 1 {
+		t.Errorf("%d backups to one name succeeded, want 1", succeeded)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".backup-*")); err != nil || len(left) > 0 {
+		t.Errorf("left %v, error %v", left, err)
+	}
+	restored := databasetest.Open(t, database.Config{DataDir: dir, Serve: true})
+	var quantity int
+	if err := restored.Setup().QueryRowContext(t.Context(), "SELECT quantity FROM product_details").Scan(&quantity); err != nil || quantity != 7 {
+		t.Errorf("%d on hand, error %v", quantity, err)
 	}
 }

@@ -64,7 +64,7 @@ func TestMySQL_setsWhatTheSQLReliesOn(t *testing.T) {
 			"timeout=1h", "readTimeout=1h", "writeTimeout=1h",
 			"sql_mode=''", "Time_Zone='%2B05:00'", "autocommit=1", "completion_type=2", "innodb_lock_wait_timeout=999",
 			"lock_wait_timeout=999", "wait_timeout=999", "tx_isolation='SERIALIZABLE'", "transaction_isolation='SERIALIZABLE'",
-			"character_set_results=latin1", "@@session.sql_select_limit=0",
+			"character_set_results=latin1", "@@session.sql_select_limit=0", "sql_safe_updates=1", "sql_big_selects=0", "sql_auto_is_null=1",
 		}, "&"))
 		db := databasetest.Open(t, database.Config{MySQLDSN: hostile})
 
@@ -409,4 +409,57 @@ func TestMySQL_refusesRollbackOnTimeout(t *testing.T) {
 			t.Errorf("got %v, want the setting's name", err)
 		}
 	}, "--innodb-rollback-on-timeout=ON")
+}
+
+// What a session leaves at DEFAULT is the server's global value, which can be anything.
+func TestMySQL_globalSettingsDoNotMatter(t *testing.T) {
+	t.Parallel()
+	databasetest.EachPrivateServer(t, func(t *testing.T, server *databasetest.Server) {
+		admin := open(t, database.Config{MySQLDSN: server.TCPDSN("shop")})
+		for _, statement := range []string{
+			"SET GLOBAL sql_select_limit = 10", "SET GLOBAL sql_safe_updates = 1", "SET GLOBAL max_join_size = 5",
+			"SET GLOBAL sql_auto_is_null = 1", "SET GLOBAL sql_mode = ''", "SET GLOBAL completion_type = 2", "SET GLOBAL autocommit = 0",
+			"SET GLOBAL transaction_read_only = 1",
+		} {
+			if _, err := admin.Setup().ExecContext(t.Context(), statement); err != nil && !strings.Contains(err.Error(), "1193") { // unknown variable
+				t.Fatalf("%s: %v", statement, err)
+			}
+		}
+		db := databasetest.Open(t, database.Config{MySQLDSN: server.TCPDSN("shop")})
+		for i := range 30 {
+			store(t, db, fmt.Sprintf("shoe %d", i))
+		}
+		var found int
+		count := func(tx *database.Tx) error {
+			return tx.Each(t.Context(), func(*sql.Rows) error { found++; return nil }, "SELECT product_id FROM product_details p")
+		}
+		for name, read := range map[string]func() error{
+			"read": func() error { return db.Read(t.Context(), count) }, "snapshot": func() error { return db.Snapshot(t.Context(), count) },
+			"transaction": func() error {
+				return db.Transact(t.Context(), func(tx *database.Tx) error {
+					if _, err := tx.Exec(t.Context(), "UPDATE product_details SET quantity = quantity + 1"); err != nil {
+						return err
+					}
+					return count(tx)
+				}, nil)
+			},
+		} {
+			if found = 0; read() != nil || found != 30 {
+				t.Errorf("a %s found %d of 30 products: %v", name, found, read())
+			}
+		}
+	})
+}
+
+func TestMySQL_refusesStatementBinaryLog(t *testing.T) {
+	t.Parallel()
+	databasetest.EachPrivateServer(t, func(t *testing.T, server *databasetest.Server) {
+		db, err := database.Open(t.Context(), database.Config{MySQLDSN: server.TCPDSN("shop")})
+		if err == nil {
+			t.Fatal(errors.Join(errors.New("it was opened"), db.Close()))
+		}
+		if !strings.Contains(err.Error(), "binlog_format is STATEMENT") {
+			t.Errorf("got %v, want the setting's name", err)
+		}
+	}, "--log-bin=bin", "--binlog-format=STATEMENT", "--server-id=1")
 }

@@ -42,7 +42,7 @@ func TestEmbedded_everyCommitIsFlushed(t *testing.T) {
 	const full = "2"
 	check := func(tx *database.Tx, queryOnly, autoCheckpoint string) error {
 		for name, want := range map[string]string{
-			"journal_mode": "wal", "synchronous": full, "busy_timeout": "5000", "query_only": queryOnly, "wal_autocheckpoint": autoCheckpoint,
+			"journal_mode": "wal", "synchronous": full, "busy_timeout": "5000", "fullfsync": "1", "checkpoint_fullfsync": "1", "query_only": queryOnly, "wal_autocheckpoint": autoCheckpoint,
 		} {
 			if got := pragma(t, tx, name); got != want {
 				t.Errorf("%s is %s, want %s", name, got, want)

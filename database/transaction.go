@@ -55,24 +55,30 @@ var defaultLimits = limits{attempt: 6 * time.Second, patience: 8 * time.Second, 
 // Errors: work's own, after a rollback; ErrUnavailable (nothing was done); ErrRowLocked (nothing
 // was done); ErrOutcomeUnknown.
 func (db *DB) Transact(ctx context.Context, work func(*Tx) error, committed func(*Tx) (bool, error)) error {
-	if db.observe.Transacted == nil {
-		return db.transact(ctx, work, committed)
-	}
 	began := time.Now()
-	err := db.transact(ctx, work, committed)
-	db.observe.Transacted(endOf(err), time.Since(began))
+	doubt, err := db.transact(ctx, work, committed)
+	if err != nil && doubt != nil {
+		err = fmt.Errorf("%w: %w; then %v", ErrOutcomeUnknown, doubt, err) //nolint:errorlint // it is no certainty
+	}
+	if db.observe.Transacted != nil {
+		db.observe.Transacted(endOf(err), time.Since(began))
+	}
 	return err
 }
 
-func (db *DB) transact(ctx context.Context, work func(*Tx) error, committed func(*Tx) (bool, error)) error {
+// transact returns the error of the last attempt, and as doubt that of a COMMIT of the embedded
+// engine that failed with an I/O error. SQLite rolls such a transaction back in this process. But its
+// frames may be whole in the WAL: whoever opens the file after a crash finds it committed, unless a
+// later COMMIT has overwritten them.
+func (db *DB) transact(ctx context.Context, work func(*Tx) error, committed func(*Tx) (bool, error)) (doubt, err error) {
 	var afterLockWait bool
 	var reconnects int
 	began := time.Now()
 	for attempt := 1; ; attempt++ {
 		tried := time.Now()
-		err := db.attempt(ctx, work, afterLockWait, false)
+		err = db.attempt(ctx, work, afterLockWait, false)
 		if err == nil {
-			return nil
+			return nil, nil
 		}
 		silent := time.Since(tried) > db.limits.attempt/2
 		f := faultOf(err)
@@ -83,10 +89,13 @@ func (db *DB) transact(ctx context.Context, work func(*Tx) error, committed func
 			db.log.Warn("the answer to a commit was lost", "error", lost.cause)
 			found, resolveErr := db.resolve(ctx, committed)
 			if resolveErr != nil {
-				return fmt.Errorf("%w: %w; then %w", ErrOutcomeUnknown, lost.cause, resolveErr)
+				return doubt, fmt.Errorf("%w: %w; then %w", ErrOutcomeUnknown, lost.cause, resolveErr)
 			}
 			if found {
-				return nil
+				return nil, nil
+			}
+			if db.Embedded() {
+				doubt = lost.cause
 			}
 			// Work had ended by then: its statements are not at fault.
 			err, f = lost.cause, engine.Lost
@@ -100,30 +109,30 @@ func (db *DB) transact(ctx context.Context, work func(*Tx) error, committed func
 		switch f {
 		case engine.Conflict:
 			if attempt >= maxAttempts {
-				return fmt.Errorf("%w: %d attempts ended in conflicts: %w", ErrUnavailable, attempt, err)
+				return doubt, fmt.Errorf("%w: %d attempts ended in conflicts: %w", ErrUnavailable, attempt, err)
 			}
 			db.log.Debug("transaction retried", "attempt", attempt, "error", err)
 		case engine.RowLocked:
 			if afterLockWait {
-				return fmt.Errorf("%w: %w", ErrRowLocked, err)
+				return doubt, fmt.Errorf("%w: %w", ErrRowLocked, err)
 			}
 			afterLockWait = true
 			db.log.Warn("a row stays locked by another session", "waited", mysql.LockWait, "error", err)
 		case engine.Lost:
 			if reconnects++; reconnects > maxReconnects || ctx.Err() != nil {
-				return fmt.Errorf("%w: %w", ErrUnavailable, err)
+				return doubt, fmt.Errorf("%w: %w", ErrUnavailable, err)
 			}
 		case engine.Refused, engine.ReadOnly:
-			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+			return doubt, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		default:
-			return err
+			return doubt, err
 		}
 		if time.Since(began) > db.limits.patience {
 			took := time.Since(began).Round(time.Millisecond)
-			return fmt.Errorf("%w: given up after %v: %w", ErrUnavailable, took, err)
+			return doubt, fmt.Errorf("%w: given up after %v: %w", ErrUnavailable, took, err)
 		}
 		if !pause(ctx, attempt) {
-			return fmt.Errorf("%w: %w: %w", ErrUnavailable, ctx.Err(), err)
+			return doubt, fmt.Errorf("%w: %w: %w", ErrUnavailable, ctx.Err(), err)
 		}
 		if db.observe.Retry != nil {
 			_, number := faultAndNumber(err)

@@ -32,6 +32,8 @@ type Engine struct {
 	// start a goroutine for each statement whose context can end; the embedded engine's statements
 	// are shorter than that.
 	IgnoreCancel bool
+	// Clustered says that the server is one of several nodes that accept writes.
+	Clustered bool
 	// Pipelines says that several statements may be sent in one round trip.
 	Pipelines bool
 	// Committed is called after each COMMIT, on its connection.

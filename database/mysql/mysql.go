@@ -70,24 +70,24 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 	}
 	// Writers leave autocommit off: the first statement begins the transaction, which saves a round
 	// trip.
-	writes, err := pool(settings, writeConnections, "", "autocommit = 0")
+	writes, err := pool(settings, writeConnections, readWrite, "autocommit = 0")
 	if err != nil {
 		return nil, err
 	}
-	reads, err := pool(settings, readConnections, ", READ ONLY")
+	reads, err := pool(settings, readConnections, readOnly)
 	if err != nil {
 		return nil, err
 	}
 	// An audit adds up whole tables.
 	patient := settings.Clone()
 	patient.ReadTimeout = snapshotSilence
-	snapshots, err := pool(patient, snapshotConnections, ", READ ONLY")
+	snapshots, err := pool(patient, snapshotConnections, readOnly)
 	if err != nil {
 		return nil, err
 	}
 	// An ALTER of a large adopted table takes as long as it takes.
 	patient.ReadTimeout = 0
-	setup, err := pool(patient, setupConnections, "", "lock_wait_timeout = 60", "wait_timeout = 3600")
+	setup, err := pool(patient, setupConnections, readWrite, "lock_wait_timeout = 60", "wait_timeout = 3600")
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +184,13 @@ func sessionSettings() []string {
 		"time_zone = '+00:00'",
 		"autocommit = 1",
 		"completion_type = 0", // COMMIT neither begins the next transaction nor ends the session
-		"sql_select_limit = DEFAULT",
+		// DEFAULT would be the server's global value, which can be anything. These are the built-in ones.
+		"sql_select_limit = 18446744073709551615",
+		"sql_big_selects = 1",
+		"sql_safe_updates = 0", // our UPDATEs and DELETEs join lists of keys
+		"sql_auto_is_null = 0",
+		"foreign_key_checks = 1",
+		"unique_checks = 1",
 		fmt.Sprintf("innodb_lock_wait_timeout = %d", int(LockWait.Seconds())),
 		// Of tables that an ALTER or a backup has locked. The default is a day, and the server's
 		// session waits on when its client has long given up.
@@ -193,8 +199,14 @@ func sessionSettings() []string {
 	}
 }
 
+// The access modes of a pool. Both are set: the server's default may be either.
+const (
+	readWrite = ", READ WRITE"
+	readOnly  = ", READ ONLY"
+)
+
 // pool opens a pool of READ COMMITTED connections with sessionSettings, which other settings may
-// follow. access is empty or ", READ ONLY".
+// follow. access is readWrite or readOnly.
 func pool(settings *mysql.Config, connections int, access string, other ...string) (*sqlx.DB, error) {
 	inner, err := mysql.NewConnector(settings)
 	if err != nil {
@@ -324,31 +336,62 @@ func onConnection(ctx context.Context, settings *mysql.Config, statement string)
 	return err
 }
 
-// checkServer refuses a server whose settings break what transactions rely on, and warns of one
-// that may forget a commit that it answered. It sets the dialect.
+// checkServer refuses a server whose settings break what transactions rely on and that no session
+// can set. It warns of one that may forget a commit that it answered, and sets the dialect.
 func checkServer(ctx context.Context, e *engine.Engine, log *slog.Logger) error {
 	e.Dialect = dialect{}
-	var server struct {
-		Version  string `db:"version"`
-		Flush    int    `db:"flush"`
-		Rollback int    `db:"rollback"`
-	}
-	const settings = "SELECT @@version AS version, @@GLOBAL.innodb_flush_log_at_trx_commit AS flush," +
-		" @@GLOBAL.innodb_rollback_on_timeout AS `rollback`"
-	if err := e.Reads.GetContext(ctx, &server, settings); err != nil {
+	server, err := variables(ctx, e.Reads)
+	if err != nil {
 		log.Warn("could not read the server's settings", "error", err)
 		return nil
 	}
 	// MariaDB has INSERT … RETURNING, of all versions that we run on; MySQL has not.
-	e.Dialect = dialect{returning: strings.Contains(server.Version, "MariaDB")}
+	e.Dialect = dialect{returning: strings.Contains(server["version"], "MariaDB")}
+	e.Clustered = isClustered(server)
 	switch {
-	case server.Rollback != 0:
+	case isOn(server["innodb_rollback_on_timeout"]):
 		// A locked row must cost its statement alone, not what the transaction did before.
 		return errors.New("innodb_rollback_on_timeout is ON:" +
 			" turn it OFF, which is the default, and restart the database server")
-	case server.Flush != 1:
+	case isOn(server["log_bin"]) && strings.EqualFold(server["binlog_format"], "STATEMENT"):
+		// READ COMMITTED cannot be logged as statements: every write would fail with error 1665.
+		return errors.New("binlog_format is STATEMENT:" +
+			" set it to ROW (SET GLOBAL binlog_format = ROW, and in the server's configuration)")
+	case server["innodb_flush_log_at_trx_commit"] != "1":
 		log.Warn("innodb_flush_log_at_trx_commit is not 1: a power cut or a crash can lose confirmed orders",
-			"value", server.Flush)
+			"value", server["innodb_flush_log_at_trx_commit"])
 	}
 	return nil
 }
+
+// checkedVariables are the global variables that checkServer reads. A server does not have all.
+var checkedVariables = []any{
+	"version", "innodb_rollback_on_timeout", "innodb_flush_log_at_trx_commit", "log_bin", "binlog_format",
+	"wsrep_on", "wsrep_cluster_address", "group_replication_group_name",
+}
+
+// variables reads those of checkedVariables that the server has, by lower-case name.
+func variables(ctx context.Context, db *sqlx.DB) (map[string]string, error) {
+	rows := []struct {
+		Name  string `db:"Variable_name"`
+		Value string `db:"Value"`
+	}{}
+	const query = `SHOW GLOBAL VARIABLES WHERE Variable_name IN (?, ?, ?, ?, ?, ?, ?, ?)`
+	if err := db.SelectContext(ctx, &rows, query, checkedVariables...); err != nil {
+		return nil, err
+	}
+	values := make(map[string]string, len(rows))
+	for _, row := range rows {
+		values[strings.ToLower(row.Name)] = row.Value
+	}
+	return values, nil
+}
+
+// isClustered reports whether the server is a node of Galera or Group Replication. Row locks are
+// local to a node there, and only what a transaction changes is certified.
+func isClustered(server map[string]string) bool {
+	return isOn(server["wsrep_on"]) && strings.HasPrefix(server["wsrep_cluster_address"], "gcomm:") ||
+		server["group_replication_group_name"] != ""
+}
+
+func isOn(value string) bool { return strings.EqualFold(value, "ON") || value == "1" }

@@ -2,10 +2,14 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+
+	"modernc.org/sqlite"
 
 	"cartwheel/database/engine"
 )
@@ -14,25 +18,26 @@ import (
 // file can give.
 var ErrNotEmbedded = errors.New("this is for the embedded engine")
 
-// Backup writes the embedded engine's data, as of one moment, into a new file, which is on disk
-// when it returns. It blocks nobody. A file that is there already is not touched; whatever ends it
-// early leaves none under that name.
+// Backup writes a snapshot of the embedded engine's data into a new file, which is checked and on disk
+// when it returns. It blocks no transaction. Several backups may run at once; of two to one name, the
+// second fails.
+//
+// Errors: ErrNotEmbedded; os.ErrExist when the file is there already; what SQLite and the file system
+// say. Nothing is left under that name then.
 func Backup(ctx context.Context, e *engine.Engine, to string) (err error) {
 	if e.Path == "" {
 		return ErrNotEmbedded
 	}
 	if _, err := os.Lstat(to); err == nil {
-		return fmt.Errorf("%s is there already", to)
+		return fmt.Errorf("%w: %s", os.ErrExist, to)
 	}
-	part := to + ".part"
-	if err := os.Remove(part); err != nil && !errors.Is(err, os.ErrNotExist) {
+	// A folder of its own: VACUUM INTO wants a name that does not exist, and no other backup may have it.
+	dir, err := os.MkdirTemp(filepath.Dir(to), ".backup-")
+	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(part) // it may never have been there
-		}
-	}()
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	part := filepath.Join(dir, filepath.Base(to))
 	if _, err := e.Setup.ExecContext(ctx, "VACUUM INTO ?", part); err != nil {
 		return fmt.Errorf("copy the data: %w", err)
 	}
@@ -40,20 +45,52 @@ func Backup(ctx context.Context, e *engine.Engine, to string) (err error) {
 	if err := flush(part); err != nil {
 		return err
 	}
-	if err := os.Rename(part, to); err != nil {
+	if err := check(ctx, part); err != nil {
 		return err
+	}
+	// Link, unlike Rename, fails when another backup was first.
+	if err := os.Link(part, to); errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%w: %s", os.ErrExist, to)
+	} else if err != nil { // a file system without links
+		if err := os.Rename(part, to); err != nil {
+			return err
+		}
 	}
 	return flush(filepath.Dir(to))
 }
 
-// flush writes a file, or a folder's names, to disk.
+// check opens a file and asks SQLite whether it is whole.
+func check(ctx context.Context, path string) (err error) {
+	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: "mode=ro&immutable=1"}
+	connector, err := sqlite.NewConnector(name.String())
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	db := sql.OpenDB(connector)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var result string
+	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&result); err != nil {
+		return fmt.Errorf("check %s: %w", path, err)
+	}
+	if result != "ok" {
+		return fmt.Errorf("check %s: it is damaged: %s", path, result)
+	}
+	return nil
+}
+
+// flush writes a file, or a folder's names, to disk. Windows flushes only files that are open for
+// writing, and no folders.
 func flush(path string) (err error) {
-	file, err := os.Open(path)
+	mode := os.O_RDWR
+	if isFolder(path) {
+		mode = os.O_RDONLY
+	}
+	file, err := os.OpenFile(path, mode, 0)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	if err := file.Sync(); err != nil && !isFolder(path) { // not every system can flush a folder
+	if err := file.Sync(); err != nil && mode == os.O_RDWR {
 		return fmt.Errorf("flush %s: %w", path, err)
 	}
 	return nil

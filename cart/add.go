@@ -10,13 +10,14 @@ import (
 	"cartwheel/queue"
 )
 
-// AddToCart adds to the client's cart and returns when the addition is durable. It reserves nothing.
+// AddToCart adds to the client's cart and returns when the addition is durable. It reserves
+// nothing.
 //
 // It blocks until its batch is committed or ctx ends. Without a key a repeat adds again.
 //
-// Errors: inventory.ErrNoProduct, inventory.ErrNotEnough when the line would exceed what is available now,
-// ErrTooManyLines; *idempotency.Replay and idempotency.ErrMismatch; those of database.Transact; those of
-// queue.Queue.Do.
+// Errors: inventory.ErrNoProduct, inventory.ErrNotEnough when the line would exceed what is
+// available now, ErrTooManyLines; *idempotency.Replay and idempotency.ErrMismatch; those of
+// database.Transact; those of queue.Queue.Do.
 func (m *Manager) AddToCart(ctx context.Context, a Addition) error {
 	_, err := m.adds.Do(ctx, a.ClientID, a)
 	if err != nil && a.Key != "" && keyNotRead(err) {
@@ -35,7 +36,8 @@ func keyNotRead(err error) bool {
 	return false
 }
 
-// keyTimeout is the maximum time for the look-up of a refused request's key. The request's own time may be over.
+// keyTimeout is the maximum time for the look-up of a refused request's key. The request's own time
+// may be over.
 const keyTimeout = time.Second
 
 // replayOr returns the answer stored under the addition's key, or refusal when there is none.

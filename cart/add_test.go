@@ -241,7 +241,8 @@ func TestAddBatch_instancesTogetherFillACartTo500Lines(t *testing.T) {
 	})
 }
 
-// A large batch of one client's must not slip past the limit because it cannot see what others add meanwhile.
+// A large batch of one client's must not slip past the limit because it cannot see what others add
+// meanwhile.
 func TestAddBatch_largeBatchesOfThreeInstancesFillACartTo500Lines(t *testing.T) {
 	t.Parallel()
 	withInstances(t, 3, func(t *testing.T, db *database.DB, managers []*cart.Manager) {

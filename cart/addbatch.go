@@ -12,13 +12,15 @@ import (
 	"cartwheel/queue"
 )
 
-// errNothingToWrite rolls a transaction back whose answers are final and which has nothing to commit.
+// errNothingToWrite rolls a transaction back whose answers are final and which has nothing to
+// commit.
 var errNothingToWrite = errors.New("nothing to write")
 
 // An addBatch is one transaction of adds.
 //
-// It writes the lines first, which locks them, and decides then: the decisions are made on what the commit writes.
-// This costs one round trip less than reading first. Refused jobs are undone before the commit.
+// It writes the lines first, which locks them, and decides then: the decisions are made on what the
+// commit writes. This costs one round trip less than reading first. Refused jobs are undone before
+// the commit.
 type addBatch struct {
 	lines   *Lines
 	stock   stock
@@ -72,7 +74,8 @@ func (b *addBatch) run(ctx context.Context, tx *database.Tx) error {
 	return b.keys.Store(ctx, tx)
 }
 
-// refuseLocked refuses the jobs whose cart or key another transaction has locked, as far as that is known or suspected.
+// refuseLocked refuses the jobs whose cart or key another transaction has locked, as far as that is
+// known or suspected.
 func (b *addBatch) refuseLocked(ctx context.Context, tx *database.Tx) error {
 	clients := make([]string, 0, len(b.live))
 	var keys []idempotency.Key

@@ -12,8 +12,9 @@ import (
 const (
 	// nearLimit is the number of lines from which on a cart is counted under locks.
 	nearLimit = MaxLines / 2
-	// maxUncounted is the maximum of new lines that a batch makes in one cart without counting it under locks. What up
-	// to 30 instances add at once, without seeing each other's lines, does not bring a cart past MaxLines.
+	// maxUncounted is the maximum of new lines that a batch makes in one cart without counting it
+	// under locks. What up to 30 instances add at once, without seeing each other's lines, does not
+	// bring a cart past MaxLines.
 	maxUncounted = 8
 	// largeQuantity is the quantity, in units, from which on a line is read before it is added to.
 	largeQuantity = MaxQuantity / 2
@@ -21,9 +22,10 @@ const (
 
 // addedLines are the lines that a batch adds to.
 //
-// A line has at most MaxQuantity units, and the database caps it there without an error. What the line had before is
-// then not known: the batch must have read it first. It does so for large quantities; where it did not and a line has
-// MaxQuantity units, the transaction is retried and reads all lines first.
+// A line has at most MaxQuantity units, and the database caps it there without an error. What the
+// line had before is then not known: the batch must have read it first. It does so for large
+// quantities; where it did not and a line has MaxQuantity units, the transaction is retried and
+// reads all lines first.
 type addedLines struct {
 	wanted []ClientLine           // what the live jobs add, merged and sorted
 	read   map[lineKey]int64      // quantities that were read first
@@ -34,7 +36,8 @@ type addedLines struct {
 	quantity map[lineKey]int64
 }
 
-// addLines adds what the live jobs want, and reads the stock of their products in the same round trip.
+// addLines adds what the live jobs want, and reads the stock of their products in the same round
+// trip.
 func (b *addBatch) addLines(ctx context.Context, tx *database.Tx) (*addedLines, *inventory.Stock, error) {
 	lines := make([]ClientLine, 0, len(b.live))
 	for _, i := range b.live {
@@ -94,7 +97,8 @@ func (b *addBatch) decide(
 	return refused, nil
 }
 
-// subtract finds the lines' quantities before the batch, and returns how many lines the batch made in each cart.
+// subtract finds the lines' quantities before the batch, and returns how many lines the batch made
+// in each cart.
 func (b *addBatch) subtract(added *addedLines) (fresh map[string]int, err error) {
 	added.quantity = make(map[lineKey]int64, len(added.wanted))
 	fresh = map[string]int{}

@@ -12,7 +12,8 @@ import (
 	"cartwheel/inventory"
 )
 
-// BenchmarkAddBatch is one transaction of the worker, flushed to disk: so many adds of as many clients, of 1,000 products.
+// BenchmarkAddBatch is one transaction of the worker, flushed to disk: so many adds of as many
+// clients, of 1,000 products.
 func BenchmarkAddBatch(b *testing.B) {
 	const products = 1000
 	for engine, at := range map[string]func(*testing.B) database.Config{

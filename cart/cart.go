@@ -1,5 +1,5 @@
-// Package cart is the Cart Manager: it takes every request of the API, adds to carts through its own queue, and
-// hands checkouts on to the Checkout Manager. It owns the table client_cart.
+// Package cart is the Cart Manager: it receives every request of the API, adds to carts through its
+// own queue, and passes checkouts on to the Checkout Manager. It owns the table client_cart.
 package cart
 
 import (
@@ -24,8 +24,8 @@ var (
 	ErrTooManyLines = errors.New("the cart has 500 lines already, which is the most that it may have")
 )
 
-// EmptyError says whether a checkout of this client is under way, which may be why the cart is empty. It is an
-// ErrEmpty.
+// EmptyError says whether a checkout of this client is under way, which may be why the cart is
+// empty. It is an ErrEmpty.
 type EmptyError struct{ UnderWay bool }
 
 func (e *EmptyError) Error() string {
@@ -99,8 +99,9 @@ func NewManager(db *database.DB, lines *Lines, stock stock, checkouts checkouts,
 	return m
 }
 
-// CheckOut buys what is in the client's cart, all of it or nothing. It blocks until the outcome is known or ctx
-// ends; a purchase that has begun goes on without its caller. Its errors are the Checkout Manager's.
+// CheckOut buys what is in the client's cart, all of it or nothing. It blocks until the outcome is
+// known or ctx ends; a purchase that has begun goes on without its caller. Its errors are the
+// Checkout Manager's.
 func (m *Manager) CheckOut(ctx context.Context, p Purchase) error {
 	return m.checkouts.CheckOut(ctx, p)
 }

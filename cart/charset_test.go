@@ -8,7 +8,8 @@ import (
 	"cartwheel/database/databasetest"
 )
 
-// Clients whose IDs differ only in letters that the database's default character set lacks have a cart each.
+// Clients whose IDs differ only in letters that the database's default character set lacks have a
+// cart each.
 func TestAdd_keepsClientsApartOnAnyDefaultCharset(t *testing.T) {
 	t.Parallel()
 	databasetest.EachCharset(t, func(t *testing.T, db *database.DB) {

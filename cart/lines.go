@@ -16,8 +16,9 @@ const (
 	MaxLines = 500
 	// MaxQuantity is the maximum of a line, in units: the column is a 32-bit integer.
 	MaxQuantity = math.MaxInt32
-	// maxLockedLines is the maximum of lines that one transaction locks, except that it always locks one cart. The
-	// other checkouts wait for the next transaction, so that a few long carts do not delay everyone.
+	// maxLockedLines is the maximum of lines that one transaction locks, except that it always
+	// locks one cart. The other checkouts wait for the next transaction, so that a few long carts
+	// do not delay everyone.
 	maxLockedLines = 2048
 )
 
@@ -36,7 +37,8 @@ func compareLines(a, b ClientLine) int {
 	return cmp.Or(cmp.Compare(a.ClientID, b.ClientID), cmp.Compare(a.ProductID, b.ProductID))
 }
 
-// Lines are the stored carts. The Checkout Manager removes and restores lines inside its transactions.
+// Lines are the stored carts. The Checkout Manager removes and restores lines inside its
+// transactions.
 type Lines struct {
 	locked database.LockedKeys // clients whose lines another transaction keeps locked
 }
@@ -50,15 +52,17 @@ type Carts struct {
 // Lines returns a client's lines in the order of their product IDs.
 func (c *Carts) Lines(clientID string) []inventory.Line { return c.lines[clientID] }
 
-// Deferred reports whether the client's cart was left for another transaction, because this one is large enough.
+// Deferred reports whether the client's cart was left for another transaction, because this one is
+// large enough.
 func (c *Carts) Deferred(clientID string) bool { return c.deferred[clientID] }
 
 // Clear forgets a client's lines, which were removed.
 func (c *Carts) Clear(clientID string) { delete(c.lines, clientID) }
 
-// Lock locks the clients' carts to the end of the transaction. The clients come in the order in which they are served:
-// the first carts are locked, up to maxLockedLines and at least one, and the others are deferred. It waits for
-// locked lines; LockedOf finds the carts for which it would wait long.
+// Lock locks the clients' carts to the end of the transaction. The clients come in the order in
+// which they are served: the first carts are locked, up to maxLockedLines and at least one, and the
+// others are deferred. It waits for locked lines; LockedOf finds the carts for which it would wait
+// long.
 func (l *Lines) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (*Carts, error) {
 	carts := &Carts{lines: map[string][]inventory.Line{}, deferred: map[string]bool{}}
 	fits, err := l.lock(ctx, tx, sortedUnique(clientIDs), carts)
@@ -81,8 +85,8 @@ func (l *Lines) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (
 			lines += counts[id]
 		}
 	}
-	// The first pass locked a prefix of all lines in key order. The second goes over it again and on from there: the
-	// lock order stays the order of the keys.
+	// The first pass locked a prefix of all lines in key order. The second goes over it again and
+	// on from there: the lock order stays the order of the keys.
 	clear(carts.lines)
 	for chunk := range slices.Chunk(sortedUnique(chosen), database.ChunkRows) {
 		if err := carts.read(ctx, tx, chunk, noLimit); err != nil {
@@ -92,7 +96,8 @@ func (l *Lines) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (
 	return carts, nil
 }
 
-// lock locks the carts in the order of their IDs, and reports whether all have at most maxLockedLines lines.
+// lock locks the carts in the order of their IDs, and reports whether all have at most
+// maxLockedLines lines.
 func (l *Lines) lock(ctx context.Context, tx *database.Tx, ids []string, carts *Carts) (fits bool, err error) {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		if err := carts.read(ctx, tx, chunk, maxLockedLines+1); err != nil {
@@ -121,9 +126,9 @@ func (c *Carts) read(ctx context.Context, tx *database.Tx, ids []string, limit i
 // Remove removes lines from their carts, which the transaction has locked, when the batch is sent.
 func (l *Lines) Remove(b *database.Batch, lines []ClientLine) { deleteLines(b, mergeLines(lines)) }
 
-// Restore puts lines back into their carts when the batch is sent, adding to what was added since. It passes MaxLines
-// where it must. It caps each line at MaxQuantity, and returns the units that do not fit: other programs raised the
-// line. It locks the lines at once, and waits for locked ones.
+// Restore puts lines back into their carts when the batch is sent, adding to what was added since.
+// It passes MaxLines where it must. It caps each line at MaxQuantity, and returns the units that do
+// not fit: other programs raised the line. It locks the lines at once, and waits for locked ones.
 func (l *Lines) Restore(ctx context.Context, tx *database.Tx, b *database.Batch, lines []ClientLine) (lost []ClientLine, err error) {
 	lines = mergeLines(lines)
 	before, err := lockLines(ctx, tx, lines)
@@ -166,12 +171,12 @@ func mergeLines(lines []ClientLine) []ClientLine {
 	return merged
 }
 
-// LockedOf returns those of the clients whose cart, or whose key among those given, another transaction has locked. It
-// asks about the clients who were found locked lately, or about all after a lock wait timed out; then it also locks
-// the free carts. It does not wait.
+// LockedOf returns those of the clients whose cart, or whose key among those given, another
+// transaction has locked. It asks about the clients who were found locked lately, or about all
+// after a lock wait timed out; then it also locks the free carts. It does not wait.
 //
-// It asks about each client by itself. One statement over all clients would have to skip rows that another transaction
-// has inserted and not committed, and the next INSERT would wait for those.
+// It asks about each client by itself. One statement over all clients would have to skip rows that
+// another transaction has inserted and not committed, and the next INSERT would wait for those.
 func (l *Lines) LockedOf(ctx context.Context, tx *database.Tx, clientIDs []string, keys []idempotency.Key) (map[string]bool, error) {
 	suspects := sortedUnique(clientIDs)
 	if !tx.AfterLockWait() {

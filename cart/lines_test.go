@@ -200,7 +200,8 @@ func TestLines_restorePassesTheLineLimit(t *testing.T) {
 	})
 }
 
-// takenOf asks for the carts, then locks those that are free, as a batch does, in as many attempts as that takes.
+// takenOf asks for the carts, then locks those that are free, as a batch does, in as many attempts
+// as that takes.
 func takenOf(t *testing.T, db *database.DB, lines *cart.Lines, clients ...string) (taken map[string]bool, attempts int) {
 	t.Helper()
 	transact(t, db, func(tx *database.Tx) (err error) {

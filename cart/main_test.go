@@ -34,7 +34,8 @@ func present(err error) (int, []byte) {
 	return status, []byte(err.Error() + "\n")
 }
 
-// newManager starts a Cart Manager, with a stock of its own unless config says otherwise, and ends it with the test.
+// newManager starts a Cart Manager, with a stock of its own unless config says otherwise, and ends
+// it with the test.
 func newManager(t *testing.T, db *database.DB, config ...func(*managerConfig)) *cart.Manager {
 	t.Helper()
 	c := managerConfig{Config: cart.Config{QueueCapacity: 1024, BatchSize: 256, Present: present, Log: databasetest.Log(t)}}
@@ -63,7 +64,8 @@ type checker interface {
 	Check(*database.Batch, []string) *inventory.Stock
 }
 
-// withInstances runs a test with n Cart Managers on one fresh database of each server engine, as instances have it.
+// withInstances runs a test with n Cart Managers on one fresh database of each server engine, as
+// instances have it.
 func withInstances(t *testing.T, n int, test func(t *testing.T, db *database.DB, managers []*cart.Manager)) {
 	t.Helper()
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {

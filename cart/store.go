@@ -13,8 +13,8 @@ import (
 // noLimit asks for all lines.
 const noLimit = 0
 
-// selectCarts returns the clients' lines, in the order of the primary key, with the locking clause given.
-// Lines of 0 units are left out.
+// selectCarts returns the clients' lines, in the order of the primary key, with the locking clause
+// given. Lines of 0 units are left out.
 func selectCarts(ctx context.Context, tx *database.Tx, clientIDs []string, locking string, limit int) ([]ClientLine, error) {
 	if len(clientIDs) == 0 {
 		return nil, nil
@@ -38,7 +38,8 @@ type storedLine struct {
 	lines    int
 }
 
-// addLines adds to lines, which are sorted, and returns them as they are stored once the batch is sent. It locks them.
+// addLines adds to lines, which are sorted, and returns them as they are stored once the batch is
+// sent. It locks them.
 func addLines(b *database.Batch, lines []ClientLine) map[lineKey]storedLine {
 	d := b.Dialect()
 	if !d.Returning() {
@@ -66,8 +67,8 @@ func selectLines(b *database.Batch, lines []ClientLine) map[lineKey]storedLine {
 	return found
 }
 
-// lockLines locks those of the lines, which are sorted, that are stored, and returns their quantities. MySQL locks no
-// rows that are joined to a JSON_TABLE, so the keys stand in the text.
+// lockLines locks those of the lines, which are sorted, that are stored, and returns their
+// quantities. MySQL locks no rows that are joined to a JSON_TABLE, so the keys stand in the text.
 func lockLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[lineKey]int64, error) {
 	found := make(map[lineKey]int64, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
@@ -93,8 +94,8 @@ func countOf(row string) string {
 	return "(SELECT COUNT(*) FROM client_cart n WHERE n.client_id = " + row + ".client_id AND n.quantity > 0)"
 }
 
-// scanStored reads lines with the number of lines in their carts into found. Where a line comes again, the cart has grown
-// since: the last one counts.
+// scanStored reads lines with the number of lines in their carts into found. Where a line comes
+// again, the cart has grown since: the last one counts.
 func scanStored(found map[lineKey]storedLine) func(*sql.Rows) error {
 	return func(rows *sql.Rows) error {
 		var key lineKey
@@ -152,7 +153,8 @@ func readLines(ctx context.Context, tx *database.Tx, query string, args []any) (
 	return lines, nil
 }
 
-// upsertLines adds to lines, which are sorted: an unsorted upsert of many rows deadlocks. It caps lines at MaxQuantity.
+// upsertLines adds to lines, which are sorted: an unsorted upsert of many rows deadlocks. It caps
+// lines at MaxQuantity.
 func upsertLines(b *database.Batch, lines []ClientLine) {
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		rows := len(database.Pad(chunk))
@@ -167,7 +169,8 @@ func upsert(d database.Dialect, rows int) string {
 		" ELSE COALESCE(client_cart.quantity, 0) + " + added + " END"
 }
 
-// upsertArgs are the lines as the arguments of this number of rows. It fills up with the last line, adding 0 units.
+// upsertArgs are the lines as the arguments of this number of rows. It fills up with the last line,
+// adding 0 units.
 func upsertArgs(d database.Dialect, lines []ClientLine, rows int) []any {
 	args := make([]any, 0, 3*rows)
 	for _, line := range lines {

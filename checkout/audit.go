@@ -11,17 +11,21 @@ import (
 )
 
 const (
-	// overdueAfter is the minimum time since the end of a lease after which an open checkout is overdue. A running
-	// server claims it within a second, unless it recovers its maximum of other checkouts.
+	// overdueAfter is the minimum time since the end of a lease after which an open checkout is
+	// overdue. A running server claims it within a second, unless it recovers its maximum of other
+	// checkouts.
 	overdueAfter = 10 * time.Second
-	// maxListed is the maximum of inconsistencies, and of notes, that a report lists; it counts all.
+	// maxListed is the maximum of inconsistencies, and of notes, that a report lists; it counts
+	// all.
 	maxListed = 1000
-	// gatewayMemory is the maximum age of a checkout that the payment service is asked about. The service remembers it
-	// for at least 30 days; the day between is for the time that the questions take.
+	// gatewayMemory is the maximum age of a checkout that the payment service is asked about. The
+	// service remembers it for at least 30 days; the day between is for the time that the questions
+	// take.
 	gatewayMemory = 29 * 24 * time.Hour
 	// gatewayCalls is the maximum of concurrent questions to the payment service.
 	gatewayCalls = 16
-	// maxFailedCalls is the number of failed questions after which no more are asked, when none succeeded.
+	// maxFailedCalls is the number of failed questions after which no more are asked, when none
+	// succeeded.
 	maxFailedCalls = 64
 )
 
@@ -30,12 +34,12 @@ type Rule string
 
 // The rules.
 const (
-	RuleStock   Rule = "stock"   // 0 <= reserved <= on hand, for each product
-	RuleHolds   Rule = "holds"   // a reserved checkout has a reservation for each line, a refunding one has none
-	RuleOwned   Rule = "owned"   // every reservation belongs to a reserved checkout
-	RuleOverdue Rule = "overdue" // an open checkout whose lease has ended is claimed
-	RulePayment Rule = "payment" // captured if and only if committed, with the lines of the journal
-	RuleGateway Rule = "gateway" // the payment service answers
+	RuleStock    Rule = "stock"    // 0 <= reserved <= on hand, for each product
+	RuleReserved Rule = "reserved" // a reserved checkout has a reservation for each line, a refunding one has none
+	RuleOwned    Rule = "owned"    // every reservation belongs to a reserved checkout
+	RuleOverdue  Rule = "overdue"  // an open checkout whose lease has ended is claimed
+	RulePayment  Rule = "payment"  // captured if and only if committed, with the lines of the journal
+	RuleGateway  Rule = "gateway"  // the payment service answers
 )
 
 // An Inconsistency is one violation of a rule.
@@ -58,7 +62,8 @@ type Report struct {
 	Payments        int             `json:"payments"`        // settled checkouts that the payment service answered for
 	Count           int             `json:"count"`           // of inconsistencies
 	Inconsistencies []Inconsistency `json:"inconsistencies"` // the first thousand
-	// Notes are facts that break no rule, such as refunds that the shop made at its payment service.
+	// Notes are facts that break no rule, such as refunds that the shop made at its payment
+	// service.
 	Notes []Inconsistency `json:"notes,omitempty"`
 }
 
@@ -85,8 +90,8 @@ func (r *Report) notef(rule Rule, what, format string, args ...any) {
 	}
 }
 
-// Audit checks the tables on one snapshot. It locks nothing. It blocks while it reads every product, reservation and open
-// checkout.
+// Audit checks the tables on one snapshot. It locks nothing. It blocks while it reads every
+// product, reservation and open checkout.
 func Audit(ctx context.Context, db *database.DB) (Report, error) {
 	r := Report{At: time.Now().UTC(), Inconsistencies: []Inconsistency{}}
 	err := db.Snapshot(ctx, func(tx *database.Tx) error {
@@ -111,7 +116,7 @@ func Audit(ctx context.Context, db *database.DB) (Report, error) {
 		}
 		for _, e := range open {
 			if want := len(e.Lines); e.State == Reserved && reserved[e.CheckoutID] != want {
-				r.addf(RuleHolds, e.CheckoutID, "%d of its %d lines are reserved", reserved[e.CheckoutID], want)
+				r.addf(RuleReserved, e.CheckoutID, "%d of its %d lines are reserved", reserved[e.CheckoutID], want)
 			}
 		}
 		overdue, err := overdueEntries(ctx, tx, overdueAfter)
@@ -134,7 +139,8 @@ func (r *Report) level(productID string, level inventory.Level) error {
 	return nil
 }
 
-// reservation checks a reservation against the open checkouts, and counts it in reserved if it is that of a line.
+// reservation checks a reservation against the open checkouts, and counts it in reserved if it is
+// that of a line.
 func (r *Report) reservation(h inventory.ReservationRow, open map[string]Entry, reserved map[string]int) {
 	r.Reservations++
 	id, line, ours := h.Owner()
@@ -143,20 +149,20 @@ func (r *Report) reservation(h inventory.ReservationRow, open map[string]Entry, 
 	case !ours || !exists:
 		r.addf(RuleOwned, h.ReserveID, "%d of product %q are reserved, but by no checkout in flight", h.Quantity, h.ProductID)
 	case owner.State != Reserved:
-		r.addf(RuleHolds, h.ReserveID, "reserved by a checkout that is %s", owner.State)
+		r.addf(RuleReserved, h.ReserveID, "reserved by a checkout that is %s", owner.State)
 	case line < 1 || line > len(owner.Lines):
-		r.addf(RuleHolds, h.ReserveID, "its checkout has %d lines", len(owner.Lines))
+		r.addf(RuleReserved, h.ReserveID, "its checkout has %d lines", len(owner.Lines))
 	case owner.Lines[line-1] != h.Line:
 		want := owner.Lines[line-1]
-		r.addf(RuleHolds, h.ReserveID, "%d of product %q are reserved, but the line is %d of product %q",
+		r.addf(RuleReserved, h.ReserveID, "%d of product %q are reserved, but the line is %d of product %q",
 			h.Quantity, h.ProductID, want.Quantity, want.ProductID)
 	default:
 		reserved[id]++
 	}
 }
 
-// Repair repairs what is safe to repair: it deletes the reservations that no checkout owns. The rest needs a person, or
-// a running server.
+// Repair repairs what is safe to repair: it deletes the reservations that no checkout owns. The
+// rest needs a person, or a running server.
 func Repair(ctx context.Context, db *database.DB, r *Report) error {
 	for i := range r.Inconsistencies {
 		found := &r.Inconsistencies[i]

@@ -129,7 +129,7 @@ func TestAudit_findsEachInconsistency(t *testing.T) {
 		{
 			name:  "a hold that is missing",
 			spoil: func(s *shop, id string) { s.exec("DELETE FROM reserve_purchase WHERE reserve_id = ?", hold(id, 2)) },
-			want:  func(id string) []string { return []string{"holds: " + id} },
+			want:  func(id string) []string { return []string{"reserved: " + id} },
 			mend: func(s *shop, id string) {
 				s.exec("INSERT INTO reserve_purchase (reserve_id, product_id, quantity) VALUES (?, 'pen', 1)", hold(id, 2))
 			},
@@ -139,7 +139,7 @@ func TestAudit_findsEachInconsistency(t *testing.T) {
 			spoil: func(s *shop, id string) {
 				s.exec("UPDATE reserve_purchase SET quantity = 1 WHERE reserve_id = ?", hold(id, 1))
 			},
-			want: func(id string) []string { return []string{"holds: " + id, "holds: " + hold(id, 1)} },
+			want: func(id string) []string { return []string{"reserved: " + id, "reserved: " + hold(id, 1)} },
 			mend: func(s *shop, id string) {
 				s.exec("UPDATE reserve_purchase SET quantity = 2 WHERE reserve_id = ?", hold(id, 1))
 			},
@@ -149,7 +149,7 @@ func TestAudit_findsEachInconsistency(t *testing.T) {
 			spoil: func(s *shop, id string) {
 				s.exec("UPDATE reserve_purchase SET product_id = 'book' WHERE reserve_id = ?", hold(id, 2))
 			},
-			want: func(id string) []string { return []string{"holds: " + id, "holds: " + hold(id, 2)} },
+			want: func(id string) []string { return []string{"reserved: " + id, "reserved: " + hold(id, 2)} },
 			mend: func(s *shop, id string) {
 				s.exec("UPDATE reserve_purchase SET product_id = 'pen' WHERE reserve_id = ?", hold(id, 2))
 			},
@@ -159,7 +159,7 @@ func TestAudit_findsEachInconsistency(t *testing.T) {
 			spoil: func(s *shop, id string) {
 				s.exec("INSERT INTO reserve_purchase (reserve_id, product_id, quantity) VALUES (?, 'pen', 1)", hold(id, 3))
 			},
-			want: func(id string) []string { return []string{"holds: " + hold(id, 3)} },
+			want: func(id string) []string { return []string{"reserved: " + hold(id, 3)} },
 			mend: func(s *shop, id string) { s.exec("DELETE FROM reserve_purchase WHERE reserve_id = ?", hold(id, 3)) },
 		},
 		{
@@ -167,7 +167,7 @@ func TestAudit_findsEachInconsistency(t *testing.T) {
 			spoil: func(s *shop, id string) {
 				s.exec("UPDATE checkout_journal SET state = 'refunding' WHERE checkout_id = ?", id)
 			},
-			want: func(id string) []string { return []string{"holds: " + hold(id, 1), "holds: " + hold(id, 2)} },
+			want: func(id string) []string { return []string{"reserved: " + hold(id, 1), "reserved: " + hold(id, 2)} },
 			mend: func(s *shop, id string) {
 				s.exec("UPDATE checkout_journal SET state = 'reserved' WHERE checkout_id = ?", id)
 			},

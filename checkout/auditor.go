@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	// firstAudit is the time from the start to the first audit, in which recovery settles what the last run left.
+	// firstAudit is the time from the start to the first audit, in which recovery settles what the
+	// last run left.
 	firstAudit = 30 * time.Second
 	// auditInterval is the interval between two audits.
 	auditInterval = 5 * time.Minute

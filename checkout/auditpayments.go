@@ -17,11 +17,13 @@ type payments interface {
 	Void(ctx context.Context, checkoutID string) (payment.Result, error)
 }
 
-// AuditPayments compares the settled checkouts that the payment service still remembers with its answers, and adds what
-// it finds to the report. A service without lookups is asked to void them. That changes nothing where guarantee P
-// holds: a committed checkout stays approved, and any other is voided already.
+// AuditPayments compares the settled checkouts that the payment service still remembers with its
+// answers, and adds what it finds to the report. A service without lookups is asked to void them.
+// That changes nothing where guarantee P holds: a committed checkout stays approved, and any other
+// is voided already.
 //
-// A call that fails is an inconsistency of RuleGateway; the others go on. It returns errors of the database alone.
+// A call that fails is an inconsistency of RuleGateway; the others go on. It returns errors of the
+// database alone.
 func AuditPayments(ctx context.Context, db *database.DB, service payments, r *Report) error {
 	failed := 0
 	for after := firstID(gatewayMemory); ; {

@@ -139,7 +139,8 @@ func TestBatches_mixedBatchOfEndsIsSettledTogether(t *testing.T) {
 	})
 }
 
-// One transaction locks a bounded number of lines: what is more waits for the next one of the same batch.
+// One transaction locks a bounded number of lines: what is more waits for the next one of the same
+// batch.
 func TestBatches_cartsOfManyLinesInOneBatchAllSettle(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
@@ -183,7 +184,8 @@ func TestBatches_cartsOfManyLinesInOneBatchAllSettle(t *testing.T) {
 		}
 		want(t, "on hand", s.onHand("p000"), 0)
 		if s.db.Embedded() {
-			// The decoy's, one as large as may be, and those of what that one left, which comes back as it may.
+			// The decoy's, one as large as may be, and those of what that one left, which comes
+			// back as it may.
 			if n := transactions.Load(); n < 3 {
 				t.Errorf("%d transactions: nothing was left for another one", n)
 			}
@@ -243,7 +245,8 @@ func TestBatches_instancesDoNotOversell(t *testing.T) {
 	})
 }
 
-// What another instance has just reserved counts: the sum of what is held is read after the product is locked.
+// What another instance has just reserved counts: the sum of what is held is read after the product
+// is locked.
 func TestBatches_lastUnitIsSoldOnce(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {

@@ -45,7 +45,8 @@ func BenchmarkSettleBatch(b *testing.B) {
 	})
 }
 
-// benchmarkBatches runs a benchmark on both engines, with batches of several sizes, of one hot product and of many.
+// benchmarkBatches runs a benchmark on both engines, with batches of several sizes, of one hot
+// product and of many.
 func benchmarkBatches(b *testing.B, run func(b *testing.B, m *checkout.Manager, fill func() []string)) {
 	b.Helper()
 	for engine, at := range map[string]func(*testing.B) database.Config{

@@ -8,7 +8,8 @@ import (
 	"cartwheel/database/databasetest"
 )
 
-// Clients and products whose IDs the database's default character set lacks are bought, restored and recovered.
+// Clients and products whose IDs the database's default character set lacks are bought, restored
+// and recovered.
 func TestCheckout_worksOnAnyDefaultCharset(t *testing.T) {
 	t.Parallel()
 	databasetest.EachCharset(t, func(t *testing.T, db *database.DB) {

@@ -1,5 +1,6 @@
-// Package checkout is the Checkout Manager: it reserves what is in a cart, has it paid, settles the outcome, and
-// finishes what any instance left unfinished. It owns the table checkout_journal; the Cart Manager calls it.
+// Package checkout is the Checkout Manager: it reserves what is in a cart, has it paid, settles the
+// outcome, and finishes what any instance left unfinished. It owns the table checkout_journal; the
+// Cart Manager calls it.
 package checkout
 
 import (
@@ -43,12 +44,13 @@ type stock interface {
 	Rollback(*database.Batch, []inventory.Reservation)
 }
 
-// workers is how many workers each queue has. The transactions of two would wait for each other at every product that is much
-// bought, in batches of half the size: see docs/decisions.md. TX 1 and TX 2 go on side by side.
+// workers is how many workers each queue has. The transactions of two would wait for each other at
+// every product that is much bought, in batches of half the size: see docs/decisions.md. TX 1 and
+// TX 2 go on side by side.
 const workers = 1
 
-// MinLeaseMargin is by how much the lease must exceed the payment timeout, so that an owner whose charge timed out
-// has time to settle.
+// MinLeaseMargin is by how much the lease must exceed the payment timeout, so that an owner whose
+// charge timed out has time to settle.
 const MinLeaseMargin = 2 * time.Second
 
 // Config says how the Checkout Manager works.
@@ -64,8 +66,8 @@ type Config struct {
 	Log     *slog.Logger
 	// ObserveReserve and ObserveSettle watch the queues.
 	ObserveReserve, ObserveSettle queue.Observer
-	// ObserveRecovery is told of each try to finish a checkout that its owner left: the state that it has reached,
-	// which is settled unless the try failed. Nil: nobody is.
+	// ObserveRecovery is told of each try to finish a checkout that its owner left: the state that
+	// it has reached, which is settled unless the try failed. nil: not called.
 	ObserveRecovery func(State)
 }
 
@@ -154,7 +156,8 @@ type QueueState interface {
 	Full() bool
 }
 
-// InFlight returns how many checkouts are between admission and their end here, and how many may be.
+// InFlight returns how many checkouts are between admission and their end here, and how many may
+// be.
 func (m *Manager) InFlight() (now, most int) { return int(m.inFlight.Load()), m.config.InFlight }
 
 // Full reports whether a checkout that came now would be refused for want of a place.
@@ -164,13 +167,15 @@ func (m *Manager) Full() bool {
 
 // CheckOut buys what is in the client's cart, all of it or nothing.
 //
-// It blocks until the outcome is known or ctx ends. A checkout that has begun goes on without its caller, and is
-// settled however long that takes. With a key a repeat gets the first's answer; without one it is a new checkout.
+// It blocks until the outcome is known or ctx ends. A checkout that has begun goes on without its
+// caller, and is settled however long that takes. With a key a repeat gets the first's answer;
+// without one it is a new checkout.
 //
-// Errors, certain that nothing was done: cart.ErrEmpty, inventory.ErrNotEnough, ErrBusy, ErrDraining,
-// payment.ErrUnavailable, queue.ErrFull, queue.ErrNotStarted, database.ErrUnavailable, database.ErrRowLocked. The cart
-// is as it was: ErrDeclined, ErrUnpaid, ErrRefunded. Not known yet: ErrPending once the stock is reserved,
-// queue.ErrUnanswered and database.ErrOutcomeUnknown before. Of repeats: *idempotency.Replay, idempotency.ErrUnderWay.
+// Errors, certain that nothing was done: cart.ErrEmpty, inventory.ErrNotEnough, ErrBusy,
+// ErrDraining, payment.ErrUnavailable, queue.ErrFull, queue.ErrNotStarted, database.ErrUnavailable,
+// database.ErrRowLocked. The cart is as it was: ErrDeclined, ErrUnpaid, ErrRefunded. Not known yet:
+// ErrPending once the stock is reserved, queue.ErrUnanswered and database.ErrOutcomeUnknown before.
+// Of repeats: *idempotency.Replay, idempotency.ErrUnderWay.
 func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) error {
 	for {
 		err := m.checkOut(ctx, p)
@@ -235,7 +240,8 @@ func (m *Manager) checkOut(ctx context.Context, p cart.Purchase) error {
 	return purchase.wait(ctx)
 }
 
-// admit takes a place among the checkouts in flight, and release gives it back. What is admitted, Drain waits for.
+// admit counts a checkout as in flight, and release ends that. Drain waits for all admitted
+// checkouts.
 func (m *Manager) admit() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -258,8 +264,8 @@ func (m *Manager) release() {
 // errKeyFree means that the first request with a key left no checkout: the key may be used.
 var errKeyFree = errors.New("the key is not stored")
 
-// await waits for the answer to the first request with the purchase's key, on whichever instance it runs, until ctx
-// ends.
+// await waits for the answer to the first request with the purchase's key, on whichever instance it
+// runs, until ctx ends.
 func (m *Manager) await(ctx context.Context, p cart.Purchase) error {
 	entry, open := m.openEntry(p)
 	if m.waiting.Add(1) > int64(m.config.InFlight) {

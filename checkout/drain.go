@@ -15,9 +15,10 @@ const (
 	leaveTimeout = 3 * time.Second
 )
 
-// Drain refuses new checkouts and waits for those in flight. When ctx ends first, it leaves the others unfinished: their
-// callers get ErrPending, and their leases are expired, so that another instance or the next run recovers them at
-// once. It returns the number of unfinished checkouts. A repeat is harmless.
+// Drain refuses new checkouts and waits for those in flight. When ctx ends first, it leaves the
+// others unfinished: their callers get ErrPending, and their leases are expired, so that another
+// instance or the next run recovers them at once. It returns the number of unfinished checkouts. A
+// repeat is harmless.
 func (m *Manager) Drain(ctx context.Context) (unfinished int) {
 	m.mu.Lock()
 	m.draining.Store(true) // nothing is admitted after this
@@ -45,7 +46,8 @@ func (m *Manager) Drain(ctx context.Context) (unfinished int) {
 	return len(claims)
 }
 
-// Close drains, then closes the queues in the order of the flow; ctx bounds all of it. A repeat is harmless.
+// Close drains, then closes the queues in the order of the flow; ctx bounds all of it. A repeat is
+// harmless.
 func (m *Manager) Close(ctx context.Context) error {
 	m.Drain(ctx)
 	return errors.Join(m.reserves.Close(ctx), m.settles.Close(ctx))

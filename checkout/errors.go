@@ -6,13 +6,15 @@ import (
 )
 
 var (
-	// ErrDeclined means that the payment service declined; it comes as a *DeclinedError. The cart is as before.
+	// ErrDeclined means that the payment service declined; it comes as a *DeclinedError. The cart
+	// is as before.
 	ErrDeclined = errors.New("payment declined")
-	// ErrUnpaid means that the payment service could not be reached, or that a charge was voided because its outcome
-	// was unknown; it comes as an *UnpaidError. Nothing is charged and the cart is as before.
+	// ErrUnpaid means that the payment service could not be reached, or that a charge was voided
+	// because its outcome was unknown; it comes as an *UnpaidError. Nothing is charged and the cart
+	// is as before.
 	ErrUnpaid = errors.New("payment not completed")
-	// ErrRefunded means that a paid checkout was refunded because on hand was lowered during the payment; it comes as
-	// a *RefundedError. The cart is as before.
+	// ErrRefunded means that a paid checkout was refunded because on hand was lowered during the
+	// payment; it comes as a *RefundedError. The cart is as before.
 	ErrRefunded = errors.New("payment refunded")
 	// ErrPending means that the payment's outcome is not known yet; it comes as a *PendingError.
 	ErrPending = errors.New("payment pending")

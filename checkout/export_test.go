@@ -46,7 +46,8 @@ func (m *Manager) Admit(clientIDs ...string) (jobs Jobs) {
 	return jobs
 }
 
-// ReserveSome runs the jobs as one batch of the worker, and returns the clients that it served and the jobs that it deferred.
+// ReserveSome runs the jobs as one batch of the worker, and returns the clients that it served and
+// the jobs that it deferred.
 func (m *Manager) ReserveSome(ctx context.Context, jobs Jobs) (served []string, deferred Jobs, err error) {
 	answers := make([]queue.Answer[*claim], len(jobs))
 	if err := m.reserve(ctx, jobs, answers); err != nil {

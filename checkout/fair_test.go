@@ -9,8 +9,8 @@ import (
 	"cartwheel/inventory"
 )
 
-// Clients with long carts, whose IDs sort before zoe's, cannot keep her from being served: of each batch the
-// checkouts that were admitted first come first.
+// Clients with long carts, whose IDs sort before zoe's, cannot keep her from being served: of each
+// batch the checkouts that were admitted first come first.
 func TestReserve_servesInTheOrderOfAdmission(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {

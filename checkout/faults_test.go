@@ -53,7 +53,8 @@ func TestFaults_panicInTX2IsTriedAgain(t *testing.T) {
 	})
 }
 
-// The first try of a settle may have committed without its owner knowing: then the next one changes nothing.
+// The first try of a settle may have committed without its owner knowing: then the next one changes
+// nothing.
 func TestFaults_settleThatCommittedIsNotDoneAgain(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {

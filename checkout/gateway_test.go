@@ -14,7 +14,8 @@ import (
 // errLost is what a till answers when it has no answer: the outcome is unknown.
 var errLost = errors.New("the answer was lost")
 
-// A ledger is the payment service's memory, which all instances of a shop share: what promise P is checked against.
+// A ledger is the payment service's memory, which all instances of a shop share: what promise P is
+// checked against.
 type ledger struct {
 	mu       sync.Mutex
 	accounts map[string]*account // by checkout ID; under mu
@@ -137,8 +138,8 @@ func (l *ledger) refund(_ context.Context, id string) error {
 	return nil
 }
 
-// A till is the gateway as one instance sees it: the shared ledger, behind behaviour that the test chooses. At first
-// it approves.
+// A till is the gateway as one instance sees it: the shared ledger, behind behaviour that the test
+// chooses. At first it approves.
 type till struct {
 	ledger *ledger
 
@@ -300,8 +301,8 @@ func (g *till) gate(deaf bool) *gate {
 	return held
 }
 
-// hold makes charges wait until the gate that it returns is opened, with the answer to them, or until their context
-// ends: then their outcome is unknown.
+// hold makes charges wait until the gate that it returns is opened, with the answer to them, or
+// until their context ends: then their outcome is unknown.
 func (g *till) hold() *gate {
 	held := g.gate(false)
 	g.charges(held.charge)

@@ -101,7 +101,8 @@ func (o *openCheckout) order() payment.Order {
 	return payment.Order{CheckoutID: o.id, ClientID: o.client}
 }
 
-// start opens two instances whose charges wait for the history's answers. What is open is recovered.
+// start opens two instances whose charges wait for the history's answers. What is open is
+// recovered.
 func (h *history) start() {
 	h.arrived = make(chan string, 1<<8)
 	h.in = []*historyInstance{h.startOne(), h.startOne()}
@@ -290,7 +291,8 @@ func (h *history) end(o *openCheckout, sold bool) {
 	}
 }
 
-// answerAll answers all charges at once. Which of several are sold is not certain where the stock was lowered.
+// answerAll answers all charges at once. Which of several are sold is not certain where the stock
+// was lowered.
 func (h *history) answerAll(t *rapid.T) {
 	captured := map[string]bool{}
 	plenty := h.plenty()
@@ -357,8 +359,9 @@ func (h *history) crash(t *rapid.T) {
 	h.recover(t, map[string]bool{}, dying...)
 }
 
-// recover buries instances, starts others, of which some die while they recover what is open, and takes into the model how
-// all that was open ended. captured says of which checkouts it is known whether they were paid; of the others it is drawn.
+// recover buries instances, starts others, of which some die while they recover what is open, and
+// takes into the model how all that was open ended. captured says of which checkouts it is known
+// whether they were paid; of the others it is drawn.
 func (h *history) recover(t *rapid.T, captured map[string]bool, buried ...*historyInstance) {
 	plenty := h.plenty()
 	for _, o := range h.open {
@@ -414,7 +417,8 @@ func (h *history) recoverUpTo(at point) {
 	in.bury()
 }
 
-// bury ends what an instance still does. A dead one does nothing any more but end its leases, which its successor would do.
+// bury ends what an instance still does. A dead one does nothing any more but end its leases, which
+// its successor would do.
 func (in *historyInstance) bury() {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -446,7 +450,8 @@ func (h *history) readEnds(wait func(*openCheckout) error) {
 	}
 }
 
-// readEndsAs is readEnds for checkouts of which some were paid: those alone are sold, and all of them where there is plenty.
+// readEndsAs is readEnds for checkouts of which some were paid: those alone are sold, and all of
+// them where there is plenty.
 func (h *history) readEndsAs(t *rapid.T, captured map[string]bool, plenty bool, wait func(*openCheckout) error) {
 	ended := slices.Clone(h.open)
 	h.readEnds(wait)

@@ -10,7 +10,8 @@ import (
 // A State is where a checkout stands in the journal.
 type State string
 
-// The states of a checkout. Nothing leaves Committed or RolledBack, and nothing leaves Refunding for Committed.
+// The states of a checkout. Nothing leaves Committed or RolledBack, and nothing leaves Refunding
+// for Committed.
 const (
 	Reserved   State = "reserved"    // stock is reserved, payment is under way
 	Committed  State = "committed"   // paid and sold
@@ -35,11 +36,13 @@ type Entry struct {
 	// LeaseExpiresAt is when other instances may claim the checkout; zero once it is settled.
 	LeaseExpiresAt time.Time `db:"lease_expires_at" json:"leaseExpiresAt,omitzero"`
 
-	// Damage is why the lines could not be read, in a row that another program wrote; nil otherwise.
+	// Damage is why the lines could not be read, in a row that another program wrote; nil
+	// otherwise.
 	Damage error `db:"-" json:"-"`
 }
 
-// The reasons that the journal gives for a checkout that was not sold begin with one of these words.
+// The reasons that the journal gives for a checkout that was not sold begin with one of these
+// words.
 const (
 	reasonDeclined = "declined"
 	reasonVoided   = "voided"
@@ -75,15 +78,15 @@ func outcome(state State, reason string) error {
 	}
 }
 
-// A claim is one open checkout in the hands of its owner, the goroutine that finishes it under this epoch.
+// A claim is one open checkout with its owner, the goroutine that finishes it under this epoch.
 type claim struct {
 	id, clientID string
 	lines        []inventory.Line
 	key          string // the Idempotency-Key that TX 2 answers; empty: none
 	state        State
 	epoch        int
-	// until is when the lease ends, by this process's clock. It counts from before the lease was written, so it is
-	// early rather than late.
+	// until is when the lease ends, by this process's clock. It counts from before the lease was
+	// written, so it is early rather than late.
 	until time.Time
 }
 

@@ -16,7 +16,8 @@ import (
 	"cartwheel/queue"
 )
 
-// wantReplay checks that a repeat got, byte for byte, what the first request did, whose outcome is given.
+// wantReplay checks that a repeat got, byte for byte, what the first request did, whose outcome is
+// given.
 func wantReplay(t tester, got, first error) {
 	t.Helper()
 	var replay *idempotency.Replay

@@ -18,11 +18,12 @@ type Filter struct {
 	Oldest   bool          // the oldest first, instead of the newest
 }
 
-// clockSkew is by how much the clocks of instances and database may differ when checkouts are looked for by time.
+// clockSkew is by how much the clocks of instances and database may differ when checkouts are
+// looked for by time.
 const clockSkew = time.Hour
 
-// firstID is below the ID of every checkout that began so long ago at most: IDs are UUIDs of version 7, which begin
-// with the milliseconds of the instance's clock.
+// firstID is below the ID of every checkout that began so long ago at most: IDs are UUIDs of
+// version 7, which begin with the milliseconds of the instance's clock.
 func firstID(age time.Duration) string {
 	at := time.Now().Add(-age - clockSkew).UnixMilli()
 	return fmt.Sprintf("%08x-%04x", at>>16, at&0xffff)
@@ -31,11 +32,12 @@ func firstID(age time.Duration) string {
 // listPage is the number of journal rows that one read of a list examines.
 const listPage = database.ChunkRows
 
-// List calls use for each checkout, the newest first or as the filter says. It locks nothing. It reads page by page and
-// calls use between the reads, so that a slow reader of the list pins no snapshot of the database.
+// List calls use for each checkout, the newest first or as the filter says. It locks nothing. It
+// reads page by page and calls use between the reads, so that a slow reader of the list pins no
+// snapshot of the database.
 //
-// Open checkouts are found by the index of the leases, and a client's by the index of the clients. Other lists go along
-// the primary key.
+// Open checkouts are found by the index of the leases, and a client's by the index of the clients.
+// Other lists go along the primary key.
 func List(ctx context.Context, db *database.DB, filter Filter, use func(Entry) error) error {
 	filter.Open = filter.Open || filter.State == Reserved || filter.State == Refunding
 	p := pager{filter: filter}

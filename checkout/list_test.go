@@ -57,7 +57,8 @@ func TestList_pagesThroughTheJournal(t *testing.T) {
 	})
 }
 
-// A reader that stalls must not keep a read transaction open: the WAL would grow, and MySQL's history.
+// A reader that stalls must not keep a read transaction open: the WAL would grow, and MySQL's
+// history.
 func TestList_holdsNoReadWhileItsReaderStalls(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {

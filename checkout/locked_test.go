@@ -20,8 +20,8 @@ func (b batches) forget() {
 	}
 }
 
-// wantNoWait fails the test if a batch that was done since took as long as a lock is waited for. It is the batches that
-// are timed, not the callers: those may wait for a busy machine.
+// wantNoWait fails the test if a batch that was done since took as long as a lock is waited for. It
+// is the batches that are timed, not the callers: those may wait for a busy machine.
 func (b batches) wantNoWait(t tester, what string) {
 	t.Helper()
 	for len(b) > 0 {

@@ -15,7 +15,8 @@ import (
 	"cartwheel/database/databasetest/proxy"
 )
 
-// behindProxy returns a shop whose tests look at its database directly, and a way to it through a proxy.
+// behindProxy returns a shop whose tests look at its database directly, and a way to it through a
+// proxy.
 func behindProxy(t *testing.T, flavour dbserver.Flavour) (*shop, *proxy.Proxy, *database.DB) {
 	t.Helper()
 	dsn := databasetest.ServerDSN(t, flavour)
@@ -120,7 +121,8 @@ func TestLostCommit_lostAnswerToARefusalsCommitIsFoundOut(t *testing.T) {
 	})
 }
 
-// A claim whose answer is lost may be another instance's as well: it is left to expire, and claimed again.
+// A claim whose answer is lost may be another instance's as well: it is left to expire, and claimed
+// again.
 func TestLostCommit_lostAnswerToAClaimIsLeftToExpire(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {

@@ -31,8 +31,8 @@ const (
 
 var errDead = errors.New("the instance is dead")
 
-// A life ends at a point, as kill -9 ends it: what is in a transaction is rolled back, and nothing that comes later reaches the
-// tables or the payment service. A nil life does not end.
+// A life ends at a point, as kill -9 ends it: what is in a transaction is rolled back, and nothing
+// that comes later reaches the tables or the payment service. A nil life does not end.
 type life struct {
 	ended chan struct{}
 

@@ -12,7 +12,8 @@ import (
 	"cartwheel/inventory"
 )
 
-// A checkout that was not paid frees its key: repeats that waited get the same answer, a later one buys.
+// A checkout that was not paid frees its key: repeats that waited get the same answer, a later one
+// buys.
 func TestCheckOut_notPaidFreesItsKey(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]charge{"not sent": neverSend, "outcome unknown": lose} {
@@ -91,7 +92,8 @@ func TestSettle_capsARestoredLineThatWouldOverflow(t *testing.T) {
 	})
 }
 
-// Each attempt of TX 1 has checkout IDs of its own: what a lost attempt wrote is never taken for another's.
+// Each attempt of TX 1 has checkout IDs of its own: what a lost attempt wrote is never taken for
+// another's.
 func TestReserve_eachAttemptHasIDsOfItsOwn(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {

@@ -7,12 +7,13 @@ import (
 	"cartwheel/database"
 )
 
-// MinPruneAge is the minimum age of a checkout that may be pruned. It is the time for which the payment service
-// remembers a checkout, and for which it may be cancelled.
+// MinPruneAge is the minimum age of a checkout that may be pruned. It is the time for which the
+// payment service remembers a checkout, and for which it may be cancelled.
 const MinPruneAge = 30 * 24 * time.Hour
 
-// Prune deletes the settled checkouts that ended longer ago than age, in small transactions. It calls progress after each
-// with the number deleted so far; nil: not called. It blocks until all are deleted or ctx ends. A repeat is harmless.
+// Prune deletes the settled checkouts that ended longer ago than age, in small transactions. It
+// calls progress after each with the number deleted so far; nil: not called. It blocks until all
+// are deleted or ctx ends. A repeat is harmless.
 func Prune(ctx context.Context, db *database.DB, age time.Duration, progress func(deleted int64)) (deleted int64, err error) {
 	for after := ""; ; {
 		var ids []string

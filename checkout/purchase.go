@@ -18,12 +18,13 @@ const (
 	// firstRetry and lastRetry bound the pauses between two tries of a void, a refund or a settle.
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = 2 * time.Second
-	// leaveGrace is how long a caller whose time is over waits to learn that its job was never started.
+	// leaveGrace is how long a caller whose time is over waits to learn that its job was never
+	// started.
 	leaveGrace = 100 * time.Millisecond
 )
 
-// A purchase is one checkout from its admission to its end. It runs in a goroutine of its own and goes on when its
-// caller disconnects.
+// A purchase is one checkout from its admission to its end. It runs in a goroutine of its own and
+// goes on when its caller disconnects.
 type purchase struct {
 	m       *Manager
 	job     reserveJob
@@ -94,8 +95,8 @@ func (b *purchase) buy() error {
 	return outcome(end.state, end.reason)
 }
 
-// pay charges a reserved checkout and settles it by the result. An error means that the owner has to give the claim up, or
-// has lost it.
+// pay charges a reserved checkout and settles it by the result. An error means that the owner has
+// to give the claim up, or has lost it.
 func (m *Manager) pay(ctx context.Context, c *claim) (settled, error) {
 	result, err := m.charge(ctx, c)
 	if err != nil {
@@ -150,8 +151,8 @@ func itemsOf(lines []inventory.Line) []payment.Item {
 	return items
 }
 
-// void voids the payment: the payment service then never charges it. It tries until there is an answer or ctx ends,
-// because stock is never released on an unknown outcome.
+// void voids the payment: the payment service then never charges it. It tries until there is an
+// answer or ctx ends, because stock is never released on an unknown outcome.
 func (m *Manager) void(ctx context.Context, c *claim) (chargeResult, error) {
 	for pause := range retries(ctx) {
 		result, err := m.gateway.Void(ctx, c.id)
@@ -167,8 +168,9 @@ func (m *Manager) void(ctx context.Context, c *claim) (chargeResult, error) {
 	return chargeResult{}, ctx.Err()
 }
 
-// finish settles a checkout by the result of its charge, and refunds it when on hand does not suffice any more. It
-// returns what the journal says in the end. An error means that the owner has to give the claim up, or has lost it.
+// finish settles a checkout by the result of its charge, and refunds it when on hand does not
+// suffice any more. It returns what the journal says in the end. An error means that the owner has
+// to give the claim up, or has lost it.
 func (m *Manager) finish(ctx context.Context, c *claim, result chargeResult) (settled, error) {
 	for range retries(ctx) {
 		end, err := m.settles.Finish(ctx, c.clientID, settleJob{c, result})
@@ -204,7 +206,8 @@ func (m *Manager) refund(ctx context.Context, c *claim) (settled, error) {
 	return settled{}, ctx.Err()
 }
 
-// retries yields the pause that follows each try, and pauses, with jitter, until ctx ends. The first try comes at once.
+// retries yields the pause that follows each try, and pauses, with jitter, until ctx ends. The
+// first try comes at once.
 func retries(ctx context.Context) func(yield func(time.Duration) bool) {
 	return func(yield func(time.Duration) bool) {
 		for longest := firstRetry; ctx.Err() == nil; longest = min(2*longest, lastRetry) {

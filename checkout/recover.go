@@ -13,16 +13,18 @@ import (
 const (
 	// maxRecovering is the maximum of checkouts that one instance recovers at once.
 	maxRecovering = 256
-	// sweepEvery is the maximum interval between two searches for expired leases. With the lease it limits how long a
-	// checkout waits for another instance.
+	// sweepEvery is the maximum interval between two searches for expired leases. With the lease it
+	// limits how long a checkout waits for another instance.
 	sweepEvery = 500 * time.Millisecond
-	// awaitPoll is the interval at which the journal is read for checkouts that another owner finishes.
+	// awaitPoll is the interval at which the journal is read for checkouts that another owner
+	// finishes.
 	awaitPoll = 250 * time.Millisecond
 )
 
-// Start begins to recover: it claims the checkouts whose leases have expired, here or on another instance, and
-// finishes them. On the embedded engine, which has no other instance, every open checkout is one at once. It blocks
-// for one statement; recovery goes on in the background until Close.
+// Start begins to recover: it claims the checkouts whose leases have expired, here or on another
+// instance, and finishes them. On the embedded engine, which has no other instance, every open
+// checkout is one at once. It blocks for one statement; recovery goes on in the background until
+// Close.
 func (m *Manager) Start(ctx context.Context) error {
 	if m.db.Embedded() {
 		var open int64
@@ -55,7 +57,8 @@ func (m *Manager) sweep() {
 	}
 }
 
-// sweepOnce claims as many expired checkouts as may be recovered now, and returns how many that were.
+// sweepOnce claims as many expired checkouts as may be recovered now, and returns how many that
+// were.
 func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 	tokens := m.recoveryTokens(ctx)
 	defer func() {
@@ -101,7 +104,7 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 	return claimed, err
 }
 
-// recoveryTokens waits for one token and takes all others that are free.
+// recoveryTokens waits for one token and acquires all others that are free.
 func (m *Manager) recoveryTokens(ctx context.Context) (tokens int) {
 	select {
 	case m.recovering <- struct{}{}:
@@ -120,8 +123,8 @@ func (m *Manager) recoveryTokens(ctx context.Context) (tokens int) {
 	return tokens
 }
 
-// claimAll claims those of the checkouts that no other instance claims first. When the answer to its COMMIT is lost,
-// nothing tells its claims from another instance's: they are left to expire.
+// claimAll claims those of the checkouts that no other instance claims first. When the answer to
+// its COMMIT is lost, nothing tells its claims from another instance's: they are left to expire.
 func (m *Manager) claimAll(ctx context.Context, ids []string) (got []Entry, err error) {
 	err = m.db.Transact(ctx, func(tx *database.Tx) error {
 		got, err = claimExpired(ctx, tx, ids, m.config.Lease)
@@ -174,7 +177,7 @@ func (m *Manager) resume(ctx context.Context, c *claim) (settled, error) {
 	return m.finish(ctx, c, result)
 }
 
-// giveUp notes a claim that nobody holds any more, for Drain to expire its lease.
+// giveUp notes an abandoned claim, for Drain to expire its lease.
 func (m *Manager) giveUp(c *claim) {
 	if m.owning.Err() == nil {
 		return // the lease expires by itself
@@ -187,7 +190,8 @@ func (m *Manager) giveUp(c *claim) {
 // errAbandoned means that the owner had to leave the checkout to others.
 var errAbandoned = errors.New("the checkout was left to be recovered")
 
-// awaitOther waits until another owner has settled a checkout whose claim was lost, or until this instance drains.
+// awaitOther waits until another owner has settled a checkout whose claim was lost, or until this
+// instance drains.
 func (m *Manager) awaitOther(c *claim) (settled, error) {
 	if m.owning.Err() != nil {
 		m.giveUp(c)

@@ -370,7 +370,8 @@ func TestRecovery_finishesARefund(t *testing.T) {
 	})
 }
 
-// An answer to a charge that comes when the lease is over is not acted on; whoever has the checkout then asks again.
+// An answer to a charge that comes when the lease is over is not acted on; whoever has the checkout
+// then asks again.
 func TestRecovery_answerAfterTheLeaseIsAskedForAgain(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {

@@ -41,8 +41,8 @@ func requestOf(p cart.Purchase) idempotency.Request {
 	}
 }
 
-// reserve is TX 1 for a batch. It answers with the claims of the new checkouts. Jobs whose carts would make the
-// transaction too large are answered errDeferred.
+// reserve is TX 1 for a batch. It answers with the claims of the new checkouts. Jobs whose carts
+// would make the transaction too large are answered errDeferred.
 func (m *Manager) reserve(ctx context.Context, jobs []reserveJob, answers []queue.Answer[*claim]) error {
 	requests := make([]idempotency.Request, len(jobs))
 	for i, job := range jobs {
@@ -70,7 +70,8 @@ func (m *Manager) reserve(ctx context.Context, jobs []reserveJob, answers []queu
 // errDeferred asks for another attempt in the next batch: nothing was done.
 var errDeferred = errors.New("the batch is large enough")
 
-// errNothingToWrite rolls a transaction back whose answers are final and which has nothing to commit.
+// errNothingToWrite rolls a transaction back whose answers are final and which has nothing to
+// commit.
 var errNothingToWrite = errors.New("nothing to write")
 
 // A reserveBatch is one TX 1.
@@ -118,8 +119,8 @@ func (b *reserveBatch) run(ctx context.Context, tx *database.Tx) error {
 	return b.write(ctx, tx)
 }
 
-// lock locks the carts of the live jobs, then the products in them. It leaves out the jobs whose cart or key another
-// transaction has locked, and those whose carts are too many.
+// lock locks the carts of the live jobs, then the products in them. It leaves out the jobs whose
+// cart or key another transaction has locked, and those whose carts are too many.
 func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.Carts, *inventory.Stock, error) {
 	clients, keys := b.clientsAndKeys()
 	locked, err := b.m.carts.LockedOf(ctx, tx, clients, keys)
@@ -166,11 +167,11 @@ func (b *reserveBatch) leaveOut(err error, of func(clientID string) bool) {
 	})
 }
 
-// decide answers the live jobs in turn. It returns those whose cart is empty, and whether an earlier job of the batch
-// bought it.
+// decide answers the live jobs in turn. It returns those whose cart is empty, and whether an
+// earlier job of the batch bought it.
 //
-// Each attempt gives its checkouts new IDs. So the look-up after a lost COMMIT cannot mistake another attempt's
-// checkout for its own, even on a server of a cluster that lags.
+// Each attempt gives its checkouts new IDs. So the look-up after a lost COMMIT cannot mistake
+// another attempt's checkout for its own, even on a server of a cluster that lags.
 func (b *reserveBatch) decide(carts *cart.Carts, stock *inventory.Stock) (empty map[int]bool, err error) {
 	empty = map[int]bool{}
 	bought := map[string]bool{}
@@ -217,7 +218,8 @@ func (b *reserveBatch) explainEmpty(ctx context.Context, tx *database.Tx, empty 
 	return err
 }
 
-// putAnswers notes what is stored with the live jobs' keys: refusals, and that a checkout is under way.
+// putAnswers notes what is stored with the live jobs' keys: refusals, and that a checkout is under
+// way.
 func (b *reserveBatch) putAnswers() {
 	for _, i := range b.live {
 		switch err := b.answers[i].Err; {

@@ -27,11 +27,12 @@ type settled struct {
 	reason string
 }
 
-// settle is TX 2 for a batch. It applies to the checkouts whose state and epoch are those of their claims, and answers
-// for all of them what the journal says then.
+// settle is TX 2 for a batch. It applies to the checkouts whose state and epoch are those of their
+// claims, and answers for all of them what the journal says then.
 //
-// The fast path assumes that all claims are valid and that on hand suffices. One conditional statement checks each
-// assumption. When one fails, the transaction is rolled back and the slow path reads first.
+// The fast path assumes that all claims are valid and that on hand suffices. One conditional
+// statement checks each assumption. When one fails, the transaction is rolled back and the slow
+// path reads first.
 func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.Answer[settled]) error {
 	b := &settleBatch{m: m, jobs: jobs, answers: answers}
 	err := b.transact(ctx)
@@ -133,8 +134,8 @@ func (b *settleBatch) apply(ctx context.Context, batch *database.Batch) error {
 	return nil
 }
 
-// orSlowPath turns an error that the slow path avoids into errSlowPath. On the slow path it turns it into ErrRetry: what was read
-// has changed since.
+// orSlowPath turns an error that the slow path avoids into errSlowPath. On the slow path it turns
+// it into ErrRetry: what was read has changed since.
 func (b *settleBatch) orSlowPath(err error, slow bool) error {
 	switch {
 	case !errors.Is(err, inventory.ErrShort) && !errors.Is(err, database.ErrRowLocked) && !errors.Is(err, errStale):
@@ -145,7 +146,8 @@ func (b *settleBatch) orSlowPath(err error, slow bool) error {
 	return errSlowPath
 }
 
-// leaveOutLocked leaves out the jobs that need a cart or a key which another transaction has locked. Their owners retry.
+// leaveOutLocked leaves out the jobs that need a cart or a key which another transaction has
+// locked. Their owners retry.
 func (b *settleBatch) leaveOutLocked(ctx context.Context, tx *database.Tx) error {
 	var clients []string
 	var keys []idempotency.Key
@@ -219,8 +221,8 @@ func (b *settleBatch) move(batch *database.Batch) {
 		moves[t] = append(moves[t], job.claim.id)
 		b.answers[i].Value = settled{t.to, t.epoch, t.reason}
 	}
-	// Rows are locked in the order of the IDs within a statement, and of the first IDs across statements. No two owners
-	// claim one checkout, so this causes no deadlock.
+	// Rows are locked in the order of the IDs within a statement, and of the first IDs across
+	// statements. No two owners claim one checkout, so this causes no deadlock.
 	order := make([]transition, 0, len(moves))
 	for t, ids := range moves {
 		slices.Sort(ids)
@@ -236,7 +238,8 @@ func (c *claim) idempotencyKey() idempotency.Key {
 	return idempotency.Key{ClientID: c.clientID, Endpoint: endpoint, Key: c.key}
 }
 
-// answerKeys stores the answers that repeats of the checkouts get. It frees the keys of those that were not paid.
+// answerKeys stores the answers that repeats of the checkouts get. It frees the keys of those that
+// were not paid.
 func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
 	keyed := slices.DeleteFunc(slices.Clone(b.live), func(i int) bool {
 		return b.jobs[i].claim.key == "" || !b.to[i].Settled()
@@ -262,7 +265,8 @@ func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
 	return nil
 }
 
-// committed reports whether the journal has all that the last attempt wrote. A checkout that went on since counts.
+// committed reports whether the journal has all that the last attempt wrote. A checkout that went
+// on since counts.
 func (b *settleBatch) committed(ctx context.Context, tx *database.Tx) (bool, error) {
 	entries, err := entriesLocked(ctx, tx, b.liveIDs())
 	if err != nil {

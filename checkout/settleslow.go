@@ -10,9 +10,10 @@ import (
 	"cartwheel/inventory"
 )
 
-// suspects returns the live checkouts, sorted, whose journal rows another transaction may keep locked: all after a lock
-// wait timed out, else those that were found locked lately. They are not waited for: the products are locked by the
-// time the journal is written, and everyone who buys them would wait as well.
+// suspects returns the live checkouts, sorted, whose journal rows another transaction may keep
+// locked: all after a lock wait timed out, else those that were found locked lately. They are not
+// waited for: the products are locked by the time the journal is written, and everyone who buys
+// them would wait as well.
 func (b *settleBatch) suspects(tx *database.Tx) []string {
 	ids := b.liveIDs()
 	if !tx.AfterLockWait() {
@@ -30,8 +31,8 @@ func (b *settleBatch) liveIDs() []string {
 	return ids
 }
 
-// checkClaims answers the jobs whose claims are lost with what the journal says, and leaves out those of the suspects
-// whose rows are locked.
+// checkClaims answers the jobs whose claims are lost with what the journal says, and leaves out
+// those of the suspects whose rows are locked.
 func (b *settleBatch) checkClaims(ctx context.Context, tx *database.Tx, suspects []string) error {
 	entries, err := entriesByID(ctx, tx, b.liveIDs())
 	if err != nil {
@@ -66,8 +67,8 @@ func (b *settleBatch) checkClaims(ctx context.Context, tx *database.Tx, suspects
 	return nil
 }
 
-// checkStock turns the jobs for which on hand does not suffice into refunds, and leaves out those whose products another
-// transaction has locked. The claims were checked before.
+// checkStock turns the jobs for which on hand does not suffice into refunds, and leaves out those
+// whose products another transaction has locked. The claims were checked before.
 func (b *settleBatch) checkStock(ctx context.Context, tx *database.Tx) error {
 	var products []string
 	for _, i := range b.live {

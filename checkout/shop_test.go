@@ -30,8 +30,8 @@ type tester interface {
 	Context() context.Context
 }
 
-// A shop is one test's database and payment service, with as many instances as the test opens. When the test ends,
-// its books are checked.
+// A shop is one test's database and payment service, with as many instances as the test opens. When
+// the test ends, its books are checked.
 type shop struct {
 	t      tester
 	db     *database.DB
@@ -86,8 +86,8 @@ type instance struct {
 	till *till
 }
 
-// open opens an instance, which is closed with the test. Its leases and timeouts are long, so that they end only where
-// a test makes them.
+// open opens an instance, which is closed with the test. Its leases and timeouts are long, so that
+// they end only where a test makes them.
 func (s *shop) open(set settings) *instance {
 	s.t.Helper()
 	def := func(n *int, value int) {
@@ -257,8 +257,8 @@ func (in *instance) buy(client string) error {
 	return in.begin(client).end()
 }
 
-// buyPatiently is buy by someone who comes again where a row was locked: instances on a slow machine get in each other's
-// way.
+// buyPatiently is buy by someone who comes again where a row was locked: instances on a slow
+// machine get in each other's way.
 func (in *instance) buyPatiently(client string) error {
 	in.s.t.Helper()
 	err := in.buy(client)

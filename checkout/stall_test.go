@@ -12,7 +12,8 @@ import (
 	"cartwheel/queue"
 )
 
-// A stall stops the workers of a queue at one point of their transaction, so that jobs gather behind them.
+// A stall stops the workers of a queue at one point of their transaction, so that jobs gather
+// behind them.
 type stall struct {
 	entered chan int // for each worker stopped, how many jobs it has
 	opened  chan struct{}
@@ -36,8 +37,8 @@ const (
 
 func (in *instance) depth(queue int) int { return in.Queues()[queue].Depth() }
 
-// occupy begins checkouts of decoys, prepared by s.decoys, until each worker is stopped in st. It returns them, and how
-// many of them wait in the queue.
+// occupy begins checkouts of decoys, prepared by s.decoys, until each worker is stopped in st. It
+// returns them, and how many of them wait in the queue.
 func (st *stall) occupy(in *instance, queue int) (calls []*call, waiting int) {
 	in.s.t.Helper()
 	in.s.t.Cleanup(st.open)
@@ -51,7 +52,8 @@ func (st *stall) occupy(in *instance, queue int) (calls []*call, waiting int) {
 			for len(st.entered) > 0 {
 				stopped, taken = stopped+1, taken+<-st.entered
 			}
-			// The first is on its way to a worker that nothing stops, be it in the queue for a moment.
+			// The first is on its way to a worker that nothing stops, be it in the queue for a
+			// moment.
 			return stopped > 0 && taken+in.depth(queue) == len(calls)
 		})
 	}
@@ -99,8 +101,8 @@ func (b batches) await(t tester) queue.Batch {
 	}
 }
 
-// together waits until all jobs are done, and checks that so many of them, which had gathered, were done in one batch a
-// worker.
+// together waits until all jobs are done, and checks that so many of them, which had gathered, were
+// done in one batch a worker.
 func (b batches) together(t tester, workers, gathered, all int) {
 	t.Helper()
 	var sizes []int
@@ -118,8 +120,8 @@ func (b batches) together(t tester, workers, gathered, all int) {
 	}
 }
 
-// lockRows locks the rows that a SELECT finds as another program would, until unlock is called or the test ends. MySQL
-// only.
+// lockRows locks the rows that a SELECT finds as another program would, until unlock is called or
+// the test ends. MySQL only.
 func (s *shop) lockRows(t tester, query string, args ...any) (unlock func()) {
 	t.Helper()
 	found, unlock := s.lockAt(t, sql.LevelDefault, query, args...)
@@ -160,8 +162,8 @@ func (s *shop) lockAt(t tester, level sql.IsolationLevel, query string, args ...
 	return found, unlock
 }
 
-// crash opens an instance that has charged nobody yet when it dies: its checkouts of the clients are reserved, and
-// nothing ever ends them. It is not started, and hears of nothing.
+// crash opens an instance that has charged nobody yet when it dies: its checkouts of the clients
+// are reserved, and nothing ever ends them. It is not started, and hears of nothing.
 func (s *shop) crash(set settings, clients ...string) *instance {
 	s.t.Helper()
 	set.idle = true

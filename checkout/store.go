@@ -48,7 +48,8 @@ func entriesByID(ctx context.Context, tx *database.Tx, ids []string) (map[string
 	return entriesWith(ctx, tx, ids, "")
 }
 
-// entriesFree returns those of the checkouts, sorted, whose rows no other transaction has locked, and locks them.
+// entriesFree returns those of the checkouts, sorted, whose rows no other transaction has locked,
+// and locks them.
 func entriesFree(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
 	return entriesWith(ctx, tx, ids, " ORDER BY checkout_id"+tx.ForUpdateSkipLocked())
 }
@@ -67,8 +68,8 @@ func entriesWith(ctx context.Context, tx *database.Tx, ids []string, rest string
 	return found, nil
 }
 
-// entriesLocked returns those of the checkouts that the journal has, and locks them. It waits for a commit that is still
-// under way.
+// entriesLocked returns those of the checkouts that the journal has, and locks them. It waits for a
+// commit that is still under way.
 func entriesLocked(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
 	return entriesWith(ctx, tx, sorted(ids), " ORDER BY checkout_id"+tx.ForUpdate())
 }
@@ -131,8 +132,8 @@ type transition struct {
 	reason   string
 }
 
-// move makes a transition for checkouts that are in its state and epoch. The IDs are sorted. Where one is not, sending the batch
-// fails with errStale.
+// move makes a transition for checkouts that are in its state and epoch. The IDs are sorted. Where
+// one is not, sending the batch fails with errStale.
 func move(b *database.Batch, t transition, ids []string) {
 	lease := "NULL"
 	if !t.to.Settled() {
@@ -152,14 +153,15 @@ func move(b *database.Batch, t transition, ids []string) {
 	}
 }
 
-// expired returns open checkouts whose leases have expired, the longest expired first. It locks nothing.
+// expired returns open checkouts whose leases have expired, the longest expired first. It locks
+// nothing.
 func expired(ctx context.Context, tx *database.Tx, limit int) ([]Entry, error) {
 	return selectEntries(ctx, tx, "checkout_journal WHERE lease_expires_at <= "+tx.Dialect().Now()+
 		" ORDER BY lease_expires_at LIMIT ?", limit)
 }
 
-// claimExpired claims those of the checkouts, sorted, that are still expired and not locked by another instance. It
-// returns them as they were: their epoch is one less than the claim's.
+// claimExpired claims those of the checkouts, sorted, that are still expired and not locked by
+// another instance. It returns them as they were: their epoch is one less than the claim's.
 func claimExpired(ctx context.Context, tx *database.Tx, ids []string, lease time.Duration) ([]Entry, error) {
 	d := tx.Dialect()
 	entries, err := selectEntries(ctx, tx, "checkout_journal WHERE checkout_id IN "+database.In(len(ids))+" AND lease_expires_at <= "+d.Now()+
@@ -212,8 +214,8 @@ func anys(ids []string) []any {
 	return out
 }
 
-// idsByIndex returns the open checkouts, or a client's, in the filter's order. The statement has no ORDER BY, which would
-// make the engines go along the primary key, through all settled checkouts.
+// idsByIndex returns the open checkouts, or a client's, in the filter's order. The statement has no
+// ORDER BY, which would make the engines go along the primary key, through all settled checkouts.
 func idsByIndex(ctx context.Context, tx *database.Tx, filter Filter) ([]string, error) {
 	query, args := "SELECT checkout_id FROM checkout_journal WHERE lease_expires_at IS NOT NULL", []any{}
 	switch {
@@ -239,7 +241,8 @@ func idsByIndex(ctx context.Context, tx *database.Tx, filter Filter) ([]string, 
 	return ids, nil
 }
 
-// entriesInOrder returns the next listPage checkouts after the one given along the primary key, which sorts by time.
+// entriesInOrder returns the next listPage checkouts after the one given along the primary key,
+// which sorts by time.
 func entriesInOrder(ctx context.Context, tx *database.Tx, filter Filter, after string) ([]Entry, error) {
 	first, last, order := "", "~", "DESC" // IDs are lower than "~"
 	from := tx.Dialect().ByKey("checkout_journal") + " WHERE checkout_id > ? AND checkout_id < ?"
@@ -261,13 +264,15 @@ func overdueEntries(ctx context.Context, tx *database.Tx, age time.Duration) ([]
 	return selectEntries(ctx, tx, "checkout_journal WHERE lease_expires_at < "+tx.Dialect().NowPlus(-age)+" ORDER BY lease_expires_at")
 }
 
-// settledAfter returns settled checkouts that are younger than age, in the order of their IDs, after the one given.
+// settledAfter returns settled checkouts that are younger than age, in the order of their IDs,
+// after the one given.
 func settledAfter(ctx context.Context, tx *database.Tx, after string, age time.Duration, limit int) ([]Entry, error) {
 	return selectEntries(ctx, tx, tx.Dialect().ByKey("checkout_journal")+" WHERE checkout_id > ? AND lease_expires_at IS NULL"+
 		" AND created_at > "+tx.Dialect().NowPlus(-age)+" ORDER BY checkout_id LIMIT ?", after, limit)
 }
 
-// settledBefore returns the IDs of settled checkouts that are older than age, in order, after the one given.
+// settledBefore returns the IDs of settled checkouts that are older than age, in order, after the
+// one given.
 func settledBefore(ctx context.Context, tx *database.Tx, after string, age time.Duration, limit int) (ids []string, err error) {
 	if err = tx.Select(ctx, &ids, "SELECT checkout_id FROM "+tx.Dialect().ByKey("checkout_journal")+
 		" WHERE checkout_id > ? AND checkout_id < ? AND lease_expires_at IS NULL AND updated_at < "+tx.Dialect().NowPlus(-age)+

@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// warnInterval is the minimum time between two log records with the same message. An outage affects thousands of
-// checkouts at once.
+// warnInterval is the minimum time between two log records with the same message. An outage affects
+// thousands of checkouts at once.
 const warnInterval = time.Second
 
-// A warnLimiter logs each message at most once per warnInterval, with the number of suppressed records.
+// A warnLimiter logs each message at most once per warnInterval, with the number of suppressed
+// records.
 type warnLimiter struct {
 	mu       sync.Mutex
 	messages map[string]*suppressed // under mu; the messages are few and constant
@@ -32,7 +33,8 @@ func (l *warnLimiter) warn(log *slog.Logger, message string, attributes ...any) 
 	log.Warn(message, attributes...)
 }
 
-// acquire reports whether the message may be logged now, and how many records were suppressed before.
+// acquire reports whether the message may be logged now, and how many records were suppressed
+// before.
 func (l *warnLimiter) acquire(message string) (count int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,11 +7,11 @@ import (
 	"cartwheel/database"
 )
 
-// A Batch handles the keys of the requests that one transaction answers: it finds stored answers and repeats,
-// stores the new answers, and looks them up when the answer to COMMIT was lost.
+// A Batch handles the keys of the requests that one transaction answers: it finds stored answers
+// and repeats, stores the new answers, and looks them up when the answer to COMMIT was lost.
 //
-// The calls come in this order: Find, Put for each new request, Store. A retried transaction begins with Find again.
-// A Batch belongs to one goroutine.
+// The calls come in this order: Find, Put for each new request, Store. A retried transaction begins
+// with Find again. A Batch belongs to one goroutine.
 type Batch struct {
 	requests []Request
 	repeats  map[int]int // index of a repeat → index of the first request with its key
@@ -22,9 +22,10 @@ type Batch struct {
 // NewBatch returns the batch of these requests. A request without a key is always new.
 func NewBatch(requests []Request) *Batch { return &Batch{requests: requests} }
 
-// Find looks all keys up, in one statement, or in none when no request has a key. It returns the answers to the
-// requests whose keys are stored, as Record.Answer gives them, and the indexes of the new requests, in order.
-// Requests that repeat an earlier one of the batch are in neither: Repeats answers them.
+// Find looks all keys up, in one statement, or in none when no request has a key. It returns the
+// answers to the requests whose keys are stored, as Record.Answer gives them, and the indexes of
+// the new requests, in order. Requests that repeat an earlier one of the batch are in neither:
+// Repeats answers them.
 func (b *Batch) Find(ctx context.Context, tx *database.Tx) (known map[int]error, fresh []int, err error) {
 	b.repeats, b.records = map[int]int{}, nil
 	var keys []Key
@@ -60,8 +61,8 @@ func (b *Batch) Find(ctx context.Context, tx *database.Tx) (known map[int]error,
 	return known, fresh, nil
 }
 
-// Put notes the answer to a request for Store. A status of 0 means that the request is under way. It does nothing for
-// a request without a key.
+// Put notes the answer to a request for Store. A status of 0 means that the request is under way.
+// It does nothing for a request without a key.
 func (b *Batch) Put(request, status int, body []byte) {
 	if r := b.requests[request]; !r.Key.None() {
 		b.records = append(b.records, Record{Request: r, Status: status, Body: body})
@@ -71,8 +72,8 @@ func (b *Batch) Put(request, status int, body []byte) {
 // Empty reports whether there is nothing to store.
 func (b *Batch) Empty() bool { return len(b.records) == 0 }
 
-// Store stores the answers of Put. It returns ErrRetry of package database when another transaction stored one of the
-// keys first; a retry then finds it.
+// Store stores the answers of Put. It returns ErrRetry of package database when another transaction
+// stored one of the keys first; a retry then finds it.
 func (b *Batch) Store(ctx context.Context, tx *database.Tx) (err error) {
 	if b.Empty() {
 		return nil
@@ -87,15 +88,15 @@ func (b *Batch) Store(ctx context.Context, tx *database.Tx) (err error) {
 	return err
 }
 
-// Committed reports whether the answers of the last Store were committed. It locks their rows, and so waits for a COMMIT
-// that is still under way.
+// Committed reports whether the answers of the last Store were committed. It locks their rows, and
+// so waits for a COMMIT that is still under way.
 func (b *Batch) Committed(ctx context.Context, tx *database.Tx) (bool, error) {
 	stored, err := countStored(ctx, tx, b.records, b.stamp)
 	return stored > 0 && stored == len(b.records), err
 }
 
-// Repeats calls answer for each request whose key an earlier request of the batch has. The error is ErrMismatch when
-// the two differ.
+// Repeats calls answer for each request whose key an earlier request of the batch has. The error is
+// ErrMismatch when the two differ.
 func (b *Batch) Repeats(answer func(repeat, first int, err error)) {
 	for i, first := range b.repeats {
 		var err error

@@ -1,6 +1,6 @@
-// Package idempotency stores the first answer to each request that carried an Idempotency-Key, and replays it to
-// every repeat. It owns the table idempotency_key. The cart and checkout managers call it inside the transactions
-// whose outcomes it stores.
+// Package idempotency stores the first answer to each request that carried an Idempotency-Key, and
+// replays it to every repeat. It owns the table idempotency_key. The cart and checkout managers
+// call it inside the transactions whose outcomes it stores.
 //
 // The header is that of draft-ietf-httpapi-idempotency-key-header.
 package idempotency
@@ -26,8 +26,8 @@ var (
 	ErrUnderWay = errors.New("the first request with this Idempotency-Key is still under way")
 )
 
-// Replay is the stored answer to the first request with a key. It is an error so that every layer passes it on; the
-// HTTP API writes it as it is.
+// Replay is the stored answer to the first request with a key. It is an error so that every layer
+// passes it on; the HTTP API writes it as it is.
 type Replay struct {
 	Status int
 	Body   []byte
@@ -94,6 +94,6 @@ func Find(ctx context.Context, db *database.DB, key Key) (Record, bool, error) {
 	return record, ok, err
 }
 
-// A stamp is when records were stored, by the database's clock to the microsecond. It tells the records of one
-// transaction from those that another one stored under the same keys.
+// A stamp is when records were stored, by the database's clock to the microsecond. It tells the
+// records of one transaction from those that another one stored under the same keys.
 type stamp string

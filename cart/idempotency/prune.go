@@ -15,7 +15,8 @@ const (
 	pruneRows = database.ChunkRows
 )
 
-// Prune deletes answered keys that are older than Keep, in small transactions, until ctx ends. It blocks.
+// Prune deletes answered keys that are older than Keep, in small transactions, until ctx ends. It
+// blocks.
 func Prune(ctx context.Context, db *database.DB, log *slog.Logger) {
 	ticker := time.NewTicker(pruneEvery)
 	defer ticker.Stop()
@@ -37,8 +38,8 @@ func Prune(ctx context.Context, db *database.DB, log *slog.Logger) {
 	}
 }
 
-// pruneOnce prunes the oldest keys and returns how many it found. Keys whose rows are locked are left for the next
-// round, so that one locked row does not stop the pruning of the others.
+// pruneOnce prunes the oldest keys and returns how many it found. Keys whose rows are locked are
+// left for the next round, so that one locked row does not stop the pruning of the others.
 func pruneOnce(ctx context.Context, db *database.DB) (found int, err error) {
 	err = db.Transact(ctx, func(tx *database.Tx) error {
 		old, err := answeredBefore(ctx, tx, Keep+time.Hour, pruneRows)

@@ -82,8 +82,9 @@ func countStored(ctx context.Context, tx *database.Tx, records []Record, at stam
 	return stored, nil
 }
 
-// Probe locks what is stored under the key, without waiting. It returns an error of database.IsRowLocked when another
-// transaction has the row locked, or has inserted it and not committed.
+// Probe locks what is stored under the key, without waiting. It returns an error of
+// database.IsRowLocked when another transaction has the row locked, or has inserted it and not
+// committed.
 func Probe(ctx context.Context, tx *database.Tx, key Key) error {
 	var found []int
 	if err := tx.Select(ctx, &found, "SELECT 1 FROM "+tx.Dialect().ByKey("idempotency_key")+" WHERE "+isKey+tx.ForUpdateNoWait(),
@@ -111,8 +112,8 @@ func insert(ctx context.Context, tx *database.Tx, records []Record, at stamp) er
 	return nil
 }
 
-// Fill stores the answer to a request that was stored as under way, and begins the time for which it is kept. An
-// answer that is there already stays.
+// Fill stores the answer to a request that was stored as under way, and begins the time for which
+// it is kept. An answer that is there already stays.
 func Fill(ctx context.Context, tx *database.Tx, key Key, status int, body []byte) error {
 	if _, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("idempotency_key")+" SET http_status = ?, body = ?, created_at = "+tx.Dialect().Now()+" WHERE "+isKey+
 		" AND http_status IS NULL", status, body, key.ClientID, key.Endpoint, key.Key); err != nil {
@@ -121,8 +122,8 @@ func Fill(ctx context.Context, tx *database.Tx, key Key, status int, body []byte
 	return nil
 }
 
-// deleteFrom begins a DELETE by primary key. MySQL allows an index hint only in the form for several tables; without
-// one MariaDB scans, and locks, a table that its statistics call small.
+// deleteFrom begins a DELETE by primary key. MySQL allows an index hint only in the form for
+// several tables; without one MariaDB scans, and locks, a table that its statistics call small.
 func deleteFrom(d database.Dialect) string {
 	if d.Name() == "mysql" {
 		return "DELETE t FROM idempotency_key t FORCE INDEX (PRIMARY) WHERE "
@@ -130,7 +131,8 @@ func deleteFrom(d database.Dialect) string {
 	return "DELETE FROM idempotency_key WHERE "
 }
 
-// Free deletes the key of a request that is under way, so that a later request may use it. An answered key stays.
+// Free deletes the key of a request that is under way, so that a later request may use it. An
+// answered key stays.
 func Free(ctx context.Context, tx *database.Tx, key Key) error {
 	if _, err := tx.Exec(ctx, deleteFrom(tx.Dialect())+isKey+" AND http_status IS NULL",
 		args([]Key{key})...); err != nil {
@@ -139,7 +141,8 @@ func Free(ctx context.Context, tx *database.Tx, key Key) error {
 	return nil
 }
 
-// answeredBefore returns the oldest answered keys of more than this age, and locks them. It leaves out locked rows.
+// answeredBefore returns the oldest answered keys of more than this age, and locks them. It leaves
+// out locked rows.
 func answeredBefore(ctx context.Context, tx *database.Tx, age time.Duration, limit int) ([]Key, error) {
 	var keys []Key
 	err := tx.Each(ctx, func(rows *sql.Rows) error {
@@ -157,9 +160,9 @@ func answeredBefore(ctx context.Context, tx *database.Tx, age time.Duration, lim
 	return keys, nil
 }
 
-// remove deletes those of the keys that are answered and of more than this age. A list of conditions on the whole
-// primary key costs one look-up a key, however many keys one client has; a join with a list of keys does not, where
-// the list's character set is not the column's.
+// remove deletes those of the keys that are answered and of more than this age. A list of
+// conditions on the whole primary key costs one look-up a key, however many keys one client has; a
+// join with a list of keys does not, where the list's character set is not the column's.
 func remove(ctx context.Context, tx *database.Tx, keys []Key, age time.Duration) error {
 	keys = sorted(keys)
 	if _, err := tx.Exec(ctx, deleteFrom(tx.Dialect())+database.AnyOf(len(keys), isKey)+

@@ -15,8 +15,9 @@ const (
 	maxPoll = 250 * time.Millisecond
 )
 
-// A Watcher waits for answers to requests that are under way, on this instance or on another. All repeats of one key
-// share one poll: a thousand repeats cost the database as much as one. It starts no goroutines.
+// A Watcher waits for answers to requests that are under way, on this instance or on another. All
+// repeats of one key share one poll: a thousand repeats cost the database as much as one. It starts
+// no goroutines.
 type Watcher struct {
 	find func(context.Context, Key) (Record, bool, error)
 
@@ -50,8 +51,9 @@ type poll struct {
 	stored bool
 }
 
-// Wait blocks until the request with this key has an answer, and returns it. It returns false when the key is not
-// stored any more. Its only error is that of ctx: while the database is away it goes on waiting.
+// Wait blocks until the request with this key has an answer, and returns it. It returns false when
+// the key is not stored any more. Its only error is that of ctx: while the database is away it goes
+// on waiting.
 func (w *Watcher) Wait(ctx context.Context, key Key) (Record, bool, error) {
 	p := w.join(key)
 	defer w.leave(key, p)
@@ -102,7 +104,8 @@ func (w *Watcher) join(key Key) *poll {
 	return p
 }
 
-// leave forgets the poll with its last caller. A poll that has its answer is forgotten at once: the key may be used again.
+// leave forgets the poll with its last caller. A poll that has its answer is forgotten at once: the
+// key may be used again.
 func (w *Watcher) leave(key Key, p *poll) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

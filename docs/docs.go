@@ -343,7 +343,7 @@ const docTemplate = `{
                         }
                     },
                     "402": {
-                        "description": "Payment declined, or voided after it could not be completed. The cart is as before, the stock released.",
+                        "description": "The payment service declined. The cart is as before, the stock released.",
                         "schema": {
                             "$ref": "#/definitions/PaymentFailed"
                         },

@@ -85,7 +85,7 @@ func TestHAProxy_instanceEndCostsItsRequestsOnly(t *testing.T) {
 				switch {
 				case got.Code == 200:
 					return true
-				case got.Code == 402 && strings.Contains(got.Error, "voided"):
+				case unpaid(got):
 					failed.Add(1)
 					return false
 				case got.Code == 202 && try < 200:

@@ -227,6 +227,10 @@ func (w *watched) bought(r *round, s step, got reply, call, end int64) {
 		r.happened(call, end, append(begin, s.as(stepSell))...)
 	case 402:
 		r.happened(call, end, append(begin, s.as(stepPutBack))...)
+	case 503:
+		if unpaid(got) {
+			r.happened(call, end, append(begin, s.as(stepPutBack))...)
+		}
 	case 409:
 		if strings.Contains(got.Error, "empty") {
 			r.happened(call, end, s.as(stepRefuseEmpty))
@@ -239,7 +243,6 @@ func (w *watched) bought(r *round, s step, got reply, call, end int64) {
 			s.maybe = true
 			r.happened(call, forever, s)
 		}
-	case 503:
 	default:
 		w.c.violationf("a checkout was answered %v", got)
 	}

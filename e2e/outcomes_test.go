@@ -88,7 +88,7 @@ func TestGateway_chargedThenFailedIsSold(t *testing.T) {
 func TestGateway_failedWithoutChargeIsRestored(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {
-		c := buyAtFailingService(t, s, false, 402)
+		c := buyAtFailingService(t, s, false, 503)
 		if captures, sold := c.payments.Totals().Captures, s.snapshot(t).sold()["lamp"]; captures != 0 || sold != 0 {
 			c.violationf("the payment service took money %d times and %d lamps are sold, want none", captures, sold)
 		}

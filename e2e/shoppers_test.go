@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -109,11 +110,17 @@ func (c *shoppers) add(ctx context.Context, random *rand.Rand, client, product s
 // known".
 func known(code int) bool { return code != 0 && code != 202 && code < 500 }
 
+// unpaid reports whether a checkout ended without a payment: nothing is charged, the cart is as before
+// and the key is free.
+func unpaid(got reply) bool {
+	return got.Code == 503 && strings.Contains(got.Error, "payment not completed")
+}
+
 // buy checks a cart out and remembers what came of it. With a key it repeats the request until the
 // answer is known.
 func (c *shoppers) buy(ctx context.Context, random *rand.Rand, client, key string) reply {
 	got := c.ask(ctx, random, purchase(client).withKey(key))
-	for key != "" && !known(got.Code) && ctx.Err() == nil {
+	for key != "" && !known(got.Code) && !unpaid(got) && ctx.Err() == nil {
 		pause(ctx, 50*time.Millisecond)
 		got = c.ask(ctx, random, purchase(client).withKey(key))
 	}
@@ -122,6 +129,7 @@ func (c *shoppers) buy(ctx context.Context, random *rand.Rand, client, key strin
 	switch {
 	case got.Code == 200:
 		c.bought[client]++
+	case unpaid(got):
 	case !known(got.Code) && (got.Code != 503 || key != ""):
 		c.unknown[client]++
 	}

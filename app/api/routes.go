@@ -100,7 +100,7 @@ func (s *Server) addToCart(c echo.Context) error {
 //	@Success		202				{object}	answer202			"The payment's outcome is not known yet; the stock stays held until it is. Names the checkout. Ask again with the same Idempotency-Key."
 //	@Failure		400				{object}	answer400			"Malformed or invalid input: says which field and why."
 //	@Failure		401				{object}	answer401			"API keys are configured and none, or a wrong one, was sent."
-//	@Failure		402				{object}	answer402			"Payment declined, or voided after it could not be completed. The cart is as before, the stock released."
+//	@Failure		402				{object}	answer402			"The payment service declined. The cart is as before, the stock released."
 //	@Failure		404				{object}	answer404Route		"No such route. (A product that is gone is a shortage with 0 available.)"
 //	@Failure		405				{object}	answer405			"Method not allowed. Allow says which is."
 //	@Failure		409				{object}	answer409			"Not enough stock (names the product, what was wanted, what is available), or the cart is empty (says so when a checkout of this client is under way)."

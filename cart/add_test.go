@@ -388,26 +388,27 @@ func TestAddBatch_addsInOppositeOrdersReachNoDeadlock(t *testing.T) {
 
 func TestAddBatch_lockedLineDelaysItsOwnClientOnly(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	putProduct(t, db, "mug", 100)
-	putProduct(t, db, "tea", 100)
-	putLine(t, db, "ann", "mug", 1)
-	putLine(t, db, "bob", "mug", 1)
-	m := newManager(t, db)
-	release := lockLine(t, db, "ann", "mug")
-	for range 2 { // the second time without waiting
-		wantBatch(t, m, []cart.Addition{
-			addition("ann", "mug", 1), addition("bob", "mug", 1), addition("cid", "mug", 1), addition("ann", "tea", 1, "key"),
-			addition("ann", "tea", 1, "key"),
-		}, database.ErrRowLocked, nil, nil, database.ErrRowLocked, database.ErrRowLocked)
-	}
-	wantCart(t, db, "bob", map[string]int64{"mug": 3})
-	wantCart(t, db, "cid", map[string]int64{"mug": 2})
-	release()
-	wantCart(t, db, "ann", map[string]int64{"mug": 1})
-	// Nothing was stored with the key: nothing was done.
-	wantBatch(t, m, []cart.Addition{addition("ann", "mug", 1), addition("ann", "tea", 1, "key")}, nil, nil)
-	wantCart(t, db, "ann", map[string]int64{"mug": 2, "tea": 1})
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		putProduct(t, db, "mug", 100)
+		putProduct(t, db, "tea", 100)
+		putLine(t, db, "ann", "mug", 1)
+		putLine(t, db, "bob", "mug", 1)
+		m := newManager(t, db)
+		release := lockLine(t, db, "ann", "mug")
+		for range 2 { // the second time without waiting
+			wantBatch(t, m, []cart.Addition{
+				addition("ann", "mug", 1), addition("bob", "mug", 1), addition("cid", "mug", 1), addition("ann", "tea", 1, "key"),
+				addition("ann", "tea", 1, "key"),
+			}, database.ErrRowLocked, nil, nil, database.ErrRowLocked, database.ErrRowLocked)
+		}
+		wantCart(t, db, "bob", map[string]int64{"mug": 3})
+		wantCart(t, db, "cid", map[string]int64{"mug": 2})
+		release()
+		wantCart(t, db, "ann", map[string]int64{"mug": 1})
+		// Nothing was stored with the key: nothing was done.
+		wantBatch(t, m, []cart.Addition{addition("ann", "mug", 1), addition("ann", "tea", 1, "key")}, nil, nil)
+		wantCart(t, db, "ann", map[string]int64{"mug": 2, "tea": 1})
+	})
 }
 
 func TestAddBatch_rowBeingInsertedDelaysItsOwnClientOnly(t *testing.T) {
@@ -423,41 +424,43 @@ func TestAddBatch_rowBeingInsertedDelaysItsOwnClientOnly(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := databasetest.MySQL(t)
-			putProduct(t, db, "mug", 100)
-			m := newManager(t, db)
-			transact(t, db, func(tx *database.Tx) error {
-				if _, err := tx.Exec(t.Context(), test.insert); err != nil {
-					return err
-				}
-				for round := range 3 {
-					began := time.Now()
-					wantBatch(t, m, []cart.Addition{addition("ann", "mug", 1, test.key), addition("bob", "mug", 1)}, database.ErrRowLocked, nil)
-					if took := time.Since(began); round > 0 && took > time.Second {
-						t.Errorf("bob waited %v for ann's row, though it was known to be taken", took)
+			databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+				putProduct(t, db, "mug", 100)
+				m := newManager(t, db)
+				transact(t, db, func(tx *database.Tx) error {
+					if _, err := tx.Exec(t.Context(), test.insert); err != nil {
+						return err
 					}
-				}
-				return nil
+					for round := range 3 {
+						began := time.Now()
+						wantBatch(t, m, []cart.Addition{addition("ann", "mug", 1, test.key), addition("bob", "mug", 1)}, database.ErrRowLocked, nil)
+						if took := time.Since(began); round > 0 && took > time.Second {
+							t.Errorf("bob waited %v for ann's row, though it was known to be taken", took)
+						}
+					}
+					return nil
+				})
+				wantCart(t, db, "bob", map[string]int64{"mug": 3})
 			})
-			wantCart(t, db, "bob", map[string]int64{"mug": 3})
 		})
 	}
 }
 
 func TestAddBatch_lockedLineOfALongCartDelaysItsOwnClientOnly(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	putProducts(t, db, 400, 100)
-	putLines(t, db, "ann", 300)
-	m := newManager(t, db)
-	lockLine(t, db, "ann", product(7))
-	for round := range 3 {
-		began := time.Now()
-		wantBatch(t, m, []cart.Addition{addition("ann", product(350), 1), addition("bob", product(1), 1)}, database.ErrRowLocked, nil)
-		if took := time.Since(began); round > 0 && took > time.Second {
-			t.Errorf("bob waited %v for ann's cart, though it was known to be taken", took)
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		putProducts(t, db, 400, 100)
+		putLines(t, db, "ann", 300)
+		m := newManager(t, db)
+		lockLine(t, db, "ann", product(7))
+		for round := range 3 {
+			began := time.Now()
+			wantBatch(t, m, []cart.Addition{addition("ann", product(350), 1), addition("bob", product(1), 1)}, database.ErrRowLocked, nil)
+			if took := time.Since(began); round > 0 && took > time.Second {
+				t.Errorf("bob waited %v for ann's cart, though it was known to be taken", took)
+			}
 		}
-	}
+	})
 }
 
 // A gatedStock holds a batch up in the middle of its transaction.

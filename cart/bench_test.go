@@ -9,6 +9,7 @@ import (
 	"cartwheel/cart"
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 	"cartwheel/inventory"
 )
 
@@ -18,7 +19,12 @@ func BenchmarkAddBatch(b *testing.B) {
 	const products = 1000
 	for engine, at := range map[string]func(*testing.B) database.Config{
 		"embedded": func(b *testing.B) database.Config { return database.Config{DataDir: b.TempDir(), Serve: true} },
-		"mysql":    func(b *testing.B) database.Config { return database.Config{MySQLDSN: databasetest.MySQLDSN(b)} },
+		"mariadb": func(b *testing.B) database.Config {
+			return database.Config{MySQLDSN: databasetest.ServerDSN(b, dbserver.MariaDB)}
+		},
+		"mysql": func(b *testing.B) database.Config {
+			return database.Config{MySQLDSN: databasetest.ServerDSN(b, dbserver.MySQL)}
+		},
 	} {
 		for _, size := range []int{1, 16, 256} {
 			b.Run(fmt.Sprintf("%s/adds=%d", engine, size), func(b *testing.B) {

@@ -218,64 +218,67 @@ func takenOf(t *testing.T, db *database.DB, lines *cart.Lines, clients ...string
 
 func TestLines_lockedOfFindsLockedCarts(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	putLine(t, db, "ann", "mug", 1)
-	putLine(t, db, "ann", "tea", 1)
-	putLine(t, db, "bob", "mug", 1)
-	lines := &cart.Lines{}
-	release := lockLine(t, db, "ann", "tea")
-	for want := 2; want > 0; want-- { // one run that waits and one that does not; then it is remembered
-		taken, attempts := takenOf(t, db, lines, "bob", "ann", "nobody")
-		if diff := cmp.Diff(map[string]bool{"ann": true}, taken); diff != "" || attempts != want {
-			t.Errorf("in %d attempts, want %d; taken (-want +got):\n%s", attempts, want, diff)
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		putLine(t, db, "ann", "mug", 1)
+		putLine(t, db, "ann", "tea", 1)
+		putLine(t, db, "bob", "mug", 1)
+		lines := &cart.Lines{}
+		release := lockLine(t, db, "ann", "tea")
+		for want := 2; want > 0; want-- { // one run that waits and one that does not; then it is remembered
+			taken, attempts := takenOf(t, db, lines, "bob", "ann", "nobody")
+			if diff := cmp.Diff(map[string]bool{"ann": true}, taken); diff != "" || attempts != want {
+				t.Errorf("in %d attempts, want %d; taken (-want +got):\n%s", attempts, want, diff)
+			}
 		}
-	}
-	if !lines.Suspected("bob", "ann") || lines.Suspected("bob", "nobody") {
-		t.Error("Suspected does not tell ann from the others")
-	}
-	release()
-	if taken, attempts := takenOf(t, db, lines, "bob", "ann"); attempts != 1 || len(taken) != 0 {
-		t.Errorf("after the release: taken %v, in %d attempts", taken, attempts)
-	}
-	if lines.Suspected("ann") {
-		t.Error("a cart that was found free is still suspected")
-	}
+		if !lines.Suspected("bob", "ann") || lines.Suspected("bob", "nobody") {
+			t.Error("Suspected does not tell ann from the others")
+		}
+		release()
+		if taken, attempts := takenOf(t, db, lines, "bob", "ann"); attempts != 1 || len(taken) != 0 {
+			t.Errorf("after the release: taken %v, in %d attempts", taken, attempts)
+		}
+		if lines.Suspected("ann") {
+			t.Error("a cart that was found free is still suspected")
+		}
+	})
 }
 
 func TestLines_lockedOfLocksWhatIsFree(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	putLine(t, db, "ann", "mug", 1)
-	lines := &cart.Lines{}
-	release := lockLine(t, db, "ann", "mug")
-	takenOf(t, db, lines, "ann") // from here on ann's cart is asked for without waiting
-	release()
-	transact(t, db, func(tx *database.Tx) error {
-		if taken, err := lines.LockedOf(t.Context(), tx, []string{"ann"}, nil); err != nil || len(taken) != 0 {
-			t.Errorf("got %v, %v", taken, err)
-		}
-		transact(t, db, func(other *database.Tx) error {
-			var ids []string
-			err := other.Select(t.Context(), &ids, "SELECT product_id FROM client_cart WHERE client_id = 'ann'"+other.ForUpdateNoWait())
-			if !database.IsRowLocked(err) {
-				t.Errorf("another transaction got the line that LockedOf locked: %v", err)
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		putLine(t, db, "ann", "mug", 1)
+		lines := &cart.Lines{}
+		release := lockLine(t, db, "ann", "mug")
+		takenOf(t, db, lines, "ann") // from here on ann's cart is asked for without waiting
+		release()
+		transact(t, db, func(tx *database.Tx) error {
+			if taken, err := lines.LockedOf(t.Context(), tx, []string{"ann"}, nil); err != nil || len(taken) != 0 {
+				t.Errorf("got %v, %v", taken, err)
 			}
+			transact(t, db, func(other *database.Tx) error {
+				var ids []string
+				err := other.Select(t.Context(), &ids, "SELECT product_id FROM client_cart WHERE client_id = 'ann'"+other.ForUpdateNoWait())
+				if !database.IsRowLocked(err) {
+					t.Errorf("another transaction got the line that LockedOf locked: %v", err)
+				}
+				return nil
+			})
 			return nil
 		})
-		return nil
 	})
 }
 
 func TestLines_lockedOfAsksOnlyAboutSuspects(t *testing.T) {
 	t.Parallel()
-	db := databasetest.MySQL(t)
-	putLine(t, db, "ann", "mug", 1)
-	lockLine(t, db, "ann", "mug")
-	transact(t, db, func(tx *database.Tx) error {
-		taken, err := new(cart.Lines).LockedOf(t.Context(), tx, []string{"ann"}, nil)
-		if len(taken) != 0 {
-			t.Errorf("taken %v, though nobody waited for it", taken)
-		}
-		return err
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		putLine(t, db, "ann", "mug", 1)
+		lockLine(t, db, "ann", "mug")
+		transact(t, db, func(tx *database.Tx) error {
+			taken, err := new(cart.Lines).LockedOf(t.Context(), tx, []string{"ann"}, nil)
+			if len(taken) != 0 {
+				t.Errorf("taken %v, though nobody waited for it", taken)
+			}
+			return err
+		})
 	})
 }

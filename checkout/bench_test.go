@@ -11,6 +11,7 @@ import (
 	"cartwheel/checkout"
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 	"cartwheel/inventory"
 )
 
@@ -51,7 +52,12 @@ func benchmarkBatches(b *testing.B, run func(b *testing.B, m *checkout.Manager, 
 	b.Helper()
 	for engine, at := range map[string]func(*testing.B) database.Config{
 		"embedded": func(b *testing.B) database.Config { return database.Config{DataDir: b.TempDir(), Serve: true} },
-		"mysql":    func(b *testing.B) database.Config { return database.Config{MySQLDSN: databasetest.MySQLDSN(b)} },
+		"mariadb": func(b *testing.B) database.Config {
+			return database.Config{MySQLDSN: databasetest.ServerDSN(b, dbserver.MariaDB)}
+		},
+		"mysql": func(b *testing.B) database.Config {
+			return database.Config{MySQLDSN: databasetest.ServerDSN(b, dbserver.MySQL)}
+		},
 	} {
 		for kind, products := range map[string]int{"hot": 1, "spread": 1000} {
 			for _, size := range []int{1, 16, 256} {

@@ -57,18 +57,6 @@ func Embedded(t testing.TB) *database.DB {
 	return Open(t, database.Config{DataDir: t.TempDir(), Serve: true})
 }
 
-// MySQL returns a database of the test's own on the MariaDB server, migrated. EachServer is to be preferred.
-func MySQL(t testing.TB) *database.DB {
-	t.Helper()
-	return Open(t, database.Config{MySQLDSN: MySQLDSN(t)})
-}
-
-// MySQLDSN is ServerDSN on MariaDB. EachServerDSN is to be preferred.
-func MySQLDSN(t testing.TB) string {
-	t.Helper()
-	return ServerDSN(t, dbserver.MariaDB)
-}
-
 // ServerDSN returns the DSN of a database that does not exist yet. Whatever the test creates under that name is dropped after
 // it. Without an installed server the test is skipped, or fails where CI is set.
 func ServerDSN(t testing.TB, flavour dbserver.Flavour) string {

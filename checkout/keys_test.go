@@ -243,6 +243,7 @@ func TestKeys_recoveryAnswersTheKey(t *testing.T) {
 		}
 		in := s.open(settings{idle: true})
 		repeats := []*call{in.beginKeyed("ada", "key"), in.beginKeyed("bob", "key")}
+		eventually(t, "the repeats wait", func() bool { return in.Waiting() == 2 })
 		s.expireLeases()
 		in.start()
 		wantErr(t, repeats[0].end(), checkout.ErrUnpaid)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -281,19 +282,15 @@ func TestRecovery_embeddedEngineRecoversAtOnceWhateverTheLease(t *testing.T) {
 	s.stock("book", 5)
 	s.add("ada", "book", 2)
 	s.crash(settings{Config: checkout.Config{Lease: time.Hour}}, "ada")
-	begun := time.Now()
 	s.open(settings{})
-	s.quiet()
-	if took := time.Since(begun); took > 2*time.Second {
-		t.Errorf("recovered after %v, want 2 s at most", took)
-	}
+	s.quiet() // long before the lease ends
 	want(t, "ada's cart", s.inCart("ada"), "book×2")
 }
 
-func TestRecovery_thousandsOfOpenCheckoutsAreRecoveredSoon(t *testing.T) { //nolint:paralleltest // others would use up its time
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
-		s := newShop(t, db)
-		const open = 3000
+func TestRecovery_runsManyCheckoutsAtOnce(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		const open, atOnce = 1000, 200
 		s.stock("book", open)
 		var clients []string
 		var added []cart.ClientLine
@@ -304,16 +301,23 @@ func TestRecovery_thousandsOfOpenCheckoutsAreRecoveredSoon(t *testing.T) { //nol
 		s.addAll(added...)
 		s.crash(settings{}, clients...)
 		s.expireLeases()
-		begun := time.Now()
-		s.open(settings{})
+		var voids atomic.Int64
+		all := make(chan struct{})
+		till := s.ledger.till().voids(func(ctx context.Context, id string) (payment.Result, error) {
+			if voids.Add(1) == atOnce {
+				close(all)
+			}
+			select { // the first voids wait for each other
+			case <-all:
+				return s.ledger.void(ctx, id)
+			case <-ctx.Done():
+				return payment.Result{}, ctx.Err()
+			}
+		})
+		s.open(settings{till: till})
 		eventually(t, "no checkout is in flight", func() bool {
 			return s.number("SELECT COUNT(*) FROM checkout_journal WHERE lease_expires_at IS NOT NULL") == 0
 		})
-		took := time.Since(begun)
-		t.Log("recovered", open, "checkouts in", took)
-		if took > recoveryTime {
-			t.Errorf("recovered after %v, want %v at most", took, recoveryTime)
-		}
 	})
 }
 

@@ -185,8 +185,8 @@ func (c *committing) strands(product string, refunding, refunded func()) {
 	refund.await(soon)
 	refunded()
 	refund.letGo()
-	want(402)
-	c.repeat(402, purchase(client).withKey("buy"))
+	want(409)
+	c.repeat(409, purchase(client).withKey("buy"))
 }
 
 func TestLostCommit_everyFlowResolvesIt(t *testing.T) {

@@ -26,7 +26,7 @@ func (e *editor) imports(t *testing.T, product string, quantity int, flags ...st
 	csv := fmt.Sprintf("product_id,product_name,quantity\n%s,,%d\n", product, quantity)
 	out, errs, status := run(t, e.c.store, strings.NewReader(csv), append([]string{"stock", "import", "-"}, flags...)...)
 	found := netOf.FindStringSubmatch(out)
-	refused := strings.Contains(errs, "held by checkouts in flight") || strings.Contains(errs, "below 0")
+	refused := strings.Contains(errs, "reserved by checkouts in flight") || strings.Contains(errs, "below 0")
 	if found == nil || (status != 0 && !refused) {
 		t.Errorf("stock import of %d %v: status %d: %s%s", quantity, flags, status, out, errs)
 		return

@@ -94,7 +94,7 @@ func TestAdminListener_offOrPortInUse(t *testing.T) {
 	if status := taken.exit(startTimeout); status != 1 {
 		t.Errorf("exit status %d with a taken port, want 1", status)
 	}
-	if !containsAll(taken.log.String(), "--admin-listen", address, "choose another address") {
+	if !containsAll(taken.log.String(), "--admin-listen", address, "choose another port") {
 		t.Errorf("the error does not say what to do: %s", taken.log)
 	}
 

@@ -192,7 +192,7 @@ post checkOutCart order-1 '{"clientID": "ann"}'`)
 	switch setting {
 	case "import":
 		o.must(`printf 'product_id,product_name,quantity\nmug,Mug,500\njug,Jug,a dozen\nlamp,Lamp,60\n' >products.csv`)
-	case "embedded, with a hold that no client owns":
+	case "embedded, with a hold that nobody owns":
 		db := databasetest.Open(o.t, database.Config{DataDir: filepath.Join(o.dir, "data")})
 		if _, err := db.Setup().ExecContext(o.t.Context(), "INSERT INTO reserve_purchase VALUES ('by-hand', 'mug', 5)"); err != nil {
 			o.t.Fatal(err)

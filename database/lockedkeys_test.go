@@ -35,12 +35,12 @@ func TestLockedKeys_expire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var locked LockedKeys
 		locked.Found("a", true)
-		time.Sleep(lockedFor)
+		<-time.After(lockedFor)
 		splits(t, &locked, []string{"a"}, nil, []string{"a"})
 		locked.Found("a", true) // again: from now on
-		time.Sleep(lockedFor)
+		<-time.After(lockedFor)
 		splits(t, &locked, []string{"a"}, nil, []string{"a"})
-		time.Sleep(1)
+		<-time.After(1)
 		splits(t, &locked, []string{"a"}, []string{"a"}, nil)
 	})
 }
@@ -55,9 +55,9 @@ func TestLockedKeys_areBounded(t *testing.T) {
 		locked.Found("one more", true)
 		splits(t, &locked, []string{"one more"}, []string{"one more"}, nil)
 
-		time.Sleep(lockedFor)
+		<-time.After(lockedFor)
 		locked.Found("k0", true) // which it knows
-		time.Sleep(1)
+		<-time.After(1)
 		splits(t, &locked, []string{"k0"}, nil, []string{"k0"})
 		locked.Found("one more", true) // all the others have expired
 		splits(t, &locked, []string{"one more", "k1"}, []string{"k1"}, []string{"one more"})

@@ -120,7 +120,7 @@ func insertEntries(b *database.Batch, claims []*claim, lease time.Duration) erro
 			}
 			args = append(args, o.id, o.clientID, string(items), sql.NullString{String: o.key, Valid: o.key != ""})
 		}
-		b.Exec(nil, d.InsertEach("checkout_journal", columns, values, len(piece)), args...)
+		b.Exec(nil, database.InsertEach("checkout_journal", columns, values, len(piece)), args...)
 	}
 	return nil
 }

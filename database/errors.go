@@ -84,9 +84,6 @@ func (db *DB) rolledBack(err error) bool {
 // IsDuplicate reports whether err is an insert of a key that is there already.
 func IsDuplicate(err error) bool { return err != nil && faultOf(err) == engine.Duplicate }
 
-// IsOutOfRange reports whether err is a number that does not fit its column.
-func IsOutOfRange(err error) bool { return err != nil && faultOf(err) == engine.OutOfRange }
-
 // IsJobFault reports whether a batch that failed with err may succeed in parts: the database is
 // there, the batch certainly had no effect, and trying its jobs one by one does not mean waiting
 // for a lock once for each.

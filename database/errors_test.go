@@ -35,8 +35,8 @@ func TestFaultOf_tellsWhatAnErrorMeans(t *testing.T) {
 		{my(3819), engine.Other}, // MySQL's ER_CHECK_CONSTRAINT_VIOLATED
 		{my(4025), engine.Other}, // MariaDB's ER_CONSTRAINT_FAILED
 		{my(1062), engine.Duplicate},
-		{my(1264), engine.OutOfRange},
-		{my(1690), engine.OutOfRange},
+		{my(1264), engine.Other},
+		{my(1690), engine.Other},
 		{my(1213), engine.Conflict},
 		{my(1020), engine.Conflict},
 		{my(3101), engine.Conflict},
@@ -126,8 +126,5 @@ func TestIsJobFault_isNoOutage(t *testing.T) {
 	}
 	if !IsRowLocked(my(1205)) || !IsRowLocked(my(3572)) || IsRowLocked(nil) || IsRowLocked(my(1213)) {
 		t.Error("taken rows are not told apart")
-	}
-	if !IsOutOfRange(my(1264)) || !IsOutOfRange(my(1690)) || IsOutOfRange(nil) || IsOutOfRange(my(1062)) {
-		t.Error("numbers out of range are not told apart")
 	}
 }

@@ -72,3 +72,10 @@ func In(n int) string { return Values(1, n) }
 func AnyOf(n int, condition string) string {
 	return "(" + strings.TrimSuffix(strings.Repeat("("+condition+") OR ", n), " OR ") + ")"
 }
+
+// InsertEach returns an INSERT of n rows whose columns have these values: expressions that are the
+// same in all rows, or "?", whose arguments come row by row.
+func InsertEach(table, columns string, values []string, n int) string {
+	row := "(" + strings.Join(values, ",") + ")"
+	return "INSERT INTO " + table + " (" + columns + ") VALUES " + row + strings.Repeat(","+row, n-1)
+}

@@ -106,9 +106,6 @@ type Dialect interface {
 	// of them in order, which is the order in which their rows are locked. It may go on with
 	// OnConflict, and with RETURNING.
 	InsertList(table string, n int, number string, key ...string) string
-	// InsertEach is an INSERT of n rows whose columns have these values: expressions that are the
-	// same in all rows, or "?"; the arguments of these come row by row.
-	InsertEach(table, columns string, values []string, n int) string
 	// Returning reports whether an InsertList may end in RETURNING: it then returns its rows as
 	// they are stored.
 	Returning() bool
@@ -121,12 +118,11 @@ type Fault int
 
 // The faults.
 const (
-	Other      Fault = iota // the statement's own: a constraint, a typo
-	Duplicate               // a key that is there already
-	OutOfRange              // a value that does not fit its column
-	Conflict                // a deadlock or a snapshot conflict: retry
-	RowLocked               // a lock wait that ran out
-	Lost                    // the connection is gone, or must not be used again
-	Refused                 // the server is there and will not: full, shutting down
-	ReadOnly                // Refused, and a COMMIT that was refused so had no effect
+	Other     Fault = iota // the statement's own: a constraint, a typo
+	Duplicate              // a key that is there already
+	Conflict               // a deadlock or a snapshot conflict: retry
+	RowLocked              // a lock wait that ran out
+	Lost                   // the connection is gone, or must not be used again
+	Refused                // the server is there and will not: full, shutting down
+	ReadOnly               // Refused, and a COMMIT that was refused so had no effect
 )

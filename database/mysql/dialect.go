@@ -63,11 +63,6 @@ func (dialect) InsertList(table string, _ int, number string, key ...string) str
 		" SELECT " + strings.Join(columns, ",") + " FROM " + list(append(slices.Repeat([]string{listedKey}, len(key)), listedNumber)...)
 }
 
-func (dialect) InsertEach(table, columns string, values []string, n int) string {
-	row := "(" + strings.Join(values, ",") + ")"
-	return "INSERT INTO " + table + " (" + columns + ") VALUES " + row + strings.Repeat(","+row, n-1)
-}
-
 // Returning reports that the server is a MariaDB.
 func (d dialect) Returning() bool { return d.returning }
 

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -58,21 +57,6 @@ func (dialect) Subtract(table, key, column string, n int) string {
 func (dialect) InsertList(table string, n int, number string, key ...string) string {
 	return "INSERT INTO " + table + " (" + strings.Join(key, ",") + "," + number + ")" +
 		" VALUES " + placeholders(n, len(key)+1)
-}
-
-// InsertEach takes its rows from a list, so that expressions such as the clock are evaluated once
-// and not for each.
-func (dialect) InsertEach(table, columns string, values []string, n int) string {
-	arguments := 0
-	selected := slices.Clone(values)
-	for i, value := range values {
-		if value == "?" {
-			arguments++
-			selected[i] = fmt.Sprintf("column%d", arguments)
-		}
-	}
-	return "INSERT INTO " + table + " (" + columns + ") SELECT " + strings.Join(selected, ",") +
-		" FROM (VALUES " + placeholders(n, arguments) + ")"
 }
 
 func (dialect) Returning() bool { return true }

@@ -255,6 +255,20 @@ func TestDatabaseServer_faults(t *testing.T) {
 	})
 }
 
+// MariaDB writes no binary log as it comes; shops with replicas turn it on.
+func TestDatabaseServer_binaryLogOnMariaDB(t *testing.T) {
+	t.Parallel()
+	server := newShopServer(t, dbserver.MariaDB, "--log-bin", "--server-id=1", "--sync-binlog=1")
+	c := newChaos(t, server.store(t, "shop"), chaosStock())
+	c.underLoad(func(context.Context, *instance) {
+		eventually(t, 20*time.Second, "the shop is busy", func() bool { return c.shoppers.told("/checkOutCart", 200) > 50 })
+		server.Kill()
+		c.kills.Add(1)
+		server.Start(t)
+		c.sells(4 * time.Second)
+	})
+}
+
 // occupy takes all connections that a server has for those who are no administrators, from the one
 // who has them.
 func occupy(t *testing.T, server shopServer) (taken []*sql.DB) {

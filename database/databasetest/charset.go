@@ -15,8 +15,8 @@ import (
 // charsets are the default character sets that databases of the replaced system have.
 var charsets = []string{"latin1 COLLATE latin1_swedish_ci", "utf8mb3 COLLATE utf8mb3_general_ci", "utf8mb4 COLLATE utf8mb4_general_ci"}
 
-// EachCharset runs a test on databases of MariaDB and MySQL whose default character set is not ours. Each is used once as an
-// empty database, and once after the adoption of old tables.
+// EachCharset runs a test on databases of MariaDB and MySQL whose default character set is not
+// ours. Each is used once as an empty database, and once after the adoption of old tables.
 func EachCharset(t *testing.T, test func(t *testing.T, db *database.DB)) {
 	t.Helper()
 	EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
@@ -37,7 +37,8 @@ func EachCharset(t *testing.T, test func(t *testing.T, db *database.DB)) {
 	})
 }
 
-// createDatabase creates the DSN's database with a default character set, and the replaced system's tables if wanted.
+// createDatabase creates the DSN's database with a default character set, and the replaced system's
+// tables if wanted.
 func createDatabase(t *testing.T, dsn, charset string, oldTables bool) {
 	t.Helper()
 	settings, err := mysql.ParseDSN(dsn)

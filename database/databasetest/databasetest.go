@@ -1,6 +1,6 @@
-// Package databasetest gives each test a migrated database of its own and removes it afterwards. Server engines run on a
-// private MariaDB and a private MySQL, one of each for a test binary, or on the servers that TEST_MARIADB_DSN and TEST_MYSQL_DSN
-// name. Only tests import it.
+// Package databasetest gives each test a migrated database of its own and removes it afterwards.
+// Server engines run on a private MariaDB and a private MySQL, one of each for a test binary, or on
+// the servers that TEST_MARIADB_DSN and TEST_MYSQL_DSN name. Only tests import it.
 package databasetest
 
 import (
@@ -24,20 +24,23 @@ import (
 // setupTimeout is the maximum time to open and migrate one test's database.
 const setupTimeout = 2 * time.Minute
 
-// Each runs a test on all engines, one after the other, as the subtests "embedded", "mariadb" and "mysql".
+// Each runs a test on all engines, one after the other, as the subtests "embedded", "mariadb" and
+// "mysql".
 func Each(t *testing.T, test func(t *testing.T, db *database.DB)) {
 	t.Helper()
 	t.Run("embedded", func(t *testing.T) { test(t, Embedded(t)) })
 	EachServer(t, test)
 }
 
-// EachServer runs a test on the server engines, one after the other, as the subtests "mariadb" and "mysql".
+// EachServer runs a test on the server engines, one after the other, as the subtests "mariadb" and
+// "mysql".
 func EachServer(t *testing.T, test func(t *testing.T, db *database.DB)) {
 	t.Helper()
 	EachServerDSN(t, func(t *testing.T, dsn string) { test(t, Open(t, database.Config{MySQLDSN: dsn})) })
 }
 
-// EachServerDSN is EachServer with the DSN of a database that does not exist yet, as ServerDSN returns it.
+// EachServerDSN is EachServer with the DSN of a database that does not exist yet, as ServerDSN
+// returns it.
 func EachServerDSN(t *testing.T, test func(t *testing.T, dsn string)) {
 	t.Helper()
 	EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) { test(t, ServerDSN(t, flavour)) })
@@ -51,14 +54,16 @@ func EachFlavour(t *testing.T, test func(t *testing.T, flavour dbserver.Flavour)
 	}
 }
 
-// Embedded returns an embedded engine of the test's own, migrated, with its data directory's lock, as a server has it.
+// Embedded returns an embedded engine of the test's own, migrated, with its data directory's lock,
+// as a server has it.
 func Embedded(t testing.TB) *database.DB {
 	t.Helper()
 	return Open(t, database.Config{DataDir: t.TempDir(), Serve: true})
 }
 
-// ServerDSN returns the DSN of a database that does not exist yet. Whatever the test creates under that name is dropped after
-// it. Without an installed server the test is skipped, or fails where CI is set.
+// ServerDSN returns the DSN of a database that does not exist yet. Whatever the test creates under
+// that name is dropped after it. Without an installed server the test is skipped, or fails where CI
+// is set.
 func ServerDSN(t testing.TB, flavour dbserver.Flavour) string {
 	t.Helper()
 	return freshDatabase(t, shared[flavour].dsn(t))
@@ -93,9 +98,10 @@ func Log(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// Main runs a package's tests, stops the private servers after them, and returns the status for os.Exit. When all tests passed
-// and goroutines are left, it names them and returns 1. A package without TestMain is fine too: its servers end with the
-// test binary. except names goroutines that libraries leave behind.
+// Main runs a package's tests, stops the private servers after them, and returns the status for
+// os.Exit. When all tests passed and goroutines are left, it names them and returns 1. A package
+// without TestMain is fine too: its servers end with the test binary. except names goroutines that
+// libraries leave behind.
 func Main(m *testing.M, except ...goleak.Option) int {
 	code := m.Run()
 	for _, server := range shared {

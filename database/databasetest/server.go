@@ -61,7 +61,8 @@ func (s *sharedServer) stop() {
 	}
 }
 
-// requireServer ends a test that has no server. The test is skipped where none is installed, and fails where CI is set.
+// requireServer ends a test that has no server. The test is skipped where none is installed, and
+// fails where CI is set.
 func requireServer(t testing.TB, err error) {
 	t.Helper()
 	switch {
@@ -75,8 +76,8 @@ func requireServer(t testing.TB, err error) {
 // A Server is a private server of one test.
 type Server struct{ *dbserver.Server }
 
-// EachPrivateServer runs a test on a private MariaDB and a private MySQL, as the subtests "mariadb" and "mysql".
-// Options are the server's, as for StartServer.
+// EachPrivateServer runs a test on a private MariaDB and a private MySQL, as the subtests "mariadb"
+// and "mysql". Options are the server's, as for StartServer.
 func EachPrivateServer(t *testing.T, test func(t *testing.T, server *Server), options ...string) {
 	t.Helper()
 	for _, flavour := range dbserver.Flavours() {
@@ -84,16 +85,17 @@ func EachPrivateServer(t *testing.T, test func(t *testing.T, server *Server), op
 	}
 }
 
-// StartServer starts a MariaDB that belongs to the test alone, reachable by socket and TCP. It serves tests that kill
-// it, or put a proxy between. Options are the server's, such as "--innodb-rollback-on-timeout=ON". It is removed after the
-// test. Without an installed server the test is skipped, or fails where CI is set.
+// StartServer starts a MariaDB that belongs to the test alone, reachable by socket and TCP. It
+// serves tests that kill it, or put a proxy between. Options are the server's, such as
+// "--innodb-rollback-on-timeout=ON". It is removed after the test. Without an installed server the
+// test is skipped, or fails where CI is set.
 func StartServer(t testing.TB, options ...string) *Server {
 	t.Helper()
 	return StartServerIn(t, dbserver.MariaDB, "", options...)
 }
 
-// StartServerIn is StartServer for any flavour, with the data below the parent directory, such as a disk of its own. The
-// directory's path must be short, because the server's socket is there too.
+// StartServerIn is StartServer for any flavour, with the data below the parent directory, such as a
+// disk of its own. The directory's path must be short, because the server's socket is there too.
 func StartServerIn(t testing.TB, flavour dbserver.Flavour, parent string, options ...string) *Server {
 	t.Helper()
 	server, err := dbserver.New(dbserver.Config{Flavour: flavour, Parent: parent, TCP: true, Options: options})
@@ -104,7 +106,8 @@ func StartServerIn(t testing.TB, flavour dbserver.Flavour, parent string, option
 	return s
 }
 
-// Start starts the server after Kill or Stop, or when it ended by itself, on the same data and addresses, and waits until it answers.
+// Start starts the server after Kill or Stop, or when it ended by itself, on the same data and
+// addresses, and waits until it answers.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
 	if err := s.Server.Start(); err != nil {

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// startTimeout is the maximum time of a server's start, with the creation of its data directory, on a busy machine.
+	// startTimeout is the maximum time of a server's start, with the creation of its data
+	// directory, on a busy machine.
 	startTimeout = 2 * time.Minute
 	// stopTimeout is the maximum time of a shutdown. A server that takes longer is killed.
 	stopTimeout = 30 * time.Second
@@ -32,7 +33,8 @@ var ErrNotInstalled = errors.New("not installed here")
 // A Flavour is a program that speaks the MySQL protocol.
 type Flavour string
 
-// The flavours. MySQL is version 8 or later; its default configuration writes and syncs a binary log.
+// The flavours. MySQL is version 8 or later; its default configuration writes and syncs a binary
+// log.
 const (
 	MariaDB Flavour = "mariadb"
 	MySQL   Flavour = "mysql"
@@ -49,9 +51,9 @@ type Config struct {
 	Options []string // the server's, such as "--innodb-rollback-on-timeout=ON"; they override what is set here
 }
 
-// A Server is a private, temporary server: its own data directory, durable commits, little memory, and the compiled-in
-// defaults for everything else. It ends with the process that started it, even when that is killed. Its methods are not
-// safe for concurrent use.
+// A Server is a private, temporary server: its own data directory, durable commits, little memory,
+// and the compiled-in defaults for everything else. It ends with the process that started it, even
+// when that is killed. Its methods are not safe for concurrent use.
 type Server struct {
 	flavour   Flavour
 	binary    string
@@ -122,7 +124,8 @@ func (s *Server) Stop() {
 	s.stopWatchdog()
 }
 
-// New returns a server that Start starts and Remove removes. Its error is ErrNotInstalled where there is none of the flavour.
+// New returns a server that Start starts and Remove removes. Its error is ErrNotInstalled where
+// there is none of the flavour.
 func New(cfg Config) (s *Server, err error) {
 	s = &Server{flavour: cfg.Flavour, options: cfg.Options}
 	if cfg.Flavour == MySQL {
@@ -183,7 +186,8 @@ func (s *Server) common() []string {
 	settings := []string{
 		"--no-defaults", // must be the first
 		"--datadir=" + s.data(),
-		// A server that starts removes all temporary tables from this directory, also those of another server.
+		// A server that starts removes all temporary tables from this directory, also those of
+		// another server.
 		"--tmpdir=" + s.dir,
 		"--innodb-buffer-pool-size=64M",
 	}
@@ -221,8 +225,8 @@ func (s *Server) settings() []string {
 	return append(settings, s.options...)
 }
 
-// Start starts the server, also after Kill or Stop or when it ended by itself, on the same data and addresses, and waits until it
-// answers.
+// Start starts the server, also after Kill or Stop or when it ended by itself, on the same data and
+// addresses, and waits until it answers.
 func (s *Server) Start() error {
 	s.stopWatchdog() // of a server that ended by itself
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
@@ -289,8 +293,8 @@ func (s *Server) await(ctx context.Context) error {
 	}
 }
 
-// startWatchdog starts a shell that outlives this process only to kill the server and remove its files: the pipe
-// that it reads closes when this process is gone, in whatever way.
+// startWatchdog starts a shell that outlives this process only to kill the server and remove its
+// files: the pipe that it reads closes when this process is gone, in whatever way.
 func (s *Server) startWatchdog() error {
 	read, write, err := os.Pipe()
 	if err != nil {

@@ -72,7 +72,8 @@ func versionOf(program string) (string, bool) {
 	return string(output), err == nil
 }
 
-// candidates returns the paths at which programs are, also in directories of servers that PATH may leave out.
+// candidates returns the paths at which programs are, also in directories of servers that PATH may
+// leave out.
 func candidates(names ...string) (paths []string) {
 	for _, name := range names {
 		if path, err := exec.LookPath(name); err == nil {

@@ -1,6 +1,7 @@
-// Package proxy stands between a MySQL client and its server and loses what networks lose: connections, and the
-// COMMITs or their answers on the way. Tests and campaigns use it; it reads the protocol's framing and nothing
-// of the server's answers. Connections must be neither encrypted nor compressed.
+// Package proxy stands between a MySQL client and its server and loses what networks lose:
+// connections, and the COMMITs or their answers on the way. Tests and campaigns use it; it reads
+// the protocol's framing and nothing of the server's answers. Connections must be neither encrypted
+// nor compressed.
 package proxy
 
 import (
@@ -33,15 +34,16 @@ const (
 // Deliver passes the COMMIT and its answer on.
 func Deliver() Fate { return Fate{kind: deliver} }
 
-// CutBefore cuts the connection, on both sides, instead of passing the COMMIT on: the server rolls back.
+// CutBefore cuts the connection, on both sides, instead of passing the COMMIT on: the server rolls
+// back.
 func CutBefore() Fate { return Fate{kind: cutBefore} }
 
-// CutAfter passes the COMMIT on and cuts the connection when the server has answered: it is committed, and the client
-// does not know.
+// CutAfter passes the COMMIT on and cuts the connection when the server has answered: it is
+// committed, and the client does not know.
 func CutAfter() Fate { return Fate{kind: cutAfter} }
 
-// Hold cuts the client's side at once and passes the COMMIT on when release is closed: meanwhile it is still under way.
-// Close of the proxy drops what is held.
+// Hold cuts the client's side at once and passes the COMMIT on when release is closed: meanwhile it
+// is still under way. Close of the proxy drops what is held.
 func Hold(release <-chan struct{}) Fate { return Fate{kind: hold, release: release} }
 
 // Counts are what has passed so far.
@@ -50,7 +52,8 @@ type Counts struct {
 	Refused     int // turned away while Away
 	Statements  int // COM_QUERY packets, COMMITs included
 	Commits     int // COM_QUERY packets that say COMMIT
-	// COMMITs that met each fate. CutAfter and HeldAnswered are counted when the server has answered.
+	// COMMITs that met each fate. CutAfter and HeldAnswered are counted when the server has
+	// answered.
 	CutBefore, CutAfter, Held, HeldAnswered int
 }
 
@@ -71,7 +74,8 @@ type Proxy struct {
 	closed bool
 }
 
-// Listen starts a proxy on a free local port. server is the server's address, "host:port", or its Unix socket's path.
+// Listen starts a proxy on a free local port. server is the server's address, "host:port", or its
+// Unix socket's path.
 func Listen(server string) (*Proxy, error) {
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -98,8 +102,9 @@ func (p *Proxy) Next(fates ...Fate) {
 	p.next = append(p.next, fates...)
 }
 
-// Decide makes choose decide what becomes of each COMMIT; they are counted from 1. nil, as at first: all are delivered.
-// It may be called by several connections, one at a time, and must not call the proxy.
+// Decide makes choose decide what becomes of each COMMIT; they are counted from 1. nil, as at
+// first: all are delivered. It may be called by several connections, one at a time, and must not
+// call the proxy.
 func (p *Proxy) Decide(choose func(commit int) Fate) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,8 +118,8 @@ func (p *Proxy) Counts() Counts {
 	return p.counts
 }
 
-// Away makes the server look away: connections are cut and new ones turned away, until it is called with false. COMMITs
-// that are held stay so.
+// Away makes the server look away: connections are cut and new ones turned away, until it is called
+// with false. COMMITs that are held stay so.
 func (p *Proxy) Away(away bool) {
 	p.mu.Lock()
 	p.away = away
@@ -124,8 +129,8 @@ func (p *Proxy) Away(away bool) {
 	}
 }
 
-// Silence makes the server seem silent, until it is called with false: what clients send arrives, and what the server
-// answers waits. Connections that were cut meanwhile get nothing any more.
+// Silence makes the server seem silent, until it is called with false: what clients send arrives,
+// and what the server answers waits. Connections that were cut meanwhile get nothing any more.
 func (p *Proxy) Silence(silent bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -320,7 +325,8 @@ func (l *link) passCommands() {
 			return
 		}
 		length := int64(header[0]) | int64(header[1])<<8 | int64(header[2])<<16
-		// A command's first packet has the sequence number 0; what belongs to the handshake has another.
+		// A command's first packet has the sequence number 0; what belongs to the handshake has
+		// another.
 		isCommand := header[3] == 0 && !continued
 		continued = length == maxPayload
 		if isCommand && length > 0 && !l.command(commands, int(length)) {
@@ -390,8 +396,9 @@ func (l *link) passAnswers() {
 	for {
 		n, err := l.server.Read(buffer)
 		if n > 0 {
-			// A client has read all of an answer before it sends its next command: what comes after a COMMIT was
-			// passed on is the COMMIT's answer, and none of it is sent before the server has committed.
+			// A client has read all of an answer before it sends its next command: what comes after
+			// a COMMIT was passed on is the COMMIT's answer, and none of it is sent before the
+			// server has committed.
 			l.mu.Lock()
 			swallow, held := l.swallow, l.held
 			l.mu.Unlock()

@@ -228,6 +228,11 @@ func mutations() []mutation {
 			in:    "e2e", tests: []string{"TestPowerCut_losesNothingAnswered"},
 		},
 		{
+			name:  "a commit that failed with an I/O error is in doubt",
+			edits: []edit{{"database/transaction.go", "doubt = lost.cause", "doubt = nil"}},
+			in:    "e2e", tests: []string{"TestCommit_flushErrorIsAnsweredAsUnknown"},
+		},
+		{
 			name:  "READ COMMITTED, whatever the server's default",
 			edits: []edit{{"database/mysql/mysql.go", `"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access`, `"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ" + access`}},
 			in:    "database", tests: []string{"TestMySQL_setsWhatTheSQLReliesOn"},

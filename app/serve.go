@@ -86,6 +86,7 @@ type running struct {
 	admin         *admin.Server // nil: off
 	server        *api.Server
 
+	probe      cachedProbe
 	auditor    checkout.Auditor
 	draining   atomic.Bool
 	background context.CancelFunc
@@ -199,6 +200,7 @@ func (r *running) startManagers(ctx context.Context) error {
 		Log:           r.log,
 		Observe:       r.metrics.Queue("cart.add"),
 	})
+	r.probe.run = r.carts.Probe
 	if err := r.checkouts.Start(ctx); err != nil {
 		return fmt.Errorf("start recovery: %w", err)
 	}
@@ -279,22 +281,6 @@ func (r *running) close() error {
 		errs = append(errs, r.adminListener.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// Ready returns why this instance should receive no requests, or nil.
-func (r *running) Ready(ctx context.Context) error {
-	if r.draining.Load() {
-		return checkout.ErrDraining
-	}
-	for _, q := range r.queues() {
-		if q.Full() {
-			return fmt.Errorf("the queue %s is full", q.Name())
-		}
-	}
-	if err := r.db.Ping(ctx); err != nil {
-		return database.ErrUnavailable // the reason is not public
-	}
-	return nil
 }
 
 // clickable is the URL of a listener for a browser on this machine.

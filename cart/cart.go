@@ -124,3 +124,22 @@ func (a Addition) request() idempotency.Request {
 		Hash: idempotency.HashOf(a.ProductID, strconv.FormatInt(a.Quantity, 10)),
 	}
 }
+
+// errProbed ends the transaction of a probe, which has nothing to commit.
+var errProbed = errors.New("probed")
+
+// Probe reports whether an add could be written now. It writes nothing. It blocks as database.Transact does.
+//
+// Errors: database.ErrUnavailable and those of the statement.
+func (m *Manager) Probe(ctx context.Context) error {
+	err := m.db.Transact(ctx, func(tx *database.Tx) error {
+		if err := probe(ctx, tx); err != nil {
+			return err
+		}
+		return errProbed
+	}, nil)
+	if errors.Is(err, errProbed) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,31 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestCachedProbe_runsOncePerInterval(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		broken := errors.New("broken")
+		runs := 0
+		p := cachedProbe{run: func(context.Context) error { runs++; return broken }}
+		for range 100 {
+			if err := p.result(t.Context()); !errors.Is(err, broken) {
+				t.Fatal(err)
+			}
+		}
+		if runs != 1 {
+			t.Errorf("%d probes, want 1", runs)
+		}
+		<-time.After(probeInterval)
+		_ = p.result(t.Context())
+		if runs != 2 {
+			t.Errorf("%d probes after the interval, want 2", runs)
+		}
+	})
+}

@@ -69,11 +69,7 @@ func TestLockedRows_lockedProductDelaysItsOwnCheckoutsAlone(t *testing.T) {
 		unlock := s.lockRows(t, "SELECT * FROM product_details WHERE product_id = 'locked'")
 
 		// The first that meets the lock waits for it, once.
-		begun := time.Now()
 		wantErr(t, in.buy("locked-0"), database.ErrRowLocked)
-		if took := time.Since(begun); took > 5*time.Second {
-			t.Errorf("the refusal took %v", took)
-		}
 		// From then on nobody waits.
 		eventually(t, "the batch that waited is done", func() bool { return len(reserving) > 1 })
 		reserving.forget()
@@ -155,12 +151,8 @@ func TestLockedRows_lockedCartDelaysItsOwnCheckoutsAlone(t *testing.T) {
 		s.add("ada", "book", 2)
 		unlock := s.lockRows(t, "SELECT * FROM client_cart WHERE (client_id = 'ada' AND product_id = 'book') OR (client_id = 'bob' AND product_id = 'pen')")
 
-		begun := time.Now()
 		wantErr(t, in.buy("bob"), database.ErrRowLocked) // one line is enough
-		if took := time.Since(begun); took > 5*time.Second {
-			t.Errorf("the refusal took %v", took)
-		}
-		held.open(s.ledger.decline("no")) // what is put back meets the lock as well
+		held.open(s.ledger.decline("no"))                // what is put back meets the lock as well
 		done.waitedInVain(t)
 		done.doesNotWait(t)
 		reserving.waitedInVain(t)

@@ -40,9 +40,6 @@ func TestRecovery_anotherInstanceVoidsWhatACrashedOneLeft(t *testing.T) {
 		if !s.db.Embedded() && took < lease {
 			t.Errorf("claimed after %v, while it was its owner's for %v", took, lease)
 		}
-		if took > lease+2*time.Second {
-			t.Errorf("recovered after %v, want the lease of %v plus 2 s at most", took, lease)
-		}
 
 		// The old owner wakes up, charges, and learns the end.
 		old.start()

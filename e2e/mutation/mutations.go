@@ -163,6 +163,31 @@ func mutations() []mutation {
 			in: "cart", tests: []string{"TestAddBatch_addAndKeyAreStoredTogetherOrNotAtAll"},
 		},
 		{
+			name:  "a checkout that was not paid frees its key",
+			edits: []edit{{"checkout/settle.go", "if errors.Is(answer, ErrUnpaid) {", "if errors.Is(answer, ErrBusy) {"}},
+			in:    "checkout", tests: []string{"TestCheckOut_notPaidFreesItsKey"},
+		},
+		{
+			name:  "units that a restored line cannot have are reported",
+			edits: []edit{{"cart/lines.go", "line.Quantity > room {", "line.Quantity < 0 {"}},
+			in:    "cart", tests: []string{"TestLines_restoreCapsALineThatWouldOverflow"},
+		},
+		{
+			name:  "checkouts are served in the order of admission",
+			edits: []edit{{"checkout/reserve.go", "return b.jobs[i].admitted.Compare(b.jobs[j].admitted)", "return 0"}},
+			in:    "checkout", tests: []string{"TestReserve_servesInTheOrderOfAdmission"},
+		},
+		{
+			name:  "a large quantity is read before it is added",
+			edits: []edit{{"cart/adddecide.go", "b.readFirst || line.Quantity > largeQuantity", "b.readFirst"}},
+			in:    "cart", tests: []string{"TestAddBatch_aQuantityThatOverflowsCostsTheOthersNoRetry"},
+		},
+		{
+			name:  "pruning checks a key's age in the DELETE",
+			edits: []edit{{"cart/idempotency/store.go", "\" AND created_at < \"+tx.Dialect().NowPlus(-age)+\" AND http_status IS NOT NULL\", args(keys)", "\" AND http_status IS NOT NULL\", args(keys)"}},
+			in:    "cart/idempotency", tests: []string{"TestPrune_leavesAKeyThatWasUsedAgain"},
+		},
+		{
 			name:  "an unknown payment is voided before anything is rolled back",
 			edits: []edit{{"checkout/purchase.go", "result, err := m.gateway.Void(ctx, c.id)", `result, err := payment.Result{Status: payment.Voided}, error(nil)`}},
 			in:    "checkout", tests: []string{"TestUnknownPayment_unknownPaymentThatProvesChargedIsASale", "TestRecovery_commitsWhatProvesCharged", "TestUnknownPayment_stockStaysReservedUntilTheVoidIsAnswered"},

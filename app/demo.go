@@ -32,7 +32,7 @@ func fillEmptyCatalogue(ctx context.Context, db *database.DB, log *slog.Logger) 
 	if err != nil {
 		return fmt.Errorf("fill the demo catalogue: %w", err)
 	}
-	log.Info("filled the empty catalogue with demo products", "products", report.Taken)
+	log.Info("filled the empty catalogue with demo products", "products", report.Created)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -65,18 +66,18 @@ func (c terminal) want(want, stdin string, command ...string) {
 	}
 }
 
-var timing = regexp.MustCompile(`; [0-9.]+ s, [0-9,]+ rows a second`)
+var timing = regexp.MustCompile(`( in [^;]+)?; [0-9.]+ s, [0-9,]+ rows a second`)
 
 func TestStockIsImportedAndListed(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, c terminal, db *database.DB) {
 		c.want("PRODUCT  NAME  ON HAND  RESERVED  AVAILABLE\n", "", "stock", "list")
 		c.want("[]\n", "", "stock", "list", "--json")
-		c.want("3 rows: 3 taken, 0 bad; on hand changed by +1,252 units; N s, N rows a second\n",
+		c.want("3 rows: 3 created, 0 changed, 0 unchanged, 0 bad; on hand changed by +1,252 units; N s, N rows a second\n",
 			"product_id,product_name,quantity\nmug,\"Mug, large\",1200\ntea,Tea,50\nold,Old,2\n", "stock", "import", "-")
-		c.want("1 rows: 1 would be taken, 0 bad; on hand changed by -2 units; N s, N rows a second\n",
+		c.want("1 rows: 0 would be created, 1 would be changed, 0 unchanged, 0 bad; on hand would be changed by -2 units; N s, N rows a second\n",
 			"quantity,product_id,product_name\n-2,old,\n", "stock", "import", "-", "--add", "--dry-run")
-		c.want("1 rows: 1 taken, 0 bad; on hand changed by -1 units; N s, N rows a second\n",
+		c.want("1 rows: 0 created, 1 changed, 0 unchanged, 0 bad; on hand changed by -1 units; N s, N rows a second\n",
 			"quantity,product_id,product_name\n-1,old,\n", "stock", "import", "-", "--add")
 		hold := inventory.Reservation{CheckoutID: "c", Lines: []inventory.Line{{ProductID: "tea", Quantity: 45}}}
 		err := db.Transact(t.Context(), func(tx *database.Tx) error {
@@ -111,7 +112,7 @@ func TestBadRowsOfAnImportAreReportedAndRejected(t *testing.T) {
 		t.Fatal(err)
 	}
 	status, out, said := c.run("", "stock", "import", file, "--rejects", rejects)
-	if status != 1 || !strings.HasPrefix(out, "5 rows: 2 taken, 3 bad; on hand changed by +11 units") {
+	if status != 1 || !strings.HasPrefix(out, "5 rows: 2 created, 0 changed, 0 unchanged, 3 bad; on hand changed by +11 units") {
 		t.Errorf("status %d, %s", status, out)
 	}
 	if diff := cmp.Diff("line 3: quantity: want an integer, got \"five\"\n"+
@@ -141,7 +142,7 @@ func TestBadRowsOfAnImportAreReportedAndRejected(t *testing.T) {
 
 	// Mended, they are a file to import, with the reasons or without.
 	mended := strings.NewReplacer("five", "5", "-1", "1", "\x1b[2J", "pot").Replace(string(rejected))
-	c.want("3 rows: 3 taken, 0 bad; on hand changed by +13 units; N s, N rows a second\n", mended, "stock", "import", "-")
+	c.want("3 rows: 3 created, 0 changed, 0 unchanged, 0 bad; on hand changed by +13 units; N s, N rows a second\n", mended, "stock", "import", "-")
 
 	// Without bad rows there is no reject file.
 	other := filepath.Join(dir, "other.csv")
@@ -181,7 +182,12 @@ func TestAnInterruptedImportSaysHowFarItGot(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	file := "product_id,product_name,quantity\n" + strings.Repeat("mug,,1\n", 10_000)
+	var rows strings.Builder
+	rows.WriteString("product_id,product_name,quantity\n")
+	for i := range 10_000 {
+		fmt.Fprintf(&rows, "mug-%d,,1\n", i)
+	}
+	file := rows.String()
 	var out, said bytes.Buffer
 	command := commands.StockImport{Storage: commands.Storage{DataDir: t.TempDir()}, File: "-", Add: true}
 	err := command.Run(ctx, commands.Console{In: endingReader{strings.NewReader(file), cancel}, Out: &out, Err: &said})
@@ -198,7 +204,7 @@ func TestACartIsShown(t *testing.T) {
 	onEach(t, func(t *testing.T, c terminal, db *database.DB) {
 		c.want("The cart of ann is empty.\n", "", "cart", "show", "ann")
 		c.want(`{"clientID":"ann","lines":[]}`+"\n", "", "cart", "show", "ann", "--json")
-		c.want("1 rows: 1 taken, 0 bad; on hand changed by +5 units; N s, N rows a second\n",
+		c.want("1 rows: 1 created, 0 changed, 0 unchanged, 0 bad; on hand changed by +5 units; N s, N rows a second\n",
 			"product_id,product_name,quantity\nmug,,5\n", "stock", "import", "-")
 		err := db.Transact(t.Context(), func(tx *database.Tx) error {
 			b := tx.Batch()
@@ -276,6 +282,56 @@ func TestAnImportIsNotItsOwnRejectFile(t *testing.T) {
 		t.Errorf("status %d: %s%s", status, out, said)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "data")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is a data directory: %v", err)
+	}
+}
+
+func TestStockImport_rejectsIsNeverTheFileOnStandardInput(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "stock.csv"), filepath.Join(dir, "link.csv")
+	const content = "product_id,product_name,quantity\nmug,Mug,x\n"
+	if err := errors.Join(os.WriteFile(file, []byte(content), 0o600), os.Link(file, link)); err != nil {
+		t.Fatal(err)
+	}
+	in, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close() //nolint:errcheck // it was only read
+	var out, said bytes.Buffer
+	args := []string{"stock", "import", "-", "--rejects", link, "--data-dir", filepath.Join(dir, "data")}
+	status := Main(args, Console{In: in, Out: &out, Err: &said})
+	if left, err := os.ReadFile(file); status != 1 || !strings.Contains(said.String(), "choose another") || string(left) != content {
+		t.Errorf("status %d: %s; the file is %q now, error %v", status, &said, left, err)
+	}
+}
+
+func TestStockImport_cleanRunRemovesOldRejects(t *testing.T) {
+	t.Parallel()
+	c := newTerminal(t)
+	rejects := filepath.Join(t.TempDir(), "rejects.csv")
+	for _, test := range []struct {
+		quantity string
+		status   int
+	}{{"x", 1}, {"5", 0}} {
+		if status, _, said := c.run("product_id,product_name,quantity\nmug,,"+test.quantity+"\n", "stock", "import", "-", "--rejects", rejects); status != test.status {
+			t.Errorf("status %d: %s", status, said)
+		}
+		if _, err := os.Stat(rejects); (err == nil) != (test.status == 1) {
+			t.Errorf("after status %d: %v", test.status, err)
+		}
+	}
+}
+
+func TestStockImport_dryRunCreatesNothing(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	c := terminal{t, []string{"--data-dir", dir}}
+	if status, _, said := c.run("product_id,product_name,quantity\nmug,,5\n", "stock", "import", "-", "--dry-run"); status != 1 || !strings.Contains(said, "there is no data yet") {
+		t.Errorf("status %d: %s", status, said)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("there is a data directory: %v", err)
 	}
 }

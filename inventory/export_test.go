@@ -31,8 +31,3 @@ func (m *Manager) Suspected(productIDs ...string) bool {
 
 // ImportChunk is the most rows that one transaction of an import takes.
 const ImportChunk = importChunk
-
-// NewPace returns how long an import pauses: after a chunk of so many rows that waited for its turn, and took so long.
-func NewPace(embedded bool) func(rows int, waited, took time.Duration) time.Duration {
-	return (&pace{embedded: embedded}).pause
-}

@@ -7,7 +7,12 @@ import (
 	"hash/maphash"
 	"io"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 
 	"cartwheel/database"
 )
@@ -28,39 +33,51 @@ const (
 type Import struct {
 	// Add adds the quantities, which may be negative, to what is on hand. Otherwise they are what is on hand.
 	Add bool
-	// DryRun judges every row and writes nothing. It remembers each product of the file, in some 40 bytes.
+	// DryRun judges every row and writes nothing.
 	DryRun bool
+	// Delimiter separates the fields. 0: a comma.
+	Delimiter rune
 	// Header is called once with the file's columns, in its order, without ReasonColumn. nil: not called.
 	Header func(columns string)
 	// Bad is called for every bad row, in the order of the file; its error stops the import. nil: not called.
 	Bad func(BadRow) error
+	// Warn is called for each product that was created although its ID looks like another's. nil: not called.
+	Warn func(LookAlike)
 	// Progress is called after every few hundred rows with the report so far. nil: not called.
 	Progress func(ImportReport)
 }
 
-// A BadRow is a line of an import file that was not taken.
+// A BadRow is a record of an import file that was left out.
 type BadRow struct {
-	Line   int    // counted from 1; the header is the first
+	Line   int    // its first line, counted from 1; the header is the first
 	Reason string // for people
-	Text   string // the line as it stands in the file, without an earlier reason
+	Text   string // the record as it stands in the file, without an earlier reason; empty: cut off by an unclosed quote
+}
+
+// A LookAlike is a created product whose ID differs from another one only by invisible characters or by its Unicode
+// normal form.
+type LookAlike struct {
+	Line  int    // of the created product
+	Other string // the other product: its ID, or the line that created it
 }
 
 // An ImportReport says what became of an import. Of a dry run it says what would have.
 type ImportReport struct {
-	Line   int      // up to this line of the file everything is decided
-	Rows   int      // rows that were decided; empty lines are none
-	Taken  int      // of these
-	Bad    int      // of these
-	Listed []BadRow // the first 100 bad rows
-	Net    int64    // units by which what is on hand was changed, all products together
+	Line int // up to this line of the file everything is decided
+	Rows int // rows that were decided; empty lines are none
+	// Created, Changed, Unchanged and Bad are what became of the rows.
+	Created, Changed, Unchanged, Bad int
+	Listed                           []BadRow // the first 100 bad rows
+	Net                              int64    // units by which on hand was changed, all products together
 	// NetUncertain says that Net may miss some units: a chunk was set again because the database went away when it
 	// had been set once. What is on hand is what the file says all the same.
 	NetUncertain bool
 }
 
-// Import takes the rows of a CSV file with the header ImportHeader, which ReasonColumn may follow. A product that does not exist is created; an empty
-// name leaves the name as it is. A product that comes twice is set, or added to, twice. Bad rows are left out: those
-// that are malformed, and those that would bring on hand below what is reserved, below 0, or above MaxOnHand.
+// Import applies the rows of a CSV file with the header ImportHeader, which ReasonColumn may follow. A product
+// that does not exist is created; an empty name leaves the name as it is. Bad rows are left out: those that are
+// malformed, a second row of one product, and those that would bring on hand below reserved, below 0, or above
+// MaxOnHand. It remembers each product of the file, in some 80 bytes.
 //
 // It blocks until all is read and decided. It works in small transactions with pauses between them, and is safe
 // beside everything else that works on the stock, other imports included. When ctx ends it stops between two of
@@ -77,16 +94,23 @@ func (m *Manager) Import(ctx context.Context, file io.Reader, how Import) (Impor
 
 func (m *Manager) importWith(ctx context.Context, file io.Reader, how Import, patience time.Duration) (ImportReport, error) {
 	im := &importing{
-		m: m, how: how, patience: patience, pace: pace{embedded: m.db.Embedded()},
-		seed: maphash.MakeSeed(), onHand: map[uint64]int64{},
+		m: m, how: how, patience: patience, seed: maphash.MakeSeed(),
+		lines: map[uint64]int{}, created: map[uint64]int{},
 	}
-	rows, err := openImport(file)
+	if im.how.Delimiter == 0 {
+		im.how.Delimiter = ','
+	}
+	rows, err := openImport(file, im.how.Delimiter)
 	if err != nil {
 		return im.report, fmt.Errorf("import: %w", err)
 	}
 	im.report.Line = rows.line
 	if how.Header != nil {
 		how.Header(rows.header)
+	}
+	empty, err := m.Empty(ctx)
+	if err != nil {
+		return im.report, fmt.Errorf("import: %w", err)
 	}
 	for {
 		chunk, err := readChunk(rows)
@@ -98,17 +122,21 @@ func (m *Manager) importWith(ctx context.Context, file io.Reader, how Import, pa
 		}
 		if len(chunk) == 0 {
 			im.report.Line = rows.line
-			return im.report, nil
+			if empty {
+				return im.report, nil
+			}
+			return im.report, im.warnOfLookAlikes(ctx)
 		}
 		started := time.Now()
+		im.findDuplicates(chunk)
 		if err := im.take(ctx, chunk); err != nil {
 			return im.report, fmt.Errorf("import: %w", err)
 		}
 		if how.Progress != nil {
 			how.Progress(im.report)
 		}
-		if pause := im.pace.pause(len(chunk), im.waited, time.Since(started)); !how.DryRun {
-			wait(ctx, pause)
+		if !how.DryRun {
+			wait(ctx, im.pause(time.Since(started)))
 		}
 	}
 }
@@ -135,13 +163,73 @@ type importing struct {
 	how      Import
 	patience time.Duration // for one chunk
 	report   ImportReport
-	waited   time.Duration // for its turn, by the last chunk
-	pace     pace
+	waited   time.Duration // of the last chunk, for the start of its transaction
 
-	// A dry run's: what would be on hand of the products that came before, by the hash of their IDs under seed. Two
-	// in 10 million products collide with a probability of 1 in 300,000.
-	seed   maphash.Seed
-	onHand map[uint64]int64
+	// By the hashes of IDs under seed: two in 10 million products collide with a probability of 1 in 300,000.
+	seed    maphash.Seed
+	lines   map[uint64]int // the line of each product; of those that were created its negative
+	created map[uint64]int // the line of each product that was created, by its ID's normal form
+}
+
+// maxPause is the maximum pause after a chunk.
+const maxPause = 250 * time.Millisecond
+
+// pause returns the pause after a chunk that took so long: others at work get four fifths of the time.
+func (im *importing) pause(took time.Duration) time.Duration {
+	if im.m.db.Embedded() && im.waited < time.Millisecond {
+		return min(took/4, maxPause) // no one else writes
+	}
+	return min(took*4, maxPause)
+}
+
+// findDuplicates refuses the second and every further row of a product.
+func (im *importing) findDuplicates(chunk []importRow) {
+	for i := range chunk {
+		row := &chunk[i]
+		if row.reason != "" {
+			continue
+		}
+		hash := maphash.String(im.seed, row.productID)
+		if first, found := im.lines[hash]; found {
+			row.reason = fmt.Sprintf("the product is on line %d already", max(first, -first))
+			continue
+		}
+		im.lines[hash] = row.line
+	}
+}
+
+// recordCreated remembers a created product, and warns when another one of this file looks like it.
+func (im *importing) recordCreated(productID string, line int) {
+	im.lines[maphash.String(im.seed, productID)] = -line
+	normal := maphash.String(im.seed, normalForm(productID))
+	if other, found := im.created[normal]; found && im.how.Warn != nil {
+		im.how.Warn(LookAlike{line, fmt.Sprintf("that of line %d", other)})
+	}
+	im.created[normal] = line
+}
+
+// warnOfLookAlikes compares the created products with those that the import did not create.
+func (im *importing) warnOfLookAlikes(ctx context.Context) error {
+	if len(im.created) == 0 || im.how.Warn == nil {
+		return nil
+	}
+	return im.m.List(ctx, Filter{}, func(p Product) error {
+		line, alike := im.created[maphash.String(im.seed, normalForm(p.ID))]
+		if alike && im.lines[maphash.String(im.seed, p.ID)] >= 0 {
+			im.how.Warn(LookAlike{line, strconv.QuoteToASCII(p.ID)})
+		}
+		return nil
+	})
+}
+
+// normalForm returns what is visible of an ID, in its compatibility form.
+func normalForm(id string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) {
+			return -1
+		}
+		return r
+	}, norm.NFKC.String(id))
 }
 
 // take decides a chunk's rows and reports them.
@@ -164,14 +252,14 @@ func (im *importing) take(ctx context.Context, chunk []importRow) error {
 			fallthrough
 		case errors.Is(err, database.ErrUnavailable), errors.Is(err, database.ErrRowLocked):
 			if !patient {
-				return fmt.Errorf("%s were not taken, nor what follows: %w", lines, errors.Join(err, ctx.Err()))
+				return fmt.Errorf("%s were not imported, nor what follows: %w", lines, errors.Join(err, ctx.Err()))
 			}
 		case err != nil:
-			return fmt.Errorf("%s were not taken, nor what follows: %w", lines, err)
+			return fmt.Errorf("%s were not imported, nor what follows: %w", lines, err)
 		default:
 			open = left
 			if !patient {
-				refuse(open, "the product's row is locked by someone else")
+				refuse(open, "the product's row is locked by another session")
 				open = nil
 			}
 		}
@@ -193,9 +281,8 @@ func (im *importing) account(chunk []importRow) error {
 	r := &im.report
 	for _, row := range chunk {
 		r.Rows++
-		r.Line = row.line
+		r.Line = row.end
 		if row.reason == "" {
-			r.Taken++
 			continue
 		}
 		r.Bad++
@@ -236,10 +323,14 @@ func (im *importing) transact(ctx context.Context, rows []*importRow) ([]*import
 	}
 	for _, c := range d.changes {
 		im.report.Net += c.after - c.before
-		if im.how.DryRun {
-			im.onHand[maphash.String(im.seed, c.productID)] = c.after
+		if c.create {
+			im.report.Created++
+			im.recordCreated(c.productID, c.line)
+		} else {
+			im.report.Changed++
 		}
 	}
+	im.report.Unchanged += d.unchanged
 	return d.left, nil
 }
 
@@ -264,8 +355,12 @@ func (im *importing) transaction(ctx context.Context, work func(*database.Tx) er
 // but may be reserved: someone may have deleted a product by hand.
 func (im *importing) stock(ctx context.Context, tx *database.Tx, rows []*importRow) (*Stock, error) {
 	ids := make([]string, 0, len(rows))
+	var named []string
 	for _, row := range rows {
 		ids = append(ids, row.productID)
+		if row.name != "" {
+			named = append(named, row.productID)
+		}
 	}
 	b := tx.Batch()
 	var stock *Stock
@@ -285,37 +380,37 @@ func (im *importing) stock(ctx context.Context, tx *database.Tx, rows []*importR
 			missing = append(missing, id)
 			stock.levels[id] = &Level{}
 		}
-		if onHand, came := im.onHand[maphash.String(im.seed, id)]; came && im.how.DryRun {
-			stock.levels[id].OnHand = onHand
-		}
 	}
 	stock.missing = missing
 	queryReserved(b, missing, stock)
+	stock.names = map[string]string{}
+	queryNames(b, named, stock.names)
 	if err := b.Send(ctx); err != nil {
 		return nil, fmt.Errorf("read stock: %w", err)
 	}
 	return stock, nil
 }
 
-// A change is what the rows of one product do to it.
+// A change is what a row does to its product.
 type change struct {
 	productID     string
 	name          string // empty: stays
+	line          int
 	create        bool
 	before, after int64 // units on hand
 }
 
 // decided is what became of some rows.
 type decided struct {
-	reasons []string     // for each row; empty: it is taken
-	left    []*importRow // those whose product's row someone else keeps locked
-	changes []change     // in the order of the products' IDs
+	reasons   []string     // for each row; empty: it is no bad row
+	left      []*importRow // those whose product's row another session keeps locked
+	changes   []change     // in the order of the products' IDs
+	unchanged int          // rows that say what is stored already
 }
 
-// decide judges rows in turn.
+// decide judges rows, each of a product of its own.
 func decide(rows []*importRow, stock *Stock, add bool) decided {
 	d := decided{reasons: make([]string, len(rows))}
-	changes := make(map[string]*change, len(rows))
 	for i, row := range rows {
 		if stock.locked[row.productID] {
 			d.left = append(d.left, row)
@@ -326,30 +421,19 @@ func decide(rows []*importRow, stock *Stock, add bool) decided {
 		if add {
 			after += level.OnHand
 		}
+		_, missing := slices.BinarySearch(stock.missing, row.productID)
 		switch {
 		case after < 0:
 			d.reasons[i] = fmt.Sprintf("would bring on hand to %d, below 0", after)
-			continue
 		case after < level.Reserved:
 			d.reasons[i] = fmt.Sprintf("would bring on hand to %d, below the %d reserved by checkouts in flight", after, level.Reserved)
-			continue
 		case after > MaxOnHand:
 			d.reasons[i] = fmt.Sprintf("would bring on hand to %d, above %d", after, MaxOnHand)
-			continue
+		case !missing && after == level.OnHand && (row.name == "" || row.name == stock.names[row.productID]):
+			d.unchanged++
+		default:
+			d.changes = append(d.changes, change{row.productID, row.name, row.line, missing, level.OnHand, after})
 		}
-		c := changes[row.productID]
-		if c == nil {
-			_, missing := slices.BinarySearch(stock.missing, row.productID)
-			c = &change{productID: row.productID, create: missing, before: level.OnHand}
-			changes[row.productID] = c
-		}
-		if row.name != "" {
-			c.name = row.name
-		}
-		c.after, level.OnHand = after, after
-	}
-	for _, c := range changes {
-		d.changes = append(d.changes, *c)
 	}
 	slices.SortFunc(d.changes, func(a, b change) int { return compare(a.productID, b.productID) })
 	return d

@@ -2,7 +2,6 @@ package inventory
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -22,29 +21,31 @@ const ReasonColumn = "reason"
 const (
 	maxIDRunes   = 100 // the column is varchar(100)
 	maxNameRunes = 100 // likewise
-	// maxImportLine is the longest line of an import file, in bytes: several times what the longest valid row needs.
-	maxImportLine = 16 << 10
+	// maxRecord is the maximum size of a record in bytes: several times what the longest valid row needs. It
+	// bounds the memory that an unclosed quote takes.
+	maxRecord = 16 << 10
 	// maxQuotedRunes is how much of a field a reason quotes.
 	maxQuotedRunes = 40
 )
 
-// An importRow is one line of an import file.
+// An importRow is one record of an import file.
 type importRow struct {
-	line      int
+	line      int    // the first line of the record
+	end       int    // the last one
 	text      string // as it stands in the file, without the line's end and an earlier reason
 	productID string
-	name      string // empty: the product keeps the name it has
+	name      string // empty: the product keeps its name
 	quantity  int64
 	reason    string // why it is a bad row; empty: it is none so far
 }
 
-// An importFile reads an import's rows. No field of a valid row has a line break in it, so that a row is a line, and
-// a quote that is never closed spoils its own line alone.
+// An importFile reads the records of an import file as RFC 4180 defines them.
 type importFile struct {
-	source *bufio.Reader
-	line   int     // the number of the last line that was read
-	one    oneLine // what fields reads from
-	fields *csv.Reader
+	source    recorder
+	csv       *csv.Reader
+	delimiter rune
+	line      int  // the last line that was read
+	ended     bool // by an unclosed quote
 
 	header                    string // without a reason's column
 	productID, name, quantity int    // which column is which
@@ -52,16 +53,20 @@ type importFile struct {
 }
 
 // openImport begins to read an import file, whose header it checks.
-func openImport(source io.Reader) (*importFile, error) {
-	f := &importFile{source: bufio.NewReaderSize(source, maxImportLine)}
-	f.fields = csv.NewReader(&f.one)
-	f.fields.FieldsPerRecord = -1 // a wrong number has a reason of our own
-	f.fields.ReuseRecord = true
-	text, _, err := f.next()
-	if err != nil && !errors.Is(err, io.EOF) {
+func openImport(source io.Reader, delimiter rune) (*importFile, error) {
+	in := bufio.NewReader(source)
+	if start, _ := in.Peek(len(byteOrderMark)); string(start) == byteOrderMark {
+		_, _ = in.Discard(len(byteOrderMark)) // it is buffered
+	}
+	f := &importFile{source: recorder{source: in}, delimiter: delimiter}
+	f.csv = csv.NewReader(&f.source)
+	f.csv.Comma = delimiter
+	f.csv.FieldsPerRecord = -1 // a wrong number has a reason of our own
+	f.csv.ReuseRecord = true
+	header, text, err := f.next()
+	if err != nil && !errors.Is(err, io.EOF) && !isSyntax(err) {
 		return nil, err
 	}
-	header, err := f.split(bytes.TrimPrefix(text, []byte("\uFEFF")))
 	if last := len(header) - 1; last > 0 && header[last] == ReasonColumn {
 		header, f.reasons = header[:last], true
 	}
@@ -72,99 +77,124 @@ func openImport(source io.Reader) (*importFile, error) {
 	wanted := strings.Split(ImportHeader, ",")
 	for _, column := range wanted {
 		if _, found := at[column]; !found || len(header) != len(wanted) || err != nil {
-			return nil, fmt.Errorf("line 1: want the header %s, got %s", ImportHeader, quote(string(text)))
+			return nil, fmt.Errorf("line 1: want the header %s, got %s%s",
+				strings.ReplaceAll(ImportHeader, ",", string(delimiter)), quote(text), delimiterHint(text, delimiter))
 		}
 	}
-	f.header = strings.Join(header, ",")
+	f.header = strings.Join(header, string(delimiter))
 	f.productID, f.name, f.quantity = at[wanted[0]], at[wanted[1]], at[wanted[2]]
 	return f, nil
 }
 
-// read returns the next row; io.EOF after the last.
-func (f *importFile) read() (importRow, error) {
-	for {
-		text, whole, err := f.next()
-		if err != nil {
-			return importRow{}, err
+const byteOrderMark = "\uFEFF"
+
+// delimiterHint names the delimiter that a header seems to have, if it is another one.
+func delimiterHint(header string, delimiter rune) string {
+	for _, other := range ",;\t" {
+		if other != delimiter && strings.Count(header, string(other)) >= strings.Count(ImportHeader, ",") {
+			return fmt.Sprintf(" (its delimiter seems to be %q: use --delimiter)", other)
 		}
-		row := importRow{line: f.line, text: string(text)}
-		if !whole {
-			row.reason = fmt.Sprintf("the line is longer than %d bytes", maxImportLine)
-			return row, nil
-		}
-		fields, err := f.split(text)
-		if f.reasons && len(fields) == f.fieldCount()+1 {
-			fields = fields[:f.fieldCount()]
-			row.text = joined(fields)
-		}
-		switch {
-		case errors.Is(err, io.EOF):
-			continue // an empty line
-		case err != nil:
-			row.reason = "not CSV: " + reasonOf(err)
-		case len(fields) != f.fieldCount():
-			row.reason = fmt.Sprintf("want %d fields, got %d", f.fieldCount(), len(fields))
-		default:
-			row.fill(fields[f.productID], fields[f.name], fields[f.quantity])
-		}
-		return row, nil
 	}
+	return ""
+}
+
+// read returns the next row; io.EOF after the last. After a record with an unclosed quote it reads no more: what
+// follows cannot be told from the field's text.
+func (f *importFile) read() (importRow, error) {
+	if f.ended {
+		return importRow{}, io.EOF
+	}
+	before := f.line
+	fields, text, err := f.next()
+	row := importRow{line: before + 1 + strings.Count(text, "\n") - strings.Count(strings.TrimLeft(text, "\r\n"), "\n"), end: f.line}
+	row.text = strings.Trim(text, "\r\n")
+	if f.reasons && err == nil && len(fields) == f.fieldCount()+1 {
+		fields = fields[:f.fieldCount()]
+		row.text = f.joined(fields)
+	}
+	switch {
+	case errors.Is(err, errRecordTooLong), isSyntax(err) && strings.Count(text, `"`)%2 == 1 && f.source.ended:
+		f.ended = true
+		row.text = ""
+		row.reason = "the record is longer than " + strconv.Itoa(maxRecord) + " bytes"
+		if isSyntax(err) || strings.Contains(text, `"`) {
+			row.reason = "a quote is not closed"
+		}
+		row.reason += ": the import ends here, and what follows was not read"
+	case isSyntax(err):
+		row.reason = "not CSV: " + reasonOf(err)
+	case err != nil:
+		return importRow{}, err
+	case len(fields) != f.fieldCount():
+		row.reason = fmt.Sprintf("want %d fields, got %d", f.fieldCount(), len(fields))
+	default:
+		row.fill(fields[f.productID], fields[f.name], fields[f.quantity])
+	}
+	return row, nil
 }
 
 func (f *importFile) fieldCount() int { return strings.Count(ImportHeader, ",") + 1 }
 
-// joined writes fields as a line of a file.
-func joined(fields []string) string {
+// joined writes fields as a record of the file.
+func (f *importFile) joined(fields []string) string {
 	var line strings.Builder
 	out := csv.NewWriter(&line)
-	_ = out.Write(fields) // a builder takes everything
+	out.Comma = f.delimiter
+	_ = out.Write(fields) // a builder accepts all
 	out.Flush()
 	return strings.TrimSuffix(line.String(), "\n")
 }
 
-// next returns the next line without its end, and whether that is all of it; of an overlong one it returns the
-// beginning. The text is good until the next call.
-func (f *importFile) next() (text []byte, whole bool, err error) {
-	text, err = f.source.ReadSlice('\n')
-	if len(text) > 0 {
+// next returns the next record's fields and text, which may begin with empty lines.
+func (f *importFile) next() (fields []string, text string, err error) {
+	fields, err = f.csv.Read()
+	text = f.source.upTo(f.csv.InputOffset())
+	f.line += strings.Count(text, "\n")
+	if text != "" && !strings.HasSuffix(text, "\n") {
 		f.line++
 	}
-	switch {
-	case errors.Is(err, bufio.ErrBufferFull):
-		text = bytes.Clone(text)
-		for errors.Is(err, bufio.ErrBufferFull) {
-			_, err = f.source.ReadSlice('\n')
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, false, err
-		}
-		return text, false, nil
-	case errors.Is(err, io.EOF) && len(text) > 0: // the last line has no end
-	case err != nil:
-		return nil, false, err
+	return fields, text, err
+}
+
+// errRecordTooLong means that a record is longer than maxRecord.
+var errRecordTooLong = errors.New("the record is too long")
+
+// A recorder keeps what a csv.Reader has read of the current record.
+type recorder struct {
+	source   io.Reader
+	recorded []byte
+	offset   int64 // of the first recorded byte
+	ended    bool  // the source has no more
+}
+
+// readAhead is the size of a csv.Reader's own buffer.
+const readAhead = 4 << 10
+
+func (r *recorder) Read(p []byte) (int, error) {
+	if len(r.recorded) > maxRecord+readAhead {
+		return 0, errRecordTooLong
 	}
-	return bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r")), true, nil
+	n, err := r.source.Read(p)
+	r.recorded = append(r.recorded, p[:n]...)
+	r.ended = r.ended || errors.Is(err, io.EOF)
+	return n, err
 }
 
-// split returns a line's fields, which are good until the next call; io.EOF for an empty line.
-func (f *importFile) split(line []byte) ([]string, error) {
-	f.one.rest = line
-	return f.fields.Read()
+// upTo returns what was read up to an offset, and forgets it.
+func (r *recorder) upTo(offset int64) string {
+	n := int(offset - r.offset)
+	text := string(r.recorded[:n])
+	r.recorded = append(r.recorded[:0], r.recorded[n:]...)
+	r.offset = offset
+	return text
 }
 
-// oneLine gives a csv.Reader one line after the other, and at the end of each the end of the file.
-type oneLine struct{ rest []byte }
-
-func (o *oneLine) Read(p []byte) (int, error) {
-	if len(o.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, o.rest)
-	o.rest = o.rest[n:]
-	return n, nil
+func isSyntax(err error) bool {
+	_, is := errors.AsType[*csv.ParseError](err)
+	return is
 }
 
-// reasonOf is what encoding/csv found, without its own count of lines.
+// reasonOf returns what encoding/csv found, without its own count of lines.
 func reasonOf(err error) string {
 	if syntax, ok := errors.AsType[*csv.ParseError](err); ok {
 		return fmt.Sprintf("%v, at byte %d", syntax.Err, syntax.Column)

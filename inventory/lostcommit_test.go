@@ -38,7 +38,7 @@ func through(t *testing.T, dsn string, fates ...proxy.Fate) *database.DB {
 	return db
 }
 
-func TestAddingImportStopsWhereACommitWasLost(t *testing.T) {
+func TestImport_addingStopsAfterALostCommit(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		for what, lost := range map[string]struct {
@@ -60,7 +60,7 @@ func TestAddingImportStopsWhereACommitWasLost(t *testing.T) {
 				if !errors.Is(err, database.ErrOutcomeUnknown) || !strings.Contains(err.Error(), where) {
 					t.Errorf("got %v, want %q", err, where)
 				}
-				if diff := cmp.Diff(inventory.ImportReport{Line: chunk + 1, Rows: chunk, Taken: chunk, Net: chunk}, report); diff != "" {
+				if diff := cmp.Diff(inventory.ImportReport{Line: chunk + 1, Rows: chunk, Changed: chunk, Net: chunk}, report); diff != "" {
 					t.Errorf("report (-want +got):\n%s", diff)
 				}
 				for i, p := range listed(t, direct, inventory.Filter{}) {
@@ -77,13 +77,13 @@ func TestAddingImportStopsWhereACommitWasLost(t *testing.T) {
 	})
 }
 
-func TestSettingImportGoesOnWhereACommitWasLost(t *testing.T) {
+func TestImport_settingContinuesAfterALostCommit(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		direct := databasetest.Open(t, database.Config{MySQLDSN: dsn})
 		report := imported(t, through(t, dsn, proxy.Deliver(), proxy.CutAfter()), inventory.Import{}, lines(3*chunk, 7))
 		// The second chunk was set twice; the second time it changed nothing.
-		if diff := cmp.Diff(inventory.ImportReport{Line: 3*chunk + 1, Rows: 3 * chunk, Taken: 3 * chunk, Net: 2 * chunk * 7, NetUncertain: true}, report); diff != "" {
+		if diff := cmp.Diff(inventory.ImportReport{Line: 3*chunk + 1, Rows: 3 * chunk, Created: 2 * chunk, Unchanged: chunk, Net: 2 * chunk * 7, NetUncertain: true}, report); diff != "" {
 			t.Errorf("report (-want +got):\n%s", diff)
 		}
 		for _, p := range listed(t, direct, inventory.Filter{}) {

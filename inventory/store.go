@@ -26,6 +26,21 @@ func queryOnHand(b *database.Batch, ids []string, locking string, stock *Stock) 
 	}
 }
 
+// queryNames reads the products' names. It locks nothing.
+func queryNames(b *database.Batch, ids []string, names map[string]string) {
+	for chunk := range slices.Chunk(ids, database.ChunkRows) {
+		padded := database.Pad(chunk)
+		b.Query(func(rows *sql.Rows) error {
+			var id string
+			var name sql.NullString
+			err := rows.Scan(&id, &name)
+			names[id] = name.String
+			return err
+		}, "SELECT product_id, product_name FROM "+b.Dialect().ByKey("product_details")+
+			" WHERE product_id IN "+database.In(len(padded)), anys(padded)...)
+	}
+}
+
 // queryLevels reads the products' stock into stock. One statement sees one snapshot.
 func queryLevels(b *database.Batch, ids []string, stock *Stock) {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {

@@ -28,17 +28,29 @@ type Stock struct {
 // StockImport is stock import.
 type StockImport struct {
 	Storage
-	File    string `arg:"" placeholder:"FILE" help:"CSV file with the header product_id,product_name,quantity; - is standard input."`
-	Add     bool   `help:"Add the quantities, which may be negative, to what is on hand, instead of setting it."`
-	DryRun  bool   `help:"Check every row against the stock as it is now, and write nothing."`
-	Rejects string `placeholder:"FILE" help:"Write the bad rows to this file, each with its reason, to be corrected and imported again."`
+	File      string `arg:"" placeholder:"FILE" help:"CSV file with the header product_id,product_name,quantity; - is standard input."`
+	Add       bool   `help:"Add the quantities, which may be negative, to what is on hand, instead of setting it."`
+	DryRun    bool   `help:"Check every row against the stock as it is now, and write nothing."`
+	Rejects   string `placeholder:"FILE" help:"Write the bad rows to this file, each with its reason, to be corrected and imported again; without bad rows an old one is removed."`
+	Delimiter string `default:"," placeholder:"CHAR" help:"The character between fields: a comma, a semicolon, or tab."`
 }
 
 // Help is what --help says beside the flags.
 func (StockImport) Help() string {
-	return `Products that do not exist are created; an empty name leaves a product's name as it is. Good rows are taken and bad
-rows reported by line; the exit status is 1 if there were any. A row that would bring on hand below what checkouts
-in flight hold is a bad row. Without --add the same file can be imported again at will.`
+	return `Products that do not exist are created; an empty name leaves a product's name as it is. Bad rows are reported by
+line; the exit status is 1 if there were any. A second row of one product is a bad row, and so is one that would
+bring on hand below reserved. A quote that is not closed ends the import there. Without --add a repeat is harmless.`
+}
+
+// delimiters are the names of what may separate fields.
+var delimiters = map[string]rune{",": ',', ";": ';', "\t": '\t', `\t`: '\t', "tab": '\t', "|": '|'}
+
+// Validate says which flags make no sense. kong calls it.
+func (c StockImport) Validate() error {
+	if _, known := delimiters[c.Delimiter]; !known && c.Delimiter != "" {
+		return fmt.Errorf("--delimiter is %q: expected , or ; or | or tab", c.Delimiter)
+	}
+	return nil
 }
 
 // Run imports.
@@ -54,28 +66,41 @@ func (c StockImport) Run(ctx context.Context, console Console) (err error) {
 	if err := (&rejectFile{path: c.Rejects}).try(); err != nil {
 		return fmt.Errorf("--rejects: %w", err)
 	}
-	return c.writing(ctx, console, func(db *database.DB) error { return c.run(ctx, console, db, file, size) })
+	use := c.writing
+	if c.DryRun {
+		use = c.reading
+	}
+	return use(ctx, console, func(db *database.DB) error { return c.run(ctx, console, db, file, size) })
 }
 
 func (c StockImport) run(ctx context.Context, console Console, db *database.DB, file io.Reader, size int64) (err error) {
 	bar := newBar(console.Err, size)
-	rejects := rejectFile{path: c.Rejects}
+	rejects := rejectFile{path: c.Rejects, delimiter: string(delimiters[c.Delimiter])}
 	started := time.Now()
 	var header string
 	report, err := inventory.New(db).Import(ctx, bar.reader(file), inventory.Import{
-		Add:    c.Add,
-		DryRun: c.DryRun,
+		Add:       c.Add,
+		DryRun:    c.DryRun,
+		Delimiter: delimiters[c.Delimiter],
 		Bad: func(bad inventory.BadRow) error {
 			bar.aside(func() { fmt.Fprintf(console.Err, "line %d: %s\n", bad.Line, printable(bad.Reason)) })
 			return rejects.add(header, bad)
+		},
+		Warn: func(w inventory.LookAlike) {
+			bar.aside(func() {
+				fmt.Fprintf(console.Err, "line %d: warning: the new product looks like another one, %s\n", w.Line, printable(w.Other))
+			})
 		},
 		Header:   func(columns string) { header = columns },
 		Progress: bar.show,
 	})
 	bar.finish()
+	if err == nil && report.Bad == 0 {
+		err = rejects.removeOld()
+	}
 	err = errors.Join(err, rejects.close())
 	if err == nil || report.Rows > 0 {
-		fmt.Fprintln(console.Out, c.summary(report, time.Since(started)))
+		fmt.Fprintln(console.Out, c.summary(report, db.Engine(), time.Since(started)))
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -90,14 +115,19 @@ func (c StockImport) run(ctx context.Context, console Console, db *database.DB, 
 
 // open opens the file, whose size is -1 when it is not known.
 func (c StockImport) open(console Console) (io.ReadCloser, int64, error) {
-	if c.File == "-" {
-		return io.NopCloser(console.In), -1, nil
+	file := io.NopCloser(console.In)
+	statable, isFile := console.In.(*os.File)
+	if c.File != "-" {
+		opened, err := os.Open(c.File)
+		if err != nil {
+			return nil, 0, err
+		}
+		file, statable, isFile = opened, opened, true
 	}
-	file, err := os.Open(c.File)
-	if err != nil {
-		return nil, 0, err
+	if !isFile {
+		return file, -1, nil
 	}
-	info, err := file.Stat()
+	info, err := statable.Stat()
 	if err != nil {
 		return nil, 0, errors.Join(err, file.Close())
 	}
@@ -110,19 +140,19 @@ func (c StockImport) open(console Console) (io.ReadCloser, int64, error) {
 	return file, info.Size(), nil
 }
 
-func (c StockImport) summary(r inventory.ImportReport, took time.Duration) string {
-	taken := "taken"
+func (c StockImport) summary(r inventory.ImportReport, engine string, took time.Duration) string {
+	would := ""
 	if c.DryRun {
-		taken = "would be taken"
+		would = "would be "
 	}
 	atLeast := ""
 	if r.NetUncertain {
-		atLeast = " (the database went away meanwhile: some units may be missing from this sum)"
+		atLeast = " (or some more: the connection was lost during a commit)"
 	}
-	seconds := max(took.Seconds(), 0.001)
-	return fmt.Sprintf("%s rows: %s %s, %s bad; on hand changed by %s units%s; %.1f s, %s rows a second",
-		humanize.Comma(int64(r.Rows)), humanize.Comma(int64(r.Taken)), taken, humanize.Comma(int64(r.Bad)),
-		signed(r.Net), atLeast, took.Seconds(), humanize.Comma(int64(float64(r.Rows)/seconds)))
+	count := func(n int) string { return humanize.Comma(int64(n)) }
+	return fmt.Sprintf("%s rows: %s %screated, %s %[3]schanged, %[5]s unchanged, %s bad; on hand %[3]schanged by %[7]s units%s in %s; %.1f s, %s rows a second",
+		count(r.Rows), count(r.Created), would, count(r.Changed), count(r.Unchanged), count(r.Bad),
+		signed(r.Net), atLeast, engine, took.Seconds(), count(int(float64(r.Rows)/max(took.Seconds(), 0.001))))
 }
 
 func signed(n int64) string {
@@ -132,12 +162,13 @@ func signed(n int64) string {
 	return humanize.Comma(n)
 }
 
-// A rejectFile takes the rows that were not taken, as they stand in their file, and behind each the reason. The
-// import reads such a file, too: without the reasons. It is created with the first row.
+// A rejectFile receives the bad rows as they stand in their file, and behind each the reason. The import reads
+// such a file too, without the reasons. It is created with the first row.
 type rejectFile struct {
-	path string // empty: none
-	file *os.File
-	out  *bufio.Writer
+	path      string // empty: none
+	delimiter string
+	file      *os.File
+	out       *bufio.Writer
 }
 
 // try sees whether the file can be written, which shows before anything is imported then. It leaves no trace.
@@ -157,16 +188,16 @@ func (r *rejectFile) try() error {
 }
 
 func (r *rejectFile) add(header string, bad inventory.BadRow) (err error) {
-	if r.path == "" {
+	if r.path == "" || bad.Text == "" { // the rest of a file behind an unclosed quote is no row
 		return nil
 	}
-	line := bad.Text + "," + quoted(bad.Reason) + "\n"
+	line := bad.Text + r.delimiter + quoted(bad.Reason) + "\n"
 	if r.file == nil {
 		if r.file, err = os.Create(r.path); err != nil {
 			return err
 		}
 		r.out = bufio.NewWriter(r.file)
-		line = header + "," + inventory.ReasonColumn + "\n" + line
+		line = header + r.delimiter + inventory.ReasonColumn + "\n" + line
 	}
 	_, err = r.out.WriteString(line)
 	return err
@@ -174,6 +205,14 @@ func (r *rejectFile) add(header string, bad inventory.BadRow) (err error) {
 
 // quoted is text as a field of a CSV file.
 func quoted(text string) string { return `"` + strings.ReplaceAll(printable(text), `"`, `""`) + `"` }
+
+// removeOld removes the file of an earlier run.
+func (r *rejectFile) removeOld() error {
+	if info, err := os.Lstat(r.path); err != nil || !info.Mode().IsRegular() {
+		return nil //nolint:nilerr // there is none
+	}
+	return os.Remove(r.path)
+}
 
 func (r *rejectFile) close() error {
 	if r.file == nil {

@@ -21,7 +21,7 @@ func TestBackup_holdsWhatWasCommitted(t *testing.T) {
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "cartwheel.db")
-	// While somebody writes, as a server does.
+	// While a server writes.
 	err := db.Transact(t.Context(), func(tx *database.Tx) error {
 		if _, err := tx.Exec(t.Context(), "UPDATE product_details SET quantity = 6"); err != nil {
 			return err

@@ -21,7 +21,7 @@ func walSize(t *testing.T, dir string) int64 {
 	return info.Size()
 }
 
-// writeBlob inserts a blob of so many bytes.
+// writeBlob inserts a blob of that many bytes.
 func writeBlob(t *testing.T, db *database.DB, bytes int) {
 	t.Helper()
 	transact(t, db, func(tx *database.Tx) error {

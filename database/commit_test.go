@@ -38,7 +38,7 @@ func proxied(t *testing.T, flavour dbserver.Flavour) (db, direct *database.DB, b
 	return db, direct, between
 }
 
-// counted returns work that stores a row and counts how often it ran, and landed likewise.
+// counted returns work that stores a row and counts its runs and those of its look-up.
 func counted(t *testing.T, id string) (work func(*database.Tx) error, look func(*database.Tx) (bool, error), ran, looked *atomic.Int32) {
 	ran, looked = new(atomic.Int32), new(atomic.Int32)
 	work = func(tx *database.Tx) error {
@@ -47,7 +47,7 @@ func counted(t *testing.T, id string) (work func(*database.Tx) error, look func(
 	}
 	look = func(tx *database.Tx) (bool, error) {
 		looked.Add(1)
-		return landed(t, id)(tx)
+		return lookFor(t, id)(tx)
 	}
 	return work, look, ran, looked
 }
@@ -202,7 +202,7 @@ func TestLostCommit_thatNeverArrivesIsRetried(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		db, direct, between := proxied(t, flavour)
-		look := landed(t, "shoe")
+		look := lookFor(t, "shoe")
 		result := make(chan error, 1)
 		between.Next(proxy.Hold(make(chan struct{}))) // never
 		var ran atomic.Int32

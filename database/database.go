@@ -83,9 +83,9 @@ func (db *DB) Engine() string { return db.engine.Location }
 // Embedded reports whether the engine lives in this process, with one server and no other instance.
 func (db *DB) Embedded() bool { return db.engine.Path != "" }
 
-// Clustered reports whether the server is a node of a cluster (Galera, Group Replication), as it was
-// when the database was opened. Row locks are local to a node there: a transaction must change the
-// rows that it relies on.
+// Clustered reports whether the server is a node of a cluster (Galera, Group Replication), as it
+// was when the database was opened. Row locks are local to a node there: a transaction must change
+// the rows that it relies on.
 func (db *DB) Clustered() bool { return db.engine.Clustered }
 
 // Setup returns the connections for migrations: each statement commits by itself.

@@ -37,8 +37,8 @@ func lock(t testing.TB, tx *database.Tx, id string) error {
 	return tx.Select(t.Context(), &found, "SELECT product_id FROM product_details WHERE product_id = ?"+tx.ForUpdate(), id)
 }
 
-// landed returns what looks a row up after a lost commit.
-func landed(t testing.TB, id string) func(*database.Tx) (bool, error) {
+// lookFor returns what looks a row up after a lost commit.
+func lookFor(t testing.TB, id string) func(*database.Tx) (bool, error) {
 	return func(tx *database.Tx) (bool, error) {
 		var found []string
 		err := tx.Select(t.Context(), &found, "SELECT product_id FROM product_details WHERE product_id = ?"+tx.ForUpdate(), id)
@@ -192,8 +192,8 @@ func eventually(t testing.TB, what string, holds func() bool) {
 func someoneWaits(t testing.TB, db *database.DB) {
 	t.Helper()
 	eventually(t, "a wait for a lock", func() bool {
-		// Not from information_schema.innodb_trx: whoever asks that more often than ten times a
-		// second gets old news.
+		// Not from information_schema.innodb_trx: asked more often than ten times a second, it
+		// returns old data.
 		var engine, name, status string
 		if err := db.Setup().QueryRowContext(t.Context(), "SHOW ENGINE INNODB STATUS").Scan(&engine, &name, &status); err != nil {
 			t.Fatal(err)

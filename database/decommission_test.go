@@ -18,7 +18,7 @@ func TestDecommission_directoryOpensNoMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Setup().ExecContext(t.Context(), "CREATE TABLE kept (n int)"); err != nil {
+	if _, err := db.Setup().ExecContext(t.Context(), "CREATE TABLE numbers (n int)"); err != nil {
 		t.Fatal(err)
 	}
 	moved, err := db.Decommission(t.Context())
@@ -41,7 +41,7 @@ func TestDecommission_directoryOpensNoMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := again.Setup().ExecContext(t.Context(), "INSERT INTO kept VALUES (1)"); err != nil {
+	if _, err := again.Setup().ExecContext(t.Context(), "INSERT INTO numbers VALUES (1)"); err != nil {
 		t.Error(err)
 	}
 	if err := again.Close(); err != nil {

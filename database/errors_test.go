@@ -125,6 +125,6 @@ func TestIsJobFault_isNoOutage(t *testing.T) {
 		t.Error("duplicates are not told apart")
 	}
 	if !IsRowLocked(my(1205)) || !IsRowLocked(my(3572)) || IsRowLocked(nil) || IsRowLocked(my(1213)) {
-		t.Error("taken rows are not told apart")
+		t.Error("locked rows are not told apart")
 	}
 }

@@ -13,7 +13,7 @@ const (
 	maxLockedKeys = 1024
 )
 
-// LockedKeys remembers the keys whose rows another session kept locked for longer than we wait. The
+// LockedKeys remembers the keys whose rows another session locked for longer than we wait. The
 // next batches ask for those rows without waiting, so that all other requests go on. The zero value
 // is ready to use, from any goroutine.
 type LockedKeys struct {

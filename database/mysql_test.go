@@ -325,7 +325,7 @@ func TestMySQL_serverOfItsOwn(t *testing.T) {
 				isStored(t, db, "hat", false)
 				isStored(t, db, "shoe", false)
 				if stats := db.Stats(); stats.OpenConnections != 0 {
-					t.Errorf("%s: %d connections to the server that refused are kept", name, stats.OpenConnections)
+					t.Errorf("%s: %d connections to the server that refused stay open", name, stats.OpenConnections)
 				}
 				execute(t, admin.Setup(), "SET GLOBAL read_only = 0")
 				isClean(t, db)

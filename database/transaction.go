@@ -67,10 +67,12 @@ func (db *DB) Transact(ctx context.Context, work func(*Tx) error, committed func
 }
 
 // transact returns the error of the last attempt, and as doubt that of a COMMIT of the embedded
-// engine that failed with an I/O error. SQLite rolls such a transaction back in this process. But its
-// frames may be whole in the WAL: whoever opens the file after a crash finds it committed, unless a
-// later COMMIT has overwritten them.
-func (db *DB) transact(ctx context.Context, work func(*Tx) error, committed func(*Tx) (bool, error)) (doubt, err error) {
+// engine that failed with an I/O error. SQLite rolls such a transaction back in this process. But
+// its frames may be whole in the WAL: after a crash the file then has it committed, unless a later
+// COMMIT has overwritten them.
+func (db *DB) transact(
+	ctx context.Context, work func(*Tx) error, committed func(*Tx) (bool, error),
+) (doubt, err error) {
 	var afterLockWait bool
 	var reconnects int
 	began := time.Now()

@@ -192,7 +192,7 @@ func TestTransact_silentDatabaseIsNotRetried(t *testing.T) {
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		const limit = 500 * time.Millisecond
 		for name, silence := range map[string]func(t *testing.T) *database.DB{
-			"embedded, somebody keeps the file locked": func(t *testing.T) *database.DB {
+			"embedded, another process keeps the file locked": func(t *testing.T) *database.DB {
 				dir := t.TempDir()
 				db := databasetest.Open(t, database.Config{DataDir: dir, Serve: true})
 				conn, err := databasetest.Open(t, database.Config{DataDir: dir}).Setup().Conn(t.Context())

@@ -59,8 +59,9 @@ func (dialect) InsertList(table string, _ int, number string, key ...string) str
 	for i := range columns {
 		columns[i] = fmt.Sprintf("k.c%d", i)
 	}
+	from := list(append(slices.Repeat([]string{listedKey}, len(key)), listedNumber)...)
 	return "INSERT INTO " + table + " (" + strings.Join(key, ",") + "," + number + ")" +
-		" SELECT " + strings.Join(columns, ",") + " FROM " + list(append(slices.Repeat([]string{listedKey}, len(key)), listedNumber)...)
+		" SELECT " + strings.Join(columns, ",") + " FROM " + from
 }
 
 // Returning reports that the server is a MariaDB.
@@ -88,7 +89,7 @@ func list(types ...string) string {
 	return "JSON_TABLE(?, '$[*]' COLUMNS (" + strings.Join(columns, ", ") + ")) k"
 }
 
-// List writes rows of so many columns, strings and integers, as list reads them.
+// List writes rows of strings and integers as list reads them.
 func (dialect) List(columns int, args []any) []any {
 	text := make([]byte, 0, 16*len(args))
 	for i, arg := range args {

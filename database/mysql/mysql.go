@@ -30,7 +30,8 @@ const (
 	// maxPrepared is the maximum number of prepared statements per connection. A server has 16,382
 	// by default for all connections of all its programs.
 	maxPrepared = 256
-	// LockWait is how long a statement waits for a row, or a table, that another session has locked.
+	// LockWait is how long a statement waits for a row, or a table, that another session has
+	// locked.
 	LockWait = 2 * time.Second
 	// ioTimeout bounds one read from or write to the server. It must exceed LockWait.
 	ioTimeout = 5 * time.Second
@@ -184,7 +185,8 @@ func sessionSettings() []string {
 		"time_zone = '+00:00'",
 		"autocommit = 1",
 		"completion_type = 0", // COMMIT neither begins the next transaction nor ends the session
-		// DEFAULT would be the server's global value, which can be anything. These are the built-in ones.
+		// DEFAULT would be the server's global value, which can be anything. These are the built-in
+		// ones.
 		"sql_select_limit = 18446744073709551615",
 		"sql_big_selects = 1",
 		"sql_safe_updates = 0", // our UPDATEs and DELETEs join lists of keys
@@ -212,10 +214,11 @@ func pool(settings *mysql.Config, connections int, access string, other ...strin
 	if err != nil {
 		return nil, fmt.Errorf("the MySQL DSN: %w", err)
 	}
-	db := sql.OpenDB(engine.CachingConnector{MaxPrepared: maxPrepared, Connector: &connector{Connector: inner, statements: []string{
+	settled := &connector{Connector: inner, statements: []string{
 		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access,
 		"SET " + strings.Join(append(sessionSettings(), other...), ", "),
-	}}})
+	}}
+	db := sql.OpenDB(engine.CachingConnector{Connector: settled, MaxPrepared: maxPrepared})
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections) // fewer would open and close connections under load
 	db.SetConnMaxLifetime(connectionLifetime)

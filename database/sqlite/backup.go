@@ -18,12 +18,12 @@ import (
 // file can give.
 var ErrNotEmbedded = errors.New("this is for the embedded engine")
 
-// Backup writes a snapshot of the embedded engine's data into a new file, which is checked and on disk
-// when it returns. It blocks no transaction. Several backups may run at once; of two to one name, the
-// second fails.
+// Backup writes a snapshot of the embedded engine's data into a new file, which is checked and on
+// disk when it returns. It blocks no transaction. Several backups may run at once; of two to one
+// name, the second fails.
 //
-// Errors: ErrNotEmbedded; os.ErrExist when the file is there already; what SQLite and the file system
-// say. Nothing is left under that name then.
+// Errors: ErrNotEmbedded; os.ErrExist when the file is there already; what SQLite and the file
+// system say. Nothing is left under that name then.
 func Backup(ctx context.Context, e *engine.Engine, to string) (err error) {
 	if e.Path == "" {
 		return ErrNotEmbedded
@@ -31,7 +31,8 @@ func Backup(ctx context.Context, e *engine.Engine, to string) (err error) {
 	if _, err := os.Lstat(to); err == nil {
 		return fmt.Errorf("%w: %s", os.ErrExist, to)
 	}
-	// A folder of its own: VACUUM INTO wants a name that does not exist, and no other backup may have it.
+	// A folder of its own: VACUUM INTO wants a name that does not exist, and no other backup may
+	// have it.
 	dir, err := os.MkdirTemp(filepath.Dir(to), ".backup-")
 	if err != nil {
 		return err

@@ -49,7 +49,7 @@ func TestCheckpoint_doesNotWaitForOtherProcesses(t *testing.T) {
 		if _, err := conn.ExecContext(t.Context(), begin); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.checkpoint(t.Context()); err != nil { // which would fail once the other had kept it waiting for 5 s
+		if err := c.checkpoint(t.Context()); err != nil { // it would fail after a wait of 5 s
 			t.Errorf("beside %s: %v", begin, err)
 		}
 		if _, err := conn.ExecContext(t.Context(), "ROLLBACK"); err != nil {

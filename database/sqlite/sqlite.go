@@ -150,10 +150,11 @@ func tryWriting(ctx context.Context, db *sqlx.DB) (err error) {
 func pool(path string, connections int, patience time.Duration, settings string) *sqlx.DB {
 	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
 	// Times are written as strftime writes them, followed by an offset of zero. A statement's own
-	// rollback journal is in memory, not in a file. On macOS fsync does not reach the disk: fullfsync
-	// does, and means nothing elsewhere.
+	// rollback journal is in memory, not in a file. On macOS fsync does not reach the disk:
+	// fullfsync does, and means nothing elsewhere.
 	name.RawQuery = fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"+
-		"&_pragma=fullfsync(1)&_pragma=checkpoint_fullfsync(1)&_pragma=temp_store(MEMORY)&_time_format=sqlite&_timezone=UTC&%s", patience.Milliseconds(), settings)
+		"&_pragma=fullfsync(1)&_pragma=checkpoint_fullfsync(1)&_pragma=temp_store(MEMORY)"+
+		"&_time_format=sqlite&_timezone=UTC&%s", patience.Milliseconds(), settings)
 	connector, err := sqlite.NewConnector(name.String())
 	if err != nil {
 		panic(err) // never: the query string is ours

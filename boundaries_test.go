@@ -50,7 +50,7 @@ var owns = map[string][]string{
 	"cart":             {"client_cart"},
 	"cart/idempotency": {"idempotency_key"},
 	"checkout":         {"checkout_journal"},
-	"inventory":        {"product_details", "reserve_purchase"},
+	"inventory":        {"product_details", "product_guard", "reserve_purchase"},
 }
 
 // A source is one of our files that is no test.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	"cartwheel/database"
 )
 
 // NewStock makes a Stock that knows these levels, and these products as taken.
@@ -31,3 +33,6 @@ func (m *Manager) Suspected(productIDs ...string) bool {
 
 // ImportChunk is the most rows that one transaction of an import takes.
 const ImportChunk = importChunk
+
+// NewClustered returns a manager that has detected a cluster.
+func NewClustered(db *database.DB) *Manager { return &Manager{db: db, clustered: true} }

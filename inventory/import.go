@@ -313,7 +313,7 @@ func (im *importing) transact(ctx context.Context, rows []*importRow) ([]*import
 		if len(d.changes) == 0 || im.how.DryRun {
 			return errNothingToImport
 		}
-		return writeChanges(ctx, tx, d.changes, im.how.Add)
+		return im.m.writeChanges(ctx, tx, d.changes, im.how.Add)
 	})
 	if err != nil && !errors.Is(err, errNothingToImport) {
 		return nil, err
@@ -440,7 +440,7 @@ func decide(rows []*importRow, stock *Stock, add bool) decided {
 }
 
 // writeChanges writes what decide found, in the order of the products' IDs. Those that exist are locked.
-func writeChanges(ctx context.Context, tx *database.Tx, changes []change, add bool) error {
+func (m *Manager) writeChanges(ctx context.Context, tx *database.Tx, changes []change, add bool) error {
 	var created, changed []change
 	var less []Line
 	for _, c := range changes {
@@ -465,6 +465,13 @@ func writeChanges(ctx context.Context, tx *database.Tx, changes []change, add bo
 	}
 	b := tx.Batch()
 	lowerOnHand(b, less)
+	if m.clustered {
+		ids := make([]string, len(changes))
+		for i, c := range changes {
+			ids[i] = c.productID
+		}
+		incrementGuards(b, ids)
+	}
 	if err := b.Send(ctx); err != nil {
 		return fmt.Errorf("lower what is on hand: %w", err)
 	}

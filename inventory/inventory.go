@@ -40,10 +40,12 @@ type Reservation struct {
 type Manager struct {
 	db     *database.DB
 	locked database.LockedKeys // products whose rows another session keeps locked
+	// clustered says that other nodes of a cluster may write: locks alone are not certified there.
+	clustered bool
 }
 
 // New returns the manager of the stock in db.
-func New(db *database.DB) *Manager { return &Manager{db: db} }
+func New(db *database.DB) *Manager { return &Manager{db: db, clustered: db.Clustered()} }
 
 // Check returns the stock of the products as it is committed when the batch is sent; it is empty until then. It locks nothing.
 func (m *Manager) Check(b *database.Batch, productIDs []string) *Stock {
@@ -121,6 +123,15 @@ func (m *Manager) ask(ctx context.Context, tx *database.Tx, ids []string, times 
 
 // Reserve writes the reservations' lines. The caller has the products locked and found enough of each.
 func (m *Manager) Reserve(b *database.Batch, reservations []Reservation) {
+	if m.clustered {
+		var ids []string
+		for _, r := range reservations {
+			for _, line := range r.Lines {
+				ids = append(ids, line.ProductID)
+			}
+		}
+		incrementGuards(b, sortedUnique(ids))
+	}
 	insertReservations(b, reservationRows(reservations))
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"strings"
 
 	"cartwheel/database"
 )
@@ -94,6 +95,15 @@ func reservationRows(reservations []Reservation) []hold {
 	}
 	slices.SortFunc(rows, func(a, b hold) int { return compare(a.reserveID, b.reserveID) })
 	return rows
+}
+
+// incrementGuards writes a row for each product, so that a cluster certifies its transactions on two nodes against
+// each other. The IDs are sorted.
+func incrementGuards(b *database.Batch, ids []string) {
+	for chunk := range slices.Chunk(ids, database.ChunkRows) {
+		b.Exec(nil, "INSERT INTO product_guard (product_id, version) VALUES (?, 1)"+strings.Repeat(", (?, 1)", len(chunk)-1)+
+			b.Dialect().OnConflict("product_id")+"version = product_guard.version + 1", anys(chunk)...)
+	}
 }
 
 func insertReservations(b *database.Batch, rows []hold) {

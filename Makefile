@@ -46,6 +46,10 @@ race: mariadb mysql ## Run all tests under the race detector
 bench: mariadb mysql wrk ## Measure the targets, all in one run; BENCH='-only add' and the like choose (see docs/performance.md)
 	cd bench && go run . $(BENCH)
 
+.PHONY: bench-compare
+bench-compare: mariadb mysql wrk ## Compare this build with that of BASE=<revision>, in interleaved runs
+	cd bench && go run . -base $(BASE) $(BENCH)
+
 .PHONY: microbench
 microbench: mariadb mysql ## Time the parser, the queue and each kind of transaction, with their allocations
 	go test -run '^$$' -bench . -benchtime 1s ./app ./queue ./cart ./checkout

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
-
-	"github.com/go-sql-driver/mysql"
 
 	"cartwheel/database/databasetest/dbserver"
 )
@@ -30,9 +27,9 @@ type bench struct {
 
 	countStatuses bool // wrk counts answers by status: slower
 
-	mariadb   *dbserver.Server
-	databases []string // on the server, to be dropped
+	servers   map[string]*dbserver.Server // by engine
 	stores    int
+	requests  int // of all runs
 	started   int
 	instances []*instance
 	closers   []func() error
@@ -102,6 +99,9 @@ func (b *bench) run(ctx context.Context) error {
 	if err := b.report.machine(ctx, b); err != nil {
 		return err
 	}
+	if b.settings.base != "" {
+		return b.compareBuilds(ctx)
+	}
 	b.report.theft.take()
 	for n, part := range b.parts() {
 		if err := part(ctx); err != nil {
@@ -150,10 +150,13 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	b.cartwheel, b.nullshop = filepath.Join(b.dir, "cartwheel"), filepath.Join(b.dir, "nullshop")
-	for binary, source := range map[string]string{b.cartwheel: "cartwheel", b.nullshop: "./nullshop"} {
+	for binary, source := range map[string]string{b.cartwheel: ".", b.nullshop: "./nullshop"} {
 		b.progressf("building %s", filepath.Base(binary))
 		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, source) //nolint:gosec // constants and our folder
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if binary == b.cartwheel {
+			build.Dir = ".." // a module of its own
+		}
 		if output, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w\n%s", source, err, output)
 		}
@@ -161,16 +164,25 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-// startMariaDB starts a private server, as durable as one out of the box and with more memory.
-func (b *bench) startMariaDB() (err error) {
-	b.progressf("starting MariaDB")
-	if b.mariadb, err = dbserver.New(dbserver.Config{Flavour: dbserver.MariaDB, Parent: b.dir, TCP: true, Options: []string{
-		"--innodb-buffer-pool-size=1G",
-		"--innodb-log-file-size=512M",
-	}}); err != nil {
+// startServer starts a private server, as durable as one out of the box and with more memory.
+func (b *bench) startServer(engine string) error {
+	b.progressf("starting %s", engineName(engine))
+	config := dbserver.Config{Flavour: dbserver.MariaDB, Parent: b.dir, TCP: true, Options: []string{"--innodb-buffer-pool-size=1G"}}
+	if engine == mysql97 {
+		config.Flavour = dbserver.MySQL
+		config.Options = append(config.Options, "--innodb-redo-log-capacity=512M")
+	} else {
+		config.Options = append(config.Options, "--innodb-log-file-size=512M")
+	}
+	server, err := dbserver.New(config)
+	if err != nil {
 		return err
 	}
-	return b.mariadb.Start()
+	if b.servers == nil {
+		b.servers = map[string]*dbserver.Server{}
+	}
+	b.servers[engine] = server
+	return server.Start()
 }
 
 // nullBase starts the null shop where it does not run yet.
@@ -203,39 +215,13 @@ func (b *bench) close() error {
 	for _, one := range slices.Backward(b.closers) {
 		errs = append(errs, one())
 	}
-	switch {
-	case b.mariadb != nil:
-		b.mariadb.Remove()
-	case len(b.databases) > 0:
-		errs = append(errs, b.dropDatabases())
+	for _, server := range b.servers {
+		server.Remove()
 	}
 	if b.dir != "" {
 		errs = append(errs, os.RemoveAll(b.dir))
 	}
 	return errors.Join(errs...)
-}
-
-// dropDatabases removes ours from a server that is not.
-func (b *bench) dropDatabases() (err error) {
-	settings, err := mysql.ParseDSN(b.settings.mysqlDSN)
-	if err != nil {
-		return err
-	}
-	settings.DBName = ""
-	connector, err := mysql.NewConnector(settings)
-	if err != nil {
-		return err
-	}
-	db := sql.OpenDB(connector)
-	defer func() { err = errors.Join(err, db.Close()) }()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	for _, name := range b.databases {
-		if _, dropped := db.ExecContext(ctx, "DROP DATABASE IF EXISTS `"+name+"`"); dropped != nil {
-			err = errors.Join(err, dropped)
-		}
-	}
-	return err
 }
 
 // progressf tells whoever waits what is under way.

@@ -29,12 +29,8 @@ func (r *report) machine(ctx context.Context, b *bench) error {
 			}
 		}
 	}
-	if b.settings.mysqlDSN != "" {
-		say("MySQL server", "named by -mysql-dsn")
-	} else {
-		say("MySQL server", output(ctx, "sh", "-c", "PATH=$PATH:/usr/sbin; mariadbd --version || mysqld --version")+
-			", private, innodb_flush_log_at_trx_commit=1, 1 GiB buffer pool")
-	}
+	say("MariaDB", output(ctx, "sh", "-c", "PATH=$PATH:/usr/sbin; mariadbd --version")+", private, no binary log, 1 GiB buffer pool")
+	say("MySQL", "9.7, private, binary log on and synced, 1 GiB buffer pool")
 	for _, f := range r.Machine {
 		b.progressf("%s: %s", f.Name, f.Value)
 	}

@@ -21,7 +21,7 @@ func (b *bench) oneByOne(ctx context.Context) error {
 		if !b.settings.wants(key) {
 			continue
 		}
-		relation, name := atMost, "one add at a time, MySQL, median"
+		relation, name := atMost, "one add at a time, MariaDB, median"
 		if engine == embedded {
 			relation, name = shown, "one add at a time, embedded, median"
 		}
@@ -50,7 +50,7 @@ func (b *bench) oneByOne(ctx context.Context) error {
 			measured, base = append(measured, o.P50), append(base, n.P50+statements)
 			b.progressf("%s: %.0f µs; N %.0f µs and the statements %.0f µs", key, o.P50, n.P50, statements)
 		}
-		r := row{Key: key, Name: name, Measured: summarize(measured, "µs"), BaseName: "N and statements", Base: summarize(base, "µs"), Relation: relation}
+		r := row{Key: key, Name: name, Measured: summarize(measured, "µs"), BaseName: "no-op baseline and statements", Base: summarize(base, "µs"), Relation: relation}
 		if relation == atMost {
 			r.Target = most
 		}

@@ -26,8 +26,8 @@ func (b *bench) overload(ctx context.Context) error {
 			return err
 		}
 		processes := []int{s.command.Process.Pid}
-		if engine == mysqlish && b.mariadb != nil {
-			processes = append(processes, b.mariadb.PID())
+		if engine == mariadb && b.servers[engine] != nil {
+			processes = append(processes, b.servers[engine].PID())
 		}
 		free, err := keepOff(processes...)
 		if err != nil {

@@ -59,7 +59,7 @@ func (b *bench) byBatchSize(ctx context.Context) error {
 	checkouts := adds
 	checkouts.Name = "/checkOutCart, one hot product"
 	for _, size := range plottedBatches {
-		s, err := b.openShop(ctx, mysqlish, "--batch-size", strconv.Itoa(size))
+		s, err := b.openShop(ctx, mariadb, "--batch-size", strconv.Itoa(size))
 		if err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (b *bench) byBatchSize(ctx context.Context) error {
 }
 
 func (b *bench) byLoad(ctx context.Context) error {
-	s, err := b.openShop(ctx, mysqlish)
+	s, err := b.openShop(ctx, mariadb)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ type settings struct {
 	measured time.Duration // how long one run is measured
 	warm     time.Duration // how long it is under load before that
 	rounds   int           // how often each capacity is measured
-	mysqlDSN string        // an existing server; empty: a private MariaDB
+	base     string        // a revision to compare with; empty: none
 	dir      string        // where the data is; empty: below a temporary directory
 	json     string        // where the figures go, too
 	plots    string        // where the plots go; empty: none are drawn
@@ -32,8 +32,8 @@ func parseSettings(args []string, output io.Writer) (settings, error) {
 	flags.BoolVar(&s.quick, "quick", false, "one round of 2 s a run: for a first look, not for publication")
 	seconds := flags.Float64("seconds", 4, "how long one run is measured")
 	flags.IntVar(&s.rounds, "rounds", 3, "how often each capacity is measured; the median counts")
-	flags.StringVar(&s.mysqlDSN, "mysql-dsn", "", "use this server instead of a private MariaDB: user:password@tcp(127.0.0.1:3306)/any; makes and drops databases of its own there")
-	flags.StringVar(&s.dir, "dir", "", "where both engines keep their data; empty: a temporary directory on a disk")
+	flags.StringVar(&s.base, "base", "", "compare this build with that of a revision, in interleaved runs of the capacity rows")
+	flags.StringVar(&s.dir, "dir", "", "where the engines keep their data; empty: a temporary directory on a disk")
 	flags.StringVar(&s.json, "json", "", "write the figures to this file")
 	flags.StringVar(&s.plots, "plots", "", "draw the plots into this directory")
 	if err := flags.Parse(args); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -16,19 +17,19 @@ import (
 	"cartwheel/migrations"
 )
 
+// The engines, as they come: MySQL has a binary log that every COMMIT flushes, MariaDB has none.
 const (
 	embedded = "embedded"
-	mysqlish = "mysql"
+	mariadb  = "mariadb"
+	mysql97  = "mysql"
 )
 
-var engines = []string{embedded, mysqlish}
+// engines are those that every kind of row measures.
+var engines = []string{embedded, mariadb}
 
-// engineName is what people call an engine.
+// engineName is the engine's name in tables.
 func engineName(engine string) string {
-	if engine == mysqlish {
-		return "MySQL"
-	}
-	return engine
+	return map[string]string{embedded: "embedded", mariadb: "MariaDB", mysql97: "MySQL"}[engine]
 }
 
 const (
@@ -57,12 +58,11 @@ func (b *bench) open(ctx context.Context, engine string, catalogue int) (*store,
 		cfg.DataDir = filepath.Join(b.dir, fmt.Sprintf("embedded-%d", b.stores))
 		s.flags = []string{"--data-dir", cfg.DataDir}
 	} else {
-		server, err := b.server(ctx)
+		server, err := b.server(ctx, engine)
 		if err != nil {
 			return nil, err
 		}
 		server.DBName = fmt.Sprintf("bench_%d_%d", b.pid, b.stores)
-		b.databases = append(b.databases, server.DBName)
 		cfg.MySQLDSN = server.FormatDSN()
 		s.flags = []string{"--mysql-dsn", cfg.MySQLDSN}
 	}
@@ -72,12 +72,25 @@ func (b *bench) open(ctx context.Context, engine string, catalogue int) (*store,
 		return nil, err
 	}
 	b.closers = append(b.closers, s.db.Close)
-	if _, err := migrations.Up(ctx, s.db, cfg.Log); err != nil {
+	if err := b.migrate(ctx, s, cfg.Log); err != nil {
 		return nil, err
 	}
 	return s, s.insert(ctx, "product_details (product_id, product_name, quantity)", catalogue, func(i int) string {
 		return fmt.Sprintf("('p%05d','',%d)", i, plenty)
 	})
+}
+
+// migrate makes the tables of the build that is measured: another revision's may differ.
+func (b *bench) migrate(ctx context.Context, s *store, log *slog.Logger) error {
+	if b.settings.base == "" {
+		_, err := migrations.Up(ctx, s.db, log)
+		return err
+	}
+	command := exec.CommandContext(ctx, b.cartwheel, append([]string{"migrate", "up"}, s.flags...)...) //nolint:gosec // built by us
+	if output, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("migrate up: %w: %s", err, output)
+	}
+	return nil
 }
 
 // fill gives clients of a prefix a cart each with one line of one unit: the hot product, or one of all products.
@@ -145,7 +158,7 @@ func (s *store) quiet(ctx context.Context) error {
 			return err
 		}
 		history := 0
-		if s.engine == mysqlish {
+		if s.engine != embedded {
 			// Where it may not be read, it is not waited for.
 			history, _ = s.number(ctx, "SELECT COUNT FROM information_schema.INNODB_METRICS WHERE NAME = 'trx_rseg_history_len'")
 		}
@@ -161,19 +174,15 @@ func (s *store) quiet(ctx context.Context) error {
 	}
 }
 
-// server returns the MySQL-protocol server's address, and starts a private one first where none was named.
-func (b *bench) server(ctx context.Context) (*mysql.Config, error) {
-	dsn := b.settings.mysqlDSN
-	if dsn == "" {
-		if b.mariadb == nil {
-			if err := b.startMariaDB(); err != nil {
-				return nil, err
-			}
+// server returns the address of an engine's private server, and starts it first.
+func (b *bench) server(ctx context.Context, engine string) (*mysql.Config, error) {
+	if b.servers[engine] == nil {
+		if err := b.startServer(engine); err != nil {
+			return nil, err
 		}
-		dsn = b.mariadb.TCPDSN("")
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return mysql.ParseDSN(dsn)
+	return mysql.ParseDSN(b.servers[engine].TCPDSN(""))
 }

@@ -85,5 +85,6 @@ func (b *bench) attack(ctx context.Context, base string, t traffic, connections 
 	if err := json.NewDecoder(strings.NewReader(result)).Decode(&o); err != nil {
 		return o, fmt.Errorf("wrk's report: %w\n%s", err, output)
 	}
+	b.requests += o.Requests
 	return o, nil
 }

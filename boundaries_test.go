@@ -27,7 +27,6 @@ var mayImport = map[string][]string{
 	"app/admin/metrics":                     {"checkout", "database", "payment", "queue"},
 	"checkout":                              {"cart", "cart/idempotency", "database", "inventory", "payment", "queue"},
 	"cart":                                  {"cart/idempotency", "database", "inventory", "queue"},
-	"checkout/events":                       {},
 	"cart/idempotency":                      {"database"},
 	"inventory":                             {"database"},
 	"migrations":                            {"database"},

@@ -161,7 +161,7 @@ func (r *running) listen(ctx context.Context, connections int) error {
 
 // openDatabase opens the engine, migrates it and fills an empty demo catalogue.
 func (r *running) openDatabase(ctx context.Context, c *serveCommand) (err error) {
-	if r.db, err = c.Storage.Open(ctx, r.log, database.Config{Serve: true, Observe: r.metrics.Transactions()}); err != nil {
+	if r.db, err = c.Open(ctx, r.log, database.Config{Serve: true, Observe: r.metrics.Transactions()}); err != nil {
 		return err
 	}
 	if _, err := migrations.Up(ctx, r.db, r.log); err != nil {

@@ -80,14 +80,12 @@ func TestDescriptors_lowLimitStillAnswersAndWarns(t *testing.T) {
 				refused++
 				continue
 			}
-			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			line, err := bufio.NewReader(conn).ReadString('\n')
 			switch {
-			case err != nil: // closed after the refusal
+			case err != nil || strings.Contains(line, " 503 "): // closed after the refusal, or refused
 				refused++
-			case answer.StatusCode == http.StatusServiceUnavailable:
-				refused++
-			case answer.StatusCode != http.StatusOK:
-				t.Errorf("connection %d: %d", len(idle), answer.StatusCode)
+			case !strings.Contains(line, " 200 "):
+				t.Errorf("connection %d: %s", len(idle), line)
 			}
 		}
 		if refused == 0 || refused == len(idle) {
@@ -122,7 +120,7 @@ func startWithStderr(t *testing.T, s store, stderr *os.File, flags ...string) *i
 	}()
 	t.Cleanup(i.kill)
 	eventually(t, startTimeout, "the instance answers", func() bool {
-		response, err := http.Get(i.base + "/healthz") //nolint:noctx // bounded by eventually
+		response, err := http.Get(i.base + "/healthz")
 		return err == nil && response.Body.Close() == nil
 	})
 	return i

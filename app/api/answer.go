@@ -1,3 +1,5 @@
+// Package api owns the public HTTP API: parsing, limits, the error table and the documentation. app starts it over
+// the Cart Manager.
 package api
 
 import (

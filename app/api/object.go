@@ -142,7 +142,7 @@ func parseQuantity(field string, value jsontext.Value) (int64, error) {
 
 // describe names the kind of a JSON value.
 func describe(kind jsontext.Kind) string {
-	switch kind {
+	switch byte(kind) {
 	case '{':
 		return "an object"
 	case '[':
@@ -153,8 +153,9 @@ func describe(kind jsontext.Kind) string {
 		return "null"
 	case 't', 'f':
 		return "a boolean"
+	default:
+		return "a number"
 	}
-	return "a number"
 }
 
 // shorten returns a caller's text in a form that fits a message.

@@ -9,6 +9,7 @@ import (
 	"cartwheel/cart"
 )
 
+// The paths of the API.
 const (
 	PathAddToCart     = "/addToCart"
 	PathCheckOutCart  = "/checkOutCart"

@@ -55,7 +55,7 @@ type Config struct {
 	Log            *slog.Logger
 }
 
-// A server is the public listener's side of the shop.
+// A Server is the public API over HTTP.
 type Server struct {
 	*http.Server
 

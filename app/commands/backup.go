@@ -13,6 +13,7 @@ import (
 	"cartwheel/database"
 )
 
+// Backup is the command backup.
 type Backup struct {
 	Storage
 	File string `arg:"" placeholder:"FILE" help:"The file to write, which must not be there yet."`

@@ -11,6 +11,7 @@ import (
 	"cartwheel/inventory"
 )
 
+// Cart is the command group cart.
 type Cart struct {
 	Show cartShowCommand `cmd:"" help:"Show what is in a client's cart."`
 }

@@ -14,6 +14,7 @@ import (
 // healthcheckTimeout is the maximum time of the probe. Container runtimes allow five seconds and more.
 const healthcheckTimeout = 4 * time.Second
 
+// Healthcheck is the command healthcheck.
 type Healthcheck struct {
 	Listen string `env:"LISTEN_ADDR" default:":5003" help:"The address that the server was given."`
 }

@@ -10,6 +10,7 @@ import (
 	"cartwheel/migrations"
 )
 
+// Migrate is the command group migrate.
 type Migrate struct {
 	Up     migrateUpCommand     `cmd:"" help:"Apply the migrations that the database does not have."`
 	Status migrateStatusCommand `cmd:"" help:"List the migrations, and which of them the database has."`

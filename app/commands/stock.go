@@ -20,6 +20,7 @@ import (
 	"cartwheel/inventory"
 )
 
+// Stock is the command group stock.
 type Stock struct {
 	Import StockImport      `cmd:"" help:"Set or add to what is on hand, from a CSV file, also while the server sells."`
 	List   stockListCommand `cmd:"" help:"List products and their stock."`

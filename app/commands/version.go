@@ -10,6 +10,7 @@ import (
 // version is what a release is called. Its build sets it: -ldflags "-X cartwheel/app/commands.version=v1.2.3".
 var version string
 
+// Version is the command version.
 type Version struct{}
 
 // Run prints the version.

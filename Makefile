@@ -52,7 +52,7 @@ bench-compare: mariadb mysql wrk ## Compare this build with that of BASE=<revisi
 
 .PHONY: microbench
 microbench: mariadb mysql ## Time the parser, the queue and each kind of transaction, with their allocations
-	go test -run '^$$' -bench . -benchtime 1s ./app ./queue ./cart ./checkout
+	go test -run '^$$' -bench . -benchtime 1s ./app/api ./app/admin/metrics ./queue ./cart ./checkout
 
 .PHONY: soak
 soak: mariadb mysql strace ## Run the chaos tests in their long form, and the checkout's model with 10,000 histories

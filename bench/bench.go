@@ -47,6 +47,7 @@ func (b *bench) parts() []func(context.Context) error {
 		b.growth,
 		b.overload,
 		b.soldOut,
+		b.hostile,
 		b.footprint,
 		b.curves,
 	}
@@ -78,6 +79,11 @@ func keys() []string {
 	}
 	for _, engine := range engines {
 		all = append(all, "soldout/"+engine)
+	}
+	for _, engine := range engines {
+		for _, attack := range attacks {
+			all = append(all, "hostile/"+attack.name+"/"+engine)
+		}
 	}
 	for _, engine := range engines {
 		all = append(all, "memory/"+engine, "idle/"+engine)

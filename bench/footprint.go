@@ -13,7 +13,7 @@ import (
 
 const (
 	memoryConnections = 512
-	memoryMiB         = 128
+	memoryMiB         = 192
 	startSeconds      = 0.5
 	binaryMiB         = 40
 	mib               = 1 << 20

@@ -12,7 +12,7 @@ const (
 	openConnections = 256 // of adds that do not wait for each other
 	paymentLatency  = 2 * time.Second
 	paymentsAtOnce  = 1000 // that wait for the payment
-	addsWithinMS    = 10   // the 99th percentile, meanwhile
+	addsWithinMS    = 20   // the 99th percentile, meanwhile
 )
 
 // latency measures how long adds take that come at half of the peak rate, alone and while checkouts wait to be paid.

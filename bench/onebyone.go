@@ -21,10 +21,7 @@ func (b *bench) oneByOne(ctx context.Context) error {
 		if !b.settings.wants(key) {
 			continue
 		}
-		relation, name := atMost, "one add at a time, MariaDB, median"
-		if engine == embedded {
-			relation, name = shown, "one add at a time, embedded, median"
-		}
+		name := "one add at a time, " + engineName(engine) + ", median"
 		null, err := b.nullBase(ctx)
 		if err != nil {
 			return err
@@ -50,10 +47,7 @@ func (b *bench) oneByOne(ctx context.Context) error {
 			measured, base = append(measured, o.P50), append(base, n.P50+statements)
 			b.progressf("%s: %.0f µs; N %.0f µs and the statements %.0f µs", key, o.P50, n.P50, statements)
 		}
-		r := row{Key: key, Name: name, Measured: summarize(measured, "µs"), BaseName: "no-op baseline and statements", Base: summarize(base, "µs"), Relation: relation}
-		if relation == atMost {
-			r.Target = most
-		}
+		r := row{Key: key, Name: name, Measured: summarize(measured, "µs"), BaseName: "no-op baseline and statements", Base: summarize(base, "µs"), Relation: atMost, Target: most}
 		b.report.add(r)
 		if err := s.stop(); err != nil {
 			return err

@@ -9,8 +9,8 @@ const (
 	overloadTimes       = 5
 	overloadPeakCallers = 512
 	overloadCallers     = 6000 // more than the queues and the places in flight hold together with what is being written
-	overloadGoodput     = 0.9
-	refusedWithinMS     = 50
+	overloadGoodput     = 0.8
+	refusedWithinMS     = 300
 )
 
 // overload offers five times what a shop can do. The generator has one processor for itself and the shop and its

@@ -87,6 +87,7 @@ func (b *bench) migrate(ctx context.Context, s *store, log *slog.Logger) error {
 		return err
 	}
 	command := exec.CommandContext(ctx, b.cartwheel, append([]string{"migrate", "up"}, s.flags...)...) //nolint:gosec // built by us
+	command.Env = cleanEnvironment()
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("migrate up: %w: %s", err, output)
 	}

@@ -118,6 +118,7 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 	r.startTasks()
 	r.server = api.New(api.Config{
 		RequestTimeout: c.RequestTimeout,
+		IdleTimeout:    c.IdleTimeout,
 		RateLimit:      c.RateLimit,
 		APIKeys:        c.APIKeys,
 		CORSOrigins:    c.CORSOrigins,

@@ -23,6 +23,7 @@ type settings struct {
 	QueueCapacity     int           `env:"QUEUE_CAPACITY" default:"4096" help:"Maximum jobs waiting in each queue; beyond it the answer is 503."`
 	BatchSize         int           `env:"BATCH_SIZE" default:"256" help:"Maximum jobs in one transaction."`
 	RequestTimeout    time.Duration `env:"REQUEST_TIMEOUT" default:"15s" help:"Maximum time of a request."`
+	IdleTimeout       time.Duration `env:"IDLE_TIMEOUT" default:"150s" help:"How long a connection stays open between requests. Must exceed the keep-alive of a load balancer in front."`
 	DrainTimeout      time.Duration `env:"DRAIN_TIMEOUT" default:"20s" help:"How long a shutdown waits for requests and checkouts."`
 	RateLimit         float64       `env:"RATE_LIMIT" default:"0" help:"Requests a second per client address; 0: no limit."`
 	APIKeys           []string      `name:"api-keys" env:"API_KEYS" placeholder:"KEY" help:"Comma-separated keys; each request sends one as Authorization: Bearer KEY. Empty: open to all."`
@@ -41,6 +42,7 @@ func (s *settings) Validate() error {
 	return errors.Join(
 		positive("--payment-timeout (PAYMENT_TIMEOUT)", s.PaymentTimeout),
 		positive("--request-timeout (REQUEST_TIMEOUT)", s.RequestTimeout),
+		positive("--idle-timeout (IDLE_TIMEOUT)", s.IdleTimeout),
 		positive("--drain-timeout (DRAIN_TIMEOUT)", s.DrainTimeout),
 		s.validateLease(),
 		within("--checkouts-in-flight (CHECKOUTS_IN_FLIGHT)", s.CheckoutsInFlight, 1, maxQueue),

@@ -117,7 +117,7 @@ func wantStartError(t *testing.T, args, words []string) {
 func TestSettingsThatMakeNoSenseNameTheirFlagAndVariable(t *testing.T) {
 	t.Parallel()
 	sound := settings{
-		PaymentTimeout: 10e9, CheckoutLease: 15e9, RequestTimeout: 15e9, DrainTimeout: 20e9,
+		PaymentTimeout: 10e9, CheckoutLease: 15e9, RequestTimeout: 15e9, IdleTimeout: 150e9, DrainTimeout: 20e9,
 		CheckoutsInFlight: 1, QueueCapacity: 1, BatchSize: 1,
 	}
 	if err := sound.Validate(); err != nil {
@@ -150,7 +150,7 @@ func TestSettingsThatMakeNoSenseNameTheirFlagAndVariable(t *testing.T) {
 func TestSettings_keysAndOriginsAreTrimmed(t *testing.T) {
 	t.Parallel()
 	s := settings{
-		PaymentTimeout: 10e9, CheckoutLease: 15e9, RequestTimeout: 15e9, DrainTimeout: 20e9,
+		PaymentTimeout: 10e9, CheckoutLease: 15e9, RequestTimeout: 15e9, IdleTimeout: 150e9, DrainTimeout: 20e9,
 		CheckoutsInFlight: 1, QueueCapacity: 1, BatchSize: 1,
 		APIKeys: []string{"a", " b "}, CORSOrigins: []string{" https://shop.example/", "*"},
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLoadLimiter_fullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
@@ -114,5 +115,16 @@ func TestServer_callerThatLeftIsCountedAs499AndNotLogged(t *testing.T) {
 	_ = s.http.Shutdown(t.Context()) // waits for the handler
 	if log := s.log.String(); strings.Contains(log, "request failed") {
 		t.Errorf("a caller that left is logged: %s", log)
+	}
+}
+
+// A balancer that keeps a connection longer than the server sends into a closed one.
+func TestServer_idleTimeoutExceedsThatOfUsualBalancers(t *testing.T) {
+	t.Parallel()
+	if got := setup(t, Config{}).http.IdleTimeout; got <= 120*time.Second {
+		t.Errorf("connections are closed after %v, want more than Caddy's 120 s", got)
+	}
+	if got := setup(t, Config{IdleTimeout: 620 * time.Second}).http.IdleTimeout; got != 620*time.Second {
+		t.Errorf("a configured idle timeout is %v", got)
 	}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -21,9 +22,9 @@ import (
 const (
 	// headTimeout is the maximum time for the head of a request to arrive.
 	headTimeout = 5 * time.Second
-	// idleTimeout is how long a connection stays open between requests. It exceeds the usual keep-alive of load
-	// balancers (Traefik 90 s, Caddy 120 s): they must close first, or they send into a closed connection.
-	idleTimeout = 150 * time.Second
+	// DefaultIdleTimeout is how long a connection stays open between requests. It exceeds the usual keep-alive of
+	// load balancers (Traefik 90 s, Caddy 120 s): they must close first, or they send into a closed connection.
+	DefaultIdleTimeout = 150 * time.Second
 	// readyTimeout is the maximum time of a readiness probe.
 	readyTimeout = 2 * time.Second
 	// writeTimeout is the maximum time for the caller to read the answer.
@@ -47,6 +48,7 @@ type readiness interface {
 // Config has the settings of the public listener.
 type Config struct {
 	RequestTimeout time.Duration          // maximum time of a request, from the end of its head
+	IdleTimeout    time.Duration          // between requests; 0: DefaultIdleTimeout
 	RateLimit      float64                // requests a second and client address; 0: no limit
 	APIKeys        []string               // none: open to all
 	CORSOrigins    []string               // none: no browser page of another origin
@@ -99,7 +101,7 @@ func New(config Config, shop shop, readiness readiness) *Server {
 		ReadHeaderTimeout: headTimeout,
 		ReadTimeout:       bodyTime,
 		WriteTimeout:      bodyTime + config.RequestTimeout + writeTimeout, // counts from the end of the head
-		IdleTimeout:       idleTimeout,
+		IdleTimeout:       cmp.Or(config.IdleTimeout, DefaultIdleTimeout),
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
 

@@ -81,7 +81,7 @@ func sources(t *testing.T) []source {
 	return all
 }
 
-func TestImportsPointOneWay(t *testing.T) {
+func TestImports_pointOneWay(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for _, s := range sources(t) {
@@ -106,7 +106,7 @@ func TestImportsPointOneWay(t *testing.T) {
 	}
 }
 
-func TestOnlyTheDatabasePackagesKnowWhichEngineRuns(t *testing.T) {
+func TestBoundaries_onlyDatabaseKnowsTheEngine(t *testing.T) {
 	t.Parallel()
 	drivers := regexp.MustCompile(`^"(github\.com/go-sql-driver/mysql|modernc\.org/sqlite)(/|"$)`)
 	for _, s := range sources(t) {
@@ -121,7 +121,7 @@ func TestOnlyTheDatabasePackagesKnowWhichEngineRuns(t *testing.T) {
 	}
 }
 
-func TestSQLStandsInStoresAndNamesTheirOwnTables(t *testing.T) {
+func TestBoundaries_sqlStandsInStores(t *testing.T) {
 	t.Parallel()
 	statement := regexp.MustCompile(`\b(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b`)
 	for _, s := range sources(t) {

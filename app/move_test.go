@@ -12,7 +12,7 @@ import (
 	"cartwheel/database/databasetest"
 )
 
-func TestEverythingMovesFromTheEmbeddedEngineToMySQL(t *testing.T) {
+func TestMigrateMove_movesEverything(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		dir, dsn := filepath.Join(t.TempDir(), "data"), dsn

@@ -84,7 +84,7 @@ func isAnswered(t *testing.T, where, query string, series map[string]map[string]
 	}
 }
 
-func TestEveryAlertAsksForWhatThereIsAndSaysWhatToDo(t *testing.T) {
+func TestAlerts_useExistingMetricsAndHaveAnAction(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../deploy/alerts.yaml")
 	if err != nil {
@@ -139,7 +139,7 @@ func TestEveryAlertAsksForWhatThereIsAndSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestTheGrafanaDashboardAsksForWhatThereIs(t *testing.T) {
+func TestGrafana_usesExistingMetrics(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../deploy/grafana.json")
 	if err != nil {

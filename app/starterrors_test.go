@@ -15,7 +15,7 @@ import (
 	"cartwheel/database/databasetest"
 )
 
-func TestAServerThatCannotStartSaysWhatIsWrongAndWhatToDo(t *testing.T) {
+func TestServe_startErrorNamesCauseAndRemedy(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -114,7 +114,7 @@ func wantStartError(t *testing.T, args, words []string) {
 	}
 }
 
-func TestSettingsThatMakeNoSenseNameTheirFlagAndVariable(t *testing.T) {
+func TestSettings_errorNamesFlagAndVariable(t *testing.T) {
 	t.Parallel()
 	sound := settings{
 		PaymentTimeout: 10e9, CheckoutLease: 15e9, RequestTimeout: 15e9, IdleTimeout: 150e9, DrainTimeout: 20e9,

@@ -68,7 +68,7 @@ func (c terminal) want(want, stdin string, command ...string) {
 
 var timing = regexp.MustCompile(`( in [^;]+)?; [0-9.]+ s, [0-9,]+ rows a second`)
 
-func TestStockIsImportedAndListed(t *testing.T) {
+func TestStockImport_thenListShowsIt(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, c terminal, db *database.DB) {
 		c.want("PRODUCT  NAME  ON HAND  RESERVED  AVAILABLE\n", "", "stock", "list")
@@ -102,7 +102,7 @@ func TestStockIsImportedAndListed(t *testing.T) {
 	})
 }
 
-func TestBadRowsOfAnImportAreReportedAndRejected(t *testing.T) {
+func TestStockImport_reportsAndRejectsBadRows(t *testing.T) {
 	t.Parallel()
 	c := newTerminal(t)
 	dir := t.TempDir()
@@ -154,7 +154,7 @@ func TestBadRowsOfAnImportAreReportedAndRejected(t *testing.T) {
 	}
 }
 
-func TestAnImportThatCannotBeginSaysWhy(t *testing.T) {
+func TestStockImport_startErrorNamesTheCause(t *testing.T) {
 	t.Parallel()
 	c := newTerminal(t)
 	missing := filepath.Join(t.TempDir(), "missing.csv")
@@ -178,7 +178,7 @@ func (r endingReader) Read(p []byte) (int, error) {
 	return r.Reader.Read(p)
 }
 
-func TestAnInterruptedImportSaysHowFarItGot(t *testing.T) {
+func TestStockImport_interruptedNamesItsLastLine(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -199,7 +199,7 @@ func TestAnInterruptedImportSaysHowFarItGot(t *testing.T) {
 	}
 }
 
-func TestACartIsShown(t *testing.T) {
+func TestCartShow_listsLines(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, c terminal, db *database.DB) {
 		c.want("The cart of ann is empty.\n", "", "cart", "show", "ann")
@@ -226,7 +226,7 @@ func TestACartIsShown(t *testing.T) {
 	})
 }
 
-func TestMigrationsAreListedAndApplied(t *testing.T) {
+func TestMigrate_listsAndApplies(t *testing.T) {
 	t.Parallel()
 	c := newTerminal(t)
 	pending := func() (n int) {
@@ -258,7 +258,7 @@ func TestMigrationsAreListedAndApplied(t *testing.T) {
 	}
 }
 
-func TestAnImportIsNotItsOwnRejectFile(t *testing.T) {
+func TestStockImport_rejectsIsNotTheInput(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	c := terminal{t, []string{"--data-dir", filepath.Join(dir, "data")}}

@@ -57,7 +57,7 @@ func (m *Manager) Check(b *database.Batch, productIDs []string) *Stock {
 
 // Lock locks the products' rows to the end of the transaction, in the order of their IDs, and returns their stock:
 // what anyone else reserves, commits or imports comes after. It waits for rows that are locked, but not again
-// for those that were waited for in vain: the stock knows them as taken.
+// for those that were waited for until the timeout: the stock knows them as taken.
 func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string) (*Stock, error) {
 	ids := sortedUnique(productIDs)
 	stock := newStock(len(ids))
@@ -85,7 +85,7 @@ func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string
 	return stock, nil
 }
 
-// After a lock that was waited for in vain nobody knows which product it was. One that is much bought is locked by other
+// After a lock that was waited for until the timeout nobody knows which product it was. One that is much bought is locked by other
 // transactions of ours most of the time, each for some milliseconds: it must not be taken for one that somebody keeps locked.
 const (
 	asks     = 5
@@ -136,7 +136,7 @@ func (m *Manager) Reserve(b *database.Batch, reservations []Reservation) {
 }
 
 // Commit takes what was reserved off the stock on hand, then drops the rows. It waits for rows that are locked,
-// but not for those that were lately waited for in vain.
+// but not for those that were lately waited for until the timeout.
 //
 // Errors: *LockedError for such a row: Lock asks for it without waiting. Sending the batch fails with ErrShort when on hand is less
 // than what is bought of a product, which a manual SQL edit lowered; the transaction must then be rolled back.

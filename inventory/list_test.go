@@ -25,7 +25,7 @@ func listed(t *testing.T, db *database.DB, filter inventory.Filter) []inventory.
 	return products
 }
 
-func TestListPicksProducts(t *testing.T) {
+func TestList_filtersProducts(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		imported(t, db, inventory.Import{}, header+"tea,Grüner Tee,5\nmug,Mug 100%,10\nMUG2,Other,1\n")
@@ -55,7 +55,7 @@ func TestListPicksProducts(t *testing.T) {
 	})
 }
 
-func TestLowestComesFirst(t *testing.T) {
+func TestLowest_sortsByAvailable(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		imported(t, db, inventory.Import{}, header+"tea,Green tea,5\nmug,Mug 100%,10\nMUG2,Other,1\ncup,Cup,5\n")
@@ -92,7 +92,7 @@ func TestLowestComesFirst(t *testing.T) {
 	})
 }
 
-func TestListGoesOnPageAfterPage(t *testing.T) {
+func TestList_pagesThroughProducts(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		for _, n := range []int{0, 1, 999, 1000, 1001, 2500} {

@@ -12,7 +12,7 @@ import (
 	"cartwheel/inventory"
 )
 
-func TestCheckAndLockTellWhatIsOnHandAndHeld(t *testing.T) {
+func TestStock_checkAndLockReadOnHandAndReserved(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		put(t, db, "mug", 10)
@@ -47,7 +47,7 @@ func TestCheckAndLockTellWhatIsOnHandAndHeld(t *testing.T) {
 	})
 }
 
-func TestManyProductsAreReadInSeveralStatements(t *testing.T) {
+func TestStock_readsManyProductsInSeveralStatements(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		ids := make([]string, 0, 2*database.ChunkRows+1)
@@ -73,7 +73,7 @@ func TestManyProductsAreReadInSeveralStatements(t *testing.T) {
 	})
 }
 
-func TestReserveThenCommitSells(t *testing.T) {
+func TestReserve_thenCommitSells(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		put(t, db, "mug", 10)
@@ -105,7 +105,7 @@ func TestReserveThenCommitSells(t *testing.T) {
 	})
 }
 
-func TestCommitIsShortWhenStockWasLoweredByHand(t *testing.T) {
+func TestCommit_failsWhenOnHandWasLowered(t *testing.T) {
 	t.Parallel()
 	for what, statement := range map[string]string{
 		"lowered": "UPDATE product_details SET quantity = 1 WHERE product_id = 'tea'",
@@ -138,7 +138,7 @@ func TestCommitIsShortWhenStockWasLoweredByHand(t *testing.T) {
 	}
 }
 
-func TestCommitDoesNotWriteBackWhatItReadBefore(t *testing.T) {
+func TestCommit_subtractsFromTheCurrentValue(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		put(t, db, "mug", 10)
@@ -181,7 +181,7 @@ func reserveOne(t *testing.T, db *database.DB, m *inventory.Manager, checkoutID,
 	}, nil)
 }
 
-func TestOneProductIsNotOversold(t *testing.T) {
+func TestReserve_doesNotOversell(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		first, second := twoInstances(t, flavour)
@@ -225,7 +225,7 @@ func TestOneProductIsNotOversold(t *testing.T) {
 	})
 }
 
-func TestHoldsOfCommittedTransactionsAreSeenUnderTheLock(t *testing.T) {
+func TestLock_seesCommittedReservations(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		first, second := twoInstances(t, flavour)

@@ -14,7 +14,7 @@ import (
 
 // The model of a stock is a plain map: what is decided is decided on it line by line, on a copy that replaces it
 // only when all lines fit.
-func TestStockDecidesAllOrNothingInTurn(t *testing.T) {
+func TestStock_decidesAllOrNothing(t *testing.T) {
 	t.Parallel()
 	ids := []string{"a", "b", "c", "gone", "locked"}
 	rapid.Check(t, func(t *rapid.T) {
@@ -76,7 +76,7 @@ func TestStockDecidesAllOrNothingInTurn(t *testing.T) {
 	})
 }
 
-func TestErrorsOfStockAreTheirSentinels(t *testing.T) {
+func TestErrors_matchTheirSentinels(t *testing.T) {
 	t.Parallel()
 	stock := inventory.NewStock(map[string]inventory.Level{"a": {OnHand: 5, Reserved: 2}}, "locked")
 	line := func(id string, quantity int64) []inventory.Line {

@@ -30,7 +30,7 @@ func lockBoth(t *testing.T, db *database.DB, m *inventory.Manager, ids ...string
 	return said, attempts
 }
 
-func TestARowThatSomeoneKeepsLockedHoldsUpItsOwnProductOnly(t *testing.T) {
+func TestLock_lockedRowDelaysItsOwnProductOnly(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		put(t, db, "a-locked", 5)
@@ -81,7 +81,7 @@ func TestARowThatSomeoneKeepsLockedHoldsUpItsOwnProductOnly(t *testing.T) {
 	})
 }
 
-func TestAProductThatIsLockedForAMomentIsNotTakenForOneThatIsKeptLocked(t *testing.T) {
+func TestLock_brieflyLockedProductIsNotSuspected(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		put(t, db, "a-kept", 5)
@@ -109,7 +109,7 @@ func TestAProductThatIsLockedForAMomentIsNotTakenForOneThatIsKeptLocked(t *testi
 	})
 }
 
-func TestAProductThatIsAskedForIsLocked(t *testing.T) {
+func TestLock_probedProductIsLocked(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
 		first, second := twoInstances(t, flavour)

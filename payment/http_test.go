@@ -93,7 +93,7 @@ func mustBeUnknown(t *testing.T, what string, result Result, err error) {
 	}
 }
 
-func TestEachCallIsMadeAsTheProtocolSays(t *testing.T) {
+func TestGateway_makesTheCallsOfTheProtocol(t *testing.T) {
 	t.Parallel()
 	type request struct{ Method, URI, Proto, ContentType, Body string }
 	var got []request
@@ -179,7 +179,7 @@ func TestCharge_carriesTheReference(t *testing.T) {
 	}
 }
 
-func TestAnswersOfTheProtocolMeanWhatItSays(t *testing.T) {
+func TestGateway_parsesAnswersOfTheProtocol(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		call string
@@ -206,7 +206,7 @@ func TestAnswersOfTheProtocolMeanWhatItSays(t *testing.T) {
 	}
 }
 
-func TestEveryOtherAnswerLeavesTheOutcomeUnknown(t *testing.T) {
+func TestGateway_anyOtherAnswerIsUnknown(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name     string
@@ -270,7 +270,7 @@ func TestEveryOtherAnswerLeavesTheOutcomeUnknown(t *testing.T) {
 	}
 }
 
-func TestRedirectsAreNotFollowed(t *testing.T) {
+func TestGateway_doesNotFollowRedirects(t *testing.T) {
 	t.Parallel()
 	for _, code := range []int{301, 302, 303, 307, 308} {
 		target := serve(t, answerWith(200, `{"status":"approved"}`))
@@ -287,7 +287,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
-func TestABrokenConnectionIsTriedAgainAndIsUnknownInTheEnd(t *testing.T) {
+func TestCharge_brokenConnectionIsRetriedThenUnknown(t *testing.T) {
 	t.Parallel()
 	breaks := map[string]func(net.Conn){
 		"hung up": func(c net.Conn) { _ = c.Close() },
@@ -334,7 +334,7 @@ func TestABrokenConnectionIsTriedAgainAndIsUnknownInTheEnd(t *testing.T) {
 	}
 }
 
-func TestACallThatSucceedsInTheEndIsAnswered(t *testing.T) {
+func TestCharge_lateSuccessIsAnswered(t *testing.T) {
 	t.Parallel()
 	var tries atomic.Int64
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -374,7 +374,7 @@ func refusing(t *testing.T) string {
 	return address
 }
 
-func TestACallThatNoConnectionTookIsNotSent(t *testing.T) {
+func TestCharge_withoutAConnectionIsNotSent(t *testing.T) {
 	t.Parallel()
 	var retried atomic.Int64
 	gateway := connect(t, "http://"+refusing(t), Options{Observe: Observer{Retried: func(string) { retried.Add(1) }}})
@@ -388,7 +388,7 @@ func TestACallThatNoConnectionTookIsNotSent(t *testing.T) {
 	}
 }
 
-func TestACallIsNotUnsentWhenOneOfItsAttemptsWasSent(t *testing.T) {
+func TestCharge_isNotUnsentWhenOneAttemptWasSent(t *testing.T) {
 	t.Parallel()
 	var config net.ListenConfig
 	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -410,7 +410,7 @@ func TestACallIsNotUnsentWhenOneOfItsAttemptsWasSent(t *testing.T) {
 	mustBeUnknown(t, "Charge", result, err)
 }
 
-func TestACallThatCannotBeMadeIsNotSent(t *testing.T) {
+func TestCharge_invalidIDIsNotSent(t *testing.T) {
 	t.Parallel()
 	s := serve(t, answerWith(200, `{"status":"approved"}`))
 	gateway := connect(t, s.URL, Options{})
@@ -445,7 +445,7 @@ func silent(t *testing.T, head string) (s *shop, asked chan struct{}) {
 	return s, asked
 }
 
-func TestAGatewayThatDoesNotAnswerInTimeLeavesTheOutcomeUnknown(t *testing.T) {
+func TestCharge_timeoutLeavesTheOutcomeUnknown(t *testing.T) {
 	t.Parallel()
 	for name, head := range map[string]string{"silent": "", "stuck inside the body": `{"status":"appr`} {
 		t.Run(name, func(t *testing.T) {
@@ -468,7 +468,7 @@ func TestAGatewayThatDoesNotAnswerInTimeLeavesTheOutcomeUnknown(t *testing.T) {
 	}
 }
 
-func TestARepeatThatWouldOutlastTheCallIsNotBegun(t *testing.T) {
+func TestCharge_retryThatWouldOutlastTheTimeoutIsNotBegun(t *testing.T) {
 	t.Parallel()
 	s := serve(t, answerWith(503, ""))
 	gateway := connect(t, s.URL, Options{Timeout: 10 * time.Second})
@@ -484,7 +484,7 @@ func TestARepeatThatWouldOutlastTheCallIsNotBegun(t *testing.T) {
 	}
 }
 
-func TestACallerThatLeavesEndsItsCallAndIsNoFailureOfTheGateway(t *testing.T) {
+func TestBreaker_callersThatLeaveAreNoFailures(t *testing.T) {
 	t.Parallel()
 	s, asked := silent(t, "")
 	var outcomes sync.Map
@@ -509,7 +509,7 @@ func TestACallerThatLeavesEndsItsCallAndIsNoFailureOfTheGateway(t *testing.T) {
 	}
 }
 
-func TestEachAttemptIsSignedOverThePathAsRequested(t *testing.T) {
+func TestGateway_signsThePathAsRequested(t *testing.T) {
 	t.Parallel()
 	const secret = "sesame"
 	var checked atomic.Int64
@@ -542,7 +542,7 @@ func TestEachAttemptIsSignedOverThePathAsRequested(t *testing.T) {
 	}
 }
 
-func TestTheSignatureIsTheOneThatWasComputedElsewhere(t *testing.T) {
+func TestSignature_matchesAKnownValue(t *testing.T) {
 	t.Parallel()
 	// printf '%s' '1700000000.PUT./base/payments/1.{"clientID":"ann","items":[]}' | openssl dgst -sha256 -hmac sesame
 	got := sign("sesame", time.Unix(1_700_000_000, 0), "PUT", "/base/payments/1", []byte(`{"clientID":"ann","items":[]}`))
@@ -552,7 +552,7 @@ func TestTheSignatureIsTheOneThatWasComputedElsewhere(t *testing.T) {
 	}
 }
 
-func TestUserinfoInTheURLBecomesBasicAuthentication(t *testing.T) {
+func TestOpen_userinfoBecomesBasicAuthentication(t *testing.T) {
 	t.Parallel()
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if user, password, ok := r.BasicAuth(); !ok || user != "shop" || password != "hunter2" {
@@ -568,7 +568,7 @@ func TestUserinfoInTheURLBecomesBasicAuthentication(t *testing.T) {
 	}
 }
 
-func TestThousandsOfChargesAtOnceShareABoundedNumberOfConnections(t *testing.T) {
+func TestGateway_boundsItsConnections(t *testing.T) {
 	t.Parallel()
 	const callers, bound, rounds = 1500, 50, 2
 	s := serve(t, answerWith(200, `{"status":"approved"}`))
@@ -593,7 +593,7 @@ func TestThousandsOfChargesAtOnceShareABoundedNumberOfConnections(t *testing.T) 
 	}
 }
 
-func TestConnectionsOfOneBurstServeTheNext(t *testing.T) {
+func TestGateway_burstsReuseConnections(t *testing.T) {
 	t.Parallel()
 	const callers = 500
 	var gate sync.WaitGroup

@@ -161,12 +161,12 @@ func checkGateway(t *rapid.T, w *world) {
 	t.Repeat(actions)
 }
 
-func TestTheSandboxKeepsTheProtocolWhateverTheOrderOfCalls(t *testing.T) {
+func TestSandbox_keepsTheProtocolInAnyOrder(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) { checkGateway(t, sandboxWorld(t)) })
 }
 
-func TestTheReferenceServiceKeepsTheProtocolWhateverTheOrderOfCalls(t *testing.T) {
+func TestReferenceService_keepsTheProtocolInAnyOrder(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t2 *rapid.T) { checkGateway(t2, referenceWorld(t2, t.TempDir())) })
 }

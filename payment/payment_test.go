@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestOpenPicksTheGatewayThatTheURLNames(t *testing.T) {
+func TestOpen_choosesTheGatewayByURL(t *testing.T) {
 	t.Parallel()
 	for rawURL, want := range map[string]string{
 		"sandbox:":                                "sandbox:",
@@ -35,7 +35,7 @@ func TestOpenPicksTheGatewayThatTheURLNames(t *testing.T) {
 	}
 }
 
-func TestOpenSaysWhichPartOfTheURLIsWrongAndWhatItExpected(t *testing.T) {
+func TestOpen_errorNamesThePartOfTheURL(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		rawURL string

@@ -21,7 +21,7 @@ func newSandbox(t *testing.T, rawURL string) *Sandbox {
 	return gateway.(*Sandbox)
 }
 
-func TestTheSandboxDeclinesTheShareItWasToldTo(t *testing.T) {
+func TestSandbox_declinesItsShare(t *testing.T) {
 	t.Parallel()
 	sandbox := newSandbox(t, "sandbox:?decline=0.1")
 	again := newSandbox(t, "sandbox:?decline=0.1")
@@ -56,7 +56,7 @@ func TestTheSandboxDeclinesTheShareItWasToldTo(t *testing.T) {
 	}
 }
 
-func TestASandboxChargeTakesItsLatencyAndVoidsTakeNone(t *testing.T) {
+func TestSandbox_chargesHaveLatencyAndVoidsHaveNone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		sandbox := newSandbox(t, "sandbox:?latency=2s")
@@ -76,7 +76,7 @@ func TestASandboxChargeTakesItsLatencyAndVoidsTakeNone(t *testing.T) {
 	})
 }
 
-func TestASandboxChargeCutShortHasChargedNothing(t *testing.T) {
+func TestSandbox_cancelledChargeHasChargedNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		sandbox := newSandbox(t, "sandbox:?latency=2s")
@@ -103,7 +103,7 @@ func TestASandboxChargeCutShortHasChargedNothing(t *testing.T) {
 	})
 }
 
-func TestAVoidOvertakesASandboxChargeThatIsStillWaiting(t *testing.T) {
+func TestSandbox_voidOvertakesAWaitingCharge(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		sandbox := newSandbox(t, "sandbox:?latency=2s")
@@ -123,7 +123,7 @@ func TestAVoidOvertakesASandboxChargeThatIsStillWaiting(t *testing.T) {
 	})
 }
 
-func TestASandboxChargeThatCannotBeginIsNotSent(t *testing.T) {
+func TestSandbox_endedContextIsNotSent(t *testing.T) {
 	t.Parallel()
 	sandbox := newSandbox(t, "sandbox:")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -136,7 +136,7 @@ func TestASandboxChargeThatCannotBeginIsNotSent(t *testing.T) {
 	}
 }
 
-func TestTheSandboxForgetsTheOldestPaymentsFirst(t *testing.T) {
+func TestSandbox_forgetsTheOldestFirst(t *testing.T) {
 	t.Parallel()
 	sandbox := newSandbox(t, "sandbox:")
 	sandbox.memory = 3
@@ -160,7 +160,7 @@ func TestTheSandboxForgetsTheOldestPaymentsFirst(t *testing.T) {
 	}
 }
 
-func TestASandboxRefundEndsForWhatItHasForgottenAndFailsForWhatItNeverCharged(t *testing.T) {
+func TestSandbox_refundOfAForgottenPaymentEnds(t *testing.T) {
 	t.Parallel()
 	sandbox := newSandbox(t, "sandbox:")
 	if err := sandbox.Refund(t.Context(), "forgotten"); err != nil {
@@ -178,7 +178,7 @@ func TestASandboxRefundEndsForWhatItHasForgottenAndFailsForWhatItNeverCharged(t 
 }
 
 //nolint:paralleltest // other tests' allocations would be counted
-func TestASandboxChargeWithoutLatencyAllocatesNothing(t *testing.T) {
+func TestSandbox_chargeAllocatesNothing(t *testing.T) {
 	sandbox := newSandbox(t, "sandbox:?decline=0.1")
 	ctx := t.Context()
 	order := Order{CheckoutID: "0198c0de-0000-7000-8000-000000000001", ClientID: "ann"}
@@ -191,7 +191,7 @@ func TestASandboxChargeWithoutLatencyAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestTheSandboxReportsItsCalls(t *testing.T) {
+func TestSandbox_reportsItsCalls(t *testing.T) {
 	t.Parallel()
 	var got []string
 	underWay := map[string]int{}

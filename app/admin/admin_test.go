@@ -55,7 +55,7 @@ func getAdmin(t *testing.T, url, host string) (code int, kind, body string) {
 	return answer.StatusCode, answer.Header.Get("Content-Type"), string(text)
 }
 
-func TestTheAdminListenerAnswersMetricsAndProfilesAndNothingElse(t *testing.T) {
+func TestAdmin_answersMetricsAndProfilesOnly(t *testing.T) {
 	t.Parallel()
 	a, log := startAdmin(t, "127.0.0.1:0")
 	for path, want := range map[string]string{
@@ -82,7 +82,7 @@ func TestTheAdminListenerAnswersMetricsAndProfilesAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestTheAdminListenerHidesTheCommandLine(t *testing.T) {
+func TestAdmin_hidesTheCommandLine(t *testing.T) {
 	t.Parallel()
 	a, _ := startAdmin(t, "127.0.0.1:0")
 	code, _, body := getAdmin(t, a+"debug/pprof/cmdline", "")
@@ -91,7 +91,7 @@ func TestTheAdminListenerHidesTheCommandLine(t *testing.T) {
 	}
 }
 
-func TestTheAdminListenerOnLoopbackIsForThisMachinesNamesAlone(t *testing.T) {
+func TestAdmin_loopbackRefusesOtherHostNames(t *testing.T) {
 	t.Parallel()
 	a, _ := startAdmin(t, "127.0.0.1:0")
 	for host, want := range map[string]int{
@@ -104,7 +104,7 @@ func TestTheAdminListenerOnLoopbackIsForThisMachinesNamesAlone(t *testing.T) {
 	}
 }
 
-func TestAnAdminListenerForOtherMachinesIsWarnedOf(t *testing.T) {
+func TestAdmin_publicListenerIsWarnedOf(t *testing.T) {
 	t.Parallel()
 	a, log := startAdmin(t, ":0")
 	if !strings.Contains(log.String(), "asks for no key") {

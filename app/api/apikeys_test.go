@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestAnAPIKeyOpensTheShop(t *testing.T) {
+func TestAPIKeys_validKeyPasses(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{APIKeys: []string{"first", "second, longer"}})
 	for _, header := range []string{"Bearer first", "bearer first", "BEARER second, longer"} {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestOnlyPlainJSONIsTaken(t *testing.T) {
+func TestContentType_onlyPlainJSONIsAccepted(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	post := func(headers string) string {
@@ -44,7 +44,7 @@ func TestOnlyPlainJSONIsTaken(t *testing.T) {
 	}
 }
 
-func TestABodyOfUpTo64KiBIsTaken(t *testing.T) {
+func TestBodies_upTo64KiBAreRead(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	fits := validAdd + strings.Repeat(" ", maxBodyBytes-len(validAdd))
@@ -68,7 +68,7 @@ func chunkedPost(body string, size int) string {
 }
 
 // The caller here never stops sending: the answer comes all the same, because nobody reads on.
-func TestABodyWithoutEndIsRefusedAtOnce(t *testing.T) {
+func TestBodies_tooLargeIsRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	for name, head := range map[string]string{
@@ -109,7 +109,7 @@ func TestABodyWithoutEndIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-func TestASlowBodyDoesNotHoldAHandler(t *testing.T) {
+func TestBodies_slowBodyIsCutOff(t *testing.T) {
 	t.Parallel()
 	const patience = 200 * time.Millisecond
 	s := setup(t, Config{}, func(s *testServer) { s.http.ReadTimeout = patience })
@@ -127,7 +127,7 @@ func TestASlowBodyDoesNotHoldAHandler(t *testing.T) {
 	}
 }
 
-func TestABodyThatEndsEarlyOrIsChunkedWronglyIsMalformed(t *testing.T) {
+func TestBodies_brokenEncodingIsMalformed(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	head := "POST /addToCart HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -144,7 +144,7 @@ func TestABodyThatEndsEarlyOrIsChunkedWronglyIsMalformed(t *testing.T) {
 }
 
 // A caller that asks before it sends is told at once, and does not send.
-func TestACallerThatExpectsToContinueIsRefusedBeforeItSends(t *testing.T) {
+func TestServer_expectContinueIsRefusedBeforeTheBody(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	head := "POST /addToCart HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Type: "
@@ -152,7 +152,7 @@ func TestACallerThatExpectsToContinueIsRefusedBeforeItSends(t *testing.T) {
 	checkAnswer(t, s.raw(head+"application/json\r\nContent-Length: 70000\r\n\r\n"), 413, "body")
 }
 
-func TestTheNextRequestOnAConnectionIsReadAfterARefusal(t *testing.T) {
+func TestServer_connectionServesAfterARefusal(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	conn := s.dial()
@@ -169,7 +169,7 @@ func TestTheNextRequestOnAConnectionIsReadAfterARefusal(t *testing.T) {
 	}
 }
 
-func TestAnIdempotencyKeyIsSentOnceAndVisible(t *testing.T) {
+func TestIdempotencyKey_isOneVisibleHeader(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	post := func(headers string) reply {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestAConnectionOverTheLimitIsTurnedAway(t *testing.T) {
+func TestConnectionLimit_connectionOverTheLimitIsRefused(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
@@ -74,7 +74,7 @@ func TestAConnectionOverTheLimitIsTurnedAway(t *testing.T) {
 	}
 }
 
-func TestAPlaceIsGivenBackOnce(t *testing.T) {
+func TestConnectionLimit_placeIsReleasedOnce(t *testing.T) {
 	t.Parallel()
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 
 const shopPage = "https://shop.example"
 
-func TestAPageOfAConfiguredOriginMayCall(t *testing.T) {
+func TestCORS_configuredOriginMayCall(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{CORSOrigins: []string{"https://other.example", shopPage}, APIKeys: []string{"key"}})
 
@@ -41,7 +41,7 @@ func TestAPageOfAConfiguredOriginMayCall(t *testing.T) {
 	}
 }
 
-func TestOtherOriginsMayNot(t *testing.T) {
+func TestCORS_otherOriginsMayNotCall(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{CORSOrigins: []string{shopPage}})
 	for _, origin := range []string{"https://evil.example", "http://shop.example", shopPage + ".evil.example", "null", shopPage + "/"} {
@@ -62,7 +62,7 @@ func TestOtherOriginsMayNot(t *testing.T) {
 	checkAnswer(t, s.do("OPTIONS", "/nothing", "", "Origin", shopPage, "Access-Control-Request-Method", "POST"), 404, "no such route")
 }
 
-func TestWithoutConfiguredOriginsNothingIsShared(t *testing.T) {
+func TestCORS_offWithoutOrigins(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	for _, got := range []reply{
@@ -75,7 +75,7 @@ func TestWithoutConfiguredOriginsNothingIsShared(t *testing.T) {
 	}
 }
 
-func TestAStarIsEveryOrigin(t *testing.T) {
+func TestCORS_starIsEveryOrigin(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{CORSOrigins: []string{"*"}})
 	got := s.do("POST", "/addToCart", validAdd, "Origin", "https://any.example")

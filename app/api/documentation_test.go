@@ -21,7 +21,7 @@ import (
 	"cartwheel/queue"
 )
 
-func TestTheDocumentationIsServedOffline(t *testing.T) {
+func TestDocumentation_isServedOffline(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 
@@ -88,7 +88,7 @@ type spec struct {
 	}
 }
 
-func TestEveryCodeIsDocumentedWithAnExample(t *testing.T) {
+func TestDocumentation_hasAnExampleOfEveryCode(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	served := s.do("GET", "/documentation/doc.json", "")
@@ -163,7 +163,7 @@ func TestEveryCodeIsDocumentedWithAnExample(t *testing.T) {
 	}
 }
 
-func TestTheDocumentedExamplesAreWhatIsSent(t *testing.T) {
+func TestDocumentation_examplesAreTheAnswers(t *testing.T) {
 	t.Parallel()
 	open := setup(t, Config{})
 	locked := setup(t, Config{APIKeys: []string{"key"}, RateLimit: 0.001})

@@ -15,7 +15,7 @@ import (
 	"cartwheel/queue"
 )
 
-func TestRefusalsAreLoggedOnceASecond(t *testing.T) {
+func TestFailureLog_logsRefusalsOnceASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := &logbook{}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestMoreRequestsThanTheLimitAreRefused(t *testing.T) {
+func TestRateLimit_refusesAboveTheLimit(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{RateLimit: 0.4}) // one at once, the next after 2.5 s
 	checkAnswer(t, s.do("POST", "/addToCart", validAdd), 200, "")
@@ -32,7 +32,7 @@ func TestMoreRequestsThanTheLimitAreRefused(t *testing.T) {
 	}
 }
 
-func TestTheLimitRefillsAndIsEachAddresssOwn(t *testing.T) {
+func TestRateLimit_refillsPerAddress(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_000_000, 0)
 	limits := newRateLimits(2)
@@ -53,7 +53,7 @@ func TestTheLimitRefillsAndIsEachAddresssOwn(t *testing.T) {
 	}
 }
 
-func TestTheTableOfAddressesIsBounded(t *testing.T) {
+func TestRateLimit_remembersABoundedNumberOfAddresses(t *testing.T) {
 	t.Parallel()
 	limits := newRateLimits(1)
 	limits.most = 3
@@ -76,7 +76,7 @@ func TestTheTableOfAddressesIsBounded(t *testing.T) {
 	}
 }
 
-func TestAnIPv6ClientIsItsNetwork(t *testing.T) {
+func TestRateLimit_countsIPv6ClientsByNetwork(t *testing.T) {
 	t.Parallel()
 	for remote, want := range map[string]string{
 		"192.0.2.1:5000":                    "192.0.2.1",

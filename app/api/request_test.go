@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestValidBodiesOfAddToCart(t *testing.T) {
+func TestParseAddToCart_validBodies(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("ü", maxIDRunes)
 	for body, want := range map[string]addToCartRequest{
@@ -39,7 +39,7 @@ func TestValidBodiesOfAddToCart(t *testing.T) {
 	}
 }
 
-func TestInvalidBodiesAreRefusedWithTheFieldAndTheReason(t *testing.T) {
+func TestParseAddToCart_invalidBodyNamesFieldAndReason(t *testing.T) {
 	t.Parallel()
 	quantity := func(literal string) string {
 		return `{"clientID":"a","productID":"p","quantity":` + literal + `}`
@@ -124,7 +124,7 @@ func TestInvalidBodiesAreRefusedWithTheFieldAndTheReason(t *testing.T) {
 	}
 }
 
-func TestBodiesOfCheckOutCart(t *testing.T) {
+func TestParseCheckOutCart_namesTheField(t *testing.T) {
 	t.Parallel()
 	if got, err := parseCheckOutCart([]byte(validCheckOut)); err != nil || got.ClientID != "alice" {
 		t.Errorf("got %v, %v", got, err)

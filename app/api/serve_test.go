@@ -17,7 +17,7 @@ type nothingShop struct{}
 func (nothingShop) AddToCart(context.Context, cart.Addition) error { return nil }
 func (nothingShop) CheckOut(context.Context, cart.Purchase) error  { return nil }
 
-func TestServedAloneTheAPIAnswersAsEverUntilItsContextEnds(t *testing.T) {
+func TestServe_answersUntilItsContextEnds(t *testing.T) {
 	t.Parallel()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

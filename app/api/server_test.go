@@ -255,7 +255,7 @@ const (
 	validCheckOut = `{"clientID":"alice"}`
 )
 
-func TestARequestReachesTheShopAndSucceeds(t *testing.T) {
+func TestServer_requestReachesTheShop(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 
@@ -280,7 +280,7 @@ func TestARequestReachesTheShopAndSucceeds(t *testing.T) {
 	}
 }
 
-func TestErrorsOfTheModulesAreAnsweredAsTheTableSays(t *testing.T) {
+func TestErrorTable_answersErrorsOfTheModules(t *testing.T) {
 	t.Parallel()
 	wrap := func(err error) error { return fmt.Errorf("check out alice: %w", err) }
 	for _, test := range []struct {
@@ -345,7 +345,7 @@ func TestErrorsOfTheModulesAreAnsweredAsTheTableSays(t *testing.T) {
 	}
 }
 
-func TestAReplayIsWrittenByteForByte(t *testing.T) {
+func TestServer_replayIsByteForByte(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	for _, stored := range []idempotency.Replay{
@@ -366,7 +366,7 @@ func TestAReplayIsWrittenByteForByte(t *testing.T) {
 	}
 }
 
-func TestAnUnforeseenErrorShowsNoDetailButARequestID(t *testing.T) {
+func TestServer_unknownErrorShowsOnlyARequestID(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	s.shop.answer = func(context.Context) error { return errors.New("dial root:secret@db") }
@@ -382,7 +382,7 @@ func TestAnUnforeseenErrorShowsNoDetailButARequestID(t *testing.T) {
 	}
 }
 
-func TestAPanicIsAnswered(t *testing.T) {
+func TestServer_panicIsAnswered(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	s.shop.answer = func(context.Context) error { panic("at the disco") }
@@ -396,7 +396,7 @@ func TestAPanicIsAnswered(t *testing.T) {
 	checkAnswer(t, s.do("POST", "/addToCart", validAdd), 200, "")
 }
 
-func TestAPanicInTheMiddleOfAnAnswerCutsTheConnection(t *testing.T) {
+func TestServer_panicDuringAnAnswerCutsTheConnection(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{}, func(s *testServer) {
 		s.http.Handler.(*Server).add("/half", func(c echo.Context) error {
@@ -424,7 +424,7 @@ func TestAPanicInTheMiddleOfAnAnswerCutsTheConnection(t *testing.T) {
 	}
 }
 
-func TestRequestIDs(t *testing.T) {
+func TestRequestIDs_areKeptOrGenerated(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 
@@ -447,7 +447,7 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoRouteIsAnsweredInTheSameShape(t *testing.T) {
+func TestRoutes_unknownPathHasTheSameShape(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	for _, path := range []string{"/", "/nothing", "/addToCart/", "/ADDTOCART", "/addToCart/x", "//addToCart", "/metrics", "/debug/pprof/", "/%61ddToCart%2F", "/healthz/"} {
@@ -463,7 +463,7 @@ func TestWhatIsNoRouteIsAnsweredInTheSameShape(t *testing.T) {
 	checkAnswer(t, s.raw("CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n"), 404, "no such route")
 }
 
-func TestOtherMethodsAreNotAllowed(t *testing.T) {
+func TestRoutes_otherMethodsAreRefused(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	for path, allow := range map[string]string{
@@ -487,7 +487,7 @@ func TestOtherMethodsAreNotAllowed(t *testing.T) {
 	}
 }
 
-func TestProbes(t *testing.T) {
+func TestProbes_answerByReadiness(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{APIKeys: []string{"key"}, RateLimit: 0.001})
 	for range 3 {
@@ -507,7 +507,7 @@ func TestProbes(t *testing.T) {
 	checkAnswer(t, s.do("GET", "/healthz", ""), 200, "")
 }
 
-func TestARequestsTimeIsBounded(t *testing.T) {
+func TestServer_requestTimeIsBounded(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{RequestTimeout: 20 * time.Millisecond})
 	s.shop.answer = func(ctx context.Context) error {
@@ -517,7 +517,7 @@ func TestARequestsTimeIsBounded(t *testing.T) {
 	checkAnswer(t, s.do("POST", "/checkOutCart", validCheckOut), 503, wordsTooBusy)
 }
 
-func TestACallerWhoHangsUpEndsTheRequestsContext(t *testing.T) {
+func TestServer_disconnectEndsTheRequestsContext(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{RequestTimeout: time.Minute})
 	begun, ended := make(chan struct{}), make(chan error, 1)
@@ -543,7 +543,7 @@ func TestACallerWhoHangsUpEndsTheRequestsContext(t *testing.T) {
 	}
 }
 
-func TestEveryTimeoutOfTheListenerIsSet(t *testing.T) {
+func TestServer_setsEveryTimeout(t *testing.T) {
 	t.Parallel()
 	const requestTimeout = 15 * time.Second
 	s := New(Config{RequestTimeout: requestTimeout, Log: slog.New(slog.DiscardHandler)}, &fakeShop{}, fakeReadiness{})
@@ -591,7 +591,7 @@ func (w *discardingWriter) Header() http.Header         { return w.header }
 func (w *discardingWriter) WriteHeader(code int)        { w.code = code }
 func (w *discardingWriter) Write(p []byte) (int, error) { return len(p), nil }
 
-func TestEveryRequestIsCountedByRouteAndCode(t *testing.T) {
+func TestServer_countsRequestsByRouteAndCode(t *testing.T) {
 	t.Parallel()
 	m := metrics.New(metrics.Build{})
 	s := setup(t, Config{Metrics: m, RateLimit: 0.000001}) // one request of a minute's worth
@@ -611,7 +611,7 @@ func TestEveryRequestIsCountedByRouteAndCode(t *testing.T) {
 	}
 }
 
-func TestAPendingAnswerIsLoggedWithTheRequestAndTheCheckout(t *testing.T) {
+func TestServer_pendingIsLoggedWithRequestAndCheckout(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
 	s.shop.answer = func(context.Context) error { return &checkout.PendingError{CheckoutID: "checkout-7"} }

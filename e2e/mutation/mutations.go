@@ -17,7 +17,7 @@ func mutations() []mutation {
 		{
 			name:  "reserving locks the product's row",
 			edits: []edit{{"inventory/inventory.go", "queryOnHand(b, wait, tx.ForUpdate(), stock)", `queryOnHand(b, wait, "", stock)`}},
-			in:    "inventory", tests: []string{"TestHoldsOfCommittedTransactionsAreSeenUnderTheLock"},
+			in:    "inventory", tests: []string{"TestLock_seesCommittedReservations"},
 		},
 		{
 			name: "what is held is added up by a statement of its own, after the locks",
@@ -29,7 +29,7 @@ func mutations() []mutation {
 				{"inventory/inventory.go", "	return stock, nil\n",
 					"	for id, level := range stock.levels {\n		if early.levels[id] != nil {\n			level.Reserved = early.levels[id].Reserved\n		}\n	}\n	return stock, nil\n"},
 			},
-			in: "inventory", tests: []string{"TestHoldsOfCommittedTransactionsAreSeenUnderTheLock"},
+			in: "inventory", tests: []string{"TestLock_seesCommittedReservations"},
 		},
 		{
 			name:  "reserving compares with what is available",
@@ -44,12 +44,12 @@ func mutations() []mutation {
 		{
 			name:  "stock goes down only where it suffices (MySQL)",
 			edits: []edit{{"database/mysql/dialect.go", " WHERE t.%[4]s >= k.c1", ""}},
-			in:    "inventory", tests: []string{"TestCommitIsShortWhenStockWasLoweredByHand"},
+			in:    "inventory", tests: []string{"TestCommit_failsWhenOnHandWasLowered"},
 		},
 		{
 			name:  "stock goes down only where it suffices (embedded)",
 			edits: []edit{{"database/sqlite/dialect.go", " AND %[1]s.%[3]s >= k.column2", ""}},
-			in:    "inventory", tests: []string{"TestCommitIsShortWhenStockWasLoweredByHand"},
+			in:    "inventory", tests: []string{"TestCommit_failsWhenOnHandWasLowered"},
 		},
 		{
 			name:  "CHECK (quantity >= 0) (MySQL)",
@@ -265,17 +265,17 @@ func mutations() []mutation {
 		{
 			name:  "JSON has nothing after it",
 			edits: []edit{{"app/api/object.go", "if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {", "if false {"}},
-			in:    "app/api", tests: []string{"TestInvalidBodiesAreRefusedWithTheFieldAndTheReason"},
+			in:    "app/api", tests: []string{"TestParseAddToCart_invalidBodyNamesFieldAndReason"},
 		},
 		{
 			name:  "JSON has each field once",
 			edits: []edit{{"app/api/object.go", "jsontext.NewDecoder(bytes.NewBuffer(body))", "jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))"}},
-			in:    "app/api", tests: []string{"TestInvalidBodiesAreRefusedWithTheFieldAndTheReason"},
+			in:    "app/api", tests: []string{"TestParseAddToCart_invalidBodyNamesFieldAndReason"},
 		},
 		{
 			name:  "JSON has no lone surrogates",
 			edits: []edit{{"app/api/object.go", "jsontext.NewDecoder(bytes.NewBuffer(body))", "jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowInvalidUTF8(true))"}},
-			in:    "app/api", tests: []string{"TestInvalidBodiesAreRefusedWithTheFieldAndTheReason"},
+			in:    "app/api", tests: []string{"TestParseAddToCart_invalidBodyNamesFieldAndReason"},
 		},
 	}
 }

@@ -72,7 +72,7 @@ const (
 	declinedsOrder = `{"clientID":"decline-cy","items":[{"productID":"tea","quantity":2}]}`
 )
 
-func TestEveryRowOfTheProtocolIsAnswered(t *testing.T) {
+func TestService_answersEveryRowOfTheProtocol(t *testing.T) {
 	t.Parallel()
 	service, path := setup(t)
 	const (
@@ -150,7 +150,7 @@ func TestEveryRowOfTheProtocolIsAnswered(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoCallOfTheProtocolChangesNothing(t *testing.T) {
+func TestService_otherCallsChangeNothing(t *testing.T) {
 	t.Parallel()
 	service, _ := setup(t)
 	tests := []struct {
@@ -193,7 +193,7 @@ func signed(secret, t, method, path, body string) string {
 	return "t=" + t + ",v1=" + hex.EncodeToString(mac.Sum(nil))
 }
 
-func TestOnlySignedRequestsPassWhereThereIsASecret(t *testing.T) {
+func TestService_onlySignedRequestsPass(t *testing.T) {
 	t.Parallel()
 	service := open(t, filepath.Join(t.TempDir(), "payments.log"), Options{
 		Secret: "sesame",
@@ -236,7 +236,7 @@ func TestOnlySignedRequestsPassWhereThereIsASecret(t *testing.T) {
 	}
 }
 
-func TestATornLastLineIsDroppedWhereverItIsCut(t *testing.T) {
+func TestLedger_tornLastLineIsDropped(t *testing.T) {
 	t.Parallel()
 	service, path := setup(t)
 	ask(service, "PUT", "/payments/1", annsOrder)
@@ -270,7 +270,7 @@ func TestATornLastLineIsDroppedWhereverItIsCut(t *testing.T) {
 	}
 }
 
-func TestADamagedFileIsNotOpened(t *testing.T) {
+func TestLedger_damagedFileIsRefused(t *testing.T) {
 	t.Parallel()
 	const (
 		approved = `{"checkoutID":"1","event":"approved","clientID":"ann","at":"2026-01-01T00:00:00Z"}` + "\n"
@@ -306,7 +306,7 @@ func TestADamagedFileIsNotOpened(t *testing.T) {
 	}
 }
 
-func TestOneProcessHasTheFileAtATime(t *testing.T) {
+func TestLedger_fileHasOneProcess(t *testing.T) {
 	t.Parallel()
 	service, path := setup(t)
 	if _, err := Open(path, Options{}); err == nil {
@@ -326,7 +326,7 @@ func TestOneProcessHasTheFileAtATime(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeWrittenIsNotAnswered(t *testing.T) {
+func TestLedger_failedWriteIsNotAnswered(t *testing.T) {
 	t.Parallel()
 	service, _ := setup(t)
 	ask(service, "PUT", "/payments/1", annsOrder)
@@ -343,7 +343,7 @@ func TestWhatCannotBeWrittenIsNotAnswered(t *testing.T) {
 	}
 }
 
-func TestAnswersWaitForTheirFlushAndShareIt(t *testing.T) {
+func TestLedger_answersWaitForASharedFlush(t *testing.T) {
 	t.Parallel()
 	service, _ := setup(t)
 	begun, finish := make(chan struct{}, 10), make(chan struct{})
@@ -382,7 +382,7 @@ func TestAnswersWaitForTheirFlushAndShareIt(t *testing.T) {
 	}
 }
 
-func TestARaceOfChargesAndVoidsHasOneEnd(t *testing.T) {
+func TestService_racingChargesAndVoidsHaveOneEnd(t *testing.T) {
 	t.Parallel()
 	service, _ := setup(t)
 	for round := range 50 {
@@ -412,7 +412,7 @@ func TestARaceOfChargesAndVoidsHasOneEnd(t *testing.T) {
 	}
 }
 
-func TestAKilledServiceRemembersWhatItHadAnswered(t *testing.T) {
+func TestService_killedRemembersItsAnswers(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "payments.log")
 	answered := make(map[string]string)

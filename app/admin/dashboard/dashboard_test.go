@@ -154,7 +154,7 @@ func decode(t *testing.T, data []byte) (n news) {
 	return n
 }
 
-func TestAViewerSeesTheSecondsPass(t *testing.T) {
+func TestDashboard_viewerGetsASampleEverySecond(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	_, next, _ := s.watch()
@@ -190,7 +190,7 @@ func TestAViewerSeesTheSecondsPass(t *testing.T) {
 	}
 }
 
-func TestNothingIsReadWhileNobodyWatches(t *testing.T) {
+func TestDashboard_readsNothingWithoutViewers(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	_, next, leave := s.watch()
@@ -220,7 +220,7 @@ func TestNothingIsReadWhileNobodyWatches(t *testing.T) {
 	}
 }
 
-func TestTooManyViewersAreToldSo(t *testing.T) {
+func TestDashboard_tooManyViewersAreRefused(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	var leaves []func()
@@ -243,7 +243,7 @@ func TestTooManyViewersAreToldSo(t *testing.T) {
 	}
 }
 
-func TestCloseSendsTheViewersAway(t *testing.T) {
+func TestDashboard_closeDisconnectsViewers(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	_, next, _ := s.watch()
@@ -254,7 +254,7 @@ func TestCloseSendsTheViewersAway(t *testing.T) {
 	}
 }
 
-func TestWhatOthersWroteIsEscaped(t *testing.T) {
+func TestDashboard_escapesStoredText(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	const hostile = `<script>alert("1")</script>`
@@ -285,7 +285,7 @@ func TestWhatOthersWroteIsEscaped(t *testing.T) {
 	}
 }
 
-func TestThePageAllowsNothingButItself(t *testing.T) {
+func TestDashboard_policyAllowsOnlyItself(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	for path, kind := range map[string]string{
@@ -307,7 +307,7 @@ func TestThePageAllowsNothingButItself(t *testing.T) {
 	}
 }
 
-func TestStockIsFoundAndTheEmptyStateSaysWhatToDo(t *testing.T) {
+func TestDashboard_findsStockAndExplainsNone(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	if page := s.get("/").text; !strings.Contains(page, "cartwheel stock import") {
@@ -329,7 +329,7 @@ func TestStockIsFoundAndTheEmptyStateSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestStockIsNotReadAgainAtOnce(t *testing.T) {
+func TestDashboard_cachesStock(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	s.products = []inventory.Product{product("mug", 5)}
@@ -349,7 +349,7 @@ func TestStockIsNotReadAgainAtOnce(t *testing.T) {
 	}
 }
 
-func TestTheDatabaseIsLeftAloneBetweenSearches(t *testing.T) {
+func TestDashboard_searchesAreLimited(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	s.takes = 50 * time.Millisecond
@@ -362,7 +362,7 @@ func TestTheDatabaseIsLeftAloneBetweenSearches(t *testing.T) {
 	}
 }
 
-func TestADatabaseThatIsAwayIsSaid(t *testing.T) {
+func TestDashboard_saysThatTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	s.err = errors.New("secret detail")
@@ -375,7 +375,7 @@ func TestADatabaseThatIsAwayIsSaid(t *testing.T) {
 	}
 }
 
-func TestQuantilesComeFromTheBuckets(t *testing.T) {
+func TestMetrics_quantilesComeFromBuckets(t *testing.T) {
 	t.Parallel()
 	bounds := metrics.LatencyBounds()
 	counts := func(pairs ...uint64) []uint64 {

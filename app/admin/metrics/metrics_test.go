@@ -58,7 +58,7 @@ func setup(t *testing.T) *Metrics {
 	return m
 }
 
-func TestTheMetricsFollowPrometheusConventions(t *testing.T) {
+func TestMetrics_followPrometheusConventions(t *testing.T) {
 	t.Parallel()
 	problems, err := testutil.GatherAndLint(setup(t).Gatherer())
 	if err != nil {
@@ -69,7 +69,7 @@ func TestTheMetricsFollowPrometheusConventions(t *testing.T) {
 	}
 }
 
-func TestTheMetricsSayWhatHappened(t *testing.T) {
+func TestMetrics_countWhatHappened(t *testing.T) {
 	t.Parallel()
 	answer := httptest.NewRecorder()
 	setup(t).Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
@@ -118,7 +118,7 @@ func TestTheMetricsSayWhatHappened(t *testing.T) {
 	}
 }
 
-func TestAnswersAreWhatTheDashboardReads(t *testing.T) {
+func TestMetrics_answersFeedTheDashboard(t *testing.T) {
 	t.Parallel()
 	m := setup(t)
 	a := m.Answers(RouteAddToCart)
@@ -145,7 +145,7 @@ func TestAnswersAreWhatTheDashboardReads(t *testing.T) {
 	}
 }
 
-func TestEveryRouteIsKnown(t *testing.T) {
+func TestRequests_knowEveryRoute(t *testing.T) {
 	t.Parallel()
 	m := New(Build{})
 	for _, route := range []Route{RouteAddToCart, RouteCheckOutCart, RouteHealthz, RouteReadyz, RouteDocumentation, RouteOther} {
@@ -156,7 +156,7 @@ func TestEveryRouteIsKnown(t *testing.T) {
 }
 
 //nolint:paralleltest // what is counted is the whole process's
-func TestCountingARequestAllocatesNothing(t *testing.T) {
+func TestRequests_countingAllocatesNothing(t *testing.T) {
 	r := New(Build{}).Requests(RouteAddToCart)
 	if n := testing.AllocsPerRun(100, func() { r.Answered(200, time.Millisecond) }); n != 0 {
 		t.Errorf("%v allocations a request, want none", n)

@@ -88,7 +88,7 @@ func isCut(t *testing.T, conn net.Conn) {
 
 var ok = packet(1, []byte{0, 0, 0, 2, 0, 0, 0})
 
-func TestWhatIsNoCommitPassesAsItIs(t *testing.T) {
+func TestProxy_passesOtherStatements(t *testing.T) {
 	t.Parallel()
 	p, client, server := setup(t)
 	p.Decide(func(int) proxy.Fate { return proxy.CutBefore() })
@@ -118,7 +118,7 @@ func TestWhatIsNoCommitPassesAsItIs(t *testing.T) {
 	}
 }
 
-func TestEachCommitMeetsItsFate(t *testing.T) {
+func TestProxy_losesChosenCommits(t *testing.T) {
 	t.Parallel()
 	commits := [][]byte{query("COMMIT"), query("commit"), query(" Commit ;")}
 	for _, commit := range commits {
@@ -161,7 +161,7 @@ func TestEachCommitMeetsItsFate(t *testing.T) {
 	}
 }
 
-func TestACommitThatIsHeldArrivesAfterItsClientHasGone(t *testing.T) {
+func TestProxy_delayedCommitArrivesAfterItsClientLeft(t *testing.T) {
 	t.Parallel()
 	p, client, server := setup(t)
 	release := make(chan struct{})
@@ -179,7 +179,7 @@ func TestACommitThatIsHeldArrivesAfterItsClientHasGone(t *testing.T) {
 	}
 }
 
-func TestCloseDropsWhatIsHeld(t *testing.T) {
+func TestProxy_closeDropsDelayedCommits(t *testing.T) {
 	t.Parallel()
 	p, client, server := setup(t)
 	p.Next(proxy.Hold(make(chan struct{})))
@@ -193,7 +193,7 @@ func TestCloseDropsWhatIsHeld(t *testing.T) {
 	isCut(t, server)
 }
 
-func TestAServerThatIsAwayTurnsClientsAway(t *testing.T) {
+func TestProxy_serverThatIsDownRefusesClients(t *testing.T) {
 	t.Parallel()
 	p, client, server := setup(t)
 	send(t, client, query("SELECT 1"))
@@ -212,7 +212,7 @@ func TestAServerThatIsAwayTurnsClientsAway(t *testing.T) {
 	}
 }
 
-func TestASilentServerHearsAndIsNotHeardUntilItSpeaksAgain(t *testing.T) {
+func TestProxy_silentServerReceivesButDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	p, client, server := setup(t)
 	p.Silence(true)
@@ -232,7 +232,7 @@ func TestASilentServerHearsAndIsNotHeardUntilItSpeaksAgain(t *testing.T) {
 	arrives(t, client, ok)
 }
 
-func TestAClientMayLeaveASilentServer(t *testing.T) {
+func TestProxy_clientMayLeaveASilentServer(t *testing.T) {
 	t.Parallel()
 	p, client, server := setup(t)
 	p.Silence(true)

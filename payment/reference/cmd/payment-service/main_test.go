@@ -23,7 +23,7 @@ func (l lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestItServesUntilItIsToldToStopAndRemembers(t *testing.T) {
+func TestPaymentService_servesUntilStoppedAndRemembers(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "payments.log")
 	for _, want := range []string{"payments=0", "payments=1"} {
@@ -58,7 +58,7 @@ func TestItServesUntilItIsToldToStopAndRemembers(t *testing.T) {
 	}
 }
 
-func TestItSaysWhyItCannotStart(t *testing.T) {
+func TestPaymentService_startErrorNamesTheCause(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "payments.log")
 	if err := run(t.Context(), settings{Listen: "127.0.0.1:bad", File: path}, io.Discard); err == nil {

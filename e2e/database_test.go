@@ -217,12 +217,16 @@ func TestDatabaseServer_faults(t *testing.T) {
 		//nolint:paralleltest // each has the server to itself
 		t.Run("that has too many connections", func(t *testing.T) {
 			c := newChaos(t, server.store(t, "connections"), chaosStock())
-			c.underLoad(func(ctx context.Context, _ *instance) {
+			c.underLoad(func(ctx context.Context, shop *instance) {
 				const most = 10 // the least that may be set
 				for range shortOrLong(1, 30) {
 					pause(ctx, 200*time.Millisecond)
 					server.exec(t, fmt.Sprint("SET GLOBAL max_connections = ", most))
-					bystanders := occupy(t, server)
+					var bystanders []*sql.DB
+					eventually(t, 20*time.Second, "the shop has no connection left", func() bool {
+						bystanders = occupy(t, server, bystanders)
+						return !shop.isReady()
+					})
 					// Behind a batch whose COMMIT was lost with its session, and is looked for
 					// without success for 7 s.
 					c.refuses(14 * time.Second)
@@ -271,7 +275,7 @@ func TestDatabaseServer_binaryLogOnMariaDB(t *testing.T) {
 
 // occupy takes all connections that a server has for those who are no administrators, from the one
 // who has them.
-func occupy(t *testing.T, server shopServer) (taken []*sql.DB) {
+func occupy(t *testing.T, server shopServer, taken []*sql.DB) []*sql.DB {
 	t.Helper()
 	oursAlone := func() bool {
 		var sessions int

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
@@ -172,6 +173,12 @@ func (i *instance) signal(s syscall.Signal) {
 	if err := i.command.Process.Signal(s); err != nil {
 		i.t.Fatalf("send %v: %v", s, err)
 	}
+}
+
+// isReady reports whether the instance says that an add would work.
+func (i *instance) isReady() bool {
+	response, err := http.Get(i.base + "/readyz")
+	return err == nil && response.Body.Close() == nil && response.StatusCode == http.StatusOK
 }
 
 // stop is SIGTERM, and waits. It returns the exit status.

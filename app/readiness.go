@@ -14,6 +14,9 @@ import (
 // probeInterval is how long the result of a probe is valid: balancers of many instances probe often.
 const probeInterval = time.Second
 
+// probeTimeout is the maximum time of a probe. A caller that leaves does not end it: others share its result.
+const probeTimeout = 2 * time.Second
+
 // A cachedProbe runs at most one probe in probeInterval. Callers at the same time share it.
 type cachedProbe struct {
 	run func(context.Context) error
@@ -29,6 +32,8 @@ func (p *cachedProbe) result(ctx context.Context) error {
 	if time.Since(p.last) < probeInterval {
 		return p.err
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
+	defer cancel()
 	p.err = p.run(ctx)
 	p.last = time.Now()
 	return p.err

@@ -29,3 +29,13 @@ func TestCachedProbe_runsOncePerInterval(t *testing.T) {
 		}
 	})
 }
+
+func TestCachedProbe_callerThatLeavesDoesNotFailIt(t *testing.T) {
+	t.Parallel()
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	p := cachedProbe{run: func(ctx context.Context) error { return ctx.Err() }}
+	if err := p.result(left); err != nil {
+		t.Errorf("the probe ended with its caller: %v", err)
+	}
+}

@@ -67,7 +67,7 @@ func TestTracker_cartCanBeChangedAfterAFailedCheckout(t *testing.T) {
 	})
 }
 
-// saleor#19220, woocommerce#68693: two requests for one order at once are charged twice.
+// woocommerce#68693: two requests for one order at once are charged twice.
 func TestTracker_twoCheckoutsAtOnceAreChargedOnce(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
@@ -82,6 +82,7 @@ func TestTracker_twoCheckoutsAtOnceAreChargedOnce(t *testing.T) {
 			}
 		}
 		want(t, "sales", sold, 1)
+		want(t, "charges", s.ledger.captures(), 1)
 		want(t, "on hand", s.onHand("book"), 8)
 	})
 }

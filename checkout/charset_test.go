@@ -37,3 +37,23 @@ func TestCheckout_worksOnAnyDefaultCharset(t *testing.T) {
 		s.quiet()
 	})
 }
+
+// A cart and a product that the replaced system left are sold, and their checkout settles.
+func TestCheckout_settlesAdoptedRowsOnAnyDefaultCharset(t *testing.T) {
+	t.Parallel()
+	databasetest.EachAdoptedRow(t, func(t *testing.T, db *database.DB, clientID, productID string) {
+		t.Parallel()
+		s := newShop(t, db)
+		s.stocked[productID], s.added[units{clientID, productID}] = 10, 2
+		in := s.open(settings{})
+		in.till.charges(s.ledger.decline(""))
+		wantErr(t, in.buy(clientID), checkout.ErrDeclined)
+		want(t, "the restored cart", s.inCart(clientID), productID+"×2")
+		in.till.charges(s.ledger.approve)
+		wantErr(t, in.buy(clientID), nil)
+		want(t, "the cart", s.inCart(clientID), "")
+		want(t, "the product's units on hand", s.onHand(productID), 8)
+		want(t, "its reserved units", s.held(productID), 0)
+		want(t, "checkouts in flight", s.inFlight(), 0)
+	})
+}

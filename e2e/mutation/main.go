@@ -1,6 +1,6 @@
 // Command mutation runs the mutation tests. In a temporary copy of the source it applies one mutation at a time and runs
-// the tests that must fail. It prints which test caught which mutation. Its exit status is 1 when one was not caught, or when
-// the text that it replaces is not in the source.
+// the tests that must fail. It prints which test caught which mutation. Its exit status is 1 when a named test passed, or
+// when the text that it replaces is not in the source.
 //
 //	go run ./mutation [-run REGEXP] [-from DIR]
 package main
@@ -47,7 +47,7 @@ func status() int {
 	return 0
 }
 
-// check applies the picked mutations in turn, and reports whether each was caught.
+// check applies the picked mutations in turn, and reports whether each was caught by all its tests.
 func check(ctx context.Context, from, pick string) (allCaught bool, err error) {
 	picked, err := regexp.Compile(pick)
 	if err != nil {
@@ -80,14 +80,19 @@ func check(ctx context.Context, from, pick string) (allCaught bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", m.name, err)
 		}
-		if len(by) == 0 {
+		if missed := m.passed(by); len(missed) > 0 {
 			allCaught = false
-			by = []string{"NONE"}
+			by = append(by, "NOT "+strings.Join(missed, ", NOT "))
 		}
 		fmt.Fprintf(os.Stderr, "%s: %s\n", m.name, strings.Join(by, ", "))
 		_, _ = fmt.Fprintf(out, "%s\t%s\t%v\n", m.name, strings.Join(by, ", "), time.Since(began).Round(100*time.Millisecond))
 	}
 	return allCaught, out.Flush()
+}
+
+// passed returns the tests of the mutation that did not fail.
+func (m mutation) passed(failed []string) []string {
+	return slices.DeleteFunc(slices.Clone(m.tests), func(test string) bool { return slices.Contains(failed, test) })
 }
 
 // copySource copies what the product is built from.

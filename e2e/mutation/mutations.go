@@ -5,7 +5,7 @@ type mutation struct {
 	name  string
 	edits []edit
 	in    string   // the package of the tests, below the product's directory
-	tests []string // at least one of which must fail
+	tests []string // each of which must fail
 }
 
 // An edit replaces a text that is in a file once.
@@ -45,6 +45,11 @@ func mutations() []mutation {
 			name:  "stock goes down only where it suffices (MySQL)",
 			edits: []edit{{"database/mysql/dialect.go", " WHERE t.%[4]s >= k.c1", ""}},
 			in:    "inventory", tests: []string{"TestCommit_failsWhenOnHandWasLowered"},
+		},
+		{
+			name:  "the columns of a list name their character set",
+			edits: []edit{{"database/mysql/dialect.go", `"VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"`, `"VARCHAR(255)"`}},
+			in:    "checkout", tests: []string{"TestCheckout_worksOnAnyDefaultCharset", "TestCheckout_settlesAdoptedRowsOnAnyDefaultCharset"},
 		},
 		{
 			name:  "stock goes down only where it suffices (embedded)",

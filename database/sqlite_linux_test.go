@@ -75,7 +75,7 @@ func TestEmbedded_namesAReadOnlyFile(t *testing.T) {
 	file := filepath.Join(dir, "cartwheel.db")
 	switch err := syscall.Mount(file, file, "", syscall.MS_BIND, ""); {
 	case errors.Is(err, syscall.EPERM):
-		skipUnlessCI(t, "only root may mount a file on itself")
+		databasetest.SkipUnlessCI(t, "only root may mount a file on itself")
 	case err != nil:
 		t.Fatal(err)
 	}
@@ -93,22 +93,13 @@ func TestEmbedded_namesAReadOnlyFile(t *testing.T) {
 	}
 }
 
-// skipUnlessCI skips a test that this machine cannot run. In CI that is a failure.
-func skipUnlessCI(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 // mountSmall makes a folder a small disk until the test ends. Only root may; else the test is
 // skipped.
 func mountSmall(t *testing.T, dir string) {
 	t.Helper()
 	switch err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); {
 	case errors.Is(err, syscall.EPERM):
-		skipUnlessCI(t, "only root may mount a small disk")
+		databasetest.SkipUnlessCI(t, "only root may mount a small disk")
 	case err != nil:
 		t.Fatal(err)
 	}

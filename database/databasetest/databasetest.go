@@ -54,6 +54,15 @@ func EachFlavour(t *testing.T, test func(t *testing.T, flavour dbserver.Flavour)
 	}
 }
 
+// SkipUnlessCI skips a test that this machine cannot run, for a reason. In CI that is a failure.
+func SkipUnlessCI(t testing.TB, reason string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(reason)
+	}
+	t.Skip(reason)
+}
+
 // Embedded returns an embedded engine of the test's own, migrated, with its data directory's lock,
 // as a server has it.
 func Embedded(t testing.TB) *database.DB {

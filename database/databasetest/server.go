@@ -66,8 +66,8 @@ func (s *sharedServer) stop() {
 func requireServer(t testing.TB, err error) {
 	t.Helper()
 	switch {
-	case errors.Is(err, dbserver.ErrNotInstalled) && os.Getenv("CI") == "":
-		t.Skip(err)
+	case errors.Is(err, dbserver.ErrNotInstalled):
+		SkipUnlessCI(t, err.Error())
 	case err != nil:
 		t.Fatal(err)
 	}

@@ -207,15 +207,13 @@ func TestCartShow_listsLines(t *testing.T) {
 		c.want("1 rows: 1 created, 0 changed, 0 unchanged, 0 bad; on hand changed by +5 units; N s, N rows a second\n",
 			"product_id,product_name,quantity\nmug,,5\n", "stock", "import", "-")
 		err := db.Transact(t.Context(), func(tx *database.Tx) error {
-			b := tx.Batch()
-			if _, err := new(cart.Lines).Restore(t.Context(), tx, b, []cart.ClientLine{
-				{ClientID: "ann", Line: inventory.Line{ProductID: "mug", Quantity: 3}},
-				{ClientID: "ann", Line: inventory.Line{ProductID: "gone", Quantity: 2}},
-				{ClientID: "bob", Line: inventory.Line{ProductID: "mug", Quantity: 9}},
-			}); err != nil {
-				return err
-			}
-			return b.Send(t.Context())
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) {
+				new(cart.Lines).Restore(b, []cart.ClientLine{
+					{ClientID: "ann", Line: inventory.Line{ProductID: "mug", Quantity: 3}},
+					{ClientID: "ann", Line: inventory.Line{ProductID: "gone", Quantity: 2}},
+					{ClientID: "bob", Line: inventory.Line{ProductID: "mug", Quantity: 9}},
+				})
+			})
 		}, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -70,7 +70,7 @@ func (b *addBatch) addLines(ctx context.Context, tx *database.Tx) (*addedLines, 
 		}
 	}
 	batch := tx.Batch()
-	added.stored = addLines(batch, written)
+	added.stored = addLines(batch, written, countOf)
 	stock := b.stock.Check(batch, products)
 	if err := batch.Send(ctx); err != nil {
 		return nil, nil, fmt.Errorf("add to cart lines: %w", err)

@@ -1,6 +1,7 @@
 package cart_test
 
 import (
+	"errors"
 	"sync/atomic"
 	"testing"
 
@@ -72,11 +73,23 @@ func TestLines_restoreCapsALineThatWouldOverflow(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putLine(t, db, "ann", "mug", cart.MaxQuantity-2)
+		lines := []cart.ClientLine{clientLine("ann", "mug", 5), clientLine("bob", "mug", 1)}
+		errFull := errors.New("a line is full")
+		err := db.Transact(t.Context(), func(tx *database.Tx) error {
+			var full func() bool
+			err := databasetest.Send(t.Context(), tx, func(b *database.Batch) { full = new(cart.Lines).Restore(b, lines) })
+			if err == nil && full() {
+				err = errFull
+			}
+			return err
+		}, nil)
+		if !errors.Is(err, errFull) {
+			t.Errorf("Restore of too many units: %v, want that %v", err, errFull)
+		}
 		var lost []cart.ClientLine
 		transact(t, db, func(tx *database.Tx) (err error) {
 			b := tx.Batch()
-			lines := []cart.ClientLine{clientLine("ann", "mug", 5), clientLine("bob", "mug", 1)}
-			if lost, err = new(cart.Lines).Restore(t.Context(), tx, b, lines); err != nil {
+			if lost, err = new(cart.Lines).RestoreLocked(t.Context(), tx, b, lines); err != nil {
 				return err
 			}
 			return b.Send(t.Context())

@@ -127,9 +127,26 @@ func (c *Carts) read(ctx context.Context, tx *database.Tx, ids []string, limit i
 func (l *Lines) Remove(b *database.Batch, lines []ClientLine) { deleteLines(b, mergeLines(lines)) }
 
 // Restore puts lines back into their carts when the batch is sent, adding to what was added since.
-// It passes MaxLines where it must. It caps each line at MaxQuantity, and returns the units that do
-// not fit: other programs raised the line. It locks the lines at once, and waits for locked ones.
-func (l *Lines) Restore(ctx context.Context, tx *database.Tx, b *database.Batch, lines []ClientLine) (lost []ClientLine, err error) {
+// It passes MaxLines where it must. It caps each line at MaxQuantity. Once the batch is sent, full
+// reports whether a line is that large. Then units may be lost: roll back, and use RestoreLocked.
+func (l *Lines) Restore(b *database.Batch, lines []ClientLine) (full func() bool) {
+	stored := addLines(b, mergeLines(lines), noCount)
+	return func() bool {
+		for _, line := range stored {
+			if line.quantity >= MaxQuantity {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// RestoreLocked is Restore for lines of which one may be full. It returns the units that do not fit:
+// other programs raised the line. It locks the stored lines at once, and waits for locked ones. Two
+// transactions that do so may deadlock.
+func (l *Lines) RestoreLocked(
+	ctx context.Context, tx *database.Tx, b *database.Batch, lines []ClientLine,
+) (lost []ClientLine, err error) {
 	lines = mergeLines(lines)
 	before, err := lockLines(ctx, tx, lines)
 	if err != nil {

@@ -137,11 +137,7 @@ func putLines(t *testing.T, db *database.DB, clientID string, n int) {
 
 // restore restores lines as a checkout does.
 func restore(t *testing.T, tx *database.Tx, lines []cart.ClientLine) error {
-	b := tx.Batch()
-	if _, err := new(cart.Lines).Restore(t.Context(), tx, b, lines); err != nil {
-		return err
-	}
-	return b.Send(t.Context())
+	return databasetest.Send(t.Context(), tx, func(b *database.Batch) { new(cart.Lines).Restore(b, lines) })
 }
 
 // cartOf returns what is in a cart.

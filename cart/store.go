@@ -39,28 +39,28 @@ type storedLine struct {
 }
 
 // addLines adds to lines, which are sorted, and returns them as they are stored once the batch is
-// sent. It locks them.
-func addLines(b *database.Batch, lines []ClientLine) map[lineKey]storedLine {
+// sent. It locks them. The count is countOf or noCount.
+func addLines(b *database.Batch, lines []ClientLine, count func(row string) string) map[lineKey]storedLine {
 	d := b.Dialect()
 	if !d.Returning() {
 		upsertLines(b, lines)
-		return selectLines(b, lines)
+		return selectLines(b, lines, count)
 	}
 	found := make(map[lineKey]storedLine, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		rows := len(database.Pad(chunk))
-		query := upsert(d, rows) + " RETURNING client_id, product_id, quantity, " + countOf("client_cart")
+		query := upsert(d, rows) + " RETURNING client_id, product_id, quantity, " + count("client_cart")
 		b.Query(scanStored(found), query, upsertArgs(d, chunk, rows)...)
 	}
 	return found
 }
 
 // selectLines returns those of the lines that are stored when the batch is sent.
-func selectLines(b *database.Batch, lines []ClientLine) map[lineKey]storedLine {
+func selectLines(b *database.Batch, lines []ClientLine, count func(row string) string) map[lineKey]storedLine {
 	found := make(map[lineKey]storedLine, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		query := "SELECT t.client_id, t.product_id, t.quantity, " + countOf("t") + " FROM " +
+		query := "SELECT t.client_id, t.product_id, t.quantity, " + count("t") + " FROM " +
 			b.Dialect().JoinKeys("client_cart", len(padded), "client_id", "product_id")
 		b.Query(scanStored(found), query, lineArgs(b.Dialect(), padded)...)
 	}
@@ -93,6 +93,9 @@ func lockLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[li
 func countOf(row string) string {
 	return "(SELECT COUNT(*) FROM client_cart n WHERE n.client_id = " + row + ".client_id AND n.quantity > 0)"
 }
+
+// noCount counts nothing, where the number of lines does not matter.
+func noCount(string) string { return "0" }
 
 // scanStored reads lines with the number of lines in their carts into found. Where a line comes
 // again, the cart has grown since: the last one counts.

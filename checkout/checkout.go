@@ -32,7 +32,8 @@ type gateway interface {
 type carts interface {
 	Lock(context.Context, *database.Tx, []string) (*cart.Carts, error)
 	Remove(*database.Batch, []cart.ClientLine)
-	Restore(context.Context, *database.Tx, *database.Batch, []cart.ClientLine) (lost []cart.ClientLine, err error)
+	Restore(*database.Batch, []cart.ClientLine) (full func() bool)
+	RestoreLocked(context.Context, *database.Tx, *database.Batch, []cart.ClientLine) (lost []cart.ClientLine, err error)
 	LockedOf(context.Context, *database.Tx, []string, []idempotency.Key) (map[string]bool, error)
 }
 

@@ -3,7 +3,6 @@ package checkout_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -89,25 +88,12 @@ func TestFaults_settleThatCommittedIsNotDoneAgain(t *testing.T) {
 	})
 }
 
-// A conflicts log counts the transactions that ran again.
-type conflicts struct {
-	slog.Handler
-	count *atomic.Int64
-}
-
-func (c conflicts) Handle(ctx context.Context, r slog.Record) error {
-	if strings.Contains(r.Message, "runs again") {
-		c.count.Add(1)
-	}
-	return c.Handler.Handle(ctx, r)
-}
-
-// crossing is a shop on MySQL that counts the transactions that ran again.
+// crossing returns a shop on a server, and the number of its retried transactions.
 func crossing(t *testing.T, flavour dbserver.Flavour) (*shop, *atomic.Int64) {
 	t.Helper()
 	count := &atomic.Int64{}
-	log := slog.New(conflicts{databasetest.Log(t).Handler(), count})
-	return newShop(t, databasetest.Open(t, database.Config{MySQLDSN: databasetest.ServerDSN(t, flavour), Log: log})), count
+	observe := database.Observer{Retry: func(string) { count.Add(1) }}
+	return newShop(t, databasetest.Open(t, database.Config{MySQLDSN: databasetest.ServerDSN(t, flavour), Observe: observe})), count
 }
 
 const crossingProducts, crossingClients = 12, 60
@@ -155,36 +141,45 @@ func TestFaults_checkoutsThatCrossDoNotDeadlock(t *testing.T) {
 			}
 			buying.Wait()
 		}
-		want(t, "transactions that ran again", count.Load(), 0)
+		want(t, "retried transactions", count.Load(), 0)
 	})
 }
 
 func TestFaults_restoresThatCrossDoNotDeadlock(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
-		s, count := crossing(t, flavour)
-		for i := range crossingProducts {
-			s.stock(fmt.Sprintf("p%02d", i), 1<<20)
-		}
-		var calls []*call
-		var gates []*gate
-		for range 3 { // each client has a checkout on each instance
-			in := s.open(settings{})
-			s.addCrossing(0)
-			held := in.till.hold()
-			gates = append(gates, held)
-			for c := range crossingClients {
-				calls = append(calls, in.begin(fmt.Sprint("client-", c)))
-			}
-			held.await(t, crossingClients)
-		}
-		s.addCrossing(0) // lines that are there are locked
-		for _, held := range gates {
-			held.open(s.ledger.decline("crossed"))
-		}
-		for _, c := range calls {
-			wantErr(t, c.end(), checkout.ErrDeclined)
-		}
-		want(t, "transactions that ran again", count.Load(), 0)
+		t.Run("lines that are stored", func(t *testing.T) { restoreCrossing(t, flavour, true) })
+		t.Run("lines that are gone", func(t *testing.T) { restoreCrossing(t, flavour, false) })
 	})
+}
+
+// restoreCrossing restores every client's lines from three checkouts at once.
+func restoreCrossing(t *testing.T, flavour dbserver.Flavour, stored bool) {
+	t.Helper()
+	s, count := crossing(t, flavour)
+	for i := range crossingProducts {
+		s.stock(fmt.Sprintf("p%02d", i), 1<<20)
+	}
+	var calls []*call
+	var gates []*gate
+	for range 3 { // each client has a checkout on each instance
+		in := s.open(settings{})
+		s.addCrossing(0)
+		held := in.till.hold()
+		gates = append(gates, held)
+		for c := range crossingClients {
+			calls = append(calls, in.begin(fmt.Sprint("client-", c)))
+		}
+		held.await(t, crossingClients)
+	}
+	if stored {
+		s.addCrossing(0)
+	}
+	for _, held := range gates {
+		held.open(s.ledger.decline("crossed"))
+	}
+	for _, c := range calls {
+		wantErr(t, c.end(), checkout.ErrDeclined)
+	}
+	want(t, "retried transactions", count.Load(), 0)
 }

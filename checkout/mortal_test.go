@@ -102,10 +102,16 @@ func (w *watchedCarts) LockedOf(ctx context.Context, tx *database.Tx, clients []
 	return w.Lines.LockedOf(ctx, tx, clients, keys)
 }
 
-func (w *watchedCarts) Restore(ctx context.Context, tx *database.Tx, b *database.Batch, lines []cart.ClientLine) ([]cart.ClientLine, error) {
-	lost, err := w.Lines.Restore(ctx, tx, b, lines)
-	w.life.passIn(b, inTX2)
-	return lost, err
+func (w *watchedCarts) Restore(b *database.Batch, lines []cart.ClientLine) (full func() bool) {
+	defer w.life.passIn(b, inTX2)
+	return w.Lines.Restore(b, lines)
+}
+
+func (w *watchedCarts) RestoreLocked(
+	ctx context.Context, tx *database.Tx, b *database.Batch, lines []cart.ClientLine,
+) ([]cart.ClientLine, error) {
+	defer w.life.passIn(b, inTX2)
+	return w.Lines.RestoreLocked(ctx, tx, b, lines)
 }
 
 // mortal makes a till that of an instance which may die.

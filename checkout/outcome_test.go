@@ -1,14 +1,18 @@
 package checkout_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 
 	"cartwheel/cart"
 	"cartwheel/checkout"
 	"cartwheel/database"
+	"cartwheel/database/databasetest"
 	"cartwheel/inventory"
 )
 
@@ -73,7 +77,9 @@ func TestCheckOut_repeatsOfAPendingKeyShareOnePoll(t *testing.T) {
 // Another program raised the line during the payment, so that the restored units do not fit.
 func TestSettle_capsARestoredLineThatWouldOverflow(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, s *shop) {
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		var log bytes.Buffer // its handler's lock is the only one that is needed: it is read once the checkouts have ended
+		s := newShopFor(t, db, slog.New(slog.NewTextHandler(&log, nil)))
 		s.stock("book", 5)
 		s.add("ada", "book", 4)
 		s.add("bob", "book", 1)
@@ -86,8 +92,11 @@ func TestSettle_capsARestoredLineThatWouldOverflow(t *testing.T) {
 		wantErr(t, ada.end(), checkout.ErrDeclined)
 		wantErr(t, bob.end(), checkout.ErrDeclined)
 		want(t, "ada's cart", s.inCart("ada"), fmt.Sprintf("book×%d", cart.MaxQuantity))
+		if lost := `client=ada product=book units=3`; !strings.Contains(log.String(), lost) {
+			t.Errorf("the log does not say %q:\n%s", lost, &log)
+		}
 		s.mu.Lock()
-		s.added[units{"ada", "book"}] = cart.MaxQuantity // the rest is lost, and logged
+		s.added[units{"ada", "book"}] = cart.MaxQuantity
 		s.mu.Unlock()
 	})
 }

@@ -30,9 +30,9 @@ type settled struct {
 // settle is TX 2 for a batch. It applies to the checkouts whose state and epoch are those of their
 // claims, and answers for all of them what the journal says then.
 //
-// The fast path assumes that all claims are valid and that on hand suffices. One conditional
-// statement checks each assumption. When one fails, the transaction is rolled back and the slow
-// path reads first.
+// The fast path assumes that all claims are valid, that on hand suffices, and that restored lines
+// fit. It checks each assumption by what its statements return. When one fails, the transaction is
+// rolled back and the slow path reads first.
 func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.Answer[settled]) error {
 	b := &settleBatch{m: m, jobs: jobs, answers: answers}
 	err := b.transact(ctx)
@@ -100,10 +100,13 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 		return err
 	}
 	batch := tx.Batch()
-	if b.lost, err = b.m.carts.Restore(ctx, tx, batch, b.restored()); err != nil {
-		return err
-	}
-	if slow {
+	full := func() bool { return false }
+	if !slow {
+		b.lost, full = nil, b.m.carts.Restore(batch, b.restored())
+	} else {
+		if b.lost, err = b.m.carts.RestoreLocked(ctx, tx, batch, b.restored()); err != nil {
+			return err
+		}
 		if err := batch.Send(ctx); err != nil {
 			return fmt.Errorf("restore cart lines: %w", err)
 		}
@@ -117,6 +120,9 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 	b.sort()
 	if err := b.apply(ctx, batch); err != nil {
 		return b.orSlowPath(err, slow)
+	}
+	if full() {
+		return errSlowPath
 	}
 	return b.answerKeys(ctx, tx)
 }

@@ -321,11 +321,7 @@ func (s *shop) addAll(lines ...cart.ClientLine) {
 
 // restore restores lines as a checkout does.
 func restore(ctx context.Context, tx *database.Tx, lines []cart.ClientLine) error {
-	b := tx.Batch()
-	if _, err := new(cart.Lines).Restore(ctx, tx, b, lines); err != nil {
-		return err
-	}
-	return b.Send(ctx)
+	return databasetest.Send(ctx, tx, func(b *database.Batch) { new(cart.Lines).Restore(b, lines) })
 }
 
 // transact runs work in one transaction, as another program beside the server would.

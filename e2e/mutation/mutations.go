@@ -11,6 +11,14 @@ type mutation struct {
 // An edit replaces a text that is in a file once.
 type edit struct{ file, from, to string }
 
+// shuffled upserts lines in any order.
+var shuffled = []edit{
+	{"cart/store.go", "\t\"fmt\"\n", "\t\"fmt\"\n\t\"math/rand/v2\"\n"},
+	{"cart/store.go", "func upsertArgs(d database.Dialect, lines []ClientLine, rows int) []any {\n",
+		"func upsertArgs(d database.Dialect, lines []ClientLine, rows int) []any {\n\tlines = slices.Clone(lines)\n" +
+			"\trand.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })\n"},
+}
+
 // mutations are all of them. The replaced texts are short, so that the code around them may change.
 func mutations() []mutation {
 	return []mutation{
@@ -117,14 +125,19 @@ func mutations() []mutation {
 			in:    "checkout", tests: []string{"TestLostCommit_lostAnswerToARefusalsCommitIsFoundOut"},
 		},
 		{
-			name: "lines are upserted in the order of their keys",
-			edits: []edit{
-				{"cart/store.go", "\t\"fmt\"\n", "\t\"fmt\"\n\t\"math/rand/v2\"\n"},
-				{"cart/store.go", "func upsertArgs(d database.Dialect, lines []ClientLine, rows int) []any {\n",
-					"func upsertArgs(d database.Dialect, lines []ClientLine, rows int) []any {\n\tlines = slices.Clone(lines)\n" +
-						"\trand.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })\n"},
-			},
-			in: "checkout", tests: []string{"TestFaults_restoresThatCrossDoNotDeadlock"},
+			name:  "restored lines are upserted in the order of their keys",
+			edits: shuffled,
+			in:    "checkout", tests: []string{"TestFaults_restoresThatCrossDoNotDeadlock"},
+		},
+		{
+			name:  "adds are upserted in the order of their keys",
+			edits: shuffled,
+			in:    "cart", tests: []string{"TestAddBatch_addsInOppositeOrdersReachNoDeadlock"},
+		},
+		{
+			name:  "TX 2 looks whether a restored line is full",
+			edits: []edit{{"checkout/settle.go", "	if full() {", "	if full() && false {"}},
+			in:    "checkout", tests: []string{"TestSettle_capsARestoredLineThatWouldOverflow"},
 		},
 		{
 			name:  "put-backs add to the line, and do not set it",

@@ -40,17 +40,22 @@ func TestCommit_flushErrorIsAnsweredAsUnknown(t *testing.T) {
 	if line, err := bufio.NewReader(said).ReadString('\n'); err != nil || !strings.Contains(line, "attached") {
 		t.Fatalf("strace did not attach: %s %v", line, err)
 	}
-	got := shop.send(t.Context(), addition("ann", "lamp", 2))
+	plain, keyed := addition("ann", "lamp", 2), addition("ann", "lamp", 4).withKey("key-1")
+	for _, r := range []request{plain, keyed} {
+		if got := shop.send(t.Context(), r); got.Code != http.StatusGatewayTimeout {
+			t.Errorf("a commit whose flush failed was answered %v, want 504: its outcome is unknown", got)
+		}
+	}
 	shop.kill()
 	_ = failing.Wait() // it ends with the process that it traces
-	if got.Code != http.StatusGatewayTimeout {
-		t.Errorf("a commit whose flush failed was answered %v, want 504: its outcome is unknown", got)
-	}
 
 	again := start(t, s)
+	if got := again.send(t.Context(), keyed); got.Code != 200 {
+		t.Errorf("a repeat after a crash: %v", got)
+	}
 	out, _, _ := run(t, s, nil, "cart", "show", "ann", "--json")
-	if !strings.Contains(out, `"quantity":1`) && !strings.Contains(out, `"quantity":3`) {
-		t.Errorf("after a crash the cart is %s, want 1 lamp or 3", out)
+	if !strings.Contains(out, `"quantity":5`) && !strings.Contains(out, `"quantity":7`) {
+		t.Errorf("after a crash and a repeat the cart is %s, want 5 lamps or 7", out)
 	}
 	if got := again.send(t.Context(), purchase("ann")); got.Code != 200 {
 		t.Errorf("after a crash: %v", got)

@@ -148,8 +148,12 @@ func TestFaults_checkoutsThatCrossDoNotDeadlock(t *testing.T) {
 func TestFaults_restoresThatCrossDoNotDeadlock(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
-		t.Run("lines that are stored", func(t *testing.T) { restoreCrossing(t, flavour, true) })
-		t.Run("lines that are gone", func(t *testing.T) { restoreCrossing(t, flavour, false) })
+		for name, stored := range map[string]bool{"lines that are stored": true, "lines that are gone": false} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				restoreCrossing(t, flavour, stored)
+			})
+		}
 	})
 }
 

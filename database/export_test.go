@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
+
+	"github.com/jmoiron/sqlx"
 
 	"cartwheel/database/engine"
 )
@@ -30,10 +34,36 @@ func (db *DB) Prepared(ctx context.Context) (prepared int, err error) {
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	err = conn.Raw(func(raw any) error {
-		prepared = raw.(*engine.Conn).Prepared()
+		statements, _ := raw.(*engine.Conn).Statements()
+		prepared = len(statements)
 		return nil
 	})
 	return prepared, err
+}
+
+// Statements returns the statements with parameters that the open connections of both pools have
+// run, while none is in use. Each is there once.
+func (db *DB) Statements(ctx context.Context) (statements []string, err error) {
+	found := map[string]bool{}
+	for _, pool := range []*sqlx.DB{db.engine.Writes, db.engine.Reads} {
+		for range pool.Stats().OpenConnections {
+			conn, err := pool.Connx(ctx)
+			if err != nil {
+				return nil, err
+			}
+			defer conn.Close() //nolint:errcheck // it is unused
+			if err := conn.Raw(func(raw any) error {
+				prepared, seen := raw.(*engine.Conn).Statements()
+				for _, statement := range slices.Concat(prepared, seen) {
+					found[statement] = true
+				}
+				return nil
+			}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(found)), nil
 }
 
 // SetBusyTimeout sets how long the embedded engine's transactions wait for another process that

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -56,8 +58,10 @@ type Conn struct {
 // Driver returns the driver's own connection.
 func (c *Conn) Driver() driver.Conn { return c.driverConn }
 
-// Prepared returns the number of prepared statements.
-func (c *Conn) Prepared() int { return len(c.prepared) }
+// Statements returns the statements that are prepared, and those that it remembers to have run once.
+func (c *Conn) Statements() (prepared, seen []string) {
+	return slices.Collect(maps.Keys(c.prepared)), slices.Collect(maps.Keys(c.seen))
+}
 
 // CheckNamedValue implements driver.NamedValueChecker as the driver's connection does.
 func (c *Conn) CheckNamedValue(value *driver.NamedValue) error {

@@ -1,0 +1,149 @@
+package database_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cartwheel/cart"
+	"cartwheel/checkout"
+	"cartwheel/database"
+	"cartwheel/database/databasetest"
+	"cartwheel/inventory"
+	"cartwheel/payment"
+)
+
+// Each statement with parameters that the managers send to the embedded engine is planned again. No
+// plan scans a table, with statistics of large tables or without any. e2e does the same for servers.
+func TestPlans_embeddedStatementsScanNoTable(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Embedded(t)
+	sendEveryStatement(t, db)
+	statements, err := db.Statements(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	planned := 0
+	check := func(state string) {
+		for _, statement := range statements {
+			if strings.HasPrefix(statement, "INSERT") && !strings.Contains(statement, "SELECT") {
+				continue // it has no plan
+			}
+			planned++
+			for _, step := range plan(t, db, statement, make([]any, strings.Count(statement, "?"))) {
+				if scansATable(step[1]) {
+					t.Errorf("tables %s: %s: %.600s", state, step[1], statement)
+				}
+			}
+		}
+	}
+	check("without statistics")
+	fill(t, db, 2000)
+	execute(t, db.Setup(), "ANALYZE")
+	check("with statistics")
+	if planned < 2*20 {
+		t.Errorf("%d statements were planned, want at least 20 twice", planned)
+	}
+}
+
+// scansATable reports whether a step of a plan reads all rows of a table, and not of the statement's
+// own list.
+func scansATable(step string) bool {
+	name, scans := strings.CutPrefix(step, "SCAN ")
+	return scans && name != "k" && !strings.HasSuffix(name, "VALUES CLAUSE")
+}
+
+// sendEveryStatement runs adds, checkouts that are paid and declined, recovery, lists and pruning.
+func sendEveryStatement(t *testing.T, db *database.DB) {
+	t.Helper()
+	ctx := t.Context()
+	gateway, err := payment.Open("sandbox:?decline=0.5", payment.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gateway.Close()
+	present := func(err error) (int, []byte) { return http.StatusOK, []byte(fmt.Sprint(err)) }
+	lines, stock := &cart.Lines{}, inventory.New(db)
+	checkouts := checkout.New(db, lines, stock, gateway, checkout.Config{
+		QueueCapacity: 64, BatchSize: 64, InFlight: 64, Lease: time.Minute, PaymentTimeout: time.Second,
+		Present: present, Log: databasetest.Log(t),
+	})
+	carts := cart.NewManager(db, lines, stock, checkouts, cart.Config{
+		QueueCapacity: 64, BatchSize: 64, Present: present, Log: databasetest.Log(t),
+	})
+	if err := checkouts.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		checkouts.Drain(closing)
+		if err := errors.Join(carts.Close(closing), checkouts.Close(closing)); err != nil {
+			t.Error(err)
+		}
+	}()
+
+	store(t, db, "lamp", "mug", "shoe")
+	var buying sync.WaitGroup
+	for i := range 24 {
+		buying.Go(func() {
+			client, key := fmt.Sprint("client-", i%12), ""
+			if i%2 == 0 {
+				key = fmt.Sprint("key-", i)
+			}
+			for _, product := range []string{"lamp", "mug", "none"} {
+				addition := cart.Addition{ClientID: client, ProductID: product, Quantity: int64(1 + i%3*6)}
+				if key != "" {
+					addition.Key = key + product
+				}
+				// Refusals are statements too.
+				err := cmp.Or(carts.AddToCart(ctx, addition), carts.AddToCart(ctx, addition))
+				if errors.Is(err, database.ErrUnavailable) {
+					t.Error(err)
+				}
+			}
+			for range 2 {
+				if err := carts.CheckOut(ctx, cart.Purchase{ClientID: client, Key: key}); errors.Is(err, database.ErrUnavailable) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	buying.Wait()
+
+	for range 2 { // a connection remembers what it ran, in whichever pool
+		for _, filter := range []checkout.Filter{
+			{}, {Oldest: true, Since: time.Hour}, {Open: true}, {State: checkout.Committed}, {State: checkout.RolledBack},
+			{ClientID: "client-1"}, {ClientID: "client-1", Open: true},
+		} {
+			if err := checkout.List(ctx, db, filter, func(checkout.Entry) error { return nil }); err != nil {
+				t.Errorf("list %+v: %v", filter, err)
+			}
+		}
+		if err := stock.List(ctx, inventory.Filter{}, func(inventory.Product) error { return nil }); err != nil {
+			t.Error(err)
+		}
+		if err := db.Read(ctx, func(tx *database.Tx) error {
+			_, err := lines.Get(ctx, tx, "client-1")
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+		if report, err := checkout.Audit(ctx, db); err != nil || !report.Sound() {
+			t.Errorf("audit: %+v, %v", report, err)
+		}
+		how := inventory.Import{}
+		if _, err := stock.Import(ctx, strings.NewReader("product_id,product_name,quantity\nlamp,,50\nnew,,5\n"), how); err != nil {
+			t.Errorf("import: %v", err)
+		}
+		if _, err := checkout.Prune(ctx, db, time.Nanosecond, nil); err != nil {
+			t.Errorf("prune: %v", err)
+		}
+	}
+}

@@ -209,7 +209,7 @@ func TestCopy_knowsEveryColumn(t *testing.T) {
 		source, target := bothEngines(t, flavour)
 		for db, query := range map[*database.DB]string{
 			source: "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' AND m.name <> 'goose_db_version' ORDER BY m.name, c.cid",
-			target: "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = database() AND table_name <> 'goose_db_version' ORDER BY table_name, ordinal_position",
+			target: "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = database() AND table_name NOT LIKE 'goose%' ORDER BY table_name, ordinal_position",
 		} {
 			there := map[string][]string{}
 			eachRow(t, db, query, func(row []*string) { there[*row[0]] = append(there[*row[0]], *row[1]) })

@@ -29,9 +29,6 @@ func Adopt(ctx context.Context, db *sql.DB, log *slog.Logger) error {
 	return errors.Join(adoptWith(log)(ctx, tx), tx.Commit())
 }
 
-// LockName names the lock of the connection's database.
-func LockName(ctx context.Context, conn *sql.Conn) (string, error) { return lockName(ctx, conn) }
-
 // FirstTables is the migration that creates the MySQL engine's tables.
 func FirstTables() string {
 	text, err := files.ReadFile("mysql/00001_tables.sql")

@@ -14,6 +14,7 @@ import (
 	"cartwheel/database"
 
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
 )
 
 //go:embed mysql/*.sql sqlite/*.sql
@@ -24,6 +25,15 @@ var files embed.FS
 const (
 	adoption = 2
 	guards   = 3
+)
+
+const (
+	// lockLease is how long the migrations' lock outlives a holder that was killed.
+	lockLease = 10 * time.Second
+	// lockInterval is the time between two attempts to get the lock.
+	lockInterval = time.Second
+	// lockAttempts is the maximum number of attempts: adopting a large database takes minutes.
+	lockAttempts = 600
 )
 
 // State is one migration and whether the database has it.
@@ -43,7 +53,7 @@ func (s State) Pending() bool { return s.AppliedAt.IsZero() }
 // verifies the tables.
 //
 // Errors: ErrChanged when they are not as the migrations left them; ErrNotAdopted when the database holds tables of the same names that cannot be made ours as they are
-// (nothing was changed); ErrBusy when another instance did not finish in time; else what the engine said.
+// (nothing was changed); else what goose or the engine said, also when another instance did not finish in time.
 func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, err error) {
 	states, err := Status(ctx, db)
 	if err != nil {
@@ -112,7 +122,11 @@ func up(ctx context.Context, db *database.DB, states []State, log *slog.Logger) 
 			}
 		}
 	}
-	goosed, err := provider(db, versions, lockerFor(db, log), log)
+	locker, err := lockerFor(db, log)
+	if err != nil {
+		return 0, err
+	}
+	goosed, err := provider(db, versions, locker, log)
 	if err != nil {
 		return 0, err
 	}
@@ -131,8 +145,30 @@ func up(ctx context.Context, db *database.DB, states []State, log *slog.Logger) 
 	return len(results), nil
 }
 
+// lockerFor makes instances migrate one after the other, also on different servers of a cluster, by a row of the table
+// goose_lock. The row has a lease on the database's clock: when a holder is killed, the next one goes on after lockLease.
+// On the embedded engine it returns nil: a transaction has all of a migration.
+func lockerFor(db *database.DB, log *slog.Logger) (goose.ProviderOption, error) {
+	if db.Embedded() {
+		return nil, nil
+	}
+	locker, err := lock.NewMySQLTableLocker(
+		lock.WithTableLeaseDuration(lockLease),
+		lock.WithTableHeartbeatInterval(lockLease/5),
+		lock.WithTableLockTimeout(lockInterval, lockAttempts),
+		lock.WithTableLogger(slog.New(slog.DiscardHandler)), // it returns its errors as well
+		lock.WithTableRetryPolicy(func(err error) bool {
+			log.Info("waiting for another instance to migrate the database", "error", err)
+			return true
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("set the migrations' lock up: %w", err)
+	}
+	return goose.WithLocker(locker), nil
+}
+
 // provider returns goose, set up for the engine.
-func provider(db *database.DB, versions *versions, lock *sessionLock, log *slog.Logger) (*goose.Provider, error) {
+func provider(db *database.DB, versions *versions, locker goose.ProviderOption, log *slog.Logger) (*goose.Provider, error) {
 	folder, err := fs.Sub(files, db.Dialect().Name())
 	if err != nil {
 		return nil, fmt.Errorf("migrations of %s: %w", db.Dialect().Name(), err)
@@ -142,12 +178,10 @@ func provider(db *database.DB, versions *versions, lock *sessionLock, log *slog.
 		goose.WithDisableGlobalRegistry(true),
 		goose.WithSlog(log),
 	}
-	if lock != nil {
-		options = append(options, goose.WithSessionLocker(lock))
+	if locker != nil {
+		options = append(options, locker)
 	}
 	if !db.Embedded() {
-		// RunTx runs on the connection that holds the lock, so that the lock outlives neither its holder nor a
-		// statement of the holder's that the server is still busy with.
 		options = append(options, goose.WithGoMigrations(
 			goose.NewGoMigration(adoption, &goose.GoFunc{RunTx: adoptWith(log)}, nil),
 			goose.NewGoMigration(guards, &goose.GoFunc{RunTx: addGuardsWith(log)}, nil)))

@@ -16,6 +16,7 @@ import (
 	"cartwheel/migrations"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/pressly/goose/v3/lock"
 )
 
 func TestMain(m *testing.M) { os.Exit(databasetest.Main(m)) }
@@ -190,29 +191,24 @@ func closeOne(t *testing.T, c io.Closer) {
 	}
 }
 
-// holdLock takes the migrations' lock on a connection of its own, and returns that; it is closed after the test.
-func holdLock(t *testing.T, db *database.DB) *sql.Conn {
+// holdLock takes the migrations' lock as an instance does that is killed then. Its lease ends after a while.
+func holdLock(t *testing.T, db *database.DB, lease time.Duration) {
 	t.Helper()
-	conn, err := db.Setup().Conn(t.Context())
+	locker, err := lock.NewMySQLTableLocker(lock.WithTableLeaseDuration(lease), lock.WithTableLockTimeout(time.Second, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { closeOne(t, conn) })
-	name, err := migrations.LockName(t.Context(), conn)
-	if err != nil {
-		t.Fatal(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel() // ends the heartbeat
+	if err := locker.Lock(ctx, db.Setup()); err != nil {
+		t.Fatalf("take the lock: %v", err)
 	}
-	var got int
-	if err := conn.QueryRowContext(t.Context(), "SELECT get_lock(?, 0)", name).Scan(&got); err != nil || got != 1 {
-		t.Fatalf("take the lock: %d, %v", got, err)
-	}
-	return conn
 }
 
 func TestUp_withNothingPendingTakesNoLock(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
-		holdLock(t, db)
+		holdLock(t, db, time.Minute)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		if n, err := migrations.Up(ctx, db, databasetest.Log(t)); n != 0 || err != nil {
@@ -241,12 +237,8 @@ func TestUp_continuesWhenTheMigratingInstanceIsKilled(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		cfg := database.Config{MySQLDSN: dsn}
-		holder, db, observer := open(t, cfg), open(t, cfg), open(t, cfg)
-		conn := holdLock(t, holder)
-		var id int
-		if err := conn.QueryRowContext(t.Context(), "SELECT connection_id()").Scan(&id); err != nil {
-			t.Fatal(err)
-		}
+		db := open(t, cfg)
+		holdLock(t, open(t, cfg), 2*time.Second)
 		waiting := make(signal, 1)
 		type outcome struct {
 			applied int
@@ -261,9 +253,6 @@ func TestUp_continuesWhenTheMigratingInstanceIsKilled(t *testing.T) {
 		case <-waiting:
 		case got := <-done:
 			t.Fatalf("Up did not wait: %+v", got)
-		}
-		if _, err := observer.Setup().ExecContext(t.Context(), "KILL CONNECTION ?", id); err != nil {
-			t.Fatal(err)
 		}
 		if got := <-done; got.err != nil || got.applied == 0 {
 			t.Errorf("after the holder was killed Up applied %d, error %v; want all of them", got.applied, got.err)
@@ -281,7 +270,7 @@ func TestUp_failureReleasesTheLock(t *testing.T) {
 		if n, err := migrations.Up(t.Context(), db, databasetest.Log(t)); err == nil || n != 1 {
 			t.Fatalf("Up applied %d, error %v; want 1 and an error", n, err)
 		}
-		holdLock(t, open(t, cfg))
+		holdLock(t, open(t, cfg), 2*time.Second)
 	})
 }
 
@@ -376,7 +365,7 @@ func assertShape(t *testing.T, db *database.DB) {
 		WHERE table_schema = database() AND table_name = 'goose_db_version' AND non_unique = 0 ORDER BY 1`
 	equal(t, "unique indexes of goose_db_version", rows(t, db, unique), []string{"PRIMARY", "version_id"})
 	equal(t, "tables", rows(t, db, tables),
-		[]string{"checkout_journal", "client_cart", "goose_db_version", "idempotency_key", "product_details", "product_guard", "reserve_purchase"})
+		[]string{"checkout_journal", "client_cart", "goose_db_version", "goose_lock", "idempotency_key", "product_details", "product_guard", "reserve_purchase"})
 	for table, want := range wantColumns {
 		equal(t, "columns of "+table, rows(t, db, columns, table), want)
 		equal(t, "indexes of "+table, rows(t, db, indexes, table), wantIndexes[table])

@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// mayImport says which of our packages a package may import, and so which way imports point. A package that is not
-// here is new: add it, and say whom it may know.
+// mayImport says which of our packages a package may import, and so which way imports point. A
+// package that is not here is new: add it, and say whom it may know.
 var mayImport = map[string][]string{
 	".":                                     {"app"},
 	"app":                                   {"app/admin", "app/admin/dashboard", "app/admin/metrics", "app/api", "app/commands", "cart", "cart/idempotency", "checkout", "database", "inventory", "migrations", "payment", "queue"},

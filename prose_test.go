@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // testName is the form of a test's name: a subject, an underscore, and a behaviour.
@@ -28,6 +29,31 @@ func TestProse_testsAreNamedForSubjectAndBehaviour(t *testing.T) {
 			}
 			if !testName.MatchString(function.Name.Name) {
 				t.Errorf("%s: %s is not of the form TestSubject_behaviour", path, function.Name.Name)
+			}
+		}
+	}
+}
+
+// maxColumns is the maximum width of a comment line in columns; a tab counts as 4.
+const maxColumns = 100
+
+func TestProse_commentsFitTheirColumns(t *testing.T) {
+	t.Parallel()
+	for _, path := range textFiles(t) {
+		if filepath.Ext(path) != ".go" || path == "docs/docs.go" {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for number, line := range strings.Split(string(text), "\n") {
+			comment := strings.TrimLeft(line, "\t")
+			if !strings.HasPrefix(comment, "// ") || strings.HasPrefix(comment, "// @") {
+				continue
+			}
+			if columns := 3*(len(line)-len(comment)) + utf8.RuneCountInString(line); columns > maxColumns {
+				t.Errorf("%s:%d: a comment line of %d columns, want %d at most", path, number+1, columns, maxColumns)
 			}
 		}
 	}

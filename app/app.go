@@ -1,5 +1,6 @@
-// Package app owns wiring, settings and lifecycle: it parses the command line, and for serve it starts the engine,
-// the gateway, the managers and the listeners, and stops them in reverse. main calls it.
+// Package app owns wiring, settings and lifecycle: it parses the command line, and for serve it
+// starts the engine, the gateway, the managers and the listeners, and stops them in reverse. main
+// calls it.
 package app
 
 import (
@@ -33,8 +34,8 @@ const description = `Cartwheel keeps a shop's carts, stock and checkouts: one pr
 
 Without a command it serves. Flags beat the environment, which beats the defaults.`
 
-// Main runs one command and returns its exit status: 0 for success, 1 for failure, 2 for a wrong command line. It
-// blocks until the command ends; serve ends with SIGINT, SIGTERM and SIGHUP.
+// Main runs one command and returns its exit status: 0 for success, 1 for failure, 2 for a wrong
+// command line. It blocks until the command ends; serve ends with SIGINT, SIGTERM and SIGHUP.
 func Main(args []string, console commands.Console) int {
 	var line commandLine
 	parser, err := kong.New(&line,

@@ -36,7 +36,8 @@ func fillEmptyCatalogue(ctx context.Context, db *database.DB, log *slog.Logger) 
 	return nil
 }
 
-// firstSteps says what to try in a shop that was just opened, for a person who sees it for the first time.
+// firstSteps says what to try in a shop that was just opened, for a person who sees it for the
+// first time.
 func firstSteps(base string) string {
 	return `
   The shop is open. In another terminal:

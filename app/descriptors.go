@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// reservedDescriptors is the number of open files kept free of API connections and payment calls: database,
-	// admin listener, probes, refusals and the runtime's own.
+	// reservedDescriptors is the number of open files kept free of API connections and payment
+	// calls: database, admin listener, probes, refusals and the runtime's own.
 	reservedDescriptors = 96
 	// minConnections is the minimum number of API connections that a server is started with.
 	minConnections = 8
 )
 
-// descriptorLimits divides the process's open files between API connections and payment calls, two to one. It
-// logs a warning when they are fewer than wanted.
+// descriptorLimits divides the process's open files between API connections and payment calls, two
+// to one. It logs a warning when they are fewer than wanted.
 //
 // Errors: when not even minConnections are left.
 func descriptorLimits(available uint64, calls int, log *slog.Logger) (connections, paymentCalls int, err error) {

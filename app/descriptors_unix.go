@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// openFiles is the maximum number of files that this process may have open. Go has raised the soft limit to the
-// hard one at start.
+// openFiles is the maximum number of files that this process may have open. Go has raised the soft
+// limit to the hard one at start.
 func openFiles() uint64 {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

@@ -6,8 +6,9 @@ import (
 )
 
 const (
-	// gcPercent is GOGC: the heap may grow to four times the live heap. A server with few connections has some 4 MiB
-	// live, and would collect twelve times a second by default (docs/performance.md).
+	// gcPercent is GOGC: the heap may grow to four times the live heap. A server with few
+	// connections has some 4 MiB live, and would collect twelve times a second by default
+	// (docs/performance.md).
 	gcPercent = 300
 	// memoryLimit is GOMEMLIMIT in bytes. Near it the collector runs more often.
 	memoryLimit = 256 << 20

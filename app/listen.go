@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// cannotListen says what to do about an address that could not be listened on. flag names where it came from.
+// cannotListen says what to do about an address that could not be listened on. flag names where it
+// came from.
 func cannotListen(flag string, err error) error {
 	advice := "expected host:port with a free port, such as :5003 or 127.0.0.1:5003"
 	switch {

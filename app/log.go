@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// maxLogBytes is the maximum size of records that wait to be written. Beyond it they are dropped.
+	// maxLogBytes is the maximum size of records that wait to be written. Beyond it they are
+	// dropped.
 	maxLogBytes = 1 << 20
 	// maxLogRecords is the maximum number of records that wait to be written.
 	maxLogRecords = 4096
@@ -20,8 +21,8 @@ const (
 	logCloseTimeout = time.Second
 )
 
-// An asyncWriter writes log records in a goroutine of its own: a reader that stalls or has gone never blocks the
-// server. Records that find no room are dropped and counted.
+// An asyncWriter writes log records in a goroutine of its own: a reader that stalls or has gone
+// never blocks the server. Records that find no room are dropped and counted.
 type asyncWriter struct {
 	out     io.Writer
 	records chan []byte
@@ -32,7 +33,8 @@ type asyncWriter struct {
 	failing atomic.Bool  // the last write failed
 }
 
-// newLog returns the server's log, text for a terminal and JSON for programs, and its writer, to be closed.
+// newLog returns the server's log, text for a terminal and JSON for programs, and its writer, to be
+// closed.
 func newLog(format string, out io.Writer) (*slog.Logger, *asyncWriter) {
 	w := &asyncWriter{
 		out: out, records: make(chan []byte, maxLogRecords), stop: make(chan struct{}), done: make(chan struct{}),

@@ -58,7 +58,8 @@ func exported(t *testing.T) map[string]map[string][]string {
 	return all
 }
 
-// isAnswered checks that every series that a query names is exported, with labels and values that there are.
+// isAnswered checks that every series that a query names is exported, with labels and values that
+// there are.
 func isAnswered(t *testing.T, where, query string, series map[string]map[string][]string) {
 	t.Helper()
 	for _, name := range metricName.FindAllString(query, -1) {

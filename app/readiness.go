@@ -11,10 +11,12 @@ import (
 	"cartwheel/database"
 )
 
-// probeInterval is how long the result of a probe is valid: balancers of many instances probe often.
+// probeInterval is how long the result of a probe is valid: balancers of many instances probe
+// often.
 const probeInterval = time.Second
 
-// probeTimeout is the maximum time of a probe. A caller that leaves does not end it: others share its result.
+// probeTimeout is the maximum time of a probe. A caller that leaves does not end it: others share
+// its result.
 const probeTimeout = 2 * time.Second
 
 // A cachedProbe runs at most one probe in probeInterval. Callers at the same time share it.
@@ -39,8 +41,8 @@ func (p *cachedProbe) result(ctx context.Context) error {
 	return p.err
 }
 
-// Ready returns why this instance should receive no requests, or nil: then an add would work. Its text is
-// public.
+// Ready returns why this instance should receive no requests, or nil: then an add would work. Its
+// text is public.
 func (r *running) Ready(ctx context.Context) error {
 	if r.draining.Load() {
 		return checkout.ErrDraining

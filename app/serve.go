@@ -230,8 +230,9 @@ func (r *running) serve() error {
 	return nil
 }
 
-// close stops in reverse: readiness, listener, checkouts in flight, queues, background tasks, gateway, database.
-// Requests and checkouts have the drain timeout. It may be called after a start that failed.
+// close stops in reverse: readiness, listener, checkouts in flight, queues, background tasks,
+// gateway, database. Requests and checkouts have the drain timeout. It may be called after a start
+// that failed.
 func (r *running) close() error {
 	r.draining.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), r.settings.DrainTimeout)

@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// repeatedSignalGrace is how long signals after the first are ignored: supervisors and terminals often send two.
+// repeatedSignalGrace is how long signals after the first are ignored: supervisors and terminals
+// often send two.
 const repeatedSignalGrace = time.Second
 
-// untilSignal returns a context that ends with SIGINT, SIGTERM or SIGHUP. A signal that comes more than
-// repeatedSignalGrace later ends the process at once. Writing to a closed pipe ends nothing. The caller calls
-// stop at the end.
+// untilSignal returns a context that ends with SIGINT, SIGTERM or SIGHUP. A signal that comes more
+// than repeatedSignalGrace later ends the process at once. Writing to a closed pipe ends nothing.
+// The caller calls stop at the end.
 func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 	signal.Ignore(syscall.SIGPIPE)
 	wanted := []os.Signal{os.Interrupt, syscall.SIGTERM}

@@ -94,7 +94,8 @@ func TestServe_startErrorNamesCauseAndRemedy(t *testing.T) {
 	})
 }
 
-// wantStartError runs serve, which must end with a status of 1 and one line that holds all the words, and no secret.
+// wantStartError runs serve, which must end with a status of 1 and one line that holds all the
+// words, and no secret.
 func wantStartError(t *testing.T, args, words []string) {
 	t.Helper()
 	var out, said bytes.Buffer

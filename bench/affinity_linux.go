@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keepOff takes the last processor from all threads of the processes, and gives this thread that one alone. free takes
-// it back. Threads that they start later inherit it.
+// keepOff takes the last processor from all threads of the processes, and gives this thread that
+// one alone. free takes it back. Threads that they start later inherit it.
 func keepOff(processes ...int) (free func() error, err error) {
 	var all unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &all); err != nil {

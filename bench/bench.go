@@ -129,7 +129,8 @@ func (b *bench) run(ctx context.Context) error {
 	return nil
 }
 
-// missed notes that a row could not be measured, and why. It returns an error only where the whole run is to end.
+// missed notes that a row could not be measured, and why. It returns an error only where the whole
+// run is to end.
 func (b *bench) missed(ctx context.Context, key string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

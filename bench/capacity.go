@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// A load is a row of the capacity table: requests of one kind, on one engine, over so many connections.
+// A load is a row of the capacity table: requests of one kind, on one engine, over so many
+// connections.
 type load struct {
 	key, name   string
 	what        string // add or checkout
@@ -45,7 +46,8 @@ var singles = []single{
 	{"checkout/hot/mariadb/batch", "/checkOutCart, MariaDB, one hot product, against BATCH_SIZE=1", "checkout/hot/mariadb/256", 12},
 }
 
-// checkoutsOfN is the share of N for which carts are filled; where checkouts are faster, the carts run out, which shows.
+// checkoutsOfN is the share of N for which carts are filled; where checkouts are faster, the carts
+// run out, which shows.
 const checkoutsOfN = 0.6
 
 // singleConnections are tried with BATCH_SIZE=1; the best counts.
@@ -74,9 +76,10 @@ func (b *bench) openShop(ctx context.Context, engine string, flags ...string) (*
 	return &shop{instance: i, store: s}, err
 }
 
-// capacity measures what wrk can get through, each beside N: in every round N and then the rows that compare with it,
-// so that a machine that is slow for a while is so for both. The embedded engine comes first: a MySQL server goes on writing for a
-// while after it was asked, and would take from what is measured next.
+// capacity measures what wrk can get through, each beside N: in every round N and then the rows
+// that compare with it, so that a machine that is slow for a while is so for both. The embedded
+// engine comes first: a MySQL server goes on writing for a while after it was asked, and would take
+// from what is measured next.
 func (b *bench) capacity(ctx context.Context) error {
 	wanted, compared := b.wantedLoads()
 	shops := map[string]*shop{}
@@ -194,8 +197,8 @@ func (b *bench) measureNull(ctx context.Context, base, what string, connections 
 	return o, err
 }
 
-// measure loads a shop and checks that what it answered is what it stored. atMost is what it could get through at best:
-// so many carts are filled.
+// measure loads a shop and checks that what it answered is what it stored. atMost is what it could
+// get through at best: so many carts are filled.
 func (b *bench) measure(ctx context.Context, s *shop, what string, connections int, hot bool, atMost float64) (outcome, error) {
 	t := traffic{what: what, prefix: "c", clients: adders, products: s.store.catalogue}
 	if what == checkout {
@@ -235,14 +238,16 @@ func (b *bench) measure(ctx context.Context, s *shop, what string, connections i
 	if err != nil {
 		return outcome{}, err
 	}
-	// wrk hangs up on what is under way: at most one request a connection is stored without an answer.
+	// wrk hangs up on what is under way: at most one request a connection is stored without an
+	// answer.
 	if stored := after - before; stored < o.Requests || stored > o.Requests+connections {
 		return outcome{}, fmt.Errorf("%d requests were answered, and %d are stored", o.Requests, stored)
 	}
 	return o, nil
 }
 
-// stored counts what requests of this kind have left behind, once nothing of them is under way any more.
+// stored counts what requests of this kind have left behind, once nothing of them is under way any
+// more.
 func (s *shop) stored(ctx context.Context, t traffic) (int, error) {
 	for last := -1; ; {
 		var now int

@@ -18,8 +18,9 @@ type build struct {
 	shops        map[string]*shop // by engine
 }
 
-// compareBuilds measures the wanted capacity rows of a base revision and of this source, run by run in turns, so
-// that a machine that is slow for a while is slow for both. It prints medians, spreads and processor time.
+// compareBuilds measures the wanted capacity rows of a base revision and of this source, run by run
+// in turns, so that a machine that is slow for a while is slow for both. It prints medians, spreads
+// and processor time.
 func (b *bench) compareBuilds(ctx context.Context) error {
 	base, err := b.buildBase(ctx)
 	if err != nil {
@@ -57,8 +58,8 @@ func (b *bench) compareBuilds(ctx context.Context) error {
 	return out.Flush()
 }
 
-// measureBuild makes one run. It returns requests a second and microseconds of processor time a request, of the
-// server and of its database.
+// measureBuild makes one run. It returns requests a second and microseconds of processor time a
+// request, of the server and of its database.
 func (b *bench) measureBuild(ctx context.Context, build *build, l load) (rate, micros float64, err error) {
 	s := build.shops[l.engine]
 	if s == nil {
@@ -84,7 +85,8 @@ func (b *bench) measureBuild(ctx context.Context, build *build, l load) (rate, m
 	return o.rate(), (processorTime(pids) - before) / float64(max(1, b.requests-requests)), nil
 }
 
-// processorTime is the processes' user and system time so far, in microseconds. 0 where it cannot be read.
+// processorTime is the processes' user and system time so far, in microseconds. 0 where it cannot
+// be read.
 func processorTime(pids []int) (micros float64) {
 	const tick = 10_000 // Linux counts hundredths of a second
 	for _, pid := range pids {

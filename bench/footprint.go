@@ -49,7 +49,8 @@ func (b *bench) footprint(ctx context.Context) error {
 	return nil
 }
 
-// appetite measures memory and the processor time of an instance that had peak load and is idle now.
+// appetite measures memory and the processor time of an instance that had peak load and is idle
+// now.
 func (b *bench) appetite(ctx context.Context, engine string) error {
 	s, err := b.openShop(ctx, engine)
 	if err != nil {
@@ -93,7 +94,8 @@ func (b *bench) appetite(ctx context.Context, engine string) error {
 	return s.stop()
 }
 
-// startUp measures how long it takes from the start of the process, in an empty directory, to the first Success.
+// startUp measures how long it takes from the start of the process, in an empty directory, to the
+// first Success.
 func (b *bench) startUp(ctx context.Context) error {
 	const times = 5
 	var took []float64

@@ -60,8 +60,8 @@ func (b *bench) openFullShop(ctx context.Context, engine string) (*shop, error) 
 	if err != nil {
 		return nil, err
 	}
-	// After the start, which on the embedded engine recovers all open checkouts. These are another instance's, and
-	// their leases do not end.
+	// After the start, which on the embedded engine recovers all open checkouts. These are another
+	// instance's, and their leases do not end.
 	if err := s.insert(ctx, "checkout_journal (checkout_id, client_id, state, epoch, lease_expires_at, items, created_at, updated_at)", grownInFlight, func(i int) string {
 		return fmt.Sprintf(`('%s','flight%07d','reserved',1,'%s','[{"productID":"p%05d","quantity":1}]','%[5]s','%[5]s')`,
 			flightID(i), i, "2100-01-01 00:00:00.000", i*(grownProducts/grownInFlight), "2026-01-01 00:00:00.000")

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// hostileConnections is the number of connections that carry the adds which an attack must not slow down.
+// hostileConnections is the number of connections that carry the adds which an attack must not slow
+// down.
 const hostileConnections = 64
 
 // An attackKind is a client that does what costs others most.

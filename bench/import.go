@@ -24,8 +24,9 @@ const (
 	importAtLeast = 10 * time.Second       // shorter, and its percentile would say little
 )
 
-// addsToLines are adds to lines that are there: while a million rows are imported, random ones would make millions more, and what
-// comes after the import would be another shop than what was before.
+// addsToLines are adds to lines that are there: while a million rows are imported, random ones
+// would make millions more, and what comes after the import would be another shop than what was
+// before.
 func (b *bench) addsToLines(base string, rate float64, length time.Duration) offer {
 	o := b.adds(base, rate, length)
 	seed := uint64(b.seed) //nolint:gosec // not negative
@@ -36,8 +37,8 @@ func (b *bench) addsToLines(base string, rate float64, length time.Duration) off
 	return o
 }
 
-// imports measures how long adds take that come at half of the peak rate while a large file is imported, by another
-// process, as operators do; and how fast that import is where nobody buys.
+// imports measures how long adds take that come at half of the peak rate while a large file is
+// imported, by another process, as operators do; and how fast that import is where nobody buys.
 func (b *bench) imports(ctx context.Context) error {
 	for _, engine := range engines {
 		for _, one := range []struct {
@@ -83,8 +84,8 @@ func (b *bench) writeImport() (path string, err error) {
 	return path, out.Flush()
 }
 
-// hold brings the products that are to be refused into a shop, each with one hold of another instance's checkout, whose
-// lease does not end.
+// hold brings the products that are to be refused into a shop, each with one hold of another
+// instance's checkout, whose lease does not end.
 func (s *store) hold(ctx context.Context) error {
 	const n = importRows / importHeld
 	if err := s.insert(ctx, "product_details (product_id, product_name, quantity)", n, func(i int) string {
@@ -128,7 +129,8 @@ func (b *bench) importFile(ctx context.Context, s *store, path string) (done imp
 	for looking := time.NewTicker(100 * time.Millisecond); ; {
 		select {
 		case <-looking.C:
-			// Not what the kernel says of a child in the end: that counts what its parent had when it was made.
+			// Not what the kernel says of a child in the end: that counts what its parent had when
+			// it was made.
 			if peak, err := peakMemory(command.Process.Pid); err == nil {
 				done.memory = peak
 			}

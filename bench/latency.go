@@ -15,7 +15,8 @@ const (
 	addsWithinMS    = 20   // the 99th percentile, meanwhile
 )
 
-// latency measures how long adds take that come at half of the peak rate, alone and while checkouts wait to be paid.
+// latency measures how long adds take that come at half of the peak rate, alone and while checkouts
+// wait to be paid.
 func (b *bench) latency(ctx context.Context) error {
 	for _, engine := range engines {
 		half, payment := "latency/half/"+engine, "latency/payment/"+engine
@@ -104,7 +105,8 @@ func (b *bench) halfOfPeak(ctx context.Context, s *shop, key string, rate float6
 }
 
 func (b *bench) whilePaying(ctx context.Context, s *shop, key string, rate float64) error {
-	// So many begin each second that as many wait as we want. They begin one payment's time before the adds do.
+	// So many begin each second that as many wait as we want. They begin one payment's time before
+	// the adds do.
 	const begin = paymentsAtOnce / int(paymentLatency/time.Second)
 	seconds := (paymentLatency + b.settings.warm + b.settings.measured).Seconds() + 2
 	checkouts := int(seconds * float64(begin))

@@ -64,8 +64,8 @@ func processor() string {
 	return runtime.GOARCH
 }
 
-// diskFolder returns where the data goes: where we were told to, or else the first temporary directory that is not
-// memory, which would flush nothing.
+// diskFolder returns where the data goes: where we were told to, or else the first temporary
+// directory that is not memory, which would flush nothing.
 func (b *bench) diskFolder() (string, error) {
 	if b.settings.dir != "" {
 		return filepath.Abs(b.settings.dir)

@@ -1,5 +1,6 @@
-// Command bench proves the numbers that Cartwheel is to reach, all in one run on one machine, and prints what it
-// measured, what that is compared to, and the targets. It ends with status 1 when a target is missed.
+// Command bench proves the numbers that Cartwheel is to reach, all in one run on one machine, and
+// prints what it measured, what that is compared to, and the targets. It ends with status 1 when a
+// target is missed.
 package main
 
 import (

@@ -12,8 +12,8 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// oneByOne compares one add at a time with its two parts: what the HTTP stack takes, and what its statements take when
-// a Go program sends them to the same engine.
+// oneByOne compares one add at a time with its two parts: what the HTTP stack takes, and what its
+// statements take when a Go program sends them to the same engine.
 func (b *bench) oneByOne(ctx context.Context) error {
 	const most = 1.2
 	for _, engine := range engines {
@@ -56,7 +56,8 @@ func (b *bench) oneByOne(ctx context.Context) error {
 	return nil
 }
 
-// statements returns the median time, in µs, of an add's statements sent by database/sql over one connection.
+// statements returns the median time, in µs, of an add's statements sent by database/sql over one
+// connection.
 func (b *bench) statements(ctx context.Context, like *store) (median float64, err error) {
 	s, err := b.open(ctx, like.engine, products) // of its own: the embedded engine has one writer
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// sendEvery is how often the generator looks whether requests are due, when no answer wakes it: they are late by
-	// that at most.
+	// sendEvery is how often the generator looks whether requests are due, when no answer wakes it:
+	// they are late by that at most.
 	sendEvery = 200 * time.Microsecond
 	// answersWithin is how long the last answers are waited for.
 	answersWithin = 20 * time.Second
@@ -202,7 +202,8 @@ func (g *generator) send(c *caller) {
 		c.due = time.Since(g.began)
 	}
 	g.sent++
-	// What does not fit, or is not taken, shows when the connection is read: it breaks, or there is no answer.
+	// What does not fit, or is not taken, shows when the connection is read: it breaks, or there is
+	// no answer.
 	_, _ = unix.Write(c.fd, g.request)
 }
 

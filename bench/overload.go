@@ -13,9 +13,9 @@ const (
 	refusedWithinMS     = 300
 )
 
-// overload offers five times what a shop can do. The generator has one processor for itself and the shop and its
-// database have the others, at the peak and beyond it alike: else the generator, which works five times as hard, would
-// take from the shop what it measures.
+// overload offers five times what a shop can do. The generator has one processor for itself and the
+// shop and its database have the others, at the peak and beyond it alike: else the generator, which
+// works five times as hard, would take from the shop what it measures.
 func (b *bench) overload(ctx context.Context) error {
 	for _, engine := range engines {
 		if !b.wantsAny("overload/add/"+engine, "overload/checkout/"+engine) {
@@ -98,7 +98,8 @@ func (b *bench) overloadWith(ctx context.Context, key, what string, s *shop) err
 	return nil
 }
 
-// offerMany makes an offer for which carts are filled, and returns how many requests left something behind.
+// offerMany makes an offer for which carts are filled, and returns how many requests left something
+// behind.
 func (b *bench) offerMany(ctx context.Context, s *shop, what string, rate float64, requests, connections int) (t *taking, stored int, err error) {
 	b.seed++
 	o := offer{

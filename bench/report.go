@@ -67,7 +67,8 @@ const (
 	shown   = "" // no target: shown for comparison
 )
 
-// A row is one line of the table. With a base, its target is a multiple of that; without, an amount.
+// A row is one line of the table. With a base, its target is a multiple of that; without, an
+// amount.
 type row struct {
 	Key      string  `json:"key"`
 	Name     string  `json:"name"`

@@ -13,8 +13,9 @@ const (
 	scarceCrowd   = 256 // connections
 )
 
-// soldOut lets a crowd buy what there is too little of. Just as many must succeed as there are units, and the others
-// must be refused as fast as adds are served: a sale must not slow the shop down.
+// soldOut lets a crowd buy what there is too little of. Just as many must succeed as there are
+// units, and the others must be refused as fast as adds are served: a sale must not slow the shop
+// down.
 func (b *bench) soldOut(ctx context.Context) error {
 	for _, engine := range engines {
 		key := "soldout/" + engine

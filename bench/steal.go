@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A theft watches how much processor time the host of a virtual machine gives to others while ours would run: figures from a time
-// when that is much say little.
+// A theft watches how much processor time the host of a virtual machine gives to others while ours
+// would run: figures from a time when that is much say little.
 type theft struct {
 	since         time.Time
 	stolen, total float64 // clock ticks since the machine began
@@ -21,7 +21,8 @@ const noteworthyTheft = 0.005
 // sameRows is within what time rows are of the same measurement.
 const sameRows = time.Second
 
-// take returns what share of the processor time was stolen since the measurement before this one, from 0 to 1.
+// take returns what share of the processor time was stolen since the measurement before this one,
+// from 0 to 1.
 func (t *theft) take() float64 {
 	if time.Since(t.since) < sameRows {
 		return t.share
@@ -34,7 +35,8 @@ func (t *theft) take() float64 {
 	return t.share
 }
 
-// processorTicks returns the processors' time in all and what was stolen of it, as proc_stat(5) tells; zeros where nothing does.
+// processorTicks returns the processors' time in all and what was stolen of it, as proc_stat(5)
+// tells; zeros where nothing does.
 func processorTicks() (stolen, total float64) {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {

@@ -94,7 +94,8 @@ func (b *bench) migrate(ctx context.Context, s *store, log *slog.Logger) error {
 	return nil
 }
 
-// fill gives clients of a prefix a cart each with one line of one unit: the hot product, or one of all products.
+// fill gives clients of a prefix a cart each with one line of one unit: the hot product, or one of
+// all products.
 func (s *store) fill(ctx context.Context, prefix string, first, n int, hot bool) error {
 	return s.insert(ctx, "client_cart (client_id, product_id, quantity)", n, func(i int) string {
 		product := hotProduct
@@ -147,8 +148,8 @@ func (s *store) sold(ctx context.Context, prefix string) (int, error) {
 	return s.number(ctx, "SELECT COUNT(*) FROM checkout_journal WHERE state = 'committed' AND client_id BETWEEN ? AND ?", prefix, prefix+"~")
 }
 
-// quiet waits until nothing is under way and the server has cleaned up behind the last run: what it still does would
-// be taken from the next one.
+// quiet waits until nothing is under way and the server has cleaned up behind the last run: what it
+// still does would be taken from the next one.
 func (s *store) quiet(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, quietWithin)
 	defer cancel()

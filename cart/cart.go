@@ -128,7 +128,8 @@ func (a Addition) request() idempotency.Request {
 // errProbed ends the transaction of a probe, which has nothing to commit.
 var errProbed = errors.New("probed")
 
-// Probe reports whether an add could be written now. It writes nothing. It blocks as database.Transact does.
+// Probe reports whether an add could be written now. It writes nothing. It blocks as
+// database.Transact does.
 //
 // Errors: database.ErrUnavailable and those of the statement.
 func (m *Manager) Probe(ctx context.Context) error {

@@ -141,9 +141,9 @@ func (l *Lines) Restore(b *database.Batch, lines []ClientLine) (full func() bool
 	}
 }
 
-// RestoreLocked is Restore for lines of which one may be full. It returns the units that do not fit:
-// other programs raised the line. It locks the stored lines at once, and waits for locked ones. Two
-// transactions that do so may deadlock.
+// RestoreLocked is Restore for lines of which one may be full. It returns the units that do not
+// fit: other programs raised the line. It locks the stored lines at once, and waits for locked
+// ones. Two transactions that do so may deadlock.
 func (l *Lines) RestoreLocked(
 	ctx context.Context, tx *database.Tx, b *database.Batch, lines []ClientLine,
 ) (lost []ClientLine, err error) {

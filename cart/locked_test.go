@@ -9,7 +9,8 @@ import (
 	"cartwheel/database/databasetest"
 )
 
-// lockWait is the time for which a transaction waits for a locked row: a batch that takes less did not wait.
+// lockWait is the time for which a transaction waits for a locked row: a batch that takes less did
+// not wait.
 const lockWait = 2 * time.Second
 
 func TestAddBatch_lockedLineDelaysItsOwnClientOnly(t *testing.T) {

@@ -210,8 +210,8 @@ func lineArgs(d database.Dialect, lines []ClientLine) []any {
 	return d.List(2, args)
 }
 
-// probe deletes a line that cannot exist: it fails where an add would, on a server that is read-only or
-// whose binary log refuses our isolation level.
+// probe deletes a line that cannot exist: it fails where an add would, on a server that is
+// read-only or whose binary log refuses our isolation level.
 func probe(ctx context.Context, tx *database.Tx) error {
 	if _, err := tx.Exec(ctx, "DELETE FROM client_cart WHERE client_id = '' AND product_id = ''"); err != nil {
 		return fmt.Errorf("probe the carts: %w", err)

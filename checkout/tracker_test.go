@@ -10,8 +10,8 @@ import (
 
 // The faults of these tests are from the public trackers of shop systems: see docs/reliability.md.
 
-// Sylius#3573, Sylius#7707: a failed payment leaves the stock blocked, and the customer's own retry is
-// refused.
+// Sylius#3573, Sylius#7707: a failed payment leaves the stock blocked, and the customer's own retry
+// is refused.
 func TestTracker_failedPaymentDoesNotBlockTheCustomersOwnRetry(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {

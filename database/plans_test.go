@@ -20,7 +20,8 @@ import (
 )
 
 // Each statement with parameters that the managers send to the embedded engine is planned again. No
-// plan scans a table, with statistics of large tables or without any. e2e does the same for servers.
+// plan scans a table, with statistics of large tables or without any. e2e does the same for
+// servers.
 func TestPlans_embeddedStatementsScanNoTable(t *testing.T) {
 	t.Parallel()
 	db := databasetest.Embedded(t)
@@ -52,8 +53,8 @@ func TestPlans_embeddedStatementsScanNoTable(t *testing.T) {
 	}
 }
 
-// scansATable reports whether a step of a plan reads all rows of a table, and not of the statement's
-// own list.
+// scansATable reports whether a step of a plan reads all rows of a table, and not of the
+// statement's own list.
 func scansATable(step string) bool {
 	name, scans := strings.CutPrefix(step, "SCAN ")
 	return scans && name != "k" && !strings.HasSuffix(name, "VALUES CLAUSE")

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A flush that fails leaves the frames of its transaction in the WAL. Whoever opens the file after a
-// crash may find them, so the answer must not be that nothing was done.
+// A flush that fails leaves the frames of its transaction in the WAL. Whoever opens the file after
+// a crash may find them, so the answer must not be that nothing was done.
 func TestCommit_flushErrorIsAnsweredAsUnknown(t *testing.T) {
 	t.Parallel()
 	strace := findStrace(t)
@@ -131,7 +131,8 @@ func startWithStderr(t *testing.T, s store, stderr *os.File, flags ...string) *i
 	return i
 }
 
-// sellsAndDrains adds, checks out against a payment service that is down, which is logged, and stops.
+// sellsAndDrains adds, checks out against a payment service that is down, which is logged, and
+// stops.
 func sellsAndDrains(t *testing.T, shop *instance) {
 	t.Helper()
 	for range 20 {

@@ -15,8 +15,8 @@ import (
 	"cartwheel/database/databasetest/dbserver"
 )
 
-// maxExamined is the maximum number of rows that the planner may expect one step of a statement to examine. The tables have
-// many times as many.
+// maxExamined is the maximum number of rows that the planner may expect one step of a statement to
+// examine. The tables have many times as many.
 const maxExamined = 8_000
 
 // fullReads are the statements that read a whole table, each for a reason.
@@ -126,7 +126,8 @@ func split(text string) (statements []string) {
 	return append(statements, strings.TrimSpace(text[begin:]))
 }
 
-// fillTables gives the tables the rows of a large shop that has run for years. One client has half of all keys.
+// fillTables gives the tables the rows of a large shop that has run for years. One client has half
+// of all keys.
 func fillTables(t *testing.T, db *sql.DB) {
 	t.Helper()
 	numbers := `(SELECT a.n + 10 * b.n + 100 * c.n + 1000 * d.n + 10000 * e.n AS n FROM digits a, digits b, digits c, digits d, digits e) AS numbers`

@@ -11,8 +11,9 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// The model of cart and stock, against which histories are checked: is there an order of all steps, each between its request's
-// call and return, in which every answer and every look at the tables is what this model says?
+// The model of cart and stock, against which histories are checked: is there an order of all steps,
+// each between its request's call and return, in which every answer and every look at the tables is
+// what this model says?
 //
 // A request takes one or several steps, each at one moment:
 //
@@ -21,18 +22,22 @@ import (
 //	an add        is one step: the line grows, at a moment when that much is available
 //	a look        is one step: carts, on hand and held are all as of one moment
 //
-// That is what the embedded engine must keep, where one transaction writes at a time (strict). Where several write at a time,
-// the design promises less, and the model allows just that:
+// That is what the embedded engine must keep, where one transaction writes at a time (strict).
+// Where several write at a time, the design promises less, and the model allows just that:
 //
-//   - An add holds nothing. It is allowed at one moment and stored at a later one, and what it was compared with may have been
+//   - An add holds nothing. It is allowed at one moment and stored at a later one, and what it was
+//     compared with may have been
 //     bought between the two.
-//   - A checkout sees which lines its cart has at one moment, and takes those at a later one. A line that is added between the
-//     two is for the next checkout, and so is the cart empty for another checkout when only such lines are left in it.
-//   - A refused checkout names what was available when it looked. Something may have been put back by the moment at which
+//   - A checkout sees which lines its cart has at one moment, and takes those at a later one. A
+//     line that is added between the
+//     two is for the next checkout, and so is the cart empty for another checkout when only such
+//     lines are left in it.
+//   - A refused checkout names what was available when it looked. Something may have been put back
+//     by the moment at which
 //     the checkouts of its batch took theirs.
 //
-// A request without an answer, or with 202 or 504, may have taken its steps at any later moment, or never: its steps are
-// pending forever. So may what recovery does for it.
+// A request without an answer, or with 202 or 504, may have taken its steps at any later moment, or
+// never: its steps are pending forever. So may what recovery does for it.
 const (
 	modelClients  = 2
 	modelProducts = 2

@@ -110,8 +110,8 @@ func (c *shoppers) add(ctx context.Context, random *rand.Rand, client, product s
 // known".
 func known(code int) bool { return code != 0 && code != 202 && code < 500 }
 
-// unpaid reports whether a checkout ended without a payment: nothing is charged, the cart is as before
-// and the key is free.
+// unpaid reports whether a checkout ended without a payment: nothing is charged, the cart is as
+// before and the key is free.
 func unpaid(got reply) bool {
 	return got.Code == 503 && strings.Contains(got.Error, "payment not completed")
 }

@@ -178,7 +178,8 @@ func TestShutdown_secondSignalEndsAtOnce(t *testing.T) {
 	eventually(t, 5*time.Second, "it is draining", func() bool {
 		return shop.log.attribute("shutting down: draining", "level") != ""
 	})
-	// A repeat within a second of the first is ignored: service managers send both SIGTERM and SIGHUP.
+	// A repeat within a second of the first is ignored: service managers send both SIGTERM and
+	// SIGHUP.
 	eventually(t, 5*time.Second, "a later signal ends the process", func() bool {
 		_ = shop.command.Process.Signal(syscall.SIGTERM) // the process may have ended
 		select {

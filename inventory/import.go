@@ -18,12 +18,14 @@ import (
 )
 
 const (
-	// importChunk is the most rows that one transaction of an import takes: few enough that nobody waits long for it. Many
-	// enough, because each costs the embedded engine's server what it has in memory of the file.
+	// importChunk is the most rows that one transaction of an import takes: few enough that nobody
+	// waits long for it. Many enough, because each costs the embedded engine's server what it has
+	// in memory of the file.
 	importChunk = 500
 	// maxListedBad is the most bad rows that an ImportReport lists.
 	maxListedBad = 100
-	// importPatience is how long an import tries one chunk again when the database is away, busy, or has a row locked.
+	// importPatience is how long an import tries one chunk again when the database is away, busy,
+	// or has a row locked.
 	importPatience = 30 * time.Second
 	// importRetry is the pause before such a try.
 	importRetry = 100 * time.Millisecond
@@ -31,17 +33,21 @@ const (
 
 // An Import says what becomes of a file's rows.
 type Import struct {
-	// Add adds the quantities, which may be negative, to what is on hand. Otherwise they are what is on hand.
+	// Add adds the quantities, which may be negative, to what is on hand. Otherwise they are what
+	// is on hand.
 	Add bool
 	// DryRun judges every row and writes nothing.
 	DryRun bool
 	// Delimiter separates the fields. 0: a comma.
 	Delimiter rune
-	// Header is called once with the file's columns, in its order, without ReasonColumn. nil: not called.
+	// Header is called once with the file's columns, in its order, without ReasonColumn. nil: not
+	// called.
 	Header func(columns string)
-	// Bad is called for every bad row, in the order of the file; its error stops the import. nil: not called.
+	// Bad is called for every bad row, in the order of the file; its error stops the import. nil:
+	// not called.
 	Bad func(BadRow) error
-	// Warn is called for each product that was created although its ID looks like another's. nil: not called.
+	// Warn is called for each product that was created although its ID looks like another's. nil:
+	// not called.
 	Warn func(LookAlike)
 	// Progress is called after every few hundred rows with the report so far. nil: not called.
 	Progress func(ImportReport)
@@ -54,8 +60,8 @@ type BadRow struct {
 	Text   string // the record as it stands in the file, without an earlier reason; empty: cut off by an unclosed quote
 }
 
-// A LookAlike is a created product whose ID differs from another one only by invisible characters or by its Unicode
-// normal form.
+// A LookAlike is a created product whose ID differs from another one only by invisible characters
+// or by its Unicode normal form.
 type LookAlike struct {
 	Line  int    // of the created product
 	Other string // the other product: its ID, or the line that created it
@@ -69,25 +75,28 @@ type ImportReport struct {
 	Created, Changed, Unchanged, Bad int
 	Listed                           []BadRow // the first 100 bad rows
 	Net                              int64    // units by which on hand was changed, all products together
-	// NetUncertain says that Net may miss some units: a chunk was set again because the database went away when it
-	// had been set once. What is on hand is what the file says all the same.
+	// NetUncertain says that Net may miss some units: a chunk was set again because the database
+	// went away when it had been set once. What is on hand is what the file says all the same.
 	NetUncertain bool
 }
 
-// Import applies the rows of a CSV file with the header ImportHeader, which ReasonColumn may follow. A product
-// that does not exist is created; an empty name leaves the name as it is. Bad rows are left out: those that are
-// malformed, a second row of one product, and those that would bring on hand below reserved, below 0, or above
-// MaxOnHand. It remembers each product of the file, in some 80 bytes.
+// Import applies the rows of a CSV file with the header ImportHeader, which ReasonColumn may
+// follow. A product that does not exist is created; an empty name leaves the name as it is. Bad
+// rows are left out: those that are malformed, a second row of one product, and those that would
+// bring on hand below reserved, below 0, or above MaxOnHand. It remembers each product of the file,
+// in some 80 bytes.
 //
-// It blocks until all is read and decided. It works in small transactions with pauses between them, and is safe
-// beside everything else that works on the stock, other imports included. When ctx ends it stops between two of
-// them. The report is good with an error, too: the rows up to its Line are done, and may be left out of a repeat.
+// It blocks until all is read and decided. It works in small transactions with pauses between them,
+// and is safe beside everything else that works on the stock, other imports included. When ctx ends
+// it stops between two of them. The report is good with an error, too: the rows up to its Line are
+// done, and may be left out of a repeat.
 //
-// A repeat is harmless unless how.Add. With how.Add nothing is added twice: when the database goes away in the middle
-// of a commit, the import stops, and the error says of which lines it is unknown whether they were added.
+// A repeat is harmless unless how.Add. With how.Add nothing is added twice: when the database goes
+// away in the middle of a commit, the import stops, and the error says of which lines it is unknown
+// whether they were added.
 //
-// Errors: those of reading the file, of how.Bad, and of ctx; a header that is none; database.ErrUnavailable;
-// database.ErrOutcomeUnknown.
+// Errors: those of reading the file, of how.Bad, and of ctx; a header that is none;
+// database.ErrUnavailable; database.ErrOutcomeUnknown.
 func (m *Manager) Import(ctx context.Context, file io.Reader, how Import) (ImportReport, error) {
 	return m.importWith(ctx, file, how, importPatience)
 }
@@ -165,7 +174,8 @@ type importing struct {
 	report   ImportReport
 	waited   time.Duration // of the last chunk, for the start of its transaction
 
-	// By the hashes of IDs under seed: two in 10 million products collide with a probability of 1 in 300,000.
+	// By the hashes of IDs under seed: two in 10 million products collide with a probability of 1
+	// in 300,000.
 	seed    maphash.Seed
 	lines   map[uint64]int // the line of each product; of those that were created its negative
 	created map[uint64]int // the line of each product that was created, by its ID's normal form
@@ -174,7 +184,8 @@ type importing struct {
 // maxPause is the maximum pause after a chunk.
 const maxPause = 250 * time.Millisecond
 
-// pause returns the pause after a chunk that took so long: others at work get four fifths of the time.
+// pause returns the pause after a chunk that took so long: others at work get four fifths of the
+// time.
 func (im *importing) pause(took time.Duration) time.Duration {
 	if im.m.db.Embedded() && im.waited < time.Millisecond {
 		return min(took/4, maxPause) // no one else writes
@@ -300,8 +311,8 @@ func (im *importing) account(chunk []importRow) error {
 	return nil
 }
 
-// transact decides rows and writes what they change, in one transaction. It returns the rows whose products someone
-// else keeps locked; the others are decided.
+// transact decides rows and writes what they change, in one transaction. It returns the rows whose
+// products someone else keeps locked; the others are decided.
 func (im *importing) transact(ctx context.Context, rows []*importRow) ([]*importRow, error) {
 	var d decided
 	err := im.transaction(ctx, func(tx *database.Tx) error {
@@ -344,15 +355,16 @@ func (im *importing) transaction(ctx context.Context, work func(*database.Tx) er
 		return im.m.db.Read(ctx, work)
 	}
 	asked := time.Now()
-	// What a lost commit wrote cannot be told from what others wrote since: there is nothing to look for.
+	// What a lost commit wrote cannot be told from what others wrote since: there is nothing to
+	// look for.
 	return im.m.db.Transact(ctx, func(tx *database.Tx) error {
 		im.waited = time.Since(asked)
 		return work(tx)
 	}, nil)
 }
 
-// stock returns the stock of the rows' products, locked unless it is a dry run. Those that do not exist have none,
-// but may be reserved: someone may have deleted a product by hand.
+// stock returns the stock of the rows' products, locked unless it is a dry run. Those that do not
+// exist have none, but may be reserved: someone may have deleted a product by hand.
 func (im *importing) stock(ctx context.Context, tx *database.Tx, rows []*importRow) (*Stock, error) {
 	ids := make([]string, 0, len(rows))
 	var named []string
@@ -439,7 +451,8 @@ func decide(rows []*importRow, stock *Stock, add bool) decided {
 	return d
 }
 
-// writeChanges writes what decide found, in the order of the products' IDs. Those that exist are locked.
+// writeChanges writes what decide found, in the order of the products' IDs. Those that exist are
+// locked.
 func (m *Manager) writeChanges(ctx context.Context, tx *database.Tx, changes []change, add bool) error {
 	var created, changed []change
 	var less []Line

@@ -425,7 +425,8 @@ func TestImport_waitsForALockedRow(t *testing.T) {
 	})
 }
 
-// sell reserves and then commits or rolls back single units until stop is closed, and returns how many it sold.
+// sell reserves and then commits or rolls back single units until stop is closed, and returns how
+// many it sold.
 func sell(t *testing.T, db *database.DB, stop <-chan struct{}, seller string, productIDs []string) (sold map[string]int64) {
 	sold = map[string]int64{}
 	m := inventory.New(db)

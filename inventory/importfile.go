@@ -21,8 +21,8 @@ const ReasonColumn = "reason"
 const (
 	maxIDRunes   = 100 // the column is varchar(100)
 	maxNameRunes = 100 // likewise
-	// maxRecord is the maximum size of a record in bytes: several times what the longest valid row needs. It
-	// bounds the memory that an unclosed quote takes.
+	// maxRecord is the maximum size of a record in bytes: several times what the longest valid row
+	// needs. It bounds the memory that an unclosed quote takes.
 	maxRecord = 16 << 10
 	// maxQuotedRunes is how much of a field a reason quotes.
 	maxQuotedRunes = 40
@@ -98,8 +98,8 @@ func delimiterHint(header string, delimiter rune) string {
 	return ""
 }
 
-// read returns the next row; io.EOF after the last. After a record with an unclosed quote it reads no more: what
-// follows cannot be told from the field's text.
+// read returns the next row; io.EOF after the last. After a record with an unclosed quote it reads
+// no more: what follows cannot be told from the field's text.
 func (f *importFile) read() (importRow, error) {
 	if f.ended {
 		return importRow{}, io.EOF

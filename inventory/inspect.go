@@ -15,8 +15,8 @@ type ReservationRow struct {
 	Line
 }
 
-// Owner returns the checkout and the line, counted from 1, that the hold's ID names; ok is false for an ID that
-// Cartwheel did not make.
+// Owner returns the checkout and the line, counted from 1, that the hold's ID names; ok is false
+// for an ID that Cartwheel did not make.
 func (h ReservationRow) Owner() (checkoutID string, line int, ok bool) {
 	at := strings.LastIndexByte(h.ReserveID, ':')
 	if at < 0 {

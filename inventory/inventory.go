@@ -1,6 +1,6 @@
-// Package inventory is the Inventory Manager: it checks, reserves, commits, rolls back and imports stock. It owns
-// the tables product_details and reserve_purchase; the cart and checkout managers call it inside their
-// transactions.
+// Package inventory is the Inventory Manager: it checks, reserves, commits, rolls back and imports
+// stock. It owns the tables product_details and reserve_purchase; the cart and checkout managers
+// call it inside their transactions.
 package inventory
 
 import (
@@ -30,7 +30,8 @@ type Level struct {
 // Available is what can still be reserved.
 func (l Level) Available() int64 { return max(0, l.OnHand-l.Reserved) }
 
-// A Reservation is the rows of one checkout: its lines, under reserve IDs that begin with the checkout's.
+// A Reservation is the rows of one checkout: its lines, under reserve IDs that begin with the
+// checkout's.
 type Reservation struct {
 	CheckoutID string
 	Lines      []Line
@@ -47,7 +48,8 @@ type Manager struct {
 // New returns the manager of the stock in db.
 func New(db *database.DB) *Manager { return &Manager{db: db, clustered: db.Clustered()} }
 
-// Check returns the stock of the products as it is committed when the batch is sent; it is empty until then. It locks nothing.
+// Check returns the stock of the products as it is committed when the batch is sent; it is empty
+// until then. It locks nothing.
 func (m *Manager) Check(b *database.Batch, productIDs []string) *Stock {
 	ids := sortedUnique(productIDs)
 	stock := newStock(len(ids))
@@ -55,9 +57,10 @@ func (m *Manager) Check(b *database.Batch, productIDs []string) *Stock {
 	return stock
 }
 
-// Lock locks the products' rows to the end of the transaction, in the order of their IDs, and returns their stock:
-// what anyone else reserves, commits or imports comes after. It waits for rows that are locked, but not again
-// for those that were waited for until the timeout: the stock knows them as taken.
+// Lock locks the products' rows to the end of the transaction, in the order of their IDs, and
+// returns their stock: what anyone else reserves, commits or imports comes after. It waits for rows
+// that are locked, but not again for those that were waited for until the timeout: the stock knows
+// them as taken.
 func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string) (*Stock, error) {
 	ids := sortedUnique(productIDs)
 	stock := newStock(len(ids))
@@ -77,7 +80,8 @@ func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string
 			return nil, fmt.Errorf("lock products: %w", err)
 		}
 	}
-	// A statement of its own, after the locks: merged into the locking SELECT it would read an older snapshot.
+	// A statement of its own, after the locks: merged into the locking SELECT it would read an
+	// older snapshot.
 	queryReserved(b, ids, stock)
 	if err := b.Send(ctx); err != nil {
 		return nil, fmt.Errorf("lock products: %w", err)
@@ -85,14 +89,16 @@ func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string
 	return stock, nil
 }
 
-// After a lock that was waited for until the timeout nobody knows which product it was. One that is much bought is locked by other
-// transactions of ours most of the time, each for some milliseconds: it must not be taken for one that somebody keeps locked.
+// After a lock that was waited for until the timeout nobody knows which product it was. One that is
+// much bought is locked by other transactions of ours most of the time, each for some milliseconds:
+// it must not be taken for one that somebody keeps locked.
 const (
 	asks     = 5
 	askPause = 20 * time.Millisecond
 )
 
-// ask locks the rows that are free, trying so many times, and finds out which of the others are locked and which are gone.
+// ask locks the rows that are free, trying so many times, and finds out which of the others are
+// locked and which are gone.
 func (m *Manager) ask(ctx context.Context, tx *database.Tx, ids []string, times int, stock *Stock) error {
 	there := newStock(len(ids))
 	b := tx.Batch()
@@ -121,7 +127,8 @@ func (m *Manager) ask(ctx context.Context, tx *database.Tx, ids []string, times 
 	return nil
 }
 
-// Reserve writes the reservations' lines. The caller has the products locked and found enough of each.
+// Reserve writes the reservations' lines. The caller has the products locked and found enough of
+// each.
 func (m *Manager) Reserve(b *database.Batch, reservations []Reservation) {
 	if m.clustered {
 		var ids []string
@@ -135,11 +142,12 @@ func (m *Manager) Reserve(b *database.Batch, reservations []Reservation) {
 	insertReservations(b, reservationRows(reservations))
 }
 
-// Commit takes what was reserved off the stock on hand, then drops the rows. It waits for rows that are locked,
-// but not for those that were lately waited for until the timeout.
+// Commit takes what was reserved off the stock on hand, then drops the rows. It waits for rows that
+// are locked, but not for those that were lately waited for until the timeout.
 //
-// Errors: *LockedError for such a row: Lock asks for it without waiting. Sending the batch fails with ErrShort when on hand is less
-// than what is bought of a product, which a manual SQL edit lowered; the transaction must then be rolled back.
+// Errors: *LockedError for such a row: Lock asks for it without waiting. Sending the batch fails
+// with ErrShort when on hand is less than what is bought of a product, which a manual SQL edit
+// lowered; the transaction must then be rolled back.
 func (m *Manager) Commit(b *database.Batch, reservations []Reservation) error {
 	bought := map[string]int64{}
 	for _, r := range reservations {
@@ -158,8 +166,8 @@ func (m *Manager) Commit(b *database.Batch, reservations []Reservation) error {
 	return nil
 }
 
-// Rollback drops the rows of the reservations, whose stock is available again when the transaction commits.
-// Dropping what is no longer reserved is harmless.
+// Rollback drops the rows of the reservations, whose stock is available again when the transaction
+// commits. Dropping what is no longer reserved is harmless.
 func (m *Manager) Rollback(b *database.Batch, reservations []Reservation) {
 	deleteReservations(b, reservationRows(reservations))
 }

@@ -7,8 +7,8 @@ import (
 	"cartwheel/database"
 )
 
-// listPage is how many products one statement of a list reads: it is done long before its time is up, however large
-// the catalogue and however slow the reader.
+// listPage is how many products one statement of a list reads: it is done long before its time is
+// up, however large the catalogue and however slow the reader.
 const listPage = 1000
 
 // A Product is one of the catalogue, with its stock.
@@ -31,9 +31,9 @@ func (f Filter) picks(p Product) bool {
 	return strings.Contains(strings.ToLower(p.ID), search) || strings.Contains(strings.ToLower(p.Name), search)
 }
 
-// List calls each for the products that the filter picks, in the order of their IDs, until it returns an error. What
-// it tells of each product is of one moment, but not of all products together. It locks nothing and blocks until
-// each has had the last.
+// List calls each for the products that the filter picks, in the order of their IDs, until it
+// returns an error. What it tells of each product is of one moment, but not of all products
+// together. It locks nothing and blocks until each has had the last.
 //
 // Errors: those of each, and database.ErrUnavailable.
 func (m *Manager) List(ctx context.Context, filter Filter, each func(Product) error) error {

@@ -2,8 +2,8 @@ package inventory
 
 import "strings"
 
-// Stock is what a transaction knows of some products, and of what it has promised of them since. It belongs to one
-// goroutine.
+// Stock is what a transaction knows of some products, and of what it has promised of them since. It
+// belongs to one goroutine.
 type Stock struct {
 	levels  map[string]*Level // no entry: there is no such product
 	locked  map[string]bool   // locked by another session, and therefore not known
@@ -26,8 +26,8 @@ func (s *Stock) Level(productID string) (Level, bool) {
 
 // Reserve counts the lines as reserved, all of them or none.
 //
-// Errors: *LockedError when a product is locked by someone else, *NotEnoughError for the first line that is short;
-// a line whose product is gone has 0 available.
+// Errors: *LockedError when a product is locked by someone else, *NotEnoughError for the first line
+// that is short; a line whose product is gone has 0 available.
 func (s *Stock) Reserve(lines []Line) error {
 	for _, line := range lines {
 		if s.locked[line.ProductID] {

@@ -12,8 +12,8 @@ import (
 	"cartwheel/inventory"
 )
 
-// The model of a stock is a plain map: what is decided is decided on it line by line, on a copy that replaces it
-// only when all lines fit.
+// The model of a stock is a plain map: what is decided is decided on it line by line, on a copy
+// that replaces it only when all lines fit.
 func TestStock_decidesAllOrNothing(t *testing.T) {
 	t.Parallel()
 	ids := []string{"a", "b", "c", "gone", "locked"}

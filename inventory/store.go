@@ -10,7 +10,8 @@ import (
 	"cartwheel/database"
 )
 
-// queryOnHand reads the products' rows into stock, with the locking clause given. The IDs are sorted.
+// queryOnHand reads the products' rows into stock, with the locking clause given. The IDs are
+// sorted.
 func queryOnHand(b *database.Batch, ids []string, locking string, stock *Stock) {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		padded := database.Pad(chunk)
@@ -97,8 +98,8 @@ func reservationRows(reservations []Reservation) []hold {
 	return rows
 }
 
-// incrementGuards writes a row for each product, so that a cluster certifies its transactions on two nodes against
-// each other. The IDs are sorted.
+// incrementGuards writes a row for each product, so that a cluster certifies its transactions on
+// two nodes against each other. The IDs are sorted.
 func incrementGuards(b *database.Batch, ids []string) {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		b.Exec(nil, "INSERT INTO product_guard (product_id, version) VALUES (?, 1)"+strings.Repeat(", (?, 1)", len(chunk)-1)+
@@ -129,8 +130,9 @@ func deleteReservations(b *database.Batch, rows []hold) {
 	}
 }
 
-// lowerOnHand subtracts the lines, which are sorted and name each product once. A quantity that was read earlier
-// is never written back. Sending the batch fails with ErrShort where there is too little on hand.
+// lowerOnHand subtracts the lines, which are sorted and name each product once. A quantity that was
+// read earlier is never written back. Sending the batch fails with ErrShort where there is too
+// little on hand.
 func lowerOnHand(b *database.Batch, lines []Line) {
 	d := b.Dialect()
 	for piece := range database.Pieces(d, lines) {
@@ -148,7 +150,8 @@ func lowerOnHand(b *database.Batch, lines []Line) {
 	}
 }
 
-// insertProducts creates products, which are sorted. One that exists by now makes it fail as a duplicate.
+// insertProducts creates products, which are sorted. One that exists by now makes it fail as a
+// duplicate.
 func insertProducts(ctx context.Context, tx *database.Tx, products []change) error {
 	for chunk := range slices.Chunk(products, database.ChunkRows) {
 		args := make([]any, 0, 3*len(chunk))
@@ -163,8 +166,8 @@ func insertProducts(ctx context.Context, tx *database.Tx, products []change) err
 	return nil
 }
 
-// changeProducts names products and sets what is on hand, or adds what there is more; what there is less is for
-// lowerOnHand. The products exist, are locked, and sorted: the upsert inserts none.
+// changeProducts names products and sets what is on hand, or adds what there is more; what there is
+// less is for lowerOnHand. The products exist, are locked, and sorted: the upsert inserts none.
 func changeProducts(ctx context.Context, tx *database.Tx, products []change, add bool) error {
 	d := tx.Dialect()
 	quantity := d.Incoming("quantity")
@@ -197,7 +200,8 @@ func pageOf(ctx context.Context, tx *database.Tx, after string, limit int) ([]Pr
 		" FROM product_details p WHERE p.product_id > ? ORDER BY p.product_id LIMIT ?", after, limit)
 }
 
-// lowest returns the products of which the least is available, search in their ID or name, in lower case.
+// lowest returns the products of which the least is available, search in their ID or name, in lower
+// case.
 func lowest(ctx context.Context, tx *database.Tx, search string, limit int) ([]Product, error) {
 	return selectProducts(ctx, tx, limit, "SELECT p.product_id, p.product_name, p.quantity, h.reserved"+
 		" FROM product_details p LEFT JOIN (SELECT product_id, SUM(quantity) AS reserved FROM reserve_purchase GROUP BY product_id) h"+
@@ -206,7 +210,8 @@ func lowest(ctx context.Context, tx *database.Tx, search string, limit int) ([]P
 		" ORDER BY COALESCE(p.quantity, 0) - COALESCE(h.reserved, 0), p.product_id LIMIT ?", search, search, search, limit)
 }
 
-// selectProducts runs a query for product_id, product_name, quantity and what is reserved of at most so many products.
+// selectProducts runs a query for product_id, product_name, quantity and what is reserved of at
+// most so many products.
 func selectProducts(ctx context.Context, tx *database.Tx, most int, query string, args ...any) ([]Product, error) {
 	products := make([]Product, 0, most)
 	err := tx.Each(ctx, func(rows *sql.Rows) error {

@@ -19,15 +19,15 @@ type session interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// An adoptionStep mends one thing. It looks first whether there is anything to mend, so it may run again after a
-// crash anywhere: the server commits each ALTER by itself.
+// An adoptionStep mends one thing. It looks first whether there is anything to mend, so it may run
+// again after a crash anywhere: the server commits each ALTER by itself.
 type adoptionStep struct {
 	name string
 	run  func(ctx context.Context, conn session, log *slog.Logger) error
 }
 
-// adoptWith returns the migration that makes the old system's three tables ours, in place. On tables that are ours
-// already it changes nothing. The old system must be stopped.
+// adoptWith returns the migration that makes the old system's three tables ours, in place. On
+// tables that are ours already it changes nothing. The old system must be stopped.
 func adoptWith(log *slog.Logger) func(context.Context, *sql.Tx) error {
 	return func(ctx context.Context, tx *sql.Tx) error {
 		if err := checkAdoptable(ctx, tx); err != nil {
@@ -42,10 +42,10 @@ func adoptWith(log *slog.Logger) func(context.Context, *sql.Tx) error {
 	}
 }
 
-// adoptionSteps returns the steps in their order. InnoDB comes first: with GTIDs MySQL refuses a transaction that changes
-// a table of another engine as well. Spelling comes before the conversion, which forgets how the old
-// keys compared; negative quantities before the CHECK that forbids them; tokens last, when they compare to the
-// journal's IDs as ours do.
+// adoptionSteps returns the steps in their order. InnoDB comes first: with GTIDs MySQL refuses a
+// transaction that changes a table of another engine as well. Spelling comes before the conversion,
+// which forgets how the old keys compared; negative quantities before the CHECK that forbids them;
+// tokens last, when they compare to the journal's IDs as ours do.
 func adoptionSteps() []adoptionStep {
 	var steps []adoptionStep
 	for _, t := range replacedTables() {
@@ -71,8 +71,9 @@ func adoptionSteps() []adoptionStep {
 		adoptionStep{"delete the reservations that no checkout owns", deleteOrphanReservations})
 }
 
-// spellCartLines gives cart lines the spelling of the product that the old comparison took them for ('Shoe' for
-// 'shoe'). Under the new one they would name no product, and a cart with such a line could never be bought.
+// spellCartLines gives cart lines the spelling of the product that the old comparison took them for
+// ('Shoe' for 'shoe'). Under the new one they would name no product, and a cart with such a line
+// could never be bought.
 func spellCartLines(ctx context.Context, conn session, log *slog.Logger) error {
 	lines, err := collationOf(ctx, conn, "client_cart", "product_id")
 	if err != nil {
@@ -100,8 +101,8 @@ func spellCartLines(ctx context.Context, conn session, log *slog.Logger) error {
 		"UPDATE "+join+" SET c.product_id = p.product_id WHERE "+differ)
 }
 
-// zeroNegatives sets quantities below 0, which the old system's races left, to 0: in stock that is sold out, in a
-// cart no line.
+// zeroNegatives sets quantities below 0, which the old system's races left, to 0: in stock that is
+// sold out, in a cart no line.
 func (t tableSpec) zeroNegatives(ctx context.Context, conn session, log *slog.Logger) error {
 	samples, err := column(ctx, conn,
 		fmt.Sprintf("SELECT CONCAT_WS(' ', %s) FROM %s WHERE quantity < 0 LIMIT ?", strings.Join(t.key, ", "), t.name), maxSamples)
@@ -122,7 +123,8 @@ func (t tableSpec) useInnoDB(ctx context.Context, conn session, log *slog.Logger
 	return alter(ctx, conn, log, t.name, "ENGINE = InnoDB")
 }
 
-// compareBinary converts the table to utf8mb4_bin. checkAdoptable has seen to it that no two keys become equal.
+// compareBinary converts the table to utf8mb4_bin. checkAdoptable has seen to it that no two keys
+// become equal.
 func (t tableSpec) compareBinary(ctx context.Context, conn session, log *slog.Logger) error {
 	converted, err := t.comparesBinary(ctx, conn)
 	if err != nil || converted {
@@ -173,8 +175,9 @@ func addIndex(ctx context.Context, conn session, log *slog.Logger, table, name s
 	return alter(ctx, conn, log, table, "ADD INDEX "+name+" ("+strings.Join(columns, ", ")+")")
 }
 
-// deleteOrphanReservations deletes the holds that no checkout in the journal owns. Of the old system's tokens that is
-// every one: its work under way is gone with its queues, and its tokens held stock for ever.
+// deleteOrphanReservations deletes the holds that no checkout in the journal owns. Of the old
+// system's tokens that is every one: its work under way is gone with its queues, and its tokens
+// held stock for ever.
 func deleteOrphanReservations(ctx context.Context, conn session, log *slog.Logger) error {
 	// A hold's ID is its checkout's ID, a colon, and a number.
 	const unowned = "NOT EXISTS (SELECT 1 FROM checkout_journal AS j WHERE j.checkout_id = SUBSTRING_INDEX(r.reserve_id, ':', 1))"
@@ -203,7 +206,8 @@ func change(ctx context.Context, conn session, log *slog.Logger, what, table str
 	return nil
 }
 
-// alter changes the table's shape, and logs how many rows it holds: the server may copy each of them.
+// alter changes the table's shape, and logs how many rows it holds: the server may copy each of
+// them.
 func alter(ctx context.Context, conn session, log *slog.Logger, table, clause string) error {
 	var rows int64
 	if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM "+table).Scan(&rows); err != nil {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// What follows asks information_schema in the words that MySQL 8 and MariaDB have in common. MySQL returns its
-// columns' names in capitals, so results are read by position.
+// What follows asks information_schema in the words that MySQL 8 and MariaDB have in common. MySQL
+// returns its columns' names in capitals, so results are read by position.
 
 // collationOf returns the collation of a character column, empty for any other.
 func collationOf(ctx context.Context, conn session, table, columnName string) (string, error) {
@@ -22,7 +22,8 @@ func collationOf(ctx context.Context, conn session, table, columnName string) (s
 	return collation.String, nil
 }
 
-// primaryKeyOf returns the primary key's columns in their order, none where the table has no primary key.
+// primaryKeyOf returns the primary key's columns in their order, none where the table has no
+// primary key.
 func primaryKeyOf(ctx context.Context, conn session, table string) ([]string, error) {
 	return column(ctx, conn, `
 		SELECT LOWER(column_name) FROM information_schema.statistics
@@ -53,8 +54,8 @@ func indexesOf(ctx context.Context, conn session, table string) ([]index, error)
 
 // checksOf returns the conditions of the table's CHECKs, without quotes, parentheses and spaces.
 func checksOf(ctx context.Context, conn session, table string) ([]string, error) {
-	// MariaDB's names are unique in a table only, and its view has the table's name; MySQL's are unique in a
-	// database, and its view has not.
+	// MariaDB's names are unique in a table only, and its view has the table's name; MySQL's are
+	// unique in a database, and its view has not.
 	var namesTable int
 	err := conn.QueryRowContext(ctx, `
 		SELECT count(*) FROM information_schema.columns

@@ -8,15 +8,16 @@ import (
 	"strings"
 )
 
-// ErrNotAdopted means that tables of the old system stand in the way as they are. Nothing was changed. The error
-// says which rows, keys or columns it is about.
+// ErrNotAdopted means that tables of the old system stand in the way as they are. Nothing was
+// changed. The error says which rows, keys or columns it is about.
 var ErrNotAdopted = errors.New("the tables that are there cannot be adopted as they are (nothing was changed)")
 
 // maxConflicts is how many colliding keys, and rows without a key, an error names for each table.
 const maxConflicts = 20
 
-// checkAdoptable looks for everything that adopting could fail at, or could do harm by, and writes nothing. Tables
-// that are not there are no obstacle. Errors: ErrNotAdopted, naming every obstacle at once.
+// checkAdoptable looks for everything that adopting could fail at, or could do harm by, and writes
+// nothing. Tables that are not there are no obstacle. Errors: ErrNotAdopted, naming every obstacle
+// at once.
 func checkAdoptable(ctx context.Context, conn session) error {
 	var obstacles []string
 	for _, t := range replacedTables() {
@@ -55,8 +56,8 @@ func (t tableSpec) obstacles(ctx context.Context, conn session) ([]string, error
 	return t.rowObstacles(ctx, conn)
 }
 
-// columnObstacles finds columns that are missing, of another type than ours, or that our inserts would not fill,
-// and a primary key over other columns.
+// columnObstacles finds columns that are missing, of another type than ours, or that our inserts
+// would not fill, and a primary key over other columns.
 func (t tableSpec) columnObstacles(ctx context.Context, conn session) ([]string, error) {
 	columns, err := rowsOf(ctx, conn, `
 		SELECT LOWER(column_name), LOWER(data_type), LOWER(column_type), COALESCE(character_maximum_length, 0) >= 100,
@@ -97,8 +98,8 @@ func (t tableSpec) columnObstacles(ctx context.Context, conn session) ([]string,
 	return found, nil
 }
 
-// rowObstacles finds rows whose keys are equal under utf8mb4_bin, which does not count trailing spaces, and rows
-// without a key.
+// rowObstacles finds rows whose keys are equal under utf8mb4_bin, which does not count trailing
+// spaces, and rows without a key.
 func (t tableSpec) rowObstacles(ctx context.Context, conn session) ([]string, error) {
 	if sound, err := t.keysAreSound(ctx, conn); err != nil || sound {
 		return nil, err
@@ -135,9 +136,9 @@ func (t tableSpec) rowObstacles(ctx context.Context, conn session) ([]string, er
 	return found, nil
 }
 
-// keysAreSound reports, in one pass over the rows, that no two keys can become equal: a primary key keeps them apart,
-// and either it compares as ours does, or no key ends in a space. False means that the keys must be compared, which
-// takes many times as long.
+// keysAreSound reports, in one pass over the rows, that no two keys can become equal: a primary key
+// keeps them apart, and either it compares as ours does, or no key ends in a space. False means
+// that the keys must be compared, which takes many times as long.
 func (t tableSpec) keysAreSound(ctx context.Context, conn session) (bool, error) {
 	key, err := primaryKeyOf(ctx, conn, t.name)
 	if err != nil || len(key) == 0 {
@@ -162,8 +163,8 @@ func (t tableSpec) keysAreSound(ctx context.Context, conn session) (bool, error)
 	return len(found) == 0, err
 }
 
-// foreignKeys finds those from or to the three tables: a column in one cannot be converted, and what its other end
-// does to our rows is not ours to know.
+// foreignKeys finds those from or to the three tables: a column in one cannot be converted, and
+// what its other end does to our rows is not ours to know.
 func foreignKeys(ctx context.Context, conn session) ([]string, error) {
 	rows, err := rowsOf(ctx, conn, `
 		SELECT constraint_name, constraint_schema, table_name, unique_constraint_schema, referenced_table_name

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	// copyRows and copyBytes are the most that one INSERT of a copy holds. Servers take 16 MiB and more at once.
+	// copyRows and copyBytes are the most that one INSERT of a copy holds. Servers take 16 MiB and
+	// more at once.
 	copyRows  = 500
 	copyBytes = 1 << 20
 )
@@ -24,7 +25,8 @@ const (
 var (
 	// ErrOccupied means that a copy's target holds rows, which are not those of its source.
 	ErrOccupied = errors.New("the database that is to be copied to is not empty")
-	// ErrCopyDiffers means that what the target says was written is not what the source holds. Nothing was kept.
+	// ErrCopyDiffers means that what the target says was written is not what the source holds.
+	// Nothing was kept.
 	ErrCopyDiffers = errors.New("the copy differs from its source")
 )
 
@@ -96,19 +98,21 @@ func (r CopyReport) Open() (n int64) {
 	return n
 }
 
-// Copy copies every row of the embedded engine into the empty tables of a MySQL server, both migrated, and compares
-// what the server then holds with what was read, row by row. It does so in one transaction on either side: others can
-// read the source meanwhile but not write to it, and see nothing of the copy before all of it is there. Whatever ends
-// it early, a crash included, leaves the target empty. Its memory does not grow with the tables.
+// Copy copies every row of the embedded engine into the empty tables of a MySQL server, both
+// migrated, and compares what the server then holds with what was read, row by row. It does so in
+// one transaction on either side: others can read the source meanwhile but not write to it, and see
+// nothing of the copy before all of it is there. Whatever ends it early, a crash included, leaves
+// the target empty. Its memory does not grow with the tables.
 //
 // The source is sealed before others may write to it again: what is not in the copy is refused.
 //
-// The caller has the source's lock, so that nobody owns an open checkout any more: leases are copied as over by the
-// target's clock, for the next server to claim. progress is called now and then with the rows done and all rows, each
-// of which counts twice, once for writing and once for comparing.
+// The caller has the source's lock, so that nobody owns an open checkout any more: leases are
+// copied as over by the target's clock, for the next server to claim. progress is called now and
+// then with the rows done and all rows, each of which counts twice, once for writing and once for
+// comparing.
 //
-// A repeat after success copies nothing and says so. Errors: ErrOccupied; ErrCopyDiffers; those of ctx and of the
-// engines.
+// A repeat after success copies nothing and says so. Errors: ErrOccupied; ErrCopyDiffers; those of
+// ctx and of the engines.
 func Copy(ctx context.Context, source, target *database.DB, progress func(done, all int64)) (report CopyReport, err error) {
 	from, err := source.Setup().BeginTx(ctx, nil) // takes the write lock
 	if err != nil {
@@ -160,8 +164,8 @@ func countRows(ctx context.Context, tx *sql.Tx) (all int64, err error) {
 	return all, nil
 }
 
-// Occupied returns those of our tables that are there and hold rows, before anything is migrated: what is in them may
-// be another system's.
+// Occupied returns those of our tables that are there and hold rows, before anything is migrated:
+// what is in them may be another system's.
 func Occupied(ctx context.Context, db *database.DB) ([]string, error) {
 	var found []string
 	for _, t := range copiedTables() {
@@ -245,7 +249,8 @@ func (c *copying) compareOnly(ctx context.Context) (tables []CopiedTable, same b
 // progressEvery is after how many rows progress is told.
 const progressEvery = 1000
 
-// read reads a table and sums it up. use, which may be nil, gets each row's values and their size in bytes.
+// read reads a table and sums it up. use, which may be nil, gets each row's values and their size
+// in bytes.
 func (c *copying) read(ctx context.Context, tx *sql.Tx, t tableSpec, use func(row []any, size int) error) (sum CopiedTable, err error) {
 	sum.Name = t.name
 	rows, err := tx.QueryContext(ctx, "SELECT "+t.list()+" FROM "+t.name)
@@ -290,7 +295,8 @@ func (c *copying) read(ctx context.Context, tx *sql.Tx, t tableSpec, use func(ro
 	return sum, rows.Err()
 }
 
-// add counts a row in. The sum of the rows' hashes does not depend on their order, which the engines see differently.
+// add counts a row in. The sum of the rows' hashes does not depend on their order, which the
+// engines see differently.
 func (t *CopiedTable) add(row []byte) {
 	t.Rows++
 	hash := sha256.Sum256(row)
@@ -313,7 +319,8 @@ func (k kind) target() any {
 	}
 }
 
-// encode appends what is compared of a scanned value, with its length, so that no two rows look alike.
+// encode appends what is compared of a scanned value, with its length, so that no two rows look
+// alike.
 func (k kind) encode(to []byte, scanned any) []byte {
 	field := func(valid bool, value string) []byte {
 		if !valid {

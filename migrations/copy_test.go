@@ -22,7 +22,8 @@ func bothEngines(t *testing.T, flavour dbserver.Flavour) (source, target *databa
 	return databasetest.Embedded(t), databasetest.Open(t, database.Config{MySQLDSN: databasetest.ServerDSN(t, flavour)})
 }
 
-// fill puts rows of every kind into the source: NULLs, foreign letters, times, bytes, and open checkouts.
+// fill puts rows of every kind into the source: NULLs, foreign letters, times, bytes, and open
+// checkouts.
 func fill(t *testing.T, source *database.DB) {
 	t.Helper()
 	run(t, source,
@@ -123,7 +124,8 @@ func TestCopy_holdsEveryRow(t *testing.T) {
 			t.Errorf("progress (-want +got):\n%s", diff)
 		}
 
-		// Its leases are over by the target's own clock, so that the next server claims them at once.
+		// Its leases are over by the target's own clock, so that the next server claims them at
+		// once.
 		var over int
 		if err := target.Setup().QueryRowContext(t.Context(), "SELECT COUNT(*) FROM checkout_journal"+
 			" WHERE lease_expires_at <= UTC_TIMESTAMP(6) AND lease_expires_at > UTC_TIMESTAMP(6) - INTERVAL 1 MINUTE").Scan(&over); err != nil || over != 1 {

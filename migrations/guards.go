@@ -7,12 +7,12 @@ import (
 	"log/slog"
 )
 
-// guardTable has a version per product. On a cluster with several nodes transactions that lock the same
-// rows on two nodes are not certified against each other; those that write the same row are.
+// guardTable has a version per product. On a cluster with several nodes transactions that lock the
+// same rows on two nodes are not certified against each other; those that write the same row are.
 const guardTable = "product_guard"
 
-// addGuardsWith returns the migration that adds the table of versions, and the journal's indexes for
-// lists. The server commits each statement by itself; each may run again after a crash.
+// addGuardsWith returns the migration that adds the table of versions, and the journal's indexes
+// for lists. The server commits each statement by itself; each may run again after a crash.
 func addGuardsWith(log *slog.Logger) func(context.Context, *sql.Tx) error {
 	return func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `

@@ -1,5 +1,6 @@
-// Package migrations owns the shape of Cartwheel's tables: it creates them on either engine, and adopts a database
-// of the system that Cartwheel replaces. The server and `cartwheel migrate` call it.
+// Package migrations owns the shape of Cartwheel's tables: it creates them on either engine, and
+// adopts a database of the system that Cartwheel replaces. The server and `cartwheel migrate` call
+// it.
 package migrations
 
 import (
@@ -20,8 +21,8 @@ import (
 //go:embed mysql/*.sql sqlite/*.sql
 var files embed.FS
 
-// The versions of the migrations that are written in Go (MySQL engine only): statements that must look
-// first whether there is anything to do.
+// The versions of the migrations that are written in Go (MySQL engine only): statements that must
+// look first whether there is anything to do.
 const (
 	adoption = 2
 	guards   = 3
@@ -47,13 +48,14 @@ type State struct {
 // Pending reports whether the migration is still to be applied.
 func (s State) Pending() bool { return s.AppliedAt.IsZero() }
 
-// Up applies what is pending and returns how many migrations that were. It blocks until they are applied, or until
-// ctx ends; while another instance applies them it waits for that one, ten minutes at most. A repeat is harmless,
-// also after a crash in the middle; with nothing pending it takes no lock and writes nothing. Each call then
-// verifies the tables.
+// Up applies what is pending and returns how many migrations that were. It blocks until they are
+// applied, or until ctx ends; while another instance applies them it waits for that one, ten
+// minutes at most. A repeat is harmless, also after a crash in the middle; with nothing pending it
+// takes no lock and writes nothing. Each call then verifies the tables.
 //
-// Errors: ErrChanged when they are not as the migrations left them; ErrNotAdopted when the database holds tables of the same names that cannot be made ours as they are
-// (nothing was changed); else what goose or the engine said, also when another instance did not finish in time.
+// Errors: ErrChanged when they are not as the migrations left them; ErrNotAdopted when the database
+// holds tables of the same names that cannot be made ours as they are (nothing was changed); else
+// what goose or the engine said, also when another instance did not finish in time.
 func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, err error) {
 	states, err := Status(ctx, db)
 	if err != nil {
@@ -65,8 +67,8 @@ func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, er
 		if err == nil {
 			break
 		}
-		// On the embedded engine two processes may apply the same migration: one transaction commits, the other
-		// fails whole. That is no error as long as it means progress.
+		// On the embedded engine two processes may apply the same migration: one transaction
+		// commits, the other fails whole. That is no error as long as it means progress.
 		states, statusErr := Status(ctx, db)
 		if !db.Embedded() || statusErr != nil || pending(states) >= left {
 			return applied, err
@@ -76,8 +78,8 @@ func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, er
 	return applied, Verify(ctx, db)
 }
 
-// Status returns all migrations in their order, and which of them the database has. It writes nothing, and does
-// not wait for an instance that is migrating.
+// Status returns all migrations in their order, and which of them the database has. It writes
+// nothing, and does not wait for an instance that is migrating.
 func Status(ctx context.Context, db *database.DB) ([]State, error) {
 	versions, err := newVersions(db)
 	if err != nil {
@@ -116,7 +118,8 @@ func up(ctx context.Context, db *database.DB, states []State, log *slog.Logger) 
 	}
 	for _, s := range states {
 		if s.Version == adoption && s.Pending() && !db.Embedded() {
-			// Before anything is written, the table of versions included. The migration checks again, under the lock.
+			// Before anything is written, the table of versions included. The migration checks
+			// again, under the lock.
 			if err := checkAdoptable(ctx, db.Setup()); err != nil {
 				return 0, err
 			}
@@ -145,9 +148,10 @@ func up(ctx context.Context, db *database.DB, states []State, log *slog.Logger) 
 	return len(results), nil
 }
 
-// lockerFor makes instances migrate one after the other, also on different servers of a cluster, by a row of the table
-// goose_lock. The row has a lease on the database's clock: when a holder is killed, the next one goes on after lockLease.
-// On the embedded engine it returns nil: a transaction has all of a migration.
+// lockerFor makes instances migrate one after the other, also on different servers of a cluster, by
+// a row of the table goose_lock. The row has a lease on the database's clock: when a holder is
+// killed, the next one goes on after lockLease. On the embedded engine it returns nil: a
+// transaction has all of a migration.
 func lockerFor(db *database.DB, log *slog.Logger) (goose.ProviderOption, error) {
 	if db.Embedded() {
 		return nil, nil

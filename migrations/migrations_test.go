@@ -191,7 +191,8 @@ func closeOne(t *testing.T, c io.Closer) {
 	}
 }
 
-// holdLock takes the migrations' lock as an instance does that is killed then. Its lease ends after a while.
+// holdLock takes the migrations' lock as an instance does that is killed then. Its lease ends after
+// a while.
 func holdLock(t *testing.T, db *database.DB, lease time.Duration) {
 	t.Helper()
 	locker, err := lock.NewMySQLTableLocker(lock.WithTableLeaseDuration(lease), lock.WithTableLockTimeout(time.Second, 1))

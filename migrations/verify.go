@@ -14,9 +14,9 @@ import (
 // difference and its remedy.
 var ErrChanged = errors.New("the tables were changed since Cartwheel made them")
 
-// Verify compares all tables with what the statements rely on: columns, collations, keys, CHECKs, indexes,
-// engine, and what others attached to them. It writes nothing. Other non-unique indexes and other columns
-// that an INSERT may omit are accepted.
+// Verify compares all tables with what the statements rely on: columns, collations, keys, CHECKs,
+// indexes, engine, and what others attached to them. It writes nothing. Other non-unique indexes
+// and other columns that an INSERT may omit are accepted.
 //
 // Errors: ErrChanged; what the engine said.
 func Verify(ctx context.Context, db *database.DB) error {
@@ -185,8 +185,8 @@ func ourTables() string {
 	return strings.Join(names, ", ")
 }
 
-// triggers finds triggers on our tables: what they do to rows is not in our statements. The server shows
-// them only to an account with the privilege TRIGGER.
+// triggers finds triggers on our tables: what they do to rows is not in our statements. The server
+// shows them only to an account with the privilege TRIGGER.
 func triggers(ctx context.Context, conn session) ([]string, error) {
 	names, err := column(ctx, conn, `
 		SELECT CONCAT('the trigger ', trigger_name, ' on ', event_object_table, ': DROP TRIGGER ', trigger_name)
@@ -195,8 +195,8 @@ func triggers(ctx context.Context, conn session) ([]string, error) {
 	return names, err
 }
 
-// events finds enabled events whose statements name one of our tables. The server shows them only to an
-// account with the privilege EVENT.
+// events finds enabled events whose statements name one of our tables. The server shows them only
+// to an account with the privilege EVENT.
 func events(ctx context.Context, conn session) ([]string, error) {
 	rows, err := rowsOf(ctx, conn, `
 		SELECT event_schema, event_name, LOWER(event_definition) FROM information_schema.events
@@ -252,8 +252,8 @@ func embeddedDifferences(ctx context.Context, conn session, t tableSpec) ([]stri
 	return append(found, names...), err
 }
 
-// embeddedIndexes returns the table's primary key and its other indexes. A column that does not compare byte by
-// byte has its collation behind its name.
+// embeddedIndexes returns the table's primary key and its other indexes. A column that does not
+// compare byte by byte has its collation behind its name.
 func embeddedIndexes(ctx context.Context, conn session, table string) (key []string, have []index, err error) {
 	rows, err := rowsOf(ctx, conn, `
 		SELECT i.name, i."unique", i.origin, LOWER(x.name) || CASE x.coll WHEN 'BINARY' THEN '' ELSE ' collate ' || x.coll END

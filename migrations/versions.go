@@ -16,9 +16,10 @@ import (
 // versionTable is goose's own, under its own name, so that its command line understands it.
 const versionTable = "goose_db_version"
 
-// versions keeps goose's table of applied migrations. It differs from goose's own store in that several instances
-// may create the table at once, and that a crash between its creation and its first row (version 0, which goose
-// insists on) is mended by the next start: a version is there once or not at all.
+// versions keeps goose's table of applied migrations. It differs from goose's own store in that
+// several instances may create the table at once, and that a crash between its creation and its
+// first row (version 0, which goose insists on) is mended by the next start: a version is there
+// once or not at all.
 type versions struct {
 	goosedb.Store
 	create, insertFirst, exists string

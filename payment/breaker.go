@@ -14,19 +14,19 @@ import (
 const (
 	// breakerFailures is the number of failed charges in a row that opens the breaker.
 	breakerFailures = 10
-	// breakerMinimum is the number of charges in the window from which on a failure rate of one half opens
-	// the breaker.
+	// breakerMinimum is the number of charges in the window from which on a failure rate of one
+	// half opens the breaker.
 	breakerMinimum = 20
-	// breakerWindows is the length of the window in payment timeouts. It must exceed one: a charge that
-	// hangs until its timeout counts as of its beginning.
+	// breakerWindows is the length of the window in payment timeouts. It must exceed one: a charge
+	// that hangs until its timeout counts as of its beginning.
 	breakerWindows = 3
 	// breakerBuckets is the number of steps in which the window moves.
 	breakerBuckets = 10
 )
 
-// A breaker is a circuit breaker around charges. Voids and refunds pass beside it: they end checkouts that
-// have begun. Open, it refuses charges; then, half-open, it lets one charge through as a probe, whose
-// success closes it and whose failure opens it again.
+// A breaker is a circuit breaker around charges. Voids and refunds pass beside it: they end
+// checkouts that have begun. Open, it refuses charges; then, half-open, it lets one charge through
+// as a probe, whose success closes it and whose failure opens it again.
 type breaker struct {
 	circuit  *gobreaker.CircuitBreaker[Result]
 	name     string
@@ -66,8 +66,8 @@ func (b *breaker) charge(call func() (Result, error)) (Result, error) {
 	return result, err
 }
 
-// available returns [ErrUnavailable] while every charge would be refused. It uses up no probe: callers
-// that never charge, such as those with empty carts, do not delay recovery.
+// available returns [ErrUnavailable] while every charge would be refused. It uses up no probe:
+// callers that never charge, such as those with empty carts, do not delay recovery.
 func (b *breaker) available() error {
 	defer b.report()
 	if b.circuit.State() == gobreaker.StateOpen {

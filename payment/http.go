@@ -19,12 +19,13 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// HTTPGateway calls the shop's payment service over HTTP/1.1 (docs/architecture.md, "Payment protocol"). An
-// answer outside of that protocol leaves the outcome unknown.
+// HTTPGateway calls the shop's payment service over HTTP/1.1 (docs/architecture.md, "Payment
+// protocol"). An answer outside of that protocol leaves the outcome unknown.
 //
-// All calls are repeat-safe under the protocol: a broken connection, a 5xx and a 429 are retried with backoff
-// and jitter within the timeout. A circuit breaker stops charges to a service that keeps failing. Redirects,
-// cookies, compression and the environment's proxies (HTTP_PROXY) are not used.
+// All calls are repeat-safe under the protocol: a broken connection, a 5xx and a 429 are retried
+// with backoff and jitter within the timeout. A circuit breaker stops charges to a service that
+// keeps failing. Redirects, cookies, compression and the environment's proxies (HTTP_PROXY) are not
+// used.
 type HTTPGateway struct {
 	base          string // scheme, host and escaped path, without a trailing slash
 	name          string // base as a person may see it
@@ -124,8 +125,8 @@ func newHTTPGateway(base *url.URL, options Options, tuning tuning) *HTTPGateway 
 	return gateway
 }
 
-// http1 excludes HTTP/2, which would put thousands of payments on one connection: one lost packet delays
-// all of them, and the server's stream limit replaces ours.
+// http1 excludes HTTP/2, which would put thousands of payments on one connection: one lost packet
+// delays all of them, and the server's stream limit replaces ours.
 func http1() *http.Protocols {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -267,14 +268,15 @@ type exchange struct {
 	call       call
 	checkoutID string
 	body       []byte
-	// connected is set when any attempt got a connection. Only without one is it certain that no byte left.
+	// connected is set when any attempt got a connection. Only without one is it certain that no
+	// byte left.
 	connected bool
 	attempts  int
 	payment   Payment // a lookup's answer
 }
 
-// run makes attempts until one is answered, one fails for good, or there is no time or attempt left. Its
-// error is the last attempt's.
+// run makes attempts until one is answered, one fails for good, or there is no time or attempt
+// left. Its error is the last attempt's.
 func (e *exchange) run(ctx context.Context) (Result, error) {
 	g := e.gateway
 	options := []backoff.RetryOption{

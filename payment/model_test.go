@@ -58,7 +58,8 @@ func referenceWorld(t *rapid.T, folder string) *world {
 	return w
 }
 
-// known is what the model knows of one checkout: its latest status, and the client whose charge was taken.
+// known is what the model knows of one checkout: its latest status, and the client whose charge was
+// taken.
 type known struct {
 	status   string // "", approved, declined, voided or refunded
 	client   string

@@ -1,5 +1,5 @@
-// Package payment owns the way to the shop's payment gateway: it charges, voids and refunds checkouts
-// through the [Sandbox] or an [HTTPGateway]. The Checkout Manager is its only caller.
+// Package payment owns the way to the shop's payment gateway: it charges, voids and refunds
+// checkouts through the [Sandbox] or an [HTTPGateway]. The Checkout Manager is its only caller.
 package payment
 
 import (
@@ -15,8 +15,8 @@ import (
 // Status is what is known of a payment.
 type Status string
 
-// The ends of a payment. Voided is final: such a payment can never be charged. Refunded and Unknown are
-// answers of a lookup alone.
+// The ends of a payment. Voided is final: such a payment can never be charged. Refunded and Unknown
+// are answers of a lookup alone.
 const (
 	Approved Status = "approved"
 	Declined Status = "declined"
@@ -32,11 +32,12 @@ type Payment struct {
 	Reference string
 }
 
-// ErrNoLookup means that the payment service does not implement lookups, or answers them outside of the protocol.
+// ErrNoLookup means that the payment service does not implement lookups, or answers them outside of
+// the protocol.
 var ErrNoLookup = errors.New("the payment service has no lookup")
 
-// Result is a gateway's answer. Reason says why a payment was declined; it is printable text of at most
-// 300 characters and may be empty.
+// Result is a gateway's answer. Reason says why a payment was declined; it is printable text of at
+// most 300 characters and may be empty.
 type Result struct {
 	Status Status
 	Reason string
@@ -72,22 +73,23 @@ func (e *RefusedError) Error() string { return "the payment service refuses the 
 
 // Gateway is what both gateways can do. Every method may be called by any number of goroutines.
 //
-// Charge, Void and Refund block until the gateway has answered, ctx ends, or the gateway's timeout has
-// passed. Each may be repeated: a repeat answers what the first did, or what has become of it since.
-// An error means that the outcome is unknown, unless it is [ErrNotSent].
+// Charge, Void and Refund block until the gateway has answered, ctx ends, or the gateway's timeout
+// has passed. Each may be repeated: a repeat answers what the first did, or what has become of it
+// since. An error means that the outcome is unknown, unless it is [ErrNotSent].
 type Gateway interface {
-	// Charge charges an order: Approved, Declined, or Voided when the checkout was voided or refunded before.
+	// Charge charges an order: Approved, Declined, or Voided when the checkout was voided or
+	// refunded before.
 	Charge(ctx context.Context, order Order) (Result, error)
-	// Void makes sure that a checkout is never charged, also by a charge that arrives later. It answers
-	// Voided then, and Approved when the checkout has been charged, which it stays.
+	// Void makes sure that a checkout is never charged, also by a charge that arrives later. It
+	// answers Voided then, and Approved when the checkout has been charged, which it stays.
 	Void(ctx context.Context, checkoutID string) (Result, error)
 	// Refund refunds an approved checkout. [*RefusedError] is the payment service's final no.
 	Refund(ctx context.Context, checkoutID string) error
-	// Lookup returns the payment service's view of a checkout and changes nothing. [ErrNoLookup] means that it
-	// has none; ask by Void then.
+	// Lookup returns the payment service's view of a checkout and changes nothing. [ErrNoLookup]
+	// means that it has none; ask by Void then.
 	Lookup(ctx context.Context, checkoutID string) (Payment, error)
-	// Available returns [ErrUnavailable] while every charge would be refused. It neither blocks nor changes
-	// anything: callers that never charge may ask it.
+	// Available returns [ErrUnavailable] while every charge would be refused. It neither blocks nor
+	// changes anything: callers that never charge may ask it.
 	Available() error
 	// String is the gateway's URL as a person may see it, without a password.
 	String() string
@@ -107,8 +109,8 @@ const (
 
 // Options are what every gateway is opened with. The zero value is usable.
 type Options struct {
-	// Timeout is the most that one Charge, Void or Refund takes over HTTP, its repeats included; 10 s
-	// when zero. A caller's nearer deadline wins.
+	// Timeout is the most that one Charge, Void or Refund takes over HTTP, its repeats included; 10
+	// s when zero. A caller's nearer deadline wins.
 	Timeout time.Duration
 	// Secret signs the requests of the HTTP gateway; empty means unsigned.
 	Secret string
@@ -121,12 +123,15 @@ type Options struct {
 	Observe Observer
 }
 
-// Observer is a set of hooks, each of which may be nil. They must be quick and must not call the gateway.
+// Observer is a set of hooks, each of which may be nil. They must be quick and must not call the
+// gateway.
 type Observer struct {
-	// Began is told of every call before it is made: "charge", "void" or "refund". Called follows it.
+	// Began is told of every call before it is made: "charge", "void" or "refund". Called follows
+	// it.
 	Began func(call string)
-	// Called is told of every finished call: "charge", "void" or "refund"; how it ended: "approved",
-	// "declined", "voided", "refunded", "not_sent", "cancelled" (by its caller) or "unknown"; and how long it took.
+	// Called is told of every finished call: "charge", "void" or "refund"; how it ended:
+	// "approved", "declined", "voided", "refunded", "not_sent", "cancelled" (by its caller) or
+	// "unknown"; and how long it took.
 	Called func(call, outcome string, took time.Duration)
 	// Retried is told of every further attempt of a call.
 	Retried func(call string)
@@ -134,9 +139,9 @@ type Observer struct {
 	BreakerChanged func(state string)
 }
 
-// Open returns the gateway that rawURL names: a [Sandbox] for sandbox:, an [HTTPGateway] for http:// and
-// https://. It connects to nothing. Its errors say which part of the URL or of the options is wrong and
-// what was expected; they contain no password.
+// Open returns the gateway that rawURL names: a [Sandbox] for sandbox:, an [HTTPGateway] for
+// http:// and https://. It connects to nothing. Its errors say which part of the URL or of the
+// options is wrong and what was expected; they contain no password.
 func Open(rawURL string, options Options) (Gateway, error) {
 	switch {
 	case options.Timeout < 0:

@@ -70,7 +70,8 @@ type payment struct {
 	Reference string `json:"reference"`
 }
 
-// parseLookup returns the meaning of a lookup's answer: [ErrNoLookup] for one that the protocol does not know.
+// parseLookup returns the meaning of a lookup's answer: [ErrNoLookup] for one that the protocol
+// does not know.
 func parseLookup(code int, body []byte) (Payment, error) {
 	var p payment
 	if err := json.Unmarshal(body, &p); err != nil {
@@ -106,8 +107,9 @@ func (c call) parse(code int, body []byte) (Result, error) {
 
 type answer struct{ status, reason string }
 
-// parseAnswer reads one JSON object with a status and perhaps a reason. Other fields are the gateway's
-// own business. It does not use json.Unmarshal, which takes "STATUS" for status, and the last of two.
+// parseAnswer reads one JSON object with a status and perhaps a reason. Other fields are the
+// gateway's own business. It does not use json.Unmarshal, which takes "STATUS" for status, and the
+// last of two.
 func parseAnswer(body []byte) (answer, error) {
 	if !utf8.Valid(body) {
 		return answer{}, errors.New("invalid UTF-8")

@@ -14,28 +14,29 @@ import (
 )
 
 const (
-	// declinedPrefix begins the IDs of clients that the sandbox always declines, so that anyone can see a
-	// decline without settings.
+	// declinedPrefix begins the IDs of clients that the sandbox always declines, so that anyone can
+	// see a decline without settings.
 	declinedPrefix = "decline-"
 
 	reasonClient = "the sandbox declines every client whose ID begins with " + declinedPrefix
 	reasonShare  = "the sandbox declines a share of all checkouts"
 
-	// sandboxMemory is how many payments the sandbox remembers, the oldest forgotten first: about 12 MB,
-	// and some ten seconds of the busiest server. A forgotten payment is one never seen.
+	// sandboxMemory is how many payments the sandbox remembers, the oldest forgotten first: about
+	// 12 MB, and some ten seconds of the busiest server. A forgotten payment is one never seen.
 	sandboxMemory = 1 << 18
 )
 
 // errNotCharged is a refund of what was declined or voided: a fault of the caller.
 var errNotCharged = errors.New("the payment was not approved")
 
-// Sandbox is a gateway without money. It approves at once, or after a latency, and declines clients whose
-// ID begins with decline- and the share of checkouts that it was told to, chosen by the checkout's ID.
-// It keeps the protocol's promises as the real thing does, for the last 262,144 payments, in memory only.
+// Sandbox is a gateway without money. It approves at once, or after a latency, and declines clients
+// whose ID begins with decline- and the share of checkouts that it was told to, chosen by the
+// checkout's ID. It keeps the protocol's promises as the real thing does, for the last 262,144
+// payments, in memory only.
 //
-// A charge decides when its latency is over. One whose ctx ends before that answers an unknown outcome, as
-// a real gateway would, and has charged nothing: a void then makes that final, and a further charge
-// decides anew. Void and Refund have no latency.
+// A charge decides when its latency is over. One whose ctx ends before that answers an unknown
+// outcome, as a real gateway would, and has charged nothing: a void then makes that final, and a
+// further charge decides anew. Void and Refund have no latency.
 type Sandbox struct {
 	latency time.Duration
 	decline float64
@@ -49,8 +50,8 @@ type Sandbox struct {
 	oldest   int                         // index into order once it is full; guarded by mu
 }
 
-// paymentKey is half of a checkout ID's SHA-256: it holds no pointer, which keeps a quarter of a million
-// of them out of the garbage collector's way.
+// paymentKey is half of a checkout ID's SHA-256: it holds no pointer, which keeps a quarter of a
+// million of them out of the garbage collector's way.
 type paymentKey [16]byte
 
 type sandboxState uint8
@@ -174,8 +175,9 @@ func (s *Sandbox) void(checkoutID string) Result {
 	return Result{Status: Voided}
 }
 
-// Refund implements [Gateway]. It does not block, and ignores ctx. What the sandbox does not know it takes
-// for a payment that it has forgotten, and refunds: a refund must be able to end after a restart.
+// Refund implements [Gateway]. It does not block, and ignores ctx. What the sandbox does not know
+// it takes for a payment that it has forgotten, and refunds: a refund must be able to end after a
+// restart.
 func (s *Sandbox) Refund(_ context.Context, checkoutID string) error {
 	started := s.began("refund")
 	err := s.refund(checkoutID)
@@ -209,7 +211,8 @@ func (s *Sandbox) String() string { return s.name }
 // Close implements [Gateway]. There is nothing to close.
 func (s *Sandbox) Close() {}
 
-// remember sets what is known of a payment and forgets the oldest when there is no room. s.mu is held.
+// remember sets what is known of a payment and forgets the oldest when there is no room. s.mu is
+// held.
 func (s *Sandbox) remember(key paymentKey, state sandboxState) {
 	if _, known := s.payments[key]; !known {
 		if len(s.order) < s.memory {
@@ -243,8 +246,8 @@ func (s *Sandbox) called(call, outcome string, err error, started time.Time) {
 	s.observe.Called(call, outcome, time.Since(started))
 }
 
-// fingerprint returns the key of a checkout, and a number from 0 up to but not including 1 that is the same for
-// it every time and evenly spread over all checkouts.
+// fingerprint returns the key of a checkout, and a number from 0 up to but not including 1 that is
+// the same for it every time and evenly spread over all checkouts.
 func fingerprint(checkoutID string) (paymentKey, float64) {
 	const uuidLength = 36
 	var text [uuidLength]byte // on the stack: a conversion from string would be an allocation

@@ -11,9 +11,9 @@ import (
 //	   │  └────────┼──────────▲  (not run, when the context of Close has ended)
 //	   └▶ abandoned ◀
 //
-// The worker moves it to the right and the caller moves it down, each by one atomic operation. So both know
-// who was first, and exactly one of them returns the call to the pool: the worker when the call was
-// abandoned, the caller when it was answered.
+// The worker moves it to the right and the caller moves it down, each by one atomic operation. So
+// both know who was first, and exactly one of them returns the call to the pool: the worker when
+// the call was abandoned, the caller when it was answered.
 type state = uint32
 
 const (
@@ -50,8 +50,8 @@ func (c *call[J, R]) empty() J {
 	return job
 }
 
-// abandon is the caller's: it reports whether the call was in the expected state and is now abandoned. It
-// then belongs to the worker.
+// abandon is the caller's: it reports whether the call was in the expected state and is now
+// abandoned. It then belongs to the worker.
 func (c *call[J, R]) abandon(expected state) bool {
 	return c.state.CompareAndSwap(expected, abandoned)
 }
@@ -66,8 +66,8 @@ func (c *call[J, R]) isAbandoned() bool {
 	return c.state.Load() == abandoned
 }
 
-// answer is the worker's last step: it reports whether the caller gets the answer, and the call with it.
-// Otherwise the caller has left.
+// answer is the worker's last step: it reports whether the caller gets the answer, and the call
+// with it. Otherwise the caller has left.
 func (c *call[J, R]) answer(a Answer[R]) bool {
 	if c.state.Swap(answered) == abandoned {
 		return false

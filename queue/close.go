@@ -7,8 +7,8 @@ import (
 
 // Close refuses new jobs, runs every accepted job, and waits for the workers.
 //
-// When ctx ends first it returns ctx's error: Work's context is cancelled and waiting jobs are answered
-// ErrClosed. Batches under way end when Work returns; another Close waits for them.
+// When ctx ends first it returns ctx's error: Work's context is cancelled and waiting jobs are
+// answered ErrClosed. Batches under way end when Work returns; another Close waits for them.
 //
 // Repeated and concurrent calls are safe; the first context to end decides.
 func (q *Queue[J, R]) Close(ctx context.Context) error {
@@ -27,7 +27,8 @@ func (q *Queue[J, R]) Close(ctx context.Context) error {
 	return fmt.Errorf("%s: close: %w", q.config.Name, ctx.Err())
 }
 
-// refuse closes the shards' channels, once. Callers send under the same lock: none sends on a closed channel.
+// refuse closes the shards' channels, once. Callers send under the same lock: none sends on a
+// closed channel.
 func (q *Queue[J, R]) refuse() {
 	q.sending.Lock()
 	defer q.sending.Unlock()

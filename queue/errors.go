@@ -10,12 +10,15 @@ var (
 	// ErrClosed: the queue is closing. The job was not run and never will be.
 	ErrClosed = errors.New("queue is closed")
 
-	// ErrNotStarted: the caller's context ended before a worker dequeued the job, which is never run.
+	// ErrNotStarted: the caller's context ended before a worker dequeued the job, which is never
+	// run.
 	ErrNotStarted = errors.New("caller left before the job was started")
 
-	// ErrUnanswered: the caller's context ended while the job was under way. Its outcome is unknown.
+	// ErrUnanswered: the caller's context ended while the job was under way. Its outcome is
+	// unknown.
 	ErrUnanswered = errors.New("caller left before the job was answered")
 
-	// ErrPanicked: Work panicked, or ended its goroutine. The outcome is unknown; the log has the stack.
+	// ErrPanicked: Work panicked, or ended its goroutine. The outcome is unknown; the log has the
+	// stack.
 	ErrPanicked = errors.New("work panicked")
 )

@@ -6,15 +6,17 @@ import (
 	"time"
 )
 
-// limiterTimeout is the maximum time that a worker waits in Acquire. A batch that waits for a locked row
-// delays the batches of other queues by no more than this.
+// limiterTimeout is the maximum time that a worker waits in Acquire. A batch that waits for a
+// locked row delays the batches of other queues by no more than this.
 const limiterTimeout = 20 * time.Millisecond
 
-// A Limiter bounds how many batches of several queues run at once on one resource, such as a database.
-// Workers that wait gather further jobs: the busier the resource, the fewer and larger its batches. Without
-// it, each queue would go on with small batches of its own (docs/decisions.md, "Queues share a limiter").
+// A Limiter bounds how many batches of several queues run at once on one resource, such as a
+// database. Workers that wait gather further jobs: the busier the resource, the fewer and larger
+// its batches. Without it, each queue would go on with small batches of its own (docs/decisions.md,
+// "Queues share a limiter").
 //
-// The next place goes to the worker whose jobs have waited longest in sum: time since its arrival × jobs.
+// The next place goes to the worker whose jobs have waited longest in sum: time since its arrival ×
+// jobs.
 type Limiter struct {
 	mu      sync.Mutex
 	free    int
@@ -41,8 +43,9 @@ func (w *waiter) waited(now time.Time) time.Duration {
 // NewLimiter returns a limiter with n places, 1 or more.
 func NewLimiter(n int) *Limiter { return &Limiter{free: n} }
 
-// Acquire waits for a place, at most limiterTimeout, for a worker that has that many jobs. It reports
-// whether a place was granted, which Release gives back. A nil Limiter grants none and does not wait.
+// Acquire waits for a place, at most limiterTimeout, for a worker that has that many jobs. It
+// reports whether a place was granted, which Release gives back. A nil Limiter grants none and does
+// not wait.
 func (l *Limiter) Acquire(w *waiter, jobs int) bool {
 	if l == nil {
 		return false

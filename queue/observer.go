@@ -2,8 +2,8 @@ package queue
 
 import "time"
 
-// Observer is a set of hooks for metrics. A nil hook costs nothing, not even a clock read. Hooks must be quick
-// and safe for concurrent use, and must not panic.
+// Observer is a set of hooks for metrics. A nil hook costs nothing, not even a clock read. Hooks
+// must be quick and safe for concurrent use, and must not panic.
 type Observer struct {
 	// Refused: a job was not accepted. err is ErrFull or ErrClosed, wrapped.
 	Refused func(err error)

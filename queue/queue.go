@@ -1,6 +1,6 @@
-// Package queue owns the bounded, batching queues between a module's manager and its store. A caller
-// submits one job and waits for its answer. A worker runs the jobs that arrived during its previous batch
-// as the next one.
+// Package queue owns the bounded, batching queues between a module's manager and its store. A
+// caller submits one job and waits for its answer. A worker runs the jobs that arrived during its
+// previous batch as the next one.
 //
 // There is no timer: an idle worker starts a job at once, and a busy one batches.
 package queue
@@ -23,27 +23,30 @@ type Config[J, R any] struct {
 	// Shards is the number of workers, 1 or more. Jobs with one key go to one worker, in order.
 	Shards int
 
-	// Capacity is the most jobs that wait, over all shards, 1 or more. Batches under way do not count.
+	// Capacity is the most jobs that wait, over all shards, 1 or more. Batches under way do not
+	// count.
 	Capacity int
 
-	// BatchSize is the most weight in one batch, 1 or more. A job that is heavier makes a batch of its own.
+	// BatchSize is the most weight in one batch, 1 or more. A job that is heavier makes a batch of
+	// its own.
 	BatchSize int
 
-	// Weight weighs a job; less than 1 counts as 1. Nil: every job weighs 1. It runs in the caller's goroutine.
+	// Weight weighs a job; less than 1 counts as 1. Nil: every job weighs 1. It runs in the
+	// caller's goroutine.
 	Weight func(J) int
 
-	// Work runs a batch: it sets answers[i] for jobs[i]. An answer that it does not set is a zero Value
-	// and no error. When it returns an error, its answers are discarded and RetryOneByOne decides. A
-	// panic fails the batch with ErrPanicked.
+	// Work runs a batch: it sets answers[i] for jobs[i]. An answer that it does not set is a zero
+	// Value and no error. When it returns an error, its answers are discarded and RetryOneByOne
+	// decides. A panic fails the batch with ErrPanicked.
 	//
 	// ctx is the queue's own, never a caller's; it ends only when the context of Close does. One
 	// goroutine per shard calls Work. It must not reorder, change or keep either slice, nor call Do
 	// or Finish of its own queue.
 	Work func(ctx context.Context, jobs []J, answers []Answer[R]) error
 
-	// RetryOneByOne reports whether an error of Work is the fault of one job and the batch had no effect.
-	// Each job is then retried once, in order, as a batch of its own. Otherwise, and when it is nil,
-	// every job of the batch gets the error.
+	// RetryOneByOne reports whether an error of Work is the fault of one job and the batch had no
+	// effect. Each job is then retried once, in order, as a batch of its own. Otherwise, and when
+	// it is nil, every job of the batch gets the error.
 	RetryOneByOne func(error) bool
 
 	// Limiter, if not nil, is acquired before a batch is gathered. Queues share it.
@@ -83,8 +86,8 @@ type Queue[J, R any] struct {
 	drained chan struct{} // closed by the last worker
 }
 
-// New returns a queue and starts its workers; Close ends them. It panics when a limit is below 1 or Work is
-// missing.
+// New returns a queue and starts its workers; Close ends them. It panics when a limit is below 1 or
+// Work is missing.
 func New[J, R any](config Config[J, R]) *Queue[J, R] {
 	switch {
 	case config.Shards < 1:
@@ -119,8 +122,8 @@ func New[J, R any](config Config[J, R]) *Queue[J, R] {
 	return q
 }
 
-// Do submits a job and waits for its answer, until ctx ends. Jobs with one key run in the order in which
-// they were accepted.
+// Do submits a job and waits for its answer, until ctx ends. Jobs with one key run in the order in
+// which they were accepted.
 //
 // It returns the answer's error as Work gave it. The job was not run and never will be with:
 //   - ErrFull, at once, when Capacity jobs wait already;
@@ -128,20 +131,21 @@ func New[J, R any](config Config[J, R]) *Queue[J, R] {
 //   - ErrNotStarted, with ctx's error, when ctx ended before a worker dequeued the job.
 //
 // The job was begun and its outcome is unknown with:
-//   - ErrUnanswered, with ctx's error, when ctx ended after a worker dequeued the job, which goes on;
+//   - ErrUnanswered, with ctx's error, when ctx ended after a worker dequeued the job, which goes
+//     on;
 //   - ErrPanicked when Work panicked.
 func (q *Queue[J, R]) Do(ctx context.Context, key string, job J) (R, error) {
 	return q.do(ctx, key, job, true)
 }
 
-// Finish is Do, except that after a worker has dequeued the job it waits for the answer even when ctx ends.
-// It never returns ErrUnanswered.
+// Finish is Do, except that after a worker has dequeued the job it waits for the answer even when
+// ctx ends. It never returns ErrUnanswered.
 func (q *Queue[J, R]) Finish(ctx context.Context, key string, job J) (R, error) {
 	return q.do(ctx, key, job, false)
 }
 
-// do submits a job and waits. abandonStarted says whether a caller whose context ended may abandon a job that
-// has been dequeued.
+// do submits a job and waits. abandonStarted says whether a caller whose context ended may abandon
+// a job that has been dequeued.
 func (q *Queue[J, R]) do(ctx context.Context, key string, job J, abandonStarted bool) (R, error) {
 	var none R
 	if err := ctx.Err(); err != nil {
@@ -200,8 +204,9 @@ func (q *Queue[J, R]) submit(key string, job J) (*call[J, R], error) {
 	return c, nil
 }
 
-// admit counts a job as waiting, unless Capacity jobs wait. The worker that dequeues the job counts it out, also
-// when its caller has left: until then the job occupies memory and a place in its channel.
+// admit counts a job as waiting, unless Capacity jobs wait. The worker that dequeues the job counts
+// it out, also when its caller has left: until then the job occupies memory and a place in its
+// channel.
 func (q *Queue[J, R]) admit() bool {
 	for {
 		n := q.depth.Load()
@@ -227,8 +232,8 @@ func (q *Queue[J, R]) Name() string { return q.config.Name }
 // Capacity is Config.Capacity.
 func (q *Queue[J, R]) Capacity() int { return q.config.Capacity }
 
-// Depth is the number of jobs that wait, from 0 to Capacity. A job whose caller has left counts until a worker
-// dequeues it; a job under way does not.
+// Depth is the number of jobs that wait, from 0 to Capacity. A job whose caller has left counts
+// until a worker dequeues it; a job under way does not.
 func (q *Queue[J, R]) Depth() int { return int(q.depth.Load()) }
 
 // Full reports whether a job that arrived now would be refused with ErrFull.

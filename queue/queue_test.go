@@ -105,7 +105,8 @@ func TestQueue_busyShardDoesNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	q, gate := newGated(t, queue.Config[int, int]{Shards: 2, Capacity: 100, BatchSize: 10})
 	gate.occupy(t, q)
-	// Fifty keys on two shards: some are on the idle one. Those on the busy one leave when the first is answered.
+	// Fifty keys on two shards: some are on the idle one. Those on the busy one leave when the
+	// first is answered.
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	first := make(chan error, 50)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// worker is one shard: the jobs that wait in it, and the goroutine that runs them. All fields except waiting
-// belong to that goroutine.
+// worker is one shard: the jobs that wait in it, and the goroutine that runs them. All fields
+// except waiting belong to that goroutine.
 type worker[J, R any] struct {
 	queue   *Queue[J, R]
 	waiting chan *call[J, R] // Capacity places; closed by Close
@@ -60,12 +60,12 @@ func (w *worker[J, R]) run() {
 	drained = true
 }
 
-// gather waits for one job, then dequeues the others that are there, up to BatchSize. It returns false when
-// the queue is closed and empty.
+// gather waits for one job, then dequeues the others that are there, up to BatchSize. It returns
+// false when the queue is closed and empty.
 //
-// When the channel is empty it yields the processor once. The scheduler runs a woken worker before callers
-// that are about to submit; without the yield a saturated machine makes batches of one or two jobs
-// (go test -bench DoSaturated).
+// When the channel is empty it yields the processor once. The scheduler runs a woken worker before
+// callers that are about to submit; without the yield a saturated machine makes batches of one or
+// two jobs (go test -bench DoSaturated).
 func (w *worker[J, R]) gather() bool {
 	for len(w.batch) == 0 {
 		c := w.carried
@@ -164,8 +164,8 @@ func (w *worker[J, R]) retryOneByOne() {
 	}
 }
 
-// try calls Work for the jobs from one index up to another, and recovers its panic. It reports whether they
-// must be retried one by one.
+// try calls Work for the jobs from one index up to another, and recovers its panic. It reports
+// whether they must be retried one by one.
 func (w *worker[J, R]) try(from, to int) (retry bool, err error) {
 	returned := false
 	defer func() {
@@ -217,7 +217,8 @@ func (w *worker[J, R]) release() {
 	}
 }
 
-// reset empties the batch. Clearing lets the garbage collector free its jobs while the worker waits.
+// reset empties the batch. Clearing lets the garbage collector free its jobs while the worker
+// waits.
 func (w *worker[J, R]) reset() {
 	clear(w.batch)
 	clear(w.jobs)

@@ -1,4 +1,5 @@
-// Package admin owns the listener for operators: the dashboard, the metrics and the profiles. app starts it.
+// Package admin owns the listener for operators: the dashboard, the metrics and the profiles. app
+// starts it.
 package admin
 
 import (
@@ -31,7 +32,8 @@ const (
 	maxHeaderBytes = 16 << 10
 )
 
-// A Server answers operators. It asks for no key, so it belongs on loopback or on a private network.
+// A Server answers operators. It asks for no key, so it belongs on loopback or on a private
+// network.
 type Server struct {
 	http      *http.Server
 	listener  net.Listener
@@ -55,8 +57,8 @@ func New(listener net.Listener, m *metrics.Metrics, board *dashboard.Dashboard, 
 			IdleTimeout:       idleTimeout,
 			MaxHeaderBytes:    maxHeaderBytes,
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-			// No ReadTimeout and no WriteTimeout: profiles and the dashboard's events take long. Each event has a
-			// deadline of its own.
+			// No ReadTimeout and no WriteTimeout: profiles and the dashboard's events take long.
+			// Each event has a deadline of its own.
 		},
 	}
 }
@@ -96,14 +98,15 @@ func adminRoutes(m *metrics.Metrics, board *dashboard.Dashboard) http.Handler {
 	return routes
 }
 
-// programName replaces the handler of net/http/pprof that shows the command line, which may hold passwords.
+// programName replaces the handler of net/http/pprof that shows the command line, which may hold
+// passwords.
 func programName(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	fmt.Fprint(w, os.Args[0])
 }
 
-// sameMachine refuses requests for host names other than localhost: DNS rebinding lets a web page point a name of
-// its own at the loopback address, and read with the operator's browser.
+// sameMachine refuses requests for host names other than localhost: DNS rebinding lets a web page
+// point a name of its own at the loopback address, and read with the operator's browser.
 func sameMachine(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.Host)

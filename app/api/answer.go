@@ -1,5 +1,5 @@
-// Package api owns the public HTTP API: parsing, limits, the error table and the documentation. app starts it over
-// the Cart Manager.
+// Package api owns the public HTTP API: parsing, limits, the error table and the documentation. app
+// starts it over the Cart Manager.
 package api
 
 import (
@@ -14,7 +14,8 @@ const (
 	statusPending = "Pending"
 )
 
-// successBody is the answer to everything that went well. It is sent as it is, and never written to.
+// successBody is the answer to everything that went well. It is sent as it is, and never written
+// to.
 var successBody = answer{Status: statusSuccess}.body()
 
 // An answer is the body of whatever the public listener says outside the documentation.

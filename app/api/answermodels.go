@@ -1,6 +1,7 @@
 package api
 
-// What the documentation shows for each code, as examples that a test holds against what is really sent.
+// What the documentation shows for each code, as examples that a test holds against what is really
+// sent.
 type (
 	answer200 struct {
 		Status string `json:"status" enums:"Success" example:"Success"`

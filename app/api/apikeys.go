@@ -9,8 +9,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// apiKeys are the hashes of the keys that open the shop. Hashes have one length, so that comparing them
-// tells nothing about a key, not even how long it is.
+// apiKeys are the hashes of the keys that open the shop. Hashes have one length, so that comparing
+// them tells nothing about a key, not even how long it is.
 type apiKeys [][sha256.Size]byte
 
 func newAPIKeys(keys []string) apiKeys {

@@ -23,8 +23,8 @@ const (
 	// usualBodyBytes is the size of the pooled buffers: a valid request with long IDs fits.
 	usualBodyBytes = 1 << 10
 
-	// maxLargeBodies is the maximum number of bodies above usualBodyBytes that are read at once, 64 KiB each.
-	// Thousands of slow large bodies cost 16 MiB, and do not delay usual requests.
+	// maxLargeBodies is the maximum number of bodies above usualBodyBytes that are read at once, 64
+	// KiB each. Thousands of slow large bodies cost 16 MiB, and do not delay usual requests.
 	maxLargeBodies = 256
 )
 
@@ -44,8 +44,8 @@ func newBodies() *bodies {
 	}
 }
 
-// read reads a request's body into a buffer that must be returned with put. Its error is a refusal of 415, 413,
-// 400, or 503 when too many large bodies are being read.
+// read reads a request's body into a buffer that must be returned with put. Its error is a refusal
+// of 415, 413, 400, or 503 when too many large bodies are being read.
 func (b *bodies) read(c echo.Context) (*[]byte, error) {
 	r := c.Request()
 	if err := checkContentType(r.Header); err != nil {
@@ -113,7 +113,8 @@ func errBodyTooLarge() error {
 	return refuse(http.StatusRequestEntityTooLarge, "body: want at most %d bytes", maxBodyBytes)
 }
 
-// bodyError says why a body could not be read. The connection is closed: its next bytes are not a request.
+// bodyError says why a body could not be read. The connection is closed: its next bytes are not a
+// request.
 func bodyError(c echo.Context, err error) error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return errBodyTooLarge()

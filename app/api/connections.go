@@ -11,22 +11,24 @@ import (
 )
 
 const (
-	// MaxConnections is the maximum number of open API connections. Each costs about 20 KiB: 160 MiB in all.
+	// MaxConnections is the maximum number of open API connections. Each costs about 20 KiB: 160
+	// MiB in all.
 	MaxConnections = 8192
 
-	// maxRefusing is the maximum number of refused connections that are given time to read the answer.
+	// maxRefusing is the maximum number of refused connections that are given time to read the
+	// answer.
 	maxRefusing = 32
 
 	// refusalTimeout is how long a refused caller has to read the answer.
 	refusalTimeout = time.Second
 
-	// othersShare is the part of the connections that one address cannot take: one in eight. Behind a proxy all
-	// connections have its address.
+	// othersShare is the part of the connections that one address cannot take: one in eight. Behind
+	// a proxy all connections have its address.
 	othersShare = 8
 )
 
-// LimitConnections bounds the open connections of l, in all and per client address. A caller over the limit reads
-// a 503 and is disconnected.
+// LimitConnections bounds the open connections of l, in all and per client address. A caller over
+// the limit reads a 503 and is disconnected.
 func LimitConnections(l net.Listener, limit int) *ConnectionLimit {
 	body := answer{statusFailed, "too many connections, nothing was done: try again"}.body()
 	head := fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n%s: %s\r\n"+
@@ -102,8 +104,8 @@ func (l *ConnectionLimit) release(addr netip.Addr) {
 	}
 }
 
-// refuse answers and hangs up. A connection that is closed with unread input is reset, which can destroy the
-// answer on its way: the caller gets a moment to read it.
+// refuse answers and hangs up. A connection that is closed with unread input is reset, which can
+// destroy the answer on its way: the caller gets a moment to read it.
 func (l *ConnectionLimit) refuse(conn net.Conn) {
 	_ = conn.SetDeadline(time.Now().Add(refusalTimeout))
 	_, err := conn.Write(l.refusal) // does not block: the socket's buffer is empty
@@ -132,7 +134,8 @@ func (l *ConnectionLimit) Close() error {
 	return err
 }
 
-// addressOf is the address that a connection counts for: of IPv6 the /64 network, which one client has.
+// addressOf is the address that a connection counts for: of IPv6 the /64 network, which one client
+// has.
 func addressOf(conn net.Conn) netip.Addr {
 	at, err := netip.ParseAddrPort(conn.RemoteAddr().String())
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// allowedOrigins are the web allowedOrigins whose pages may call the shop from a browser (CORS). "*" is all of them: that is
-// safe in so far as nothing here trusts a cookie.
+// allowedOrigins are the web allowedOrigins whose pages may call the shop from a browser (CORS).
+// "*" is all of them: that is safe in so far as nothing here trusts a cookie.
 type allowedOrigins []string
 
 // allows reports whether a page of this origin may read our answers.
@@ -16,7 +16,8 @@ func (o allowedOrigins) allows(origin string) bool {
 	return slices.Contains(o, origin) || slices.Contains(o, "*")
 }
 
-// shared adds to every answer what a browser must see before it hands it to a page of another origin.
+// shared adds to every answer what a browser must see before it hands it to a page of another
+// origin.
 func (o allowedOrigins) shared(next echo.HandlerFunc) echo.HandlerFunc {
 	if len(o) == 0 {
 		return next
@@ -32,8 +33,8 @@ func (o allowedOrigins) shared(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// preflight answers a browser that asks whether a page may call a route. It reports false where this is not
-// such a question, or the origin is not one of ours.
+// preflight answers a browser that asks whether a page may call a route. It reports false where
+// this is not such a question, or the origin is not one of ours.
 func (o allowedOrigins) preflight(c echo.Context, allow string) bool {
 	asked := c.Request().Header
 	origin := asked.Get(echo.HeaderOrigin)
@@ -49,7 +50,8 @@ func (o allowedOrigins) preflight(c echo.Context, allow string) bool {
 	return true
 }
 
-// options answers OPTIONS on a route that exists: a preflight where allowedOrigins are configured, else 405.
+// options answers OPTIONS on a route that exists: a preflight where allowedOrigins are configured,
+// else 405.
 func (o allowedOrigins) options(c echo.Context, allow string) error {
 	if len(o) > 0 && o.preflight(c, allow) {
 		return c.JSONBlob(http.StatusOK, successBody)

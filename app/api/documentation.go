@@ -49,7 +49,8 @@ func newDocumentation() *documentation {
 	}
 }
 
-// hostless drops the empty host that swag's template leaves in, so that the page calls the server it came from.
+// hostless drops the empty host that swag's template leaves in, so that the page calls the server
+// it came from.
 func hostless(doc string) []byte {
 	var spec map[string]any
 	if err := json.Unmarshal([]byte(doc), &spec); err != nil {
@@ -63,8 +64,8 @@ func hostless(doc string) []byte {
 	return append(text, '\n')
 }
 
-// redirect leads to the page, whose links only work below the slash. The target is relative, so that it holds
-// behind a proxy that adds a prefix.
+// redirect leads to the page, whose links only work below the slash. The target is relative, so
+// that it holds behind a proxy that adds a prefix.
 func (d *documentation) redirect(c echo.Context) error {
 	return c.Redirect(http.StatusMovedPermanently, "documentation/")
 }

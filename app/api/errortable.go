@@ -17,7 +17,8 @@ import (
 	"cartwheel/queue"
 )
 
-// retrySoon and retryLater are values of Retry-After in seconds: for a full queue, and for a missing dependency.
+// retrySoon and retryLater are values of Retry-After in seconds: for a full queue, and for a
+// missing dependency.
 const (
 	retrySoon  = 1
 	retryLater = 5
@@ -59,8 +60,8 @@ const (
 	wordsInternal = "internal error"
 )
 
-// statusCallerLeft is the status of a request whose caller left before its answer, for metrics alone. It is
-// nginx's code; nobody reads the answer.
+// statusCallerLeft is the status of a request whose caller left before its answer, for metrics
+// alone. It is nginx's code; nobody reads the answer.
 const statusCallerLeft = 499
 
 // A row of the error table says how an error of a module is presented.
@@ -72,8 +73,9 @@ type row struct {
 	words      func(error) string // for the caller: no internal detail
 }
 
-// errorTable is the one table from the modules' errors to answers. The first row that matches counts: modules
-// come before the queue and the database, whose errors theirs may wrap. Any other error is a 500.
+// errorTable is the one table from the modules' errors to answers. The first row that matches
+// counts: modules come before the queue and the database, whose errors theirs may wrap. Any other
+// error is a 500.
 var errorTable = []row{
 	{inventory.ErrNoProduct, http.StatusNotFound, codeNoSuchProduct, 0, noProduct},
 	{inventory.ErrNotEnough, http.StatusConflict, codeNotEnoughStock, 0, notEnough},
@@ -161,7 +163,8 @@ type presentation struct {
 	retryAfter int // seconds; 0: none
 }
 
-// presentError turns the result of a request into its answer. An error without a row is a 500 without detail.
+// presentError turns the result of a request into its answer. An error without a row is a 500
+// without detail.
 func presentError(err error) presentation {
 	if err == nil {
 		return presentation{status: http.StatusOK, body: successBody}
@@ -214,8 +217,8 @@ func codeOf(replay *idempotency.Replay) string {
 	return ""
 }
 
-// Present renders an answer for modules that store it with an Idempotency-Key: the answer and its replays are
-// the same bytes.
+// Present renders an answer for modules that store it with an Idempotency-Key: the answer and its
+// replays are the same bytes.
 func Present(err error) (status int, body []byte) {
 	p := presentError(err)
 	return p.status, p.body

@@ -10,8 +10,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// refusalLogInterval is the minimum time between two log lines about 503s. Under overload a line for each costs
-// more than the refusal.
+// refusalLogInterval is the minimum time between two log lines about 503s. Under overload a line
+// for each costs more than the refusal.
 const refusalLogInterval = time.Second
 
 // failureLog logs requests that failed through no fault of their caller.
@@ -21,8 +21,8 @@ type failureLog struct {
 	skipped atomic.Int64 // 503s since the last line
 }
 
-// write logs a request that was answered with a 5xx: each 500 and 504, and one 503 a second with the number of
-// those suppressed.
+// write logs a request that was answered with a 5xx: each 500 and 504, and one 503 a second with
+// the number of those suppressed.
 func (f *failureLog) write(c echo.Context, code int, cause error) {
 	r := c.Request()
 	level := slog.LevelError

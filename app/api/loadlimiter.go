@@ -10,21 +10,22 @@ import (
 )
 
 const (
-	// refusalRate is the maximum number of refusals a second. Refusing costs processor time that requests in
-	// the queues need: callers that come back at once wait for their next refusal.
+	// refusalRate is the maximum number of refusals a second. Refusing costs processor time that
+	// requests in the queues need: callers that come back at once wait for their next refusal.
 	refusalRate = 10_000
 	// maxRefusalDelay is the maximum delay of a refusal.
 	maxRefusalDelay = 250 * time.Millisecond
 )
 
-// A loadLimiter sheds load: while a route's queue is full it refuses requests before their body is read. A
-// request with an Idempotency-Key passes, because its answer may be stored.
+// A loadLimiter sheds load: while a route's queue is full it refuses requests before their body is
+// read. A request with an Idempotency-Key passes, because its answer may be stored.
 type loadLimiter struct {
 	full    map[string]func() bool // by path; a path without an entry has no limit
 	refused atomic.Int64           // callers that wait for their refusal
 }
 
-// limit refuses with queue.ErrFull, after a delay that grows with the number of callers being refused.
+// limit refuses with queue.ErrFull, after a delay that grows with the number of callers being
+// refused.
 func (l *loadLimiter) limit(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()

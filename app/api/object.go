@@ -24,9 +24,9 @@ const (
 	maxQuotedBytes = 40
 )
 
-// parseObject calls parse for each member of body, which must be one JSON object with just these fields, each
-// once. jsontext rejects repeated names, invalid UTF-8 and lone surrogates. The error is a refusal of 400 that
-// names the field and what was expected.
+// parseObject calls parse for each member of body, which must be one JSON object with just these
+// fields, each once. jsontext rejects repeated names, invalid UTF-8 and lone surrogates. The error
+// is a refusal of 400 that names the field and what was expected.
 func parseObject(body []byte, fields []string, parse func(field string, value jsontext.Value) error) error {
 	decoder := jsontext.NewDecoder(bytes.NewBuffer(body))
 	if kind := decoder.PeekKind(); kind != '{' && kind != 0 {

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// maxAddresses is how many client addresses are watched at once, at about 200 bytes each. Over it, the one
-// that was quiet for longest is forgotten.
+// maxAddresses is how many client addresses are watched at once, at about 200 bytes each. Over it,
+// the one that was quiet for longest is forgotten.
 const maxAddresses = 16_384
 
 // rateLimits bounds how many requests a second one client address makes.
@@ -44,8 +44,9 @@ func newRateLimits(perSecond float64) *rateLimits {
 	}
 }
 
-// limited refuses with 429 what comes faster than the limit. Probes and the documentation are free: a load
-// balancer must never take an instance out because it asks too often, and the page loads many files at once.
+// limited refuses with 429 what comes faster than the limit. Probes and the documentation are free:
+// a load balancer must never take an instance out because it asks too often, and the page loads
+// many files at once.
 func (l *rateLimits) limited(next echo.HandlerFunc) echo.HandlerFunc {
 	if l.perSecond <= 0 {
 		return next
@@ -70,8 +71,8 @@ func isFreeOfLimit(path string) bool {
 	return path == PathHealthz || path == PathReadyz || path == PathDocumentation || strings.HasPrefix(path, PathDocumentation+"/")
 }
 
-// take counts a request of addr. It returns how long to wait before the next has a chance, or 0 where this
-// one is within the limit.
+// take counts a request of addr. It returns how long to wait before the next has a chance, or 0
+// where this one is within the limit.
 func (l *rateLimits) take(addr netip.Addr) (wait time.Duration) {
 	limit, now := l.of(addr), l.now()
 	if limit.AllowN(now, 1) {
@@ -98,7 +99,8 @@ func (l *rateLimits) of(addr netip.Addr) *rate.Limiter {
 	return fresh.limit
 }
 
-// clientAddress is the address that a request counts for. Headers of proxies are ignored: anyone can write them.
+// clientAddress is the address that a request counts for. Headers of proxies are ignored: anyone
+// can write them.
 func clientAddress(r *http.Request) netip.Addr {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

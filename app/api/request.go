@@ -29,7 +29,8 @@ type checkOutCartRequest struct {
 	ClientID string `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
 } // @name CheckOutCart
 
-// parseAddToCart reads the body of POST /addToCart. Its error is a refusal of 400 that names the field.
+// parseAddToCart reads the body of POST /addToCart. Its error is a refusal of 400 that names the
+// field.
 func parseAddToCart(body []byte) (request addToCartRequest, err error) {
 	err = parseObject(body, addToCartFields, func(field string, value jsontext.Value) (err error) {
 		switch field {
@@ -48,7 +49,8 @@ func parseAddToCart(body []byte) (request addToCartRequest, err error) {
 	return request, nil
 }
 
-// parseCheckOutCart reads the body of POST /checkOutCart. Its error is a refusal of 400 that names the field.
+// parseCheckOutCart reads the body of POST /checkOutCart. Its error is a refusal of 400 that names
+// the field.
 func parseCheckOutCart(body []byte) (request checkOutCartRequest, err error) {
 	err = parseObject(body, checkOutCartFields, func(field string, value jsontext.Value) (err error) {
 		request.ClientID, err = parseID(field, value)

@@ -141,7 +141,8 @@ func TestParseCheckOutCart_namesTheField(t *testing.T) {
 	}
 }
 
-// FuzzParse holds the parser against one that is slow and obvious: encoding/json's own tokens, one at a time.
+// FuzzParse holds the parser against one that is slow and obvious: encoding/json's own tokens, one
+// at a time.
 func FuzzParse(f *testing.F) {
 	for _, body := range []string{
 		validAdd, validCheckOut, "", "null", "{}", "[]", `{"clientID":"a","productID":"p","quantity":1.0}`,

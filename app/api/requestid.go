@@ -32,8 +32,8 @@ func (ids *requestIDs) next() string {
 	return string(strconv.AppendUint(name, ids.last.Add(1), 36))
 }
 
-// named gives every request an ID, its caller's own where that is fit to be printed. The answer's header
-// is where the ID is kept from then on.
+// named gives every request an ID, its caller's own where that is fit to be printed. The answer's
+// header is where the ID is kept from then on.
 func (ids *requestIDs) named(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		id := c.Request().Header[headerRequestID]

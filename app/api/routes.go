@@ -24,7 +24,8 @@ func (s *Server) addRoutes(keys apiKeys) {
 	s.add(PathHealthz, s.healthz, http.MethodGet, http.MethodHead)
 	s.add(PathReadyz, s.readyz, http.MethodGet, http.MethodHead)
 
-	// Free of keys, too: a browser cannot send one before it has loaded the page on which to enter it.
+	// Free of keys, too: a browser cannot send one before it has loaded the page on which to enter
+	// it.
 	docs := newDocumentation()
 	s.add(PathDocumentation, docs.redirect, http.MethodGet, http.MethodHead)
 	s.add(PathDocumentation+"/*", docs.serve, http.MethodGet, http.MethodHead)

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Serve serves the public API on l with default settings over the caller's shop: the benchmark measures the cost
-// of the HTTP stack so. It blocks until ctx ends, and returns nil then.
+// Serve serves the public API on l with default settings over the caller's shop: the benchmark
+// measures the cost of the HTTP stack so. It blocks until ctx ends, and returns nil then.
 func Serve(ctx context.Context, l net.Listener, behind shop, log *slog.Logger) error {
 	const requestTimeout = 15 * time.Second
 	server := New(Config{RequestTimeout: requestTimeout, Log: log}, behind, alwaysReady{})

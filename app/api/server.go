@@ -22,8 +22,9 @@ import (
 const (
 	// headTimeout is the maximum time for the head of a request to arrive.
 	headTimeout = 5 * time.Second
-	// DefaultIdleTimeout is how long a connection stays open between requests. It exceeds the usual keep-alive of
-	// load balancers (Traefik 90 s, Caddy 120 s): they must close first, or they send into a closed connection.
+	// DefaultIdleTimeout is how long a connection stays open between requests. It exceeds the usual
+	// keep-alive of load balancers (Traefik 90 s, Caddy 120 s): they must close first, or they send
+	// into a closed connection.
 	DefaultIdleTimeout = 150 * time.Second
 	// readyTimeout is the maximum time of a readiness probe.
 	readyTimeout = 2 * time.Second
@@ -154,7 +155,8 @@ func methodNotAllowed(c echo.Context, allow string) error {
 	return refuse(http.StatusMethodNotAllowed, "method not allowed: want one of %s", allow)
 }
 
-// fail answers a request that did not succeed. All errors come through here, and are logged nowhere else.
+// fail answers a request that did not succeed. All errors come through here, and are logged nowhere
+// else.
 func (s *Server) fail(c echo.Context, err error) {
 	response := c.Response()
 	if response.Committed { // the caller hung up while it was being answered, or a handler broke half way
@@ -190,5 +192,6 @@ func (s *Server) fail(c echo.Context, err error) {
 	}
 }
 
-// callerLeft reports whether the request's connection is gone. The server's own timeout does not count.
+// callerLeft reports whether the request's connection is gone. The server's own timeout does not
+// count.
 func callerLeft(r *http.Request) bool { return errors.Is(r.Context().Err(), context.Canceled) }

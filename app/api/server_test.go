@@ -213,7 +213,8 @@ func (s *testServer) readReply(conn net.Conn, method string) reply {
 	return reply{answer.StatusCode, answer.Header, string(got), answer.Close}
 }
 
-// checkAnswer wants the code, and a body of the one shape: Failed with an error unless told otherwise.
+// checkAnswer wants the code, and a body of the one shape: Failed with an error unless told
+// otherwise.
 func checkAnswer(t *testing.T, got reply, code int, words string) {
 	t.Helper()
 	status := statusFailed

@@ -30,7 +30,8 @@ type checkoutsListCommand struct {
 	JSON   bool   `name:"json" help:"Print a JSON array, for programs."`
 }
 
-// listedStates are what --state takes: kong's own list of choices would have the empty text among them.
+// listedStates are what --state takes: kong's own list of choices would have the empty text among
+// them.
 var listedStates = []string{"reserved", "refunding", "committed", "rolled_back", openState}
 
 // openState is --state's word for all that are not settled.

@@ -1,5 +1,5 @@
-// Package commands owns the command line's commands except serve: each opens the data, does one thing and ends.
-// app parses the command line and calls it.
+// Package commands owns the command line's commands except serve: each opens the data, does one
+// thing and ends. app parses the command line and calls it.
 package commands
 
 import (

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// healthcheckTimeout is the maximum time of the probe. Container runtimes allow five seconds and more.
+// healthcheckTimeout is the maximum time of the probe. Container runtimes allow five seconds and
+// more.
 const healthcheckTimeout = 4 * time.Second
 
 // Healthcheck is the command healthcheck.
@@ -48,8 +49,8 @@ func (c *Healthcheck) Run(ctx context.Context, console Console) (err error) {
 	return err
 }
 
-// loopbackOf returns the address under which this machine reaches a listener on host. It needs no name
-// resolution for a listener on all addresses.
+// loopbackOf returns the address under which this machine reaches a listener on host. It needs no
+// name resolution for a listener on all addresses.
 func loopbackOf(host string) string {
 	ip := net.ParseIP(host)
 	switch {
@@ -63,7 +64,8 @@ func loopbackOf(host string) string {
 	return host
 }
 
-// direct is an HTTP client that ignores HTTP_PROXY: a proxy cannot reach this machine's loopback address.
+// direct is an HTTP client that ignores HTTP_PROXY: a proxy cannot reach this machine's loopback
+// address.
 var direct = &http.Client{Transport: &http.Transport{}}
 
 const (

@@ -14,7 +14,8 @@ import (
 // tablePage is how many lines of a table are aligned together: what a table may hold in memory.
 const tablePage = 1000
 
-// A listing is what a list command prints: a table for people or an array for programs. It is written as it comes.
+// A listing is what a list command prints: a table for people or an array for programs. It is
+// written as it comes.
 type listing interface {
 	add(item any, cells ...any) error
 	end() error
@@ -84,7 +85,8 @@ func (a *array) end() error {
 	return errors.Join(err, a.out.Flush())
 }
 
-// printable is text as a terminal may be shown it: what others wrote into the tables may hold anything.
+// printable is text as a terminal may be shown it: what others wrote into the tables may hold
+// anything.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

@@ -76,8 +76,8 @@ func (c migrateMoveCommand) copy(ctx context.Context, console Console, source *d
 	return report, place, err
 }
 
-// prepare brings an empty target's tables up to date. One that holds rows must be ours already, from a run whose end
-// was not seen: another system's are not to be touched.
+// prepare brings an empty target's tables up to date. One that holds rows must be ours already,
+// from a run whose end was not seen: another system's are not to be touched.
 func (c migrateMoveCommand) prepare(ctx context.Context, target *database.DB, log *slog.Logger) error {
 	occupied, err := migrations.Occupied(ctx, target)
 	if err != nil {

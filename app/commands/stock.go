@@ -163,8 +163,8 @@ func signed(n int64) string {
 	return humanize.Comma(n)
 }
 
-// A rejectFile receives the bad rows as they stand in their file, and behind each the reason. The import reads
-// such a file too, without the reasons. It is created with the first row.
+// A rejectFile receives the bad rows as they stand in their file, and behind each the reason. The
+// import reads such a file too, without the reasons. It is created with the first row.
 type rejectFile struct {
 	path      string // empty: none
 	delimiter string
@@ -172,7 +172,8 @@ type rejectFile struct {
 	out       *bufio.Writer
 }
 
-// try sees whether the file can be written, which shows before anything is imported then. It leaves no trace.
+// try sees whether the file can be written, which shows before anything is imported then. It leaves
+// no trace.
 func (r *rejectFile) try() error {
 	if r.path == "" {
 		return nil
@@ -332,7 +333,8 @@ func (c stockListCommand) Validate() error {
 	return nil
 }
 
-// lowestAvailable keeps, of the products that it is shown, those with the fewest units available, in this order.
+// lowestAvailable keeps, of the products that it is shown, those with the fewest units available,
+// in this order.
 type lowestAvailable struct {
 	most     int
 	products []inventory.Product

@@ -17,7 +17,8 @@ type Storage struct {
 	DataDir  string `env:"DATA_DIR" default:"./data" help:"Where the embedded engine keeps cartwheel.db."`
 }
 
-// Open opens the engine. how says what is special about it. Its errors name the flag that they are about.
+// Open opens the engine. how says what is special about it. Its errors name the flag that they are
+// about.
 func (s Storage) Open(ctx context.Context, log *slog.Logger, how database.Config) (*database.DB, error) {
 	how.MySQLDSN, how.DataDir, how.Log = s.MySQLDSN, s.DataDir, log
 	db, err := database.Open(ctx, how)
@@ -42,8 +43,8 @@ func (s Storage) using(ctx context.Context, log *slog.Logger, how database.Confi
 // commandPatience is how long a command waits for a server that does not answer.
 const commandPatience = 5 * time.Second
 
-// reading is for commands that look at what is there. They create nothing and change no table: the database may be
-// another system's, at work.
+// reading is for commands that look at what is there. They create nothing and change no table: the
+// database may be another system's, at work.
 func (s Storage) reading(ctx context.Context, console Console, use func(*database.DB) error) error {
 	return s.using(ctx, commandLog(console, slog.LevelWarn), database.Config{Existing: true, StartTimeout: commandPatience}, func(db *database.DB) error {
 		states, err := migrations.Status(ctx, db)
@@ -59,8 +60,8 @@ func (s Storage) reading(ctx context.Context, console Console, use func(*databas
 	})
 }
 
-// writing is for commands that may come before the first server: they create what is missing and bring the tables up to
-// date.
+// writing is for commands that may come before the first server: they create what is missing and
+// bring the tables up to date.
 func (s Storage) writing(ctx context.Context, console Console, use func(*database.DB) error) error {
 	level := slog.LevelWarn
 	if s.MySQLDSN != "" {

@@ -7,7 +7,8 @@ import (
 	"runtime/debug"
 )
 
-// version is what a release is called. Its build sets it: -ldflags "-X cartwheel/app/commands.version=v1.2.3".
+// version is what a release is called. Its build sets it: -ldflags "-X
+// cartwheel/app/commands.version=v1.2.3".
 var version string
 
 // Version is the command version.

@@ -1,5 +1,6 @@
-// Command nullshop is Cartwheel's HTTP stack with nothing behind it: each request is parsed, checked and answered, and
-// nobody does anything. What it answers in a second is N, to which the benchmark compares everything else.
+// Command nullshop is Cartwheel's HTTP stack with nothing behind it: each request is parsed,
+// checked and answered, and nobody does anything. What it answers in a second is N, to which the
+// benchmark compares everything else.
 package main
 
 import (

@@ -24,8 +24,8 @@ func EachCharset(t *testing.T, test func(t *testing.T, db *database.DB)) {
 }
 
 // EachAdoptedRow runs a test on adopted databases of the kinds of EachCharset. The replaced system
-// left one cart in them: two units of a product of which ten are on hand. In tables of the database's
-// default character set the IDs are Latin, in tables of utf8mb4 they are Cyrillic.
+// left one cart in them: two units of a product of which ten are on hand. In tables of the
+// database's default character set the IDs are Latin, in tables of utf8mb4 they are Cyrillic.
 func EachAdoptedRow(t *testing.T, test func(t *testing.T, db *database.DB, clientID, productID string)) {
 	t.Helper()
 	for _, old := range []struct{ kind, in, client, product string }{

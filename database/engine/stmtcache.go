@@ -58,7 +58,8 @@ type Conn struct {
 // Driver returns the driver's own connection.
 func (c *Conn) Driver() driver.Conn { return c.driverConn }
 
-// Statements returns the statements that are prepared, and those that it remembers to have run once.
+// Statements returns the statements that are prepared, and those that it remembers to have run
+// once.
 func (c *Conn) Statements() (prepared, seen []string) {
 	return slices.Collect(maps.Keys(c.prepared)), slices.Collect(maps.Keys(c.seen))
 }

@@ -1,6 +1,7 @@
-// Command mutation runs the mutation tests. In a temporary copy of the source it applies one mutation at a time and runs
-// the tests that must fail. It prints which test caught which mutation. Its exit status is 1 when a named test passed, or
-// when the text that it replaces is not in the source.
+// Command mutation runs the mutation tests. In a temporary copy of the source it applies one
+// mutation at a time and runs the tests that must fail. It prints which test caught which mutation.
+// Its exit status is 1 when a named test passed, or when the text that it replaces is not in the
+// source.
 //
 //	go run ./mutation [-run REGEXP] [-from DIR]
 package main

@@ -78,7 +78,8 @@ func (b *batch) wait() error {
 	return b.err
 }
 
-// openLedger locks the file, calls apply with each of its events, cuts off a torn last line, and starts the writer.
+// openLedger locks the file, calls apply with each of its events, cuts off a torn last line, and
+// starts the writer.
 func openLedger(path string, apply func(event) error) (*ledger, error) {
 	l := &ledger{
 		lock: flock.New(path + ".lock"),
@@ -169,8 +170,8 @@ func (l *ledger) append(line []byte) *batch {
 	return l.next
 }
 
-// write is the writer's goroutine: it owns the file until close. After a failed write or flush nobody
-// knows what the file holds, so everything later fails too, until the file is opened again.
+// write is the writer's goroutine: it owns the file until close. After a failed write or flush
+// nobody knows what the file holds, so everything later fails too, until the file is opened again.
 func (l *ledger) write() {
 	defer close(l.done)
 	var failed error

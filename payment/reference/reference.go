@@ -1,9 +1,10 @@
-// Package reference is a small payment service that keeps Cartwheel's payment protocol: the shop's side of
-// it, to copy and to test against. It moves no money. A shop that copies it calls its payment provider where
-// [Service] decides a charge, with the checkout's ID as the provider's idempotency key.
+// Package reference is a small payment service that keeps Cartwheel's payment protocol: the shop's
+// side of it, to copy and to test against. It moves no money. A shop that copies it calls its
+// payment provider where [Service] decides a charge, with the checkout's ID as the provider's
+// idempotency key.
 //
-// It remembers every payment forever, in memory and in an append-only file, and flushes the file before each
-// answer. It imports nothing of Cartwheel, so that it can be taken as it is.
+// It remembers every payment forever, in memory and in an append-only file, and flushes the file
+// before each answer. It imports nothing of Cartwheel, so that it can be taken as it is.
 package reference
 
 import (
@@ -56,7 +57,8 @@ type Item struct {
 	Quantity  int64  `json:"quantity"`
 }
 
-// Payment is what the service knows of one checkout. ClientID and Items are empty where a void came first.
+// Payment is what the service knows of one checkout. ClientID and Items are empty where a void came
+// first.
 type Payment struct {
 	CheckoutID string
 	ClientID   string
@@ -81,7 +83,8 @@ type Totals struct {
 //	POST   /payments/{checkoutID}/refund
 //	GET    /payments/{checkoutID}
 //
-// at the root; http.StripPrefix puts it elsewhere. Its methods may be called by any number of goroutines.
+// at the root; http.StripPrefix puts it elsewhere. Its methods may be called by any number of
+// goroutines.
 type Service struct {
 	secret string
 	log    *slog.Logger
@@ -93,15 +96,16 @@ type Service struct {
 	payments map[string]*entry // guarded by mu
 }
 
-// entry is a payment and the flush that makes its latest change durable, nil when it came from the file.
+// entry is a payment and the flush that makes its latest change durable, nil when it came from the
+// file.
 type entry struct {
 	Payment
 	stored *batch
 }
 
-// Open reads the file at path, or creates it, and returns the service. A last line that a crash has cut
-// short was never answered for, and is dropped. It is an error when another process has the file open, or
-// when a line in it is damaged. Close must be called at the end.
+// Open reads the file at path, or creates it, and returns the service. A last line that a crash has
+// cut short was never answered for, and is dropped. It is an error when another process has the
+// file open, or when a line in it is damaged. Close must be called at the end.
 func Open(path string, options Options) (*Service, error) {
 	s := &Service{
 		secret:   options.Secret,
@@ -129,7 +133,8 @@ func Open(path string, options Options) (*Service, error) {
 	return s, nil
 }
 
-// Close flushes and closes the file. Requests that come later are answered 500. A repeat is harmless.
+// Close flushes and closes the file. Requests that come later are answered 500. A repeat is
+// harmless.
 func (s *Service) Close() error { return s.ledger.close() }
 
 // Payments returns a copy of all payments by checkout ID.
@@ -345,8 +350,9 @@ func (s *Service) record(happened event) (*entry, error) {
 	return known, nil
 }
 
-// apply changes the payment that an event is about. It refuses a turn that the protocol does not have, so
-// that a damaged file is found when it is opened. s.mu is held, or the service not yet in use.
+// apply changes the payment that an event is about. It refuses a turn that the protocol does not
+// have, so that a damaged file is found when it is opened. s.mu is held, or the service not yet in
+// use.
 func (s *Service) apply(happened event) error {
 	known := s.payments[happened.CheckoutID]
 	var before Status

@@ -13,8 +13,8 @@ import (
 const (
 	signatureHeader  = "Cartwheel-Signature"
 	signatureVersion = "v1="
-	// signatureWindow is how far a signature's time may be from ours, either way: clocks differ, and a
-	// request that was overheard must not be of use for long.
+	// signatureWindow is how far a signature's time may be from ours, either way: clocks differ,
+	// and a request that was overheard must not be of use for long.
 	signatureWindow = 5 * time.Minute
 )
 

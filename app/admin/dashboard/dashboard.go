@@ -1,7 +1,9 @@
-// Package dashboard owns the page on which people watch one instance: rates, latencies, queues, payments, stock, open
-// checkouts and the last audit, once a second. The admin listener in app serves it.
+// Package dashboard owns the page on which people watch one instance: rates, latencies, queues,
+// payments, stock, open checkouts and the last audit, once a second. The admin listener in app
+// serves it.
 //
-// It looks only while somebody watches: one collector serves all viewers, and without one nothing is read.
+// It looks only while somebody watches: one collector serves all viewers, and without one nothing
+// is read.
 package dashboard
 
 import (

@@ -59,7 +59,8 @@ func (l *ledger) refresh(ctx context.Context) {
 	l.last.Store(&known)
 }
 
-// refresh reads what is in the database, apart from the collector: a slow database must not stop the clock.
+// refresh reads what is in the database, apart from the collector: a slow database must not stop
+// the clock.
 func (d *Dashboard) refresh(ctx context.Context) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()

@@ -106,8 +106,9 @@ func ratesBetween(before, now metrics.Answers, seconds float64) rates {
 	return r
 }
 
-// quantile estimates a quantile in milliseconds from counts by bucket: it takes for granted that what fell into a bucket
-// is spread evenly in it. What is beyond the last bound is told as that bound. Nil: there was nothing.
+// quantile estimates a quantile in milliseconds from counts by bucket: it takes for granted that
+// what fell into a bucket is spread evenly in it. What is beyond the last bound is told as that
+// bound. Nil: there was nothing.
 func quantile(q float64, counts []uint64) *float64 {
 	bounds := metrics.LatencyBounds()
 	total := uint64(0)

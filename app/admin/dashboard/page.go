@@ -19,8 +19,8 @@ import (
 //go:embed page/dashboard.html
 var pageText string
 
-// pages are the page and its parts, each of which can be rendered alone. Everything that comes from outside is escaped
-// here and nowhere else: the browser only puts in what it is sent.
+// pages are the page and its parts, each of which can be rendered alone. Everything that comes from
+// outside is escaped here and nowhere else: the browser only puts in what it is sent.
 var pages = template.Must(template.New("page").Funcs(template.FuncMap{
 	"count": func(n any) string { return humanize.Comma(toInt(n)) },
 	"rate":  rateText,

@@ -15,10 +15,11 @@ const (
 	readTime = 3 * time.Second
 	// freshFor is how long, at least, what was read is shown again instead of being read anew.
 	freshFor = 2 * time.Second
-	// idleShare is how many times as long as a read took it is not repeated: reading takes two hundredths of the time
-	// at most, however large the catalogue is.
+	// idleShare is how many times as long as a read took it is not repeated: reading takes two
+	// hundredths of the time at most, however large the catalogue is.
 	idleShare = 50
-	// breather is how many times as long as a read took nothing else is read: whoever types quickly asks for much.
+	// breather is how many times as long as a read took nothing else is read: whoever types quickly
+	// asks for much.
 	breather = 2
 	// maxSearches is how many different searches are remembered.
 	maxSearches = 32
@@ -49,7 +50,8 @@ func newShelf(shop shop) *shelf {
 	return &shelf{shop: shop, turn: make(chan struct{}, 1), searches: map[string]listing{}}
 }
 
-// look returns the products with search in ID or name of which the least is available. It blocks while it reads.
+// look returns the products with search in ID or name of which the least is available. It blocks
+// while it reads.
 func (s *shelf) look(ctx context.Context, search string) listing {
 	if runes := []rune(search); len(runes) > maxSearchRunes {
 		search = string(runes[:maxSearchRunes])

@@ -112,7 +112,8 @@ type news struct {
 	HTML    map[string]string `json:"html"` // by the ID of the element
 }
 
-// tell gives every viewer the event. It returns false, and the collector is over, where nobody watches any more.
+// tell gives every viewer the event. It returns false, and the collector is over, where nobody
+// watches any more.
 func (d *Dashboard) tell(m moment, event []byte) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

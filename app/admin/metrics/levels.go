@@ -8,7 +8,8 @@ import (
 	"cartwheel/checkout"
 )
 
-// Levels are how things stand at one moment: what is looked at when somebody asks, and not counted as it changes.
+// Levels are how things stand at one moment: what is looked at when somebody asks, and not counted
+// as it changes.
 type Levels struct {
 	Queues      []Fill
 	Checkouts   Fill             // in flight, between their admission and their end
@@ -24,7 +25,8 @@ type Fill struct {
 	Now, Most int
 }
 
-// Watch has every scrape, and whoever asks for Levels, read them there. It is called once, before anybody reads.
+// Watch has every scrape, and whoever asks for Levels, read them there. It is called once, before
+// anybody reads.
 func (m *Metrics) Watch(levels func() Levels) {
 	m.levels = levels
 	m.registry.MustRegister(&levelCollector{levels})

@@ -1,5 +1,6 @@
-// Package metrics owns what Cartwheel counts and times: the instruments that its parts are given, and the page on which
-// Prometheus reads them. The composition in app is its only maker; the dashboard reads the same numbers.
+// Package metrics owns what Cartwheel counts and times: the instruments that its parts are given,
+// and the page on which Prometheus reads them. The composition in app is its only maker; the
+// dashboard reads the same numbers.
 //
 // Labels have few values, known beforehand: never a client, a product, a checkout or a raw path.
 package metrics

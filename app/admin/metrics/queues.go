@@ -13,7 +13,8 @@ const (
 	refusedClosed = "closed"
 )
 
-// queues measures the queues' batches and refusals. How full they are is read at a scrape: see levels.
+// queues measures the queues' batches and refusals. How full they are is read at a scrape: see
+// levels.
 type queues struct {
 	wait, work, jobs *prometheus.HistogramVec
 	refused          *prometheus.CounterVec

@@ -21,8 +21,8 @@ const (
 // A Route is a path of the API, as a label.
 type Route string
 
-// codesOf are the answers that each route is known to give: their series are there from the start, so that the first
-// answer of a kind is seen as an increase. Any other code is counted as "other".
+// codesOf are the answers that each route is known to give: their series are there from the start,
+// so that the first answer of a kind is seen as an increase. Any other code is counted as "other".
 var codesOf = map[Route][]int{
 	RouteAddToCart: {200, 400, 401, 404, 405, 409, 413, 415, 422, 429, 499, 500, 503, 504},
 	RouteCheckOutCart: {
@@ -42,8 +42,9 @@ const (
 	codes     = 500 // from firstCode on
 )
 
-// latencyBuckets are the upper bounds of what a request is seen to take, in seconds. Where most requests fall they
-// stand half apart or less, which is how close the quantiles of the dashboard are.
+// latencyBuckets are the upper bounds of what a request is seen to take, in seconds. Where most
+// requests fall they stand half apart or less, which is how close the quantiles of the dashboard
+// are.
 var latencyBuckets = []float64{
 	.00025, .0005, .00075, .001, .0015, .002, .003, .004, .005, .0075, .01, .015, .02, .03, .05, .075, .1, .15, .25, .375, .5, .75,
 	1, 1.5, 2.5, 5, 10, 15,

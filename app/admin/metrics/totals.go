@@ -8,8 +8,8 @@ import (
 // Answers are what a route has answered since the start.
 type Answers struct {
 	Codes map[int]uint64 // by status code; 0 for the codes that its route is not known to give
-	// Latency is how many answers took how long, in the buckets of LatencyBounds; the last one is for the longer ones.
-	// What was turned away (429, 503) is not among them.
+	// Latency is how many answers took how long, in the buckets of LatencyBounds; the last one is
+	// for the longer ones. What was turned away (429, 503) is not among them.
 	Latency []uint64
 }
 
@@ -52,7 +52,8 @@ func (m *Metrics) Batches(queue string) Batches {
 // PaymentsInFlight returns how many calls to the payment gateway are under way.
 func (m *Metrics) PaymentsInFlight() int { return int(m.payments.underWay.Load()) }
 
-// Breaker returns the state of the circuit breaker in front of the payment gateway: "closed", "half-open" or "open".
+// Breaker returns the state of the circuit breaker in front of the payment gateway: "closed",
+// "half-open" or "open".
 func (m *Metrics) Breaker() string { return *m.payments.state.Load() }
 
 // Levels returns how things stand now, or the zero Levels before Watch.

@@ -14,8 +14,8 @@ type transactions struct {
 	retries  *prometheus.CounterVec
 }
 
-// likelyNumbers are the error numbers whose series are there from the start: a deadlock, a lock wait that ran out, and a
-// connection that broke.
+// likelyNumbers are the error numbers whose series are there from the start: a deadlock, a lock
+// wait that ran out, and a connection that broke.
 var likelyNumbers = []string{"1213", "1205", "connection"}
 
 func newTransactions() *transactions {

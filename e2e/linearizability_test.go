@@ -13,6 +13,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"cartwheel/checkout"
 	"cartwheel/database"
 	"cartwheel/inventory"
 )
@@ -58,6 +59,7 @@ func TestLinearizability_holdsBesideKills(t *testing.T) {
 		c.recordMemory(w.shops[0])
 		steps := 0
 		for _, r := range rounds {
+			w.resolve(r)
 			w.look(r)
 			steps += len(r.steps)
 			switch result := r.steps.linearizable(r.onHand, checking); result {
@@ -68,7 +70,7 @@ func TestLinearizability_holdsBesideKills(t *testing.T) {
 			case porcupine.Ok:
 			}
 		}
-		c.notef("%d rounds of %d steps in all, %d of them pending forever", len(rounds), steps, w.pending)
+		c.notef("%d rounds of %d steps in all, %d of them unknown forever", len(rounds), steps, w.pending)
 		c.check()
 	})
 }
@@ -90,9 +92,17 @@ type round struct {
 	strict bool
 	onHand units // at first
 
-	mu       sync.Mutex
-	requests int   // under mu
-	steps    trace // under mu
+	mu         sync.Mutex
+	requests   int        // under mu
+	steps      trace      // under mu
+	unanswered []checkOut // under mu
+}
+
+// A checkOut is a checkout whose answer does not tell how it ended.
+type checkOut struct {
+	step step
+	key  string
+	call int64
 }
 
 func (r *round) products() [modelProducts]string {
@@ -189,8 +199,9 @@ func (w *watched) request(ctx context.Context, r *round, random *rand.Rand, clie
 		w.added(r, base, got, call, w.now())
 		return
 	}
-	got := w.c.shoppers.buy(ctx, random, r.clients()[client], "")
-	w.bought(r, base, got, call, w.now())
+	key := fmt.Sprintf("r%04d-%d", r.n, base.request)
+	got := w.c.shoppers.buyOnce(ctx, random, r.clients()[client], key)
+	w.bought(r, base, key, got, call, w.now())
 }
 
 func (w *watched) added(r *round, s step, got reply, call, end int64) {
@@ -217,19 +228,15 @@ func (w *watched) added(r *round, s step, got reply, call, end int64) {
 	}
 }
 
-func (w *watched) bought(r *round, s step, got reply, call, end int64) {
-	begin := []step{s.as(stepSee), s.as(stepTake)}
-	if r.strict {
-		begin = begin[1:]
-	}
+func (w *watched) bought(r *round, s step, key string, got reply, call, end int64) {
 	switch got.Code {
 	case 200:
-		r.happened(call, end, append(begin, s.as(stepSell))...)
+		r.checkedOut(s, stepSell, call, end)
 	case 402:
-		r.happened(call, end, append(begin, s.as(stepPutBack))...)
+		r.checkedOut(s, stepPutBack, call, end)
 	case 503:
 		if unpaid(got) {
-			r.happened(call, end, append(begin, s.as(stepPutBack))...)
+			r.checkedOut(s, stepPutBack, call, end)
 		}
 	case 409:
 		if strings.Contains(got.Error, "empty") {
@@ -239,12 +246,42 @@ func (w *watched) bought(r *round, s step, got reply, call, end int64) {
 		s.product, s.wanted, s.available = w.shortage(r, got)
 		r.happened(call, end, s.as(stepRefuseShort))
 	case 0, 202, 504:
-		for _, s := range append(begin, s.as(stepSell), s.as(stepPutBack)) {
-			s.maybe = true
-			r.happened(call, forever, s)
-		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.unanswered = append(r.unanswered, checkOut{s, key, call})
 	default:
 		w.c.violationf("a checkout was answered %v", got)
+	}
+}
+
+// checkedOut takes down the steps of a checkout that took its lines, and their last step.
+func (r *round) checkedOut(s step, last stepKind, call, end int64) {
+	if !r.strict {
+		r.happened(call, end, s.as(stepSee))
+	}
+	r.happened(call, end, s.as(stepTake), s.as(last))
+}
+
+// resolve finds in the journal, by their keys, how the checkouts without an answer ended. Those
+// that are not there never began. All are over when it is called.
+func (w *watched) resolve(r *round) {
+	for _, unanswered := range r.unanswered {
+		var states []checkout.State
+		err := w.db.Read(w.c.t.Context(), func(tx *database.Tx) error {
+			return tx.Select(w.c.t.Context(), &states, "SELECT state FROM checkout_journal WHERE client_id = ? AND idempotency_key = ?",
+				r.clients()[unanswered.step.client], unanswered.key)
+		})
+		switch {
+		case err != nil || len(states) > 1:
+			w.c.t.Errorf("look for the checkout of key %s: %v, %v", unanswered.key, states, err)
+		case len(states) == 0:
+		case states[0] == checkout.Committed:
+			r.checkedOut(unanswered.step, stepSell, unanswered.call, w.now())
+		case states[0] == checkout.RolledBack:
+			r.checkedOut(unanswered.step, stepPutBack, unanswered.call, w.now())
+		default:
+			w.c.violationf("the checkout of key %s is %s", unanswered.key, states[0])
+		}
 	}
 }
 

@@ -124,6 +124,15 @@ func (c *shoppers) buy(ctx context.Context, random *rand.Rand, client, key strin
 		pause(ctx, 50*time.Millisecond)
 		got = c.ask(ctx, random, purchase(client).withKey(key))
 	}
+	return c.remember(client, key, got)
+}
+
+// buyOnce is buy with a key, but without repeats.
+func (c *shoppers) buyOnce(ctx context.Context, random *rand.Rand, client, key string) reply {
+	return c.remember(client, key, c.ask(ctx, random, purchase(client).withKey(key)))
+}
+
+func (c *shoppers) remember(client, key string, got reply) reply {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {

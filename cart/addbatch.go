@@ -24,7 +24,7 @@ var errNothingToWrite = errors.New("nothing to write")
 type addBatch struct {
 	lines   *Lines
 	stock   stock
-	present func(error) (int, []byte)
+	present func(error) idempotency.Response
 	jobs    []Addition
 	answers []queue.Answer[struct{}]
 	keys    *idempotency.Batch
@@ -62,8 +62,9 @@ func (b *addBatch) run(ctx context.Context, tx *database.Tx) error {
 		return err
 	}
 	for _, i := range b.live {
-		status, body := b.answerTo(i)
-		b.keys.Put(i, status, body)
+		if b.jobs[i].Key != "" {
+			b.keys.Put(i, b.present(b.answers[i].Err))
+		}
 	}
 	if len(refused) == len(b.live) && b.keys.Empty() {
 		return errNothingToWrite
@@ -121,14 +122,6 @@ func (b *addBatch) undo(ctx context.Context, tx *database.Tx, refused []int, add
 		return fmt.Errorf("undo refused adds: %w", err)
 	}
 	return nil
-}
-
-// answerTo returns a job's answer as it is stored with its key.
-func (b *addBatch) answerTo(i int) (status int, body []byte) {
-	if b.jobs[i].Key == "" {
-		return 0, nil
-	}
-	return b.present(b.answers[i].Err)
 }
 
 // committed looks for the keys that the last attempt stored.

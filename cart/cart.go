@@ -20,6 +20,8 @@ const endpointAdd = "addToCart"
 var (
 	// ErrEmpty means that there was nothing in the cart to buy; it comes as an *EmptyError.
 	ErrEmpty = errors.New("the cart is empty")
+	// ErrChanged means that the cart is not as the caller last saw it: If-Match did not match.
+	ErrChanged = errors.New("the cart has changed")
 	// ErrTooManyLines means that an add would have made a line more than MaxLines.
 	ErrTooManyLines = errors.New("the cart has 500 lines already, which is the most that it may have")
 )
@@ -47,13 +49,16 @@ type Addition struct {
 
 // A Purchase asks to check a client's cart out.
 type Purchase struct {
-	ClientID string
-	Key      string // the Idempotency-Key; empty: none
+	ClientID  string
+	Key       string // the Idempotency-Key; empty: none
+	Reference string // the Cartwheel-Reference; empty: none
+	// IfMatch has the ETags that the cart may have, separated by commas; empty: any.
+	IfMatch string
 }
 
 // checkouts is the Checkout Manager, as the Cart Manager sees it.
 type checkouts interface {
-	CheckOut(context.Context, Purchase) error
+	CheckOut(context.Context, Purchase) (checkoutID string, err error)
 }
 
 // stock is the Inventory Manager, as the Cart Manager sees it.
@@ -67,7 +72,7 @@ type Config struct {
 	BatchSize     int            // adds in one transaction
 	Limiter       *queue.Limiter // shared with whatever else writes; nil: none
 	// Present turns an outcome into the answer that is stored with a key.
-	Present func(error) (status int, body []byte)
+	Present func(error) idempotency.Response
 	Log     *slog.Logger
 	Observe queue.Observer
 }
@@ -78,7 +83,7 @@ type Manager struct {
 	lines     *Lines
 	stock     stock
 	checkouts checkouts
-	present   func(error) (int, []byte)
+	present   func(error) idempotency.Response
 	adds      *queue.Queue[Addition, struct{}]
 }
 
@@ -100,9 +105,9 @@ func NewManager(db *database.DB, lines *Lines, stock stock, checkouts checkouts,
 }
 
 // CheckOut buys what is in the client's cart, all of it or nothing. It blocks until the outcome is
-// known or ctx ends; a purchase that has begun goes on without its caller. Its errors are the
-// Checkout Manager's.
-func (m *Manager) CheckOut(ctx context.Context, p Purchase) error {
+// known or ctx ends; a purchase that has begun goes on without its caller. It returns the ID of the
+// checkout, with an error too, once there is one. Its errors are the Checkout Manager's.
+func (m *Manager) CheckOut(ctx context.Context, p Purchase) (checkoutID string, err error) {
 	return m.checkouts.CheckOut(ctx, p)
 }
 

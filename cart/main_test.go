@@ -21,17 +21,17 @@ import (
 func TestMain(m *testing.M) { os.Exit(databasetest.Main(m)) }
 
 // present renders an outcome as the edge does, as far as it is stored with a key.
-func present(err error) (int, []byte) {
+func present(err error) idempotency.Response {
 	status := http.StatusInternalServerError
 	switch {
 	case err == nil:
-		return http.StatusOK, []byte("done\n")
+		return idempotency.Response{Status: http.StatusOK, Body: []byte("done\n")}
 	case errors.Is(err, inventory.ErrNoProduct):
 		status = http.StatusNotFound
 	case errors.Is(err, inventory.ErrNotEnough), errors.Is(err, cart.ErrTooManyLines):
 		status = http.StatusConflict
 	}
-	return status, []byte(err.Error() + "\n")
+	return idempotency.Response{Status: status, Code: "refused", Body: []byte(err.Error() + "\n")}
 }
 
 // newManager starts a Cart Manager, with a stock of its own unless config says otherwise, and ends
@@ -205,7 +205,7 @@ func wantBatch(t *testing.T, m *cart.Manager, additions []cart.Addition, want ..
 func sameError(got, want error) bool {
 	if replay, ok := errors.AsType[*idempotency.Replay](want); ok {
 		other, ok := errors.AsType[*idempotency.Replay](got)
-		return ok && other.Status == replay.Status && string(other.Body) == string(replay.Body)
+		return ok && cmp.Equal(other.Response, replay.Response)
 	}
 	return errors.Is(got, want) || got != nil && want != nil && got.Error() == want.Error()
 }
@@ -217,8 +217,7 @@ func short(productID string, wanted, available int64) error {
 func gone(productID string) error { return &inventory.NoProductError{ProductID: productID} }
 
 func replayOf(err error) error {
-	status, body := present(err)
-	return &idempotency.Replay{Status: status, Body: body}
+	return &idempotency.Replay{Response: present(err)}
 }
 
 // eventually waits until what is asked for is so.

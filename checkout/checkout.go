@@ -4,6 +4,7 @@
 package checkout
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ type Config struct {
 	PaymentTimeout time.Duration  // how long a charge is waited for before it is voided
 	Limiter        *queue.Limiter // shared with whatever else writes; nil: none
 	// Present turns an outcome into the answer that is stored with a key.
-	Present func(error) (status int, body []byte)
+	Present func(error) idempotency.Response
 	Log     *slog.Logger
 	// ObserveReserve and ObserveSettle watch the queues.
 	ObserveReserve, ObserveSettle queue.Observer
@@ -79,7 +80,7 @@ type Manager struct {
 	stock    stock
 	gateway  gateway
 	config   Config
-	present  func(error) (int, []byte)
+	present  func(error) idempotency.Response
 	log      *slog.Logger
 	reserves *queue.Queue[reserveJob, *claim]
 	settles  *queue.Queue[settleJob, settled]
@@ -170,34 +171,46 @@ func (m *Manager) Full() bool {
 //
 // It blocks until the outcome is known or ctx ends. A checkout that has begun goes on without its
 // caller, and is settled however long that takes. With a key a repeat gets the first's answer;
-// without one it is a new checkout.
+// without one it is a new checkout. It returns the checkout's ID, with an error too, once there is
+// one.
 //
-// Errors, certain that nothing was done: cart.ErrEmpty, inventory.ErrNotEnough, ErrBusy,
-// ErrDraining, payment.ErrUnavailable, queue.ErrFull, queue.ErrNotStarted, database.ErrUnavailable,
-// database.ErrRowLocked. The cart is as it was: ErrDeclined, ErrUnpaid, ErrRefunded. Not known yet:
-// ErrPending once the stock is reserved, queue.ErrUnanswered and database.ErrOutcomeUnknown before.
-// Of repeats: *idempotency.Replay, idempotency.ErrUnderWay.
-func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) error {
+// Errors, certain that nothing was done: cart.ErrEmpty, cart.ErrChanged, inventory.ErrNotEnough,
+// ErrBusy, ErrDraining, payment.ErrUnavailable, queue.ErrFull, queue.ErrNotStarted,
+// database.ErrUnavailable, database.ErrRowLocked. The cart is as it was: ErrDeclined, ErrUnpaid,
+// ErrRefunded. Not known yet: ErrPending once the stock is reserved, queue.ErrUnanswered and
+// database.ErrOutcomeUnknown before. Of repeats: *idempotency.Replay, idempotency.ErrUnderWay.
+func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) (checkoutID string, err error) {
 	for {
-		err := m.checkOut(ctx, p)
+		id, err := m.checkOut(ctx, p)
 		switch {
 		case p.Key == "" || err == nil:
-			return err
+			return id, err
 		case keyNotRead(err): // a repeat looks its key up before anything else
 			record, found, findErr := m.find(ctx, p)
 			if findErr != nil || !found {
-				return err
+				return "", err
 			}
 			if err = record.Answer(requestOf(p).Hash); !errors.Is(err, idempotency.ErrUnderWay) {
-				return err
+				return checkoutIDOf(err), err
 			}
 		case !errors.Is(err, idempotency.ErrUnderWay):
-			return err
+			return cmp.Or(id, checkoutIDOf(err)), err
 		}
-		if err = m.await(ctx, p); !errors.Is(err, errKeyFree) {
-			return err
+		if id, err = m.await(ctx, p); !errors.Is(err, errKeyFree) {
+			return id, err
 		}
 	}
+}
+
+// checkoutIDOf returns the ID of the checkout that a repeat's answer is about, if any.
+func checkoutIDOf(err error) string {
+	if replay, ok := errors.AsType[*idempotency.Replay](err); ok {
+		return replay.CheckoutID
+	}
+	if pending, ok := errors.AsType[*PendingError](err); ok {
+		return pending.CheckoutID
+	}
+	return ""
 }
 
 // keyTimeout is the maximum time for a look-up of a key. The request's own time may be over.
@@ -223,22 +236,26 @@ func keyNotRead(err error) bool {
 }
 
 // checkOut admits a checkout and waits for its end.
-func (m *Manager) checkOut(ctx context.Context, p cart.Purchase) error {
+func (m *Manager) checkOut(ctx context.Context, p cart.Purchase) (checkoutID string, err error) {
 	if m.draining.Load() {
-		return ErrDraining
+		return "", ErrDraining
 	}
 	if err := m.gateway.Available(); err != nil {
-		return err
+		return "", err
 	}
 	if err := m.admit(); err != nil {
-		return err
+		return "", err
 	}
 	purchase := m.newPurchase(p)
 	go func() {
 		defer m.release()
 		purchase.run()
 	}()
-	return purchase.wait(ctx)
+	err = purchase.wait(ctx)
+	if c := purchase.claim.Load(); c != nil {
+		checkoutID = c.id
+	}
+	return checkoutID, err
 }
 
 // admit counts a checkout as in flight, and release ends that. Drain waits for all admitted
@@ -267,11 +284,11 @@ var errKeyFree = errors.New("the key is not stored")
 
 // await waits for the answer to the first request with the purchase's key, on whichever instance it
 // runs, until ctx ends.
-func (m *Manager) await(ctx context.Context, p cart.Purchase) error {
+func (m *Manager) await(ctx context.Context, p cart.Purchase) (checkoutID string, err error) {
 	entry, open := m.openEntry(p)
 	if m.waiting.Add(1) > int64(m.config.InFlight) {
 		m.waiting.Add(-1)
-		return ErrBusy
+		return "", ErrBusy
 	}
 	defer m.waiting.Add(-1)
 	ctx, cancel := context.WithCancel(ctx)
@@ -280,18 +297,20 @@ func (m *Manager) await(ctx context.Context, p cart.Purchase) error {
 	record, found, err := m.keys.Wait(ctx, requestOf(p).Key)
 	switch {
 	case err != nil:
-		return m.stillPending(ctx, p)
+		err = m.stillPending(ctx, p)
+		return checkoutIDOf(err), err
 	case found:
-		return record.Answer(requestOf(p).Hash)
+		err = record.Answer(requestOf(p).Hash)
+		return checkoutIDOf(err), err
 	case !open:
-		return errKeyFree
+		return "", errKeyFree
 	}
 	// TX 2 freed the key: the repeats that waited get the first request's answer.
 	ended, err := m.Show(ctx, entry.CheckoutID)
 	if err != nil || !ended.State.Settled() {
-		return errKeyFree
+		return "", errKeyFree
 	}
-	return outcome(ended.State, ended.Reason)
+	return entry.CheckoutID, outcome(ended.State, ended.Reason)
 }
 
 // openEntry returns the open checkout that was begun with the purchase's key.

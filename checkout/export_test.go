@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"cartwheel/cart"
 	"cartwheel/database"
 	"cartwheel/queue"
 )
@@ -19,7 +20,7 @@ type Reservations []*claim
 func (m *Manager) ReserveBatch(ctx context.Context, clientIDs ...string) (Reservations, error) {
 	jobs, answers := make([]reserveJob, len(clientIDs)), make([]queue.Answer[*claim], len(clientIDs))
 	for i, id := range clientIDs {
-		jobs[i] = reserveJob{clientID: id, admitted: time.Now()}
+		jobs[i] = reserveJob{cart.Purchase{ClientID: id}, time.Now()}
 	}
 	if err := m.reserve(ctx, jobs, answers); err != nil {
 		return nil, err
@@ -41,7 +42,7 @@ type Jobs []reserveJob
 func (m *Manager) Admit(clientIDs ...string) (jobs Jobs) {
 	admitted := time.Now()
 	for i, id := range clientIDs {
-		jobs = append(jobs, reserveJob{clientID: id, admitted: admitted.Add(time.Duration(i))})
+		jobs = append(jobs, reserveJob{cart.Purchase{ClientID: id}, admitted.Add(time.Duration(i))})
 	}
 	return jobs
 }
@@ -56,7 +57,7 @@ func (m *Manager) ReserveSome(ctx context.Context, jobs Jobs) (served []string, 
 	for i, answer := range answers {
 		switch {
 		case answer.Err == nil:
-			served = append(served, jobs[i].clientID)
+			served = append(served, jobs[i].ClientID)
 		case errors.Is(answer.Err, errDeferred):
 			deferred = append(deferred, jobs[i])
 		default:

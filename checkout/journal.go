@@ -30,6 +30,7 @@ type Entry struct {
 	Epoch          int              `db:"epoch" json:"epoch"`
 	Lines          []inventory.Line `db:"-" json:"items"`
 	Reason         string           `db:"reason" json:"reason"`
+	Reference      string           `db:"reference" json:"reference,omitempty"`
 	IdempotencyKey string           `db:"idempotency_key" json:"idempotencyKey,omitempty"`
 	CreatedAt      time.Time        `db:"created_at" json:"createdAt"`
 	UpdatedAt      time.Time        `db:"updated_at" json:"updatedAt"`
@@ -83,6 +84,7 @@ type claim struct {
 	id, clientID string
 	lines        []inventory.Line
 	key          string // the Idempotency-Key that TX 2 answers; empty: none
+	reference    string // the Cartwheel-Reference; empty: none
 	state        State
 	epoch        int
 	// until is when the lease ends, by this process's clock. It counts from before the lease was

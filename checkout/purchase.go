@@ -38,7 +38,7 @@ type purchase struct {
 func (m *Manager) newPurchase(p cart.Purchase) *purchase {
 	b := &purchase{
 		m:    m,
-		job:  reserveJob{clientID: p.ClientID, key: p.Key, admitted: time.Now()},
+		job:  reserveJob{p, time.Now()},
 		done: make(chan struct{}),
 	}
 	b.queued, b.leave = context.WithCancel(m.owning)
@@ -74,9 +74,9 @@ func (b *purchase) run() {
 
 func (b *purchase) buy() error {
 	m := b.m
-	c, err := m.reserves.Finish(b.queued, b.job.clientID, b.job)
+	c, err := m.reserves.Finish(b.queued, b.job.ClientID, b.job)
 	for errors.Is(err, errDeferred) {
-		c, err = m.reserves.Finish(b.queued, b.job.clientID, b.job)
+		c, err = m.reserves.Finish(b.queued, b.job.ClientID, b.job)
 	}
 	if err != nil {
 		return err
@@ -140,7 +140,7 @@ func (m *Manager) charge(ctx context.Context, c *claim) (chargeResult, error) {
 }
 
 func order(c *claim) payment.Order {
-	return payment.Order{CheckoutID: c.id, ClientID: c.clientID, Items: itemsOf(c.lines)}
+	return payment.Order{CheckoutID: c.id, ClientID: c.clientID, Reference: c.reference, Items: itemsOf(c.lines)}
 }
 
 func itemsOf(lines []inventory.Line) []payment.Item {

@@ -94,7 +94,8 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 		claimed++
 		c := &claim{
 			id: entry.CheckoutID, clientID: entry.ClientID, lines: entry.Lines, key: entry.IdempotencyKey,
-			state: entry.State, epoch: entry.Epoch + 1, until: until,
+			reference: entry.Reference,
+			state:     entry.State, epoch: entry.Epoch + 1, until: until,
 		}
 		m.owners.Go(func() {
 			defer func() { <-m.recovering }()

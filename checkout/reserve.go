@@ -21,24 +21,22 @@ const endpoint = "checkOutCart"
 
 // A reserveJob asks TX 1 to reserve all of a client's cart for a new checkout.
 type reserveJob struct {
-	clientID string
-	key      string    // the Idempotency-Key; empty: none
+	cart.Purchase
 	admitted time.Time // deferred jobs keep it, and so come first in a later batch
-}
-
-func (j reserveJob) request() idempotency.Request {
-	return requestOf(cart.Purchase{ClientID: j.clientID, Key: j.key})
 }
 
 func requestOf(p cart.Purchase) idempotency.Request {
 	if p.Key == "" {
 		return idempotency.Request{}
 	}
-	// A checkout has no parameters: all requests of one client are equal.
-	return idempotency.Request{
+	request := idempotency.Request{
 		Key:  idempotency.Key{ClientID: p.ClientID, Endpoint: endpoint, Key: p.Key},
-		Hash: idempotency.HashOf(),
+		Hash: idempotency.HashOf(), // also that of versions without Reference and IfMatch
 	}
+	if p.Reference != "" || p.IfMatch != "" {
+		request.Hash = idempotency.HashOf(p.Reference, p.IfMatch)
+	}
+	return request
 }
 
 // reserve is TX 1 for a batch. It answers with the claims of the new checkouts. Jobs whose carts
@@ -46,7 +44,7 @@ func requestOf(p cart.Purchase) idempotency.Request {
 func (m *Manager) reserve(ctx context.Context, jobs []reserveJob, answers []queue.Answer[*claim]) error {
 	requests := make([]idempotency.Request, len(jobs))
 	for i, job := range jobs {
-		requests[i] = job.request()
+		requests[i] = requestOf(job.Purchase)
 	}
 	b := &reserveBatch{m: m, jobs: jobs, answers: answers, keys: idempotency.NewBatch(requests)}
 	err := m.db.Transact(ctx,
@@ -136,7 +134,7 @@ func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.Carts, 
 	b.leaveOut(errDeferred, carts.Deferred)
 	var products []string
 	for _, i := range b.live {
-		for _, line := range carts.Lines(b.jobs[i].clientID) {
+		for _, line := range carts.Lines(b.jobs[i].ClientID) {
 			products = append(products, line.ProductID)
 		}
 	}
@@ -148,8 +146,8 @@ func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.Carts, 
 func (b *reserveBatch) clientsAndKeys() (clients []string, keys []idempotency.Key) {
 	clients = make([]string, 0, len(b.live))
 	for _, i := range b.live {
-		clients = append(clients, b.jobs[i].clientID)
-		if key := b.jobs[i].request().Key; !key.None() {
+		clients = append(clients, b.jobs[i].ClientID)
+		if key := requestOf(b.jobs[i].Purchase).Key; !key.None() {
 			keys = append(keys, key)
 		}
 	}
@@ -159,7 +157,7 @@ func (b *reserveBatch) clientsAndKeys() (clients []string, keys []idempotency.Ke
 // leaveOut answers the live jobs of some clients with err.
 func (b *reserveBatch) leaveOut(err error, of func(clientID string) bool) {
 	b.live = slices.DeleteFunc(b.live, func(i int) bool {
-		out := of(b.jobs[i].clientID)
+		out := of(b.jobs[i].ClientID)
 		if out {
 			b.answers[i].Err = err
 		}
@@ -177,9 +175,13 @@ func (b *reserveBatch) decide(carts *cart.Carts, stock *inventory.Stock) (empty 
 	bought := map[string]bool{}
 	for _, i := range b.live {
 		job := b.jobs[i]
-		lines := carts.Lines(job.clientID)
+		lines := carts.Lines(job.ClientID)
 		if len(lines) == 0 {
-			empty[i] = bought[job.clientID]
+			empty[i] = bought[job.ClientID]
+			continue
+		}
+		if !cart.Matches(job.IfMatch, lines) {
+			b.answers[i].Err = cart.ErrChanged
 			continue
 		}
 		if err := stock.Reserve(lines); err != nil {
@@ -191,13 +193,13 @@ func (b *reserveBatch) decide(carts *cart.Carts, stock *inventory.Stock) (empty 
 			return nil, fmt.Errorf("make a checkout ID: %w", err)
 		}
 		c := &claim{
-			id: id.String(), clientID: job.clientID, key: job.key, lines: lines,
+			id: id.String(), clientID: job.ClientID, key: job.Key, reference: job.Reference, lines: lines,
 			state: Reserved, epoch: 1, until: b.began.Add(b.m.config.Lease),
 		}
 		b.answers[i].Value = c
 		b.reserved = append(b.reserved, c)
-		carts.Clear(job.clientID)
-		bought[job.clientID] = true
+		carts.Clear(job.ClientID)
+		bought[job.ClientID] = true
 	}
 	slices.SortFunc(b.reserved, func(x, y *claim) int { return compare(x.id, y.id) })
 	return empty, nil
@@ -208,12 +210,12 @@ func (b *reserveBatch) explainEmpty(ctx context.Context, tx *database.Tx, empty 
 	var clients []string
 	for i, bought := range empty {
 		if !bought {
-			clients = append(clients, b.jobs[i].clientID)
+			clients = append(clients, b.jobs[i].ClientID)
 		}
 	}
 	underWay, err := clientsUnderWay(ctx, tx, clients)
 	for i, bought := range empty {
-		b.answers[i].Err = &cart.EmptyError{UnderWay: bought || underWay[b.jobs[i].clientID]}
+		b.answers[i].Err = &cart.EmptyError{UnderWay: bought || underWay[b.jobs[i].ClientID]}
 	}
 	return err
 }
@@ -223,12 +225,11 @@ func (b *reserveBatch) explainEmpty(ctx context.Context, tx *database.Tx, empty 
 func (b *reserveBatch) putAnswers() {
 	for _, i := range b.live {
 		switch err := b.answers[i].Err; {
-		case b.jobs[i].key == "" || errors.Is(err, database.ErrRowLocked):
+		case b.jobs[i].Key == "" || errors.Is(err, database.ErrRowLocked):
 		case err != nil:
-			status, body := b.m.present(err)
-			b.keys.Put(i, status, body)
+			b.keys.Put(i, b.m.present(err))
 		default:
-			b.keys.Put(i, 0, nil)
+			b.keys.Put(i, idempotency.Response{CheckoutID: b.answers[i].Value.id})
 		}
 	}
 }

@@ -261,8 +261,7 @@ func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
 		if errors.Is(answer, ErrUnpaid) {
 			err = idempotency.Free(ctx, tx, key)
 		} else {
-			status, body := b.m.present(answer)
-			err = idempotency.Fill(ctx, tx, key, status, body)
+			err = idempotency.Fill(ctx, tx, key, b.m.present(answer))
 		}
 		if err != nil {
 			return err

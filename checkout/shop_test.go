@@ -145,20 +145,19 @@ func (in *instance) start() {
 }
 
 // present is the answer that is stored with a key.
-func present(err error) (int, []byte) {
+func present(err error) idempotency.Response {
 	switch {
 	case err == nil:
-		return 200, []byte(`{"sold": true}`)
+		return idempotency.Response{Status: 200, Body: []byte(`{"sold": true}`)}
 	case errors.Is(err, checkout.ErrDeclined):
-		return 402, []byte(err.Error())
+		return idempotency.Response{Status: 402, Code: "declined", Body: []byte(err.Error())}
 	}
-	return 409, []byte(err.Error())
+	return idempotency.Response{Status: 409, Code: "refused", Body: []byte(err.Error())}
 }
 
 // replayOf is what a repeat gets whose first got err.
 func replayOf(err error) *idempotency.Replay {
-	status, body := present(err)
-	return &idempotency.Replay{Status: status, Body: body}
+	return &idempotency.Replay{Response: present(err)}
 }
 
 // watchedStock is the Inventory Manager, with hooks.
@@ -205,6 +204,7 @@ func (w *watchedCarts) Lock(ctx context.Context, tx *database.Tx, ids []string) 
 type call struct {
 	t      tester
 	done   chan struct{}
+	id     string             // set before done is closed
 	err    error              // set before done is closed
 	hangUp context.CancelFunc // ends the caller's time
 }
@@ -223,7 +223,7 @@ func (in *instance) beginWithin(wait time.Duration, client, key string) *call {
 	c := &call{t: in.s.t, done: make(chan struct{}), hangUp: hangUp}
 	go func() {
 		defer hangUp()
-		c.err = in.CheckOut(ctx, cart.Purchase{ClientID: client, Key: key})
+		c.id, c.err = in.CheckOut(ctx, cart.Purchase{ClientID: client, Key: key})
 		close(c.done)
 	}()
 	return c

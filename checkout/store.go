@@ -12,18 +12,18 @@ import (
 )
 
 // entryColumns are the columns of an Entry, in the order in which scanEntry reads them.
-const entryColumns = "checkout_id, client_id, state, epoch, items, reason, idempotency_key, created_at, updated_at, lease_expires_at"
+const entryColumns = "checkout_id, client_id, state, epoch, items, reason, reference, idempotency_key, created_at, updated_at, lease_expires_at"
 
 func scanEntry(rows *sql.Rows) (Entry, error) {
 	var e Entry
 	var items []byte
-	var reason, key sql.NullString
+	var reason, reference, key sql.NullString
 	var lease sql.NullTime
-	if err := rows.Scan(&e.CheckoutID, &e.ClientID, &e.State, &e.Epoch, &items, &reason, &key,
+	if err := rows.Scan(&e.CheckoutID, &e.ClientID, &e.State, &e.Epoch, &items, &reason, &reference, &key,
 		&e.CreatedAt, &e.UpdatedAt, &lease); err != nil {
 		return Entry{}, err
 	}
-	e.Reason, e.IdempotencyKey, e.LeaseExpiresAt = reason.String, key.String, lease.Time
+	e.Reason, e.Reference, e.IdempotencyKey, e.LeaseExpiresAt = reason.String, reference.String, key.String, lease.Time
 	if err := json.Unmarshal(items, &e.Lines); err != nil {
 		e.Damage = fmt.Errorf("checkout %s has items that are no lines: %w", e.CheckoutID, err)
 	}
@@ -109,16 +109,16 @@ func clientsUnderWay(ctx context.Context, tx *database.Tx, clientIDs []string) (
 // insertEntries writes new checkouts, reserved, under epoch 1, with leases from now on.
 func insertEntries(b *database.Batch, claims []*claim, lease time.Duration) error {
 	d := b.Dialect()
-	const columns = "checkout_id, client_id, state, epoch, lease_expires_at, items, idempotency_key, created_at, updated_at"
-	values := []string{"?", "?", "'" + string(Reserved) + "'", "1", d.NowPlus(lease), "?", "?", d.Now(), d.Now()}
+	const columns = "checkout_id, client_id, state, epoch, lease_expires_at, items, reference, idempotency_key, created_at, updated_at"
+	values := []string{"?", "?", "'" + string(Reserved) + "'", "1", d.NowPlus(lease), "?", "?", "?", d.Now(), d.Now()}
 	for piece := range database.Pieces(d, claims) {
-		args := make([]any, 0, 4*len(piece))
+		args := make([]any, 0, 5*len(piece))
 		for _, o := range piece {
 			items, err := json.Marshal(o.lines)
 			if err != nil {
 				return fmt.Errorf("encode the items of checkout %s: %w", o.id, err)
 			}
-			args = append(args, o.id, o.clientID, string(items), sql.NullString{String: o.key, Valid: o.key != ""})
+			args = append(args, o.id, o.clientID, string(items), nullable(o.reference), nullable(o.key))
 		}
 		b.Exec(nil, database.InsertEach("checkout_journal", columns, values, len(piece)), args...)
 	}
@@ -141,7 +141,7 @@ func move(b *database.Batch, t transition, ids []string) {
 	}
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		args := append([]any{t.to, sql.NullString{String: t.reason, Valid: t.reason != ""}, t.from, t.epoch}, anys(padded)...)
+		args := append([]any{t.to, nullable(t.reason), t.from, t.epoch}, anys(padded)...)
 		all := func(moved int64) error {
 			if moved != int64(len(chunk)) {
 				return errStale
@@ -205,6 +205,9 @@ func expireAll(ctx context.Context, tx *database.Tx) (int64, error) {
 	}
 	return n, nil
 }
+
+// nullable is NULL for an empty text.
+func nullable(text string) sql.NullString { return sql.NullString{String: text, Valid: text != ""} }
 
 func anys(ids []string) []any {
 	out := make([]any, len(ids))

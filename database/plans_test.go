@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"cartwheel/cart"
+	"cartwheel/cart/idempotency"
 	"cartwheel/checkout"
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
@@ -69,7 +70,9 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 		t.Fatal(err)
 	}
 	defer gateway.Close()
-	present := func(err error) (int, []byte) { return http.StatusOK, []byte(fmt.Sprint(err)) }
+	present := func(err error) idempotency.Response {
+		return idempotency.Response{Status: http.StatusOK, Body: []byte(fmt.Sprint(err))}
+	}
 	lines, stock := &cart.Lines{}, inventory.New(db)
 	checkouts := checkout.New(db, lines, stock, gateway, checkout.Config{
 		QueueCapacity: 64, BatchSize: 64, InFlight: 64, Lease: time.Minute, PaymentTimeout: time.Second,
@@ -110,7 +113,7 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 				}
 			}
 			for range 2 {
-				if err := carts.CheckOut(ctx, cart.Purchase{ClientID: client, Key: key}); errors.Is(err, database.ErrUnavailable) {
+				if _, err := carts.CheckOut(ctx, cart.Purchase{ClientID: client, Key: key}); errors.Is(err, database.ErrUnavailable) {
 					t.Error(err)
 				}
 			}

@@ -31,11 +31,12 @@ func fill(t *testing.T, source *database.DB) {
 		`INSERT INTO client_cart VALUES ('ann', 'mug', 3), ('Ann', 'mug', NULL), ('änn', 'mug', 2147483647)`,
 		`INSERT INTO reserve_purchase VALUES ('0199:1', 'mug', 2), ('token', NULL, NULL)`,
 		`INSERT INTO checkout_journal VALUES
-			('0199', 'ann', 'reserved', 1, '2026-01-02 03:04:05.678', '[{"productID":"mug","quantity":2}]', NULL, 'key~1', '2026-01-02 03:03:50.678', '2026-01-02 03:03:50.678'),
-			('0198', 'bob', 'rolled_back', 2, NULL, '[]', 'declined: \ no % money', NULL, '2026-01-01 00:00:00.000', '2026-01-01 00:00:00.001')`,
+			('0199', 'ann', 'reserved', 1, '2026-01-02 03:04:05.678', '[{"productID":"mug","quantity":2}]', NULL, 'key~1', '2026-01-02 03:03:50.678', '2026-01-02 03:03:50.678', 'order~7', NULL, NULL),
+			('0198', 'bob', 'rolled_back', 2, NULL, '[]', 'declined: \ no % money', NULL, '2026-01-01 00:00:00.000', '2026-01-01 00:00:00.001',
+				NULL, '2026-01-01 00:00:00.002', '2026-01-01 00:00:00.003')`,
 		`INSERT INTO idempotency_key VALUES
-			('ann', 'checkOutCart', 'key~1', x'00ff270a5c0000000000000000000000000000000000000000000000000000ff', NULL, NULL, '2026-01-02 03:03:50.678'),
-			('ann', 'addToCart', 'key~2', x'0101010101010101010101010101010101010101010101010101010101010101', 200, '{"status":"Success","error":""}`+"\n"+`', '2026-01-02 03:03:50')`)
+			('ann', 'checkOutCart', 'key~1', x'00ff270a5c0000000000000000000000000000000000000000000000000000ff', NULL, NULL, '2026-01-02 03:03:50.678', NULL, '0199'),
+			('ann', 'addToCart', 'key~2', x'0101010101010101010101010101010101010101010101010101010101010101', 200, '{"status":"Success","error":""}`+"\n"+`', '2026-01-02 03:03:50', 'invalid', NULL)`)
 }
 
 // eachRow calls use for each row of a query; nil is NULL.
@@ -152,7 +153,8 @@ func TestCopy_statementsHaveABoundedSize(t *testing.T) {
 		run(t, source,
 			`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2345) INSERT INTO product_details SELECT 'p' || i, 'name', i FROM n`,
 			`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
-				INSERT INTO checkout_journal SELECT 'c' || i, 'ann', 'committed', 1, NULL, printf('%.*c', 100000, 'x'), NULL, NULL, '2026-01-01', '2026-01-01' FROM n`)
+				INSERT INTO checkout_journal SELECT 'c' || i, 'ann', 'committed', 1, NULL, printf('%.*c', 100000, 'x'), NULL, NULL, '2026-01-01', '2026-01-01',
+				NULL, NULL, NULL FROM n`)
 		report, err := migrations.Copy(t.Context(), source, target, nil)
 		if err != nil || report.Rows() != 2385 || report.Tables[0].Units != 2345*2346/2 {
 			t.Errorf("got %+v, error %v", report, err)
@@ -171,7 +173,7 @@ func TestCopy_failureLeavesNothing(t *testing.T) {
 			want  string
 		}{
 			"a value that does not fit": {func(t *testing.T, source, _ *database.DB) context.Context {
-				run(t, source, `INSERT INTO idempotency_key VALUES ('zoe', '`+strings.Repeat("e", 33)+`', 'k', x'00', NULL, NULL, '2026-01-01')`)
+				run(t, source, `INSERT INTO idempotency_key VALUES ('zoe', '`+strings.Repeat("e", 33)+`', 'k', x'00', NULL, NULL, '2026-01-01', NULL, NULL)`)
 				return t.Context()
 			}, `copy idempotency_key: the rows from "ann" to "zoe"`},
 			"a server that writes something else": {func(t *testing.T, _, target *database.DB) context.Context {

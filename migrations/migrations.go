@@ -24,8 +24,9 @@ var files embed.FS
 // The versions of the migrations that are written in Go (MySQL engine only): statements that must
 // look first whether there is anything to do.
 const (
-	adoption = 2
-	guards   = 3
+	adoption   = 2
+	guards     = 3
+	storefront = 4
 )
 
 const (
@@ -188,7 +189,8 @@ func provider(db *database.DB, versions *versions, locker goose.ProviderOption, 
 	if !db.Embedded() {
 		options = append(options, goose.WithGoMigrations(
 			goose.NewGoMigration(adoption, &goose.GoFunc{RunTx: adoptWith(log)}, nil),
-			goose.NewGoMigration(guards, &goose.GoFunc{RunTx: addGuardsWith(log)}, nil)))
+			goose.NewGoMigration(guards, &goose.GoFunc{RunTx: addGuardsWith(log)}, nil),
+			goose.NewGoMigration(storefront, &goose.GoFunc{RunTx: addStorefrontWith(log)}, nil)))
 	}
 	goosed, err := goose.NewProvider(goose.DialectCustom, db.Setup(), folder, options...)
 	if err != nil {
@@ -202,5 +204,5 @@ func nameOf(source *goose.Source) string {
 	if source.Type == goose.TypeSQL {
 		return trimExtension(source.Path)
 	}
-	return map[int64]string{adoption: "00002_adopt_old_tables", guards: "00003_guards_and_indexes"}[source.Version]
+	return map[int64]string{adoption: "00002_adopt_old_tables", guards: "00003_guards_and_indexes", storefront: "00004_storefront"}[source.Version]
 }

@@ -128,7 +128,7 @@ func TestUp_repeatAppliesNothing(t *testing.T) {
 		if !db.Embedded() {
 			names = append(names, "00002_adopt_old_tables")
 		}
-		names = append(names, "00003_guards_and_indexes")
+		names = append(names, "00003_guards_and_indexes", "00004_storefront")
 		equal(t, "migrations", len(after), len(names))
 		for i, s := range after {
 			equal(t, "name", s.Name, names[i])
@@ -330,11 +330,13 @@ var wantColumns = map[string][]string{
 		"checkout_id|varchar(36)|NO|utf8mb4_bin", "client_id|varchar(100)|NO|utf8mb4_bin", "state|varchar(16)|NO|utf8mb4_bin",
 		"epoch|int|NO|NULL", "lease_expires_at|datetime(6)|YES|NULL", "items|mediumtext|NO|utf8mb4_bin",
 		"reason|varchar(500)|YES|utf8mb4_bin", "idempotency_key|varchar(255)|YES|ascii_bin",
-		"created_at|datetime(6)|NO|NULL", "updated_at|datetime(6)|NO|NULL",
+		"created_at|datetime(6)|NO|NULL", "updated_at|datetime(6)|NO|NULL", "reference|varchar(255)|YES|ascii_bin",
+		"committed_event_due_at|datetime(6)|YES|NULL", "cancelled_event_due_at|datetime(6)|YES|NULL",
 	},
 	"idempotency_key": {
 		"client_id|varchar(100)|NO|utf8mb4_bin", "endpoint|varchar(32)|NO|utf8mb4_bin", "idempotency_key|varchar(255)|NO|ascii_bin",
 		"request_hash|binary(32)|NO|NULL", "http_status|int|YES|NULL", "body|mediumtext|YES|utf8mb4_bin", "created_at|datetime(6)|NO|NULL",
+		"error_code|varchar(32)|YES|ascii_bin", "checkout_id|varchar(36)|YES|utf8mb4_bin",
 	},
 	"product_guard": {"product_id|varchar(100)|NO|utf8mb4_bin", "version|bigint|NO|NULL"},
 }
@@ -344,7 +346,8 @@ var wantIndexes = map[string][]string{
 	"product_details":  {"PRIMARY|product_id"},
 	"reserve_purchase": {"PRIMARY|reserve_id", "reserve_purchase_held|product_id,quantity"},
 	"checkout_journal": {
-		"PRIMARY|checkout_id", "checkout_journal_client_id|client_id,checkout_id", "checkout_journal_state|state,checkout_id",
+		"PRIMARY|checkout_id", "checkout_journal_cancelled_event|cancelled_event_due_at", "checkout_journal_client_id|client_id,checkout_id",
+		"checkout_journal_committed_event|committed_event_due_at", "checkout_journal_state|state,checkout_id",
 		"client_id|client_id,lease_expires_at", "lease_expires_at|lease_expires_at",
 	},
 	"product_guard":   {"PRIMARY|product_id"},

@@ -58,7 +58,8 @@ func schema() []tableSpec {
 		},
 		{
 			name: "checkout_journal", key: []string{"checkout_id"},
-			indexes: [][]string{{"lease_expires_at"}, {"client_id", "lease_expires_at"}, {"client_id", "checkout_id"}, {"state", "checkout_id"}},
+			indexes: [][]string{{"lease_expires_at"}, {"client_id", "lease_expires_at"}, {"client_id", "checkout_id"}, {"state", "checkout_id"},
+				{"committed_event_due_at"}, {"cancelled_event_due_at"}},
 			columns: []columnSpec{
 				{"checkout_id", "varchar", 36, exact, false},
 				id("client_id"),
@@ -70,6 +71,9 @@ func schema() []tableSpec {
 				{"idempotency_key", "varchar", 255, ascii, true},
 				{"created_at", "datetime", 6, "", false},
 				{"updated_at", "datetime", 6, "", false},
+				{"reference", "varchar", 255, ascii, true},
+				{"committed_event_due_at", "datetime", 6, "", true},
+				{"cancelled_event_due_at", "datetime", 6, "", true},
 			},
 		},
 		{
@@ -82,6 +86,8 @@ func schema() []tableSpec {
 				{"http_status", "int", 0, "", true},
 				{"body", "mediumtext", 0, exact, true},
 				{"created_at", "datetime", 6, "", false},
+				{"error_code", "varchar", 32, ascii, true},
+				{"checkout_id", "varchar", 36, exact, true},
 			},
 		},
 		{

@@ -115,7 +115,7 @@ func TestVerify_acceptsMoreColumnsAndIndexes(t *testing.T) {
 		run(t, db,
 			"CREATE INDEX by_name ON product_details (product_name)",
 			"CREATE INDEX by_product ON client_cart (product_id)",
-			"ALTER TABLE checkout_journal ADD reference varchar(255) NULL",
+			"ALTER TABLE checkout_journal ADD note varchar(255) NULL",
 			"ALTER TABLE product_details ADD price int NOT NULL DEFAULT 0")
 		if applied := up(t, db); applied != 0 {
 			t.Errorf("applied %d", applied)

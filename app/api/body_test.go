@@ -198,3 +198,30 @@ func TestIdempotencyKey_isOneVisibleHeader(t *testing.T) {
 		t.Errorf("the shop was asked %d times with an invalid key", got-before)
 	}
 }
+
+func TestCheckOut_headersReachTheShop(t *testing.T) {
+	t.Parallel()
+	s := setup(t, Config{})
+	s.shop.checkoutID = "0198-7"
+	for sent, want := range map[string]string{
+		`"abc"`:            "abc",
+		`W/"abc"`:          "abc",
+		`"abc" , W/"d-_e"`: "abc,d-_e",
+		`*`:                "*",
+	} {
+		got := s.do("POST", "/checkOutCart", validCheckOut, "If-Match", sent, "Cartwheel-Reference", "order#7")
+		checkAnswer(t, got, 200, "")
+		if id := got.header.Get("Cartwheel-Checkout"); id != "0198-7" {
+			t.Errorf("got Cartwheel-Checkout %q", id)
+		}
+		if p := s.shop.purchases[len(s.shop.purchases)-1]; p.IfMatch != want || p.Reference != "order#7" {
+			t.Errorf("If-Match %s: the shop was asked for %+v, want %q", sent, p, want)
+		}
+	}
+	for _, invalid := range []string{"abc", `"abc`, `""`, `"a","`, `"a b"`, `"a" "b"`, ",", "W/abc"} {
+		checkAnswer(t, s.do("POST", "/checkOutCart", validCheckOut, "If-Match", invalid), 400, "If-Match: want the ETag")
+	}
+	for _, invalid := range []string{" ", "a b", strings.Repeat("r", 256)} {
+		checkAnswer(t, s.do("POST", "/checkOutCart", validCheckOut, "Cartwheel-Reference", invalid), 400, "Cartwheel-Reference: want")
+	}
+}

@@ -167,7 +167,7 @@ func TestDocumentation_examplesAreTheAnswers(t *testing.T) {
 	t.Parallel()
 	open := setup(t, Config{})
 	locked := setup(t, Config{APIKeys: []string{"key"}, RateLimit: 0.001})
-	failing := func(err error) string { _, body := Present(err); return string(body) }
+	failing := func(err error) string { return string(Present(err).Body) }
 	post := func(body string, headers ...string) string {
 		return open.do("POST", "/addToCart", body, headers...).body
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -24,6 +23,9 @@ const (
 	retryLater = 5
 )
 
+// headerCheckout has the checkout's ID, on every answer to a checkout once there is one.
+const headerCheckout = "Cartwheel-Checkout"
+
 // headerError has the machine-readable code of every answer that is not Success.
 const headerError = "Cartwheel-Error"
 
@@ -42,6 +44,7 @@ const (
 	codeCartEmpty           = "cart_empty"
 	codeCheckoutUnderWay    = "checkout_under_way"
 	codeTooManyLines        = "too_many_lines"
+	codeCartChanged         = "cart_changed"
 	codeKeyReused           = "key_reused"
 	codeRateLimited         = "rate_limited"
 	codeBusy                = "busy"
@@ -82,6 +85,8 @@ var errorTable = []row{
 
 	{errUnderWay, http.StatusConflict, codeCheckoutUnderWay, 0, always("the cart is empty: a checkout of this client is under way")},
 	{cart.ErrEmpty, http.StatusConflict, codeCartEmpty, 0, always("the cart is empty")},
+	{cart.ErrChanged, http.StatusPreconditionFailed, codeCartChanged, 0,
+		always("the cart has changed since it was read: read it again")},
 	{cart.ErrTooManyLines, http.StatusConflict, codeTooManyLines, 0, always("the cart has 500 lines, which is the maximum")},
 
 	{idempotency.ErrMismatch, http.StatusUnprocessableEntity, codeKeyReused, 0,
@@ -170,7 +175,7 @@ func presentError(err error) presentation {
 		return presentation{status: http.StatusOK, body: successBody}
 	}
 	if replay, ok := errors.AsType[*idempotency.Replay](err); ok {
-		return presentation{status: replay.Status, code: codeOf(replay), body: replay.Body}
+		return presentation{status: replay.Status, code: replay.Code, body: replay.Body}
 	}
 	if own, ok := errors.AsType[*refusal](err); ok {
 		code := cmp.Or(own.reason, usualCodes[own.code])
@@ -195,31 +200,9 @@ func presentError(err error) presentation {
 // errUnderWay is a cart.EmptyError whose reason is a checkout under way. It has a code of its own.
 var errUnderWay = errors.New("a checkout of this client is under way")
 
-// codeOf returns the code of a stored answer, whose status and words decide it.
-func codeOf(replay *idempotency.Replay) string {
-	switch replay.Status {
-	case http.StatusPaymentRequired:
-		return codePaymentDeclined
-	case http.StatusNotFound:
-		return codeNoSuchProduct
-	case http.StatusConflict:
-		for _, words := range []struct{ begins, code string }{
-			{"the cart is empty: ", codeCheckoutUnderWay},
-			{"the cart is empty", codeCartEmpty},
-			{"the cart has ", codeTooManyLines},
-		} {
-			if bytes.Contains(replay.Body, []byte(`"error":"`+words.begins)) {
-				return words.code
-			}
-		}
-		return codeNotEnoughStock
-	}
-	return ""
-}
-
 // Present renders an answer for modules that store it with an Idempotency-Key: the answer and its
 // replays are the same bytes.
-func Present(err error) (status int, body []byte) {
+func Present(err error) idempotency.Response {
 	p := presentError(err)
-	return p.status, p.body
+	return idempotency.Response{Status: p.status, Code: p.code, Body: p.body}
 }

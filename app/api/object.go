@@ -24,13 +24,30 @@ const (
 	maxQuotedBytes = 40
 )
 
-// parseObject calls parse for each member of body, which must be one JSON object with just these
-// fields, each once. jsontext rejects repeated names, invalid UTF-8 and lone surrogates. The error
-// is a refusal of 400 that names the field and what was expected.
-func parseObject(body []byte, fields []string, parse func(field string, value jsontext.Value) error) error {
+// A member is one member of a request's body, and where its value goes: id or quantity.
+type member struct {
+	name     string
+	id       *string
+	quantity *int64
+	least    int64 // of a quantity
+}
+
+func (m member) parse(value jsontext.Value) (err error) {
+	if m.id != nil {
+		*m.id, err = parseID(m.name, value)
+	} else {
+		*m.quantity, err = parseQuantity(m.name, value, m.least)
+	}
+	return err
+}
+
+// parseObject reads the members of body, which must be one JSON object with just these, each once.
+// jsontext rejects repeated names, invalid UTF-8 and lone surrogates. The error is a refusal of 400
+// that names the field and what was expected.
+func parseObject(body []byte, members ...member) error {
 	decoder := jsontext.NewDecoder(bytes.NewBuffer(body))
 	if kind := decoder.PeekKind(); kind != '{' && kind != 0 {
-		return badRequest("body: want one JSON object with %s, got %s", strings.Join(fields, ", "), describe(kind))
+		return badRequest("body: want one JSON object with %s, got %s", namesOf(members), describe(kind))
 	}
 	if _, err := decoder.ReadToken(); err != nil {
 		return syntaxError(err)
@@ -42,17 +59,18 @@ func parseObject(body []byte, fields []string, parse func(field string, value js
 			return syntaxError(err)
 		}
 		field := name.String()
-		if !slices.Contains(fields, field) {
-			return unknownField(field, fields)
+		i := slices.IndexFunc(members, func(m member) bool { return m.name == field })
+		if i < 0 {
+			return unknownField(field, members)
 		}
 		value, err := decoder.ReadValue()
 		if err != nil {
 			return syntaxError(err)
 		}
-		if err := parse(field, value); err != nil {
+		if err := members[i].parse(value); err != nil {
 			return err
 		}
-		seen |= 1 << slices.Index(fields, field)
+		seen |= 1 << i
 	}
 	if _, err := decoder.ReadToken(); err != nil { // the closing brace
 		return syntaxError(err)
@@ -60,12 +78,20 @@ func parseObject(body []byte, fields []string, parse func(field string, value js
 	if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
 		return badRequest("body: want one JSON object and nothing after it")
 	}
-	for i, field := range fields {
+	for i, m := range members {
 		if seen&(1<<i) == 0 {
-			return badRequest("%s: missing", field)
+			return badRequest("%s: missing", m.name)
 		}
 	}
 	return nil
+}
+
+func namesOf(members []member) string {
+	names := make([]string, len(members))
+	for i, m := range members {
+		names[i] = m.name
+	}
+	return strings.Join(names, ", ")
 }
 
 // syntaxError names the member that jsontext rejects.
@@ -86,13 +112,13 @@ func syntaxError(err error) error {
 	return badRequest("body: want one JSON object in UTF-8")
 }
 
-func unknownField(sent string, fields []string) error {
-	for _, field := range fields {
-		if strings.EqualFold(sent, field) {
-			return badRequest("%s: want the field as %s: upper and lower case count", shorten(sent), field)
+func unknownField(sent string, members []member) error {
+	for _, m := range members {
+		if strings.EqualFold(sent, m.name) {
+			return badRequest("%s: want the field as %s: upper and lower case count", shorten(sent), m.name)
 		}
 	}
-	return badRequest("%s: unknown field: want %s", shorten(sent), strings.Join(fields, ", "))
+	return badRequest("%s: unknown field: want %s", shorten(sent), namesOf(members))
 }
 
 // parseID reads a value as the ID of a client or a product.
@@ -128,16 +154,17 @@ func checkID(id string) string {
 	return ""
 }
 
-// parseQuantity reads a value as a number of units. ParseInt accepts no fraction and no exponent.
-func parseQuantity(field string, value jsontext.Value) (int64, error) {
+// parseQuantity reads a value as a number of units. ParseInt accepts no fraction and no exponent,
+// but a minus before 0.
+func parseQuantity(field string, value jsontext.Value, least int64) (int64, error) {
 	if value.Kind() != '0' {
-		return 0, badRequest("%s: want an integer from 1 to %d, got %s", field, maxQuantity, describe(value.Kind()))
+		return 0, badRequest("%s: want an integer from %d to %d, got %s", field, least, maxQuantity, describe(value.Kind()))
 	}
-	if n, err := strconv.ParseInt(string(value), 10, 64); err == nil && n >= 1 && n <= maxQuantity {
+	if n, err := strconv.ParseInt(string(value), 10, 64); err == nil && n >= least && n <= maxQuantity && value[0] != '-' {
 		return n, nil
 	}
-	return 0, badRequest("%s: want an integer from 1 to %d, without fraction or exponent, got %s",
-		field, maxQuantity, shorten(string(value)))
+	return 0, badRequest("%s: want an integer from %d to %d, without fraction or exponent, got %s",
+		field, least, maxQuantity, shorten(string(value)))
 }
 
 // describe names the kind of a JSON value.

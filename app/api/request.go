@@ -2,76 +2,92 @@ package api
 
 import (
 	"net/http"
+	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/labstack/echo/v4"
+
+	"cartwheel/cart"
 )
 
 const (
-	headerIdempotencyKey   = "Idempotency-Key"
-	maxIdempotencyKeyBytes = 255
+	headerIdempotencyKey = "Idempotency-Key"
+	headerReference      = "Cartwheel-Reference"
+	headerIfMatch        = "If-Match"
+	headerETag           = "Etag" // as net/http spells it
+	// maxHeaderChars is the maximum length of an Idempotency-Key and of a Cartwheel-Reference.
+	maxHeaderChars = 255
 )
 
-// The fields of the two bodies, in the order in which a missing one is reported.
-var (
-	addToCartFields    = []string{"clientID", "productID", "quantity"}
-	checkOutCartFields = []string{"clientID"}
+// The bodies of the requests.
+type (
+	addToCartRequest struct {
+		ClientID  string `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
+		ProductID string `json:"productID" minLength:"1" maxLength:"100" example:"mug"`
+		Quantity  int64  `json:"quantity" minimum:"1" maximum:"2147483647" format:"int32" example:"2"`
+	} // @name AddToCart
+	checkOutCartRequest struct {
+		ClientID string `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
+	} // @name CheckOutCart
 )
 
-// An addToCartRequest is the body of POST /addToCart.
-type addToCartRequest struct {
-	ClientID  string `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
-	ProductID string `json:"productID" minLength:"1" maxLength:"100" example:"mug"`
-	Quantity  int64  `json:"quantity" minimum:"1" maximum:"2147483647" format:"int32" example:"2"`
-} // @name AddToCart
-
-// A checkOutCartRequest is the body of POST /checkOutCart.
-type checkOutCartRequest struct {
-	ClientID string `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
-} // @name CheckOutCart
-
-// parseAddToCart reads the body of POST /addToCart. Its error is a refusal of 400 that names the
-// field.
-func parseAddToCart(body []byte) (request addToCartRequest, err error) {
-	err = parseObject(body, addToCartFields, func(field string, value jsontext.Value) (err error) {
-		switch field {
-		case "clientID":
-			request.ClientID, err = parseID(field, value)
-		case "productID":
-			request.ProductID, err = parseID(field, value)
-		case "quantity":
-			request.Quantity, err = parseQuantity(field, value)
-		}
-		return err
-	})
-	if err != nil {
-		return addToCartRequest{}, err
-	}
-	return request, nil
+func (r *addToCartRequest) parse(body []byte) error {
+	return parseObject(body, member{name: "clientID", id: &r.ClientID}, member{name: "productID", id: &r.ProductID},
+		member{name: "quantity", quantity: &r.Quantity, least: 1})
 }
 
-// parseCheckOutCart reads the body of POST /checkOutCart. Its error is a refusal of 400 that names
-// the field.
-func parseCheckOutCart(body []byte) (request checkOutCartRequest, err error) {
-	err = parseObject(body, checkOutCartFields, func(field string, value jsontext.Value) (err error) {
-		request.ClientID, err = parseID(field, value)
-		return err
-	})
-	if err != nil {
-		return checkOutCartRequest{}, err
-	}
-	return request, nil
+func (r *checkOutCartRequest) parse(body []byte) error {
+	return parseObject(body, member{name: "clientID", id: &r.ClientID})
 }
 
-// idempotencyKey returns the request's Idempotency-Key, or "" without one.
-func idempotencyKey(h http.Header) (string, error) {
-	sent := h[headerIdempotencyKey]
+// readRequest reads the body of a POST request, and returns its Idempotency-Key, or "" without one.
+// Its error is a refusal that names the field or header.
+func (s *Server) readRequest(c echo.Context, parse func(body []byte) error) (key string, err error) {
+	body, err := s.bodies.read(c)
+	if err != nil {
+		return "", err
+	}
+	err = parse(*body)
+	s.bodies.put(body)
+	if err != nil {
+		return "", err
+	}
+	return visibleHeader(c.Request().Header, headerIdempotencyKey)
+}
+
+// visibleHeader returns an opaque header, or "" without one.
+func visibleHeader(h http.Header, name string) (string, error) {
+	sent := h[name]
 	switch {
 	case len(sent) == 0:
 		return "", nil
 	case len(sent) > 1:
-		return "", badRequest("Idempotency-Key: want the header once, got it %d times", len(sent))
-	case !isVisible(sent[0], maxIdempotencyKeyBytes):
-		return "", badRequest("Idempotency-Key: want 1 to %d characters of visible ASCII, without spaces", maxIdempotencyKeyBytes)
+		return "", badRequest("%s: want the header once, got it %d times", name, len(sent))
+	case !isVisible(sent[0], maxHeaderChars):
+		return "", badRequest("%s: want 1 to %d characters of visible ASCII, without spaces", name, maxHeaderChars)
 	}
 	return sent[0], nil
+}
+
+// ifMatch returns the ETags of If-Match as [cart.Purchase] has them. The comparison ignores W/: RFC
+// 9110, section 13.1.1, has a strong comparison, but proxies that compress weaken an ETag.
+func ifMatch(h http.Header) (string, error) {
+	sent := h[headerIfMatch]
+	if len(sent) == 0 {
+		return "", nil
+	}
+	var tags []string
+	for tag := range strings.SplitSeq(strings.Join(sent, ","), ",") {
+		tag = strings.TrimSpace(tag)
+		opaque, quoted := strings.CutPrefix(strings.TrimPrefix(tag, "W/"), `"`)
+		opaque, ended := strings.CutSuffix(opaque, `"`)
+		switch {
+		case tag == cart.AnyETag:
+			tags = append(tags, tag)
+		case !quoted || !ended || !isVisible(opaque, maxHeaderChars) || strings.Contains(opaque, `"`):
+			return "", badRequest(`If-Match: want the ETag of GET /cart, such as "8Xc2v1", got %s`, shorten(tag))
+		default:
+			tags = append(tags, opaque)
+		}
+	}
+	return strings.Join(tags, ","), nil
 }

@@ -64,24 +64,13 @@ func (s *Server) addToCart(c echo.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
 	defer cancel()
 
-	body, err := s.bodies.read(c)
-	if err != nil {
-		return err
-	}
-	request, err := parseAddToCart(*body)
-	s.bodies.put(body)
-	if err != nil {
-		return err
-	}
-	key, err := idempotencyKey(c.Request().Header)
+	var request addToCartRequest
+	key, err := s.readRequest(c, request.parse)
 	if err != nil {
 		return err
 	}
 	if err := s.shop.AddToCart(ctx, cart.Addition{
-		ClientID:  request.ClientID,
-		ProductID: request.ProductID,
-		Quantity:  request.Quantity,
-		Key:       key,
+		ClientID: request.ClientID, ProductID: request.ProductID, Quantity: request.Quantity, Key: key,
 	}); err != nil {
 		return err
 	}
@@ -123,20 +112,24 @@ func (s *Server) checkOutCart(c echo.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
 	defer cancel()
 
-	body, err := s.bodies.read(c)
+	var request checkOutCartRequest
+	key, err := s.readRequest(c, request.parse)
 	if err != nil {
 		return err
 	}
-	request, err := parseCheckOutCart(*body)
-	s.bodies.put(body)
+	reference, err := visibleHeader(c.Request().Header, headerReference)
 	if err != nil {
 		return err
 	}
-	key, err := idempotencyKey(c.Request().Header)
+	tags, err := ifMatch(c.Request().Header)
 	if err != nil {
 		return err
 	}
-	if err := s.shop.CheckOut(ctx, cart.Purchase{ClientID: request.ClientID, Key: key}); err != nil {
+	id, err := s.shop.CheckOut(ctx, cart.Purchase{ClientID: request.ClientID, Key: key, Reference: reference, IfMatch: tags})
+	if id != "" {
+		c.Response().Header()[headerCheckout] = []string{id}
+	}
+	if err != nil {
 		return err
 	}
 	return c.JSONBlob(http.StatusOK, successBody)

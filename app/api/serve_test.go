@@ -14,8 +14,8 @@ import (
 
 type nothingShop struct{}
 
-func (nothingShop) AddToCart(context.Context, cart.Addition) error { return nil }
-func (nothingShop) CheckOut(context.Context, cart.Purchase) error  { return nil }
+func (nothingShop) AddToCart(context.Context, cart.Addition) error          { return nil }
+func (nothingShop) CheckOut(context.Context, cart.Purchase) (string, error) { return "", nil }
 
 func TestServe_answersUntilItsContextEnds(t *testing.T) {
 	t.Parallel()

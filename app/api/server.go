@@ -37,7 +37,7 @@ const (
 // A shop serves the two endpoints.
 type shop interface {
 	AddToCart(context.Context, cart.Addition) error
-	CheckOut(context.Context, cart.Purchase) error
+	CheckOut(context.Context, cart.Purchase) (checkoutID string, err error)
 }
 
 // A readiness tells whether this instance should receive requests.

@@ -32,7 +32,8 @@ import (
 
 // A fakeShop answers what a test tells it to, and remembers what it was asked.
 type fakeShop struct {
-	answer func(ctx context.Context) error // nil: Success
+	answer     func(ctx context.Context) error // nil: Success
+	checkoutID string                          // of every checkout
 
 	mu        sync.Mutex
 	additions []cart.Addition // guarded by mu
@@ -46,11 +47,11 @@ func (f *fakeShop) AddToCart(ctx context.Context, a cart.Addition) error {
 	return f.say(ctx)
 }
 
-func (f *fakeShop) CheckOut(ctx context.Context, p cart.Purchase) error {
+func (f *fakeShop) CheckOut(ctx context.Context, p cart.Purchase) (string, error) {
 	f.mu.Lock()
 	f.purchases = append(f.purchases, p)
 	f.mu.Unlock()
-	return f.say(ctx)
+	return f.checkoutID, f.say(ctx)
 }
 
 // keyed returns how many additions had a key.
@@ -334,9 +335,9 @@ func TestErrorTable_answersErrorsOfTheModules(t *testing.T) {
 				if retry := got.header.Get("Retry-After"); retry != test.retry {
 					t.Errorf("got Retry-After %q, want %q", retry, test.retry)
 				}
-				code, body := Present(wrap(test.err))
-				if code != got.code || string(body) != got.body {
-					t.Errorf("present gives %d %q, sent was %d %q", code, body, got.code, got.body)
+				stored := Present(wrap(test.err))
+				if stored.Status != got.code || string(stored.Body) != got.body || stored.Code != got.header.Get("Cartwheel-Error") {
+					t.Errorf("present gives %+v, sent was %d %q", stored, got.code, got.body)
 				}
 			}
 			if logged := strings.Contains(s.log.String(), `"request_id"`); logged != (test.code >= 500 || test.code == http.StatusAccepted) {
@@ -349,21 +350,26 @@ func TestErrorTable_answersErrorsOfTheModules(t *testing.T) {
 func TestServer_replayIsByteForByte(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{})
-	for _, stored := range []idempotency.Replay{
+	for _, response := range []idempotency.Response{
 		{Status: 200, Body: successBody},
 		{Status: 402, Body: []byte("{\"status\": \"Failed\",\t\"error\":\"an older version's words\"}\n")},
+		{Status: 409, Code: "cart_empty", Body: []byte("{}\n")},
 	} {
+		stored := idempotency.Replay{Response: response}
 		s.shop.answer = func(context.Context) error { return fmt.Errorf("add: %w", &stored) }
 		got := s.do("POST", "/addToCart", validAdd)
 		if got.code != stored.Status || got.body != string(stored.Body) || got.header.Get("Content-Type") != "application/json" {
 			t.Errorf("got %d %q, want %d %q", got.code, got.body, stored.Status, stored.Body)
 		}
-		if code, body := Present(&stored); code != stored.Status || string(body) != string(stored.Body) {
-			t.Errorf("present gives %d %q", code, body)
+		if code := got.header.Get("Cartwheel-Error"); code != stored.Code {
+			t.Errorf("got Cartwheel-Error %q, want %q", code, stored.Code)
+		}
+		if diff := cmp.Diff(stored.Response, Present(&stored)); diff != "" {
+			t.Errorf("present (-want +got):\n%s", diff)
 		}
 	}
-	if code, body := Present(nil); code != 200 || string(body) != string(successBody) {
-		t.Errorf("Present(nil) gives %d %q", code, body)
+	if diff := cmp.Diff(idempotency.Response{Status: 200, Body: successBody}, Present(nil)); diff != "" {
+		t.Errorf("Present(nil) (-want +got):\n%s", diff)
 	}
 }
 
@@ -580,8 +586,8 @@ func BenchmarkAddToCartHandler(b *testing.B) {
 
 type idleShop struct{}
 
-func (idleShop) AddToCart(context.Context, cart.Addition) error { return nil }
-func (idleShop) CheckOut(context.Context, cart.Purchase) error  { return nil }
+func (idleShop) AddToCart(context.Context, cart.Addition) error          { return nil }
+func (idleShop) CheckOut(context.Context, cart.Purchase) (string, error) { return "", nil }
 
 type discardingWriter struct {
 	header http.Header

@@ -18,8 +18,8 @@ import (
 
 type nothing struct{}
 
-func (nothing) AddToCart(context.Context, cart.Addition) error { return nil }
-func (nothing) CheckOut(context.Context, cart.Purchase) error  { return nil }
+func (nothing) AddToCart(context.Context, cart.Addition) error          { return nil }
+func (nothing) CheckOut(context.Context, cart.Purchase) (string, error) { return "", nil }
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "where the API listens")

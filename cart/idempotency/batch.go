@@ -63,9 +63,9 @@ func (b *Batch) Find(ctx context.Context, tx *database.Tx) (known map[int]error,
 
 // Put notes the answer to a request for Store. A status of 0 means that the request is under way.
 // It does nothing for a request without a key.
-func (b *Batch) Put(request, status int, body []byte) {
+func (b *Batch) Put(request int, response Response) {
 	if r := b.requests[request]; !r.Key.None() {
-		b.records = append(b.records, Record{Request: r, Status: status, Body: body})
+		b.records = append(b.records, Record{r, response})
 	}
 }
 

@@ -26,12 +26,17 @@ var (
 	ErrUnderWay = errors.New("the first request with this Idempotency-Key is still under way")
 )
 
+// A Response is an answer as it is stored with a key.
+type Response struct {
+	Status     int    // HTTP; 0 while the request is under way
+	Code       string // the Cartwheel-Error; empty: none
+	CheckoutID string // the checkout that the request began; empty: none
+	Body       []byte
+}
+
 // Replay is the stored answer to the first request with a key. It is an error so that every layer
 // passes it on; the HTTP API writes it as it is.
-type Replay struct {
-	Status int
-	Body   []byte
-}
+type Replay struct{ Response }
 
 func (r *Replay) Error() string { return fmt.Sprintf("replay of an answer %d", r.Status) }
 
@@ -65,8 +70,7 @@ type Request struct {
 // A Record is what is stored under a key.
 type Record struct {
 	Request
-	Status int // 0 while the request is under way
-	Body   []byte
+	Response
 }
 
 // UnderWay reports whether the request has no answer yet.
@@ -80,7 +84,7 @@ func (r Record) Answer(hash Hash) error {
 	case r.UnderWay():
 		return ErrUnderWay
 	}
-	return &Replay{r.Status, r.Body}
+	return &Replay{r.Response}
 }
 
 // Find returns what is stored under the key, and whether anything is. It locks nothing.

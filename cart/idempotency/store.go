@@ -39,14 +39,15 @@ func find(ctx context.Context, tx *database.Tx, keys []Key) (map[Key]Record, err
 			var r Record
 			var hash []byte
 			var status sql.NullInt64
-			if err := rows.Scan(&r.Key.ClientID, &r.Key.Endpoint, &r.Key.Key, &hash, &status, &r.Body); err != nil {
+			var code, checkoutID sql.NullString
+			if err := rows.Scan(&r.Key.ClientID, &r.Key.Endpoint, &r.Key.Key, &hash, &status, &code, &checkoutID, &r.Body); err != nil {
 				return err
 			}
 			copy(r.Hash[:], hash)
-			r.Status = int(status.Int64)
+			r.Status, r.Code, r.CheckoutID = int(status.Int64), code.String, checkoutID.String
 			found[r.Key] = r
 			return nil
-		}, "SELECT client_id, endpoint, idempotency_key, request_hash, http_status, body FROM idempotency_key WHERE "+
+		}, "SELECT client_id, endpoint, idempotency_key, request_hash, http_status, error_code, checkout_id, body FROM idempotency_key WHERE "+
 			database.AnyOf(len(chunk), isKey), args(chunk)...)
 		if err != nil {
 			return nil, fmt.Errorf("find idempotency keys: %w", err)
@@ -82,6 +83,9 @@ func countStored(ctx context.Context, tx *database.Tx, records []Record, at stam
 	return stored, nil
 }
 
+// nullable is NULL for an empty text.
+func nullable(text string) sql.NullString { return sql.NullString{String: text, Valid: text != ""} }
+
 // Probe locks what is stored under the key, without waiting. It returns an error of
 // database.IsRowLocked when another transaction has the row locked, or has inserted it and not
 // committed.
@@ -98,14 +102,14 @@ func insert(ctx context.Context, tx *database.Tx, records []Record, at stamp) er
 	records = slices.Clone(records)
 	slices.SortFunc(records, func(a, b Record) int { return compare(a.Key, b.Key) })
 	for chunk := range slices.Chunk(records, database.ChunkRows) {
-		values := make([]any, 0, 7*len(chunk))
+		values := make([]any, 0, 9*len(chunk))
 		for _, r := range chunk {
 			values = append(values, r.Key.ClientID, r.Key.Endpoint, r.Key.Key, r.Hash[:],
-				sql.NullInt64{Int64: int64(r.Status), Valid: !r.UnderWay()}, r.Body, string(at))
+				sql.NullInt64{Int64: int64(r.Status), Valid: !r.UnderWay()}, nullable(r.Code), nullable(r.CheckoutID), r.Body, string(at))
 		}
 		if _, err := tx.Exec(ctx, "INSERT INTO idempotency_key "+
-			"(client_id, endpoint, idempotency_key, request_hash, http_status, body, created_at) VALUES "+
-			database.Values(len(chunk), 7), values...); err != nil {
+			"(client_id, endpoint, idempotency_key, request_hash, http_status, error_code, checkout_id, body, created_at) VALUES "+
+			database.Values(len(chunk), 9), values...); err != nil {
 			return fmt.Errorf("store idempotency keys: %w", err)
 		}
 	}
@@ -113,10 +117,11 @@ func insert(ctx context.Context, tx *database.Tx, records []Record, at stamp) er
 }
 
 // Fill stores the answer to a request that was stored as under way, and begins the time for which
-// it is kept. An answer that is there already stays.
-func Fill(ctx context.Context, tx *database.Tx, key Key, status int, body []byte) error {
-	if _, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("idempotency_key")+" SET http_status = ?, body = ?, created_at = "+tx.Dialect().Now()+" WHERE "+isKey+
-		" AND http_status IS NULL", status, body, key.ClientID, key.Endpoint, key.Key); err != nil {
+// it is kept. The record keeps its CheckoutID. An answer that is there already stays.
+func Fill(ctx context.Context, tx *database.Tx, key Key, r Response) error {
+	if _, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("idempotency_key")+
+		" SET http_status = ?, error_code = ?, body = ?, created_at = "+tx.Dialect().Now()+" WHERE "+isKey+
+		" AND http_status IS NULL", r.Status, nullable(r.Code), r.Body, key.ClientID, key.Endpoint, key.Key); err != nil {
 		return fmt.Errorf("answer an idempotency key: %w", err)
 	}
 	return nil

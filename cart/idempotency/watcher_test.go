@@ -25,7 +25,7 @@ func TestWatcher_pollsOnceForAllRepeatsOfAKey(t *testing.T) {
 			if time.Now().Before(answered) {
 				return idempotency.Record{}, true, nil
 			}
-			return idempotency.Record{Status: 200}, true, nil
+			return idempotency.Record{Response: idempotency.Response{Status: 200}}, true, nil
 		})
 		var all sync.WaitGroup
 		for range repeats {
@@ -84,7 +84,7 @@ func TestWatcher_waitsWhileTheDatabaseIsAway(t *testing.T) {
 			if time.Now().Before(back) {
 				return idempotency.Record{}, false, errors.New("away")
 			}
-			return idempotency.Record{Status: 409}, true, nil
+			return idempotency.Record{Response: idempotency.Response{Status: 409}}, true, nil
 		})
 		if record, found, err := w.Wait(t.Context(), watched); record.Status != 409 || !found || err != nil {
 			t.Errorf("got %v, %v, %v", record, found, err)

@@ -124,11 +124,14 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 		CORSOrigins:    c.CORSOrigins,
 		Full: map[string]func() bool{
 			api.PathAddToCart:    r.carts.Full,
+			api.PathUpdateCart:   r.carts.Full,
+			api.PathEmptyCart:    r.carts.Full,
+			api.PathMergeCarts:   r.carts.Full,
 			api.PathCheckOutCart: r.checkouts.Full,
 		},
 		Metrics: r.metrics,
 		Log:     r.log,
-	}, r.carts, r)
+	}, api.Shop{Carts: r.carts, Checkouts: r.checkouts, Stock: r.stock}, r)
 	r.metrics.Watch(r.levels)
 
 	base := clickable(r.listener.Addr())

@@ -38,7 +38,7 @@ type addedLines struct {
 
 // addLines adds what the live jobs want, and reads the stock of their products in the same round
 // trip.
-func (b *addBatch) addLines(ctx context.Context, tx *database.Tx) (*addedLines, *inventory.Stock, error) {
+func (b *changeBatch) addLines(ctx context.Context, tx *database.Tx) (*addedLines, *inventory.Stock, error) {
 	lines := make([]ClientLine, 0, len(b.live))
 	for _, i := range b.live {
 		lines = append(lines, b.jobs[i].line())
@@ -79,7 +79,7 @@ func (b *addBatch) addLines(ctx context.Context, tx *database.Tx) (*addedLines, 
 }
 
 // decide answers the live jobs in turn and returns those that it refused.
-func (b *addBatch) decide(
+func (b *changeBatch) decide(
 	ctx context.Context, tx *database.Tx, added *addedLines, stock *inventory.Stock,
 ) (refused []int, err error) {
 	fresh, err := b.subtract(added)
@@ -99,7 +99,7 @@ func (b *addBatch) decide(
 
 // subtract finds the lines' quantities before the batch, and returns how many lines the batch made
 // in each cart.
-func (b *addBatch) subtract(added *addedLines) (fresh map[string]int, err error) {
+func (b *changeBatch) subtract(added *addedLines) (fresh map[string]int, err error) {
 	added.quantity = make(map[lineKey]int64, len(added.wanted))
 	fresh = map[string]int{}
 	for _, line := range added.wanted {
@@ -148,22 +148,31 @@ func (added *addedLines) count(ctx context.Context, tx *database.Tx, fresh map[s
 }
 
 // accept counts a job's units, or returns why the job is refused.
-func (added *addedLines) accept(job Addition, stock *inventory.Stock) error {
+func (added *addedLines) accept(job change, stock *inventory.Stock) error {
 	key := job.line().key()
-	level, exists := stock.Level(job.ProductID)
 	before := added.quantity[key]
-	switch after := before + job.Quantity; {
+	after := before + job.Quantity
+	if err := raise(stock, job.ProductID, before, after, added.counts[job.ClientID]); err != nil {
+		return err
+	}
+	if before <= 0 {
+		added.counts[job.ClientID]++
+	}
+	added.quantity[key] = after
+	return nil
+}
+
+// raise returns why a line must not be raised from one quantity to another, in a cart with this
+// number of lines.
+func raise(stock *inventory.Stock, productID string, before, after int64, lines int) error {
+	level, exists := stock.Level(productID)
+	switch {
 	case !exists:
-		return &inventory.NoProductError{ProductID: job.ProductID}
-	case before <= 0 && added.counts[job.ClientID] >= MaxLines:
+		return &inventory.NoProductError{ProductID: productID}
+	case before <= 0 && lines >= MaxLines:
 		return ErrTooManyLines
 	case after > level.Available() || after > MaxQuantity:
-		return &inventory.NotEnoughError{ProductID: job.ProductID, Wanted: after, Available: level.Available()}
-	default:
-		if before <= 0 {
-			added.counts[job.ClientID]++
-		}
-		added.quantity[key] = after
-		return nil
+		return &inventory.NotEnoughError{ProductID: productID, Wanted: after, Available: level.Available()}
 	}
+	return nil
 }

@@ -1,12 +1,11 @@
-// Package cart is the Cart Manager: it receives every request of the API, adds to carts through its
-// own queue, and passes checkouts on to the Checkout Manager. It owns the table client_cart.
+// Package cart is the Cart Manager: it changes carts through its own queue, shows them, and passes
+// checkouts on to the Checkout Manager. It owns the table client_cart. The API calls it.
 package cart
 
 import (
 	"context"
 	"errors"
 	"log/slog"
-	"strconv"
 
 	"cartwheel/cart/idempotency"
 	"cartwheel/database"
@@ -14,16 +13,14 @@ import (
 	"cartwheel/queue"
 )
 
-// endpointAdd is the name under which the keys of adds are stored.
-const endpointAdd = "addToCart"
-
 var (
 	// ErrEmpty means that there was nothing in the cart to buy; it comes as an *EmptyError.
 	ErrEmpty = errors.New("the cart is empty")
 	// ErrChanged means that the cart is not as the caller last saw it: If-Match did not match.
 	ErrChanged = errors.New("the cart has changed")
-	// ErrTooManyLines means that an add would have made a line more than MaxLines.
-	ErrTooManyLines = errors.New("the cart has 500 lines already, which is the most that it may have")
+	// ErrTooManyLines means that the cart would have more than MaxLines, or a merged line more than
+	// MaxQuantity.
+	ErrTooManyLines = errors.New("the cart would have too many lines, or too many units of one product")
 )
 
 // EmptyError says whether a checkout of this client is under way, which may be why the cart is
@@ -59,17 +56,19 @@ type Purchase struct {
 // checkouts is the Checkout Manager, as the Cart Manager sees it.
 type checkouts interface {
 	CheckOut(context.Context, Purchase) (checkoutID string, err error)
+	UnderWay(ctx context.Context, tx *database.Tx, clientID string) (bool, error)
 }
 
 // stock is the Inventory Manager, as the Cart Manager sees it.
 type stock interface {
 	Check(*database.Batch, []string) *inventory.Stock
+	Products(ctx context.Context, tx *database.Tx, productIDs []string) ([]inventory.Product, error)
 }
 
 // Config says how the Cart Manager works.
 type Config struct {
-	QueueCapacity int            // adds that wait
-	BatchSize     int            // adds in one transaction
+	QueueCapacity int            // changes that wait
+	BatchSize     int            // weight of the changes in one transaction; an add weighs 1
 	Limiter       *queue.Limiter // shared with whatever else writes; nil: none
 	// Present turns an outcome into the answer that is stored with a key.
 	Present func(error) idempotency.Response
@@ -84,18 +83,20 @@ type Manager struct {
 	stock     stock
 	checkouts checkouts
 	present   func(error) idempotency.Response
-	adds      *queue.Queue[Addition, struct{}]
+	changes   *queue.Queue[change, struct{}]
+	merges    merges
 }
 
 // NewManager starts the Cart Manager. Close ends it.
 func NewManager(db *database.DB, lines *Lines, stock stock, checkouts checkouts, cfg Config) *Manager {
 	m := &Manager{db: db, lines: lines, stock: stock, checkouts: checkouts, present: cfg.Present}
-	m.adds = queue.New(queue.Config[Addition, struct{}]{
+	m.changes = queue.New(queue.Config[change, struct{}]{
 		Name:          "cart.add",
 		Shards:        db.Dialect().Parallel(),
 		Capacity:      cfg.QueueCapacity,
 		BatchSize:     cfg.BatchSize,
-		Work:          m.addBatch,
+		Weight:        change.weight,
+		Work:          m.applyBatch,
 		RetryOneByOne: database.IsJobFault,
 		Limiter:       cfg.Limiter,
 		Log:           cfg.Log,
@@ -111,24 +112,14 @@ func (m *Manager) CheckOut(ctx context.Context, p Purchase) (checkoutID string, 
 	return m.checkouts.CheckOut(ctx, p)
 }
 
-// Queue returns the queue of adds, for its state.
-func (m *Manager) Queue() *queue.Queue[Addition, struct{}] { return m.adds }
+// Queue returns the queue of changes, for its state.
+func (m *Manager) Queue() *queue.Queue[change, struct{}] { return m.changes }
 
-// Full reports whether an add that came now would be refused for want of a place.
-func (m *Manager) Full() bool { return m.adds.Full() }
+// Full reports whether a change that came now would be refused because the queue is full.
+func (m *Manager) Full() bool { return m.changes.Full() }
 
-// Close refuses new adds, finishes those that were accepted, and returns; ctx bounds the wait.
-func (m *Manager) Close(ctx context.Context) error { return m.adds.Close(ctx) }
-
-func (a Addition) request() idempotency.Request {
-	if a.Key == "" {
-		return idempotency.Request{}
-	}
-	return idempotency.Request{
-		Key:  idempotency.Key{ClientID: a.ClientID, Endpoint: endpointAdd, Key: a.Key},
-		Hash: idempotency.HashOf(a.ProductID, strconv.FormatInt(a.Quantity, 10)),
-	}
-}
+// Close refuses new changes, finishes those that were accepted, and returns; ctx bounds the wait.
+func (m *Manager) Close(ctx context.Context) error { return m.changes.Close(ctx) }
 
 // errProbed ends the transaction of a probe, which has nothing to commit.
 var errProbed = errors.New("probed")

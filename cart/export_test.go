@@ -11,8 +11,30 @@ const MaxLockedLines = maxLockedLines
 
 // AddBatch does additions as one batch of the queue's worker, and returns what each is answered.
 func (m *Manager) AddBatch(ctx context.Context, additions ...Addition) ([]error, error) {
-	answers := make([]queue.Answer[struct{}], len(additions))
-	err := m.addBatch(ctx, additions, answers)
+	changes := make([]Change, len(additions))
+	for i, a := range additions {
+		changes[i] = change{kind: kindAdd, Addition: a}
+	}
+	return m.ApplyBatch(ctx, changes...)
+}
+
+// A Change is a job of the queue.
+type Change = change
+
+// The changes of each kind.
+func Add(a Addition) Change    { return change{kind: kindAdd, Addition: a} }
+func Update(a Addition) Change { return change{kind: kindUpdate, Addition: a} }
+func Empty(clientID, key string) Change {
+	return change{kind: kindEmpty, Addition: Addition{ClientID: clientID, Key: key}}
+}
+func Merge(from, to, key string) Change {
+	return change{kind: kindMerge, Addition: Addition{ClientID: to, Key: key}, from: from}
+}
+
+// ApplyBatch makes changes as one batch of the queue's worker, and returns what each is answered.
+func (m *Manager) ApplyBatch(ctx context.Context, changes ...Change) ([]error, error) {
+	answers := make([]queue.Answer[struct{}], len(changes))
+	err := m.applyBatch(ctx, changes, answers)
 	errs := make([]error, len(answers))
 	for i, answer := range answers {
 		errs[i] = answer.Err
@@ -25,3 +47,6 @@ func (l *Lines) Suspected(clientIDs ...string) bool {
 	_, ask := l.locked.Split(clientIDs)
 	return len(ask) > 0
 }
+
+// Merging returns the number of merges under way.
+func (m *Manager) Merging() int { return int(m.merges.active.Load()) }

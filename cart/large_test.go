@@ -17,13 +17,13 @@ func countAttempts(attempts *atomic.Int64) func(*managerConfig) {
 }
 
 type countedStock struct {
-	stock    checker
+	checker
 	attempts *atomic.Int64
 }
 
 func (c *countedStock) Check(b *database.Batch, ids []string) *inventory.Stock {
 	c.attempts.Add(1)
-	return c.stock.Check(b, ids)
+	return c.checker.Check(b, ids)
 }
 
 func TestAddBatch_aQuantityThatOverflowsCostsTheOthersNoRetry(t *testing.T) {

@@ -43,7 +43,7 @@ func newManager(t *testing.T, db *database.DB, config ...func(*managerConfig)) *
 	for _, change := range config {
 		change(&c)
 	}
-	m := cart.NewManager(db, &cart.Lines{}, c.stock, nil, c.Config)
+	m := cart.NewManager(db, &cart.Lines{}, c.stock, annBuys{}, c.Config)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
@@ -54,6 +54,17 @@ func newManager(t *testing.T, db *database.DB, config ...func(*managerConfig)) *
 	return m
 }
 
+// annBuys is a Checkout Manager in which one client's checkout is under way.
+type annBuys struct{}
+
+func (annBuys) CheckOut(context.Context, cart.Purchase) (string, error) {
+	return "", errors.New("no test of this package checks out")
+}
+
+func (annBuys) UnderWay(_ context.Context, _ *database.Tx, clientID string) (bool, error) {
+	return clientID == "ann", nil
+}
+
 type managerConfig struct {
 	cart.Config
 	stock checker
@@ -62,6 +73,7 @@ type managerConfig struct {
 // checker is the Inventory Manager, as the Cart Manager sees it.
 type checker interface {
 	Check(*database.Batch, []string) *inventory.Stock
+	Products(context.Context, *database.Tx, []string) ([]inventory.Product, error)
 }
 
 // withInstances runs a test with n Cart Managers on one fresh database of each server engine, as

@@ -336,6 +336,12 @@ func (m *Manager) stillPending(ctx context.Context, p cart.Purchase) error {
 	return idempotency.ErrUnderWay
 }
 
+// UnderWay reports whether a checkout of the client is open. It locks nothing.
+func (m *Manager) UnderWay(ctx context.Context, tx *database.Tx, clientID string) (bool, error) {
+	open, err := clientsUnderWay(ctx, tx, []string{clientID})
+	return open[clientID], err
+}
+
 // Show returns a checkout as the journal has it. Errors: ErrNotFound.
 func (m *Manager) Show(ctx context.Context, id string) (Entry, error) { return Show(ctx, m.db, id) }
 

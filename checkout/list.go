@@ -64,6 +64,16 @@ func List(ctx context.Context, db *database.DB, filter Filter, use func(Entry) e
 	return nil
 }
 
+// OfClient returns up to limit checkouts of a client, the newest first, from before the one given.
+// An empty ID begins with the newest. It locks nothing and blocks for one read.
+func (m *Manager) OfClient(ctx context.Context, clientID, before string, limit int) (entries []Entry, err error) {
+	err = m.db.Read(ctx, func(tx *database.Tx) error {
+		entries, err = entriesOfClient(ctx, tx, clientID, before, limit)
+		return err
+	})
+	return entries, err
+}
+
 // A pager reads a list page by page.
 type pager struct {
 	filter Filter

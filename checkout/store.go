@@ -262,6 +262,16 @@ func entriesInOrder(ctx context.Context, tx *database.Tx, filter Filter, after s
 	return selectEntries(ctx, tx, from+" ORDER BY checkout_id "+order+" LIMIT ?", first, last, listPage)
 }
 
+// entriesOfClient returns the client's checkouts from before one, the newest first.
+func entriesOfClient(ctx context.Context, tx *database.Tx, clientID, before string, limit int) ([]Entry, error) {
+	query, args := "checkout_journal WHERE client_id = ?", []any{clientID}
+	if before != "" {
+		query += " AND checkout_id < ?"
+		args = append(args, before)
+	}
+	return selectEntries(ctx, tx, query+" ORDER BY checkout_id DESC LIMIT ?", append(args, limit)...)
+}
+
 // overdueEntries returns all open checkouts whose leases expired that long ago, the longest first.
 func overdueEntries(ctx context.Context, tx *database.Tx, age time.Duration) ([]Entry, error) {
 	return selectEntries(ctx, tx, "checkout_journal WHERE lease_expires_at < "+tx.Dialect().NowPlus(-age)+" ORDER BY lease_expires_at")

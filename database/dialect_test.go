@@ -92,8 +92,8 @@ func fill(t *testing.T, db *database.DB, rows int) {
 				"client_cart":      "('c%05[1]d', 'p%05[1]d', 1)",
 				"product_details":  "('p%05[1]d', 'a product', 100)",
 				"reserve_purchase": "('r%05[1]d', 'p%05[1]d', 1)",
-				"checkout_journal": "('j%05[1]d', 'c', 'reserved', 1, " + d.Now() + ", '[]', NULL, NULL, " + d.Now() + ", " + d.Now() + ")",
-				"idempotency_key":  "('c%05[1]d', 'add', 'k%05[1]d', 'hash', 200, '', " + d.Now() + ")",
+				"checkout_journal": "('j%05[1]d', 'c', 'reserved', 1, " + d.Now() + ", '[]', NULL, NULL, " + d.Now() + ", " + d.Now() + ", NULL, NULL, NULL)",
+				"idempotency_key":  "('c%05[1]d', 'add', 'k%05[1]d', 'hash', 200, '', " + d.Now() + ", NULL, NULL)",
 			} {
 				var values []string
 				for i := range min(chunk, rows-from) {

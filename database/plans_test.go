@@ -112,6 +112,18 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 					t.Error(err)
 				}
 			}
+			guest := fmt.Sprint("guest-", i)
+			for _, err := range []error{
+				carts.AddToCart(ctx, cart.Addition{ClientID: guest, ProductID: "mug", Quantity: 3}),
+				carts.UpdateCart(ctx, cart.Addition{ClientID: guest, ProductID: "mug", Quantity: 2}),
+				carts.UpdateCart(ctx, cart.Addition{ClientID: guest, ProductID: "lamp", Quantity: 1}),
+				carts.MergeCarts(ctx, guest, client, ""),
+				carts.EmptyCart(ctx, "nobody", ""),
+			} {
+				if errors.Is(err, database.ErrUnavailable) {
+					t.Error(err)
+				}
+			}
 			for range 2 {
 				if _, err := carts.CheckOut(ctx, cart.Purchase{ClientID: client, Key: key}); errors.Is(err, database.ErrUnavailable) {
 					t.Error(err)
@@ -137,6 +149,13 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 			_, err := lines.Get(ctx, tx, "client-1")
 			return err
 		}); err != nil {
+			t.Error(err)
+		}
+		_, viewErr := carts.Show(ctx, "client-1")
+		_, listErr := checkouts.OfClient(ctx, "client-1", "~", 20)
+		_, firstErr := checkouts.OfClient(ctx, "client-1", "", 20)
+		_, lookErr := stock.Look(ctx, []string{"lamp", "mug"})
+		if err := errors.Join(viewErr, listErr, firstErr, lookErr); err != nil {
 			t.Error(err)
 		}
 		if report, err := checkout.Audit(ctx, db); err != nil || !report.Sound() {

@@ -32,7 +32,7 @@ const docTemplate = `{
                         "Bearer": []
                     }
                 ],
-                "description": "Adds units of a product to the client's cart. Adding a product again adds to its line. An add is refused when the line would exceed what is available now, or when it would be the cart's 501st line. Nothing is held by an add: stock is reserved by the checkout.",
+                "description": "Adds units of a product to the client's cart. Adding a product again adds to its line. An add is refused when the line would exceed what is available now, or when it would be the cart's 501st line. It reserves nothing: the checkout reserves.",
                 "consumes": [
                     "application/json"
                 ],
@@ -43,9 +43,10 @@ const docTemplate = `{
                     "shop"
                 ],
                 "summary": "Add a product to a cart",
+                "operationId": "addToCart",
                 "parameters": [
                     {
-                        "description": "Who adds what. Exactly these fields.",
+                        "description": "Exactly these fields.",
                         "name": "request",
                         "in": "body",
                         "required": true,
@@ -64,7 +65,7 @@ const docTemplate = `{
                     {
                         "maxLength": 64,
                         "type": "string",
-                        "description": "Names the request in the answer and in the log. 1 to 64 visible ASCII characters; otherwise one is made up.",
+                        "description": "Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up.",
                         "name": "X-Request-ID",
                         "in": "header"
                     }
@@ -73,7 +74,7 @@ const docTemplate = `{
                     "200": {
                         "description": "Added, and durable on disk.",
                         "schema": {
-                            "$ref": "#/definitions/Success"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
                             "X-Request-ID": {
@@ -83,9 +84,256 @@ const docTemplate = `{
                         }
                     },
                     "400": {
-                        "description": "Malformed or invalid input: says which field and why.",
+                        "description": "` + "`" + `invalid` + "`" + `: says which field and what was expected.",
                         "schema": {
-                            "$ref": "#/definitions/BadRequest"
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "401": {
+                        "description": "` + "`" + `unauthorized` + "`" + `: API keys are configured and none, or a wrong one, was sent.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "404": {
+                        "description": "` + "`" + `no_such_product` + "`" + `",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "405": {
+                        "description": "` + "`" + `method` + "`" + `: Allow says which is allowed.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "409": {
+                        "description": "` + "`" + `not_enough_stock` + "`" + ` (names the product, what was wanted, what is available), ` + "`" + `too_many_lines` + "`" + `",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "413": {
+                        "description": "` + "`" + `too_large` + "`" + `: the body is larger than 64 KiB.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "415": {
+                        "description": "` + "`" + `content_type` + "`" + `: it is not application/json.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "422": {
+                        "description": "` + "`" + `key_reused` + "`" + `: this Idempotency-Key was used with another request.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "429": {
+                        "description": "` + "`" + `rate_limited` + "`" + `: nothing was done.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "Retry-After": {
+                                "type": "integer",
+                                "description": "Seconds to wait before a retry."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "500": {
+                        "description": "` + "`" + `internal` + "`" + `: our fault. The log has the details under the request ID.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "503": {
+                        "description": "` + "`" + `busy` + "`" + `, ` + "`" + `draining` + "`" + `, ` + "`" + `database_unavailable` + "`" + `, ` + "`" + `locked` + "`" + `: nothing was done.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "Retry-After": {
+                                "type": "integer",
+                                "description": "Seconds to wait before a retry."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "504": {
+                        "description": "` + "`" + `unknown` + "`" + `: the connection to the database was lost during the commit.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    }
+                }
+            }
+        },
+        "/cart": {
+            "get": {
+                "security": [
+                    {
+                        "Bearer": []
+                    }
+                ],
+                "description": "The lines, what is available of each product, and whether a checkout of this client is under way. The ETag is a function of products and quantities alone: send it as If-Match with the checkout.",
+                "produces": [
+                    "application/json"
+                ],
+                "tags": [
+                    "look-ups"
+                ],
+                "summary": "What is in a cart?",
+                "operationId": "getCart",
+                "parameters": [
+                    {
+                        "maxLength": 100,
+                        "minLength": 1,
+                        "type": "string",
+                        "description": "Whose.",
+                        "name": "clientID",
+                        "in": "query",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "As of now.",
+                        "schema": {
+                            "$ref": "#/definitions/CartAnswer"
+                        },
+                        "headers": {
+                            "ETag": {
+                                "type": "string",
+                                "description": "Of products and quantities."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "400": {
+                        "description": "` + "`" + `invalid` + "`" + `: says which parameter and what was expected.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
                             "X-Request-ID": {
@@ -95,25 +343,9 @@ const docTemplate = `{
                         }
                     },
                     "401": {
-                        "description": "API keys are configured and none, or a wrong one, was sent.",
+                        "description": "` + "`" + `unauthorized` + "`" + `: API keys are configured and none, or a wrong one, was sent.",
                         "schema": {
-                            "$ref": "#/definitions/Unauthorized"
-                        },
-                        "headers": {
-                            "WWW-Authenticate": {
-                                "type": "string",
-                                "description": "Bearer"
-                            },
-                            "X-Request-ID": {
-                                "type": "string",
-                                "description": "Names the request in the log."
-                            }
-                        }
-                    },
-                    "404": {
-                        "description": "No such product.",
-                        "schema": {
-                            "$ref": "#/definitions/NoSuchProduct"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
                             "X-Request-ID": {
@@ -123,61 +355,9 @@ const docTemplate = `{
                         }
                     },
                     "405": {
-                        "description": "Method not allowed. Allow says which is.",
+                        "description": "` + "`" + `method` + "`" + `: Allow says which is allowed.",
                         "schema": {
-                            "$ref": "#/definitions/MethodNotAllowed"
-                        },
-                        "headers": {
-                            "Allow": {
-                                "type": "string",
-                                "description": "What is allowed."
-                            },
-                            "X-Request-ID": {
-                                "type": "string",
-                                "description": "Names the request in the log."
-                            }
-                        }
-                    },
-                    "409": {
-                        "description": "Not enough stock (names the product, what was wanted, what is available), or more than 500 lines.",
-                        "schema": {
-                            "$ref": "#/definitions/Conflict"
-                        },
-                        "headers": {
-                            "X-Request-ID": {
-                                "type": "string",
-                                "description": "Names the request in the log."
-                            }
-                        }
-                    },
-                    "413": {
-                        "description": "The body is larger than 64 KiB.",
-                        "schema": {
-                            "$ref": "#/definitions/TooLarge"
-                        },
-                        "headers": {
-                            "X-Request-ID": {
-                                "type": "string",
-                                "description": "Names the request in the log."
-                            }
-                        }
-                    },
-                    "415": {
-                        "description": "The Content-Type is not application/json.",
-                        "schema": {
-                            "$ref": "#/definitions/UnsupportedMediaType"
-                        },
-                        "headers": {
-                            "X-Request-ID": {
-                                "type": "string",
-                                "description": "Names the request in the log."
-                            }
-                        }
-                    },
-                    "422": {
-                        "description": "This Idempotency-Key was used with another request.",
-                        "schema": {
-                            "$ref": "#/definitions/KeyMismatch"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
                             "X-Request-ID": {
@@ -187,14 +367,14 @@ const docTemplate = `{
                         }
                     },
                     "429": {
-                        "description": "Too many requests from this address. Nothing was done.",
+                        "description": "` + "`" + `rate_limited` + "`" + `",
                         "schema": {
-                            "$ref": "#/definitions/TooManyRequests"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
                             "Retry-After": {
                                 "type": "integer",
-                                "description": "Seconds to wait before trying again."
+                                "description": "Seconds to wait before a retry."
                             },
                             "X-Request-ID": {
                                 "type": "string",
@@ -203,9 +383,9 @@ const docTemplate = `{
                         }
                     },
                     "500": {
-                        "description": "A fault of ours. The log has the details under the request ID.",
+                        "description": "` + "`" + `internal` + "`" + `: our fault. The log has the details under the request ID.",
                         "schema": {
-                            "$ref": "#/definitions/InternalError"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
                             "X-Request-ID": {
@@ -215,27 +395,15 @@ const docTemplate = `{
                         }
                     },
                     "503": {
-                        "description": "Too busy, shutting down, or without a database. Nothing was done.",
+                        "description": "` + "`" + `database_unavailable` + "`" + `",
                         "schema": {
-                            "$ref": "#/definitions/Unavailable"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
                             "Retry-After": {
                                 "type": "integer",
-                                "description": "Seconds to wait before trying again."
+                                "description": "Seconds to wait before a retry."
                             },
-                            "X-Request-ID": {
-                                "type": "string",
-                                "description": "Names the request in the log."
-                            }
-                        }
-                    },
-                    "504": {
-                        "description": "The outcome is not known: the database went away during the commit.",
-                        "schema": {
-                            "$ref": "#/definitions/OutcomeUnknown"
-                        },
-                        "headers": {
                             "X-Request-ID": {
                                 "type": "string",
                                 "description": "Names the request in the log."
@@ -252,7 +420,7 @@ const docTemplate = `{
                         "Bearer": []
                     }
                 ],
-                "description": "Reserves the stock of every line, charges the payment gateway once, and sells or puts everything back. All or nothing: one short line refuses the whole checkout, and nothing changes. What is added meanwhile stays in the cart for the next checkout. A client that hangs up changes nothing: once begun, a checkout is finished.",
+                "description": "Reserves the stock of every line, charges the payment service once, and sells or restores everything. All or nothing: one short line refuses the whole checkout, and nothing changes. What is added in the meantime stays in the cart. A caller who disconnects changes nothing: once begun, a checkout is finished.",
                 "consumes": [
                     "application/json"
                 ],
@@ -263,28 +431,43 @@ const docTemplate = `{
                     "shop"
                 ],
                 "summary": "Buy what is in a cart",
+                "operationId": "checkOutCart",
                 "parameters": [
                     {
-                        "description": "Whose cart. Exactly this field.",
+                        "description": "Exactly these fields.",
                         "name": "request",
                         "in": "body",
                         "required": true,
                         "schema": {
-                            "$ref": "#/definitions/CheckOutCart"
+                            "$ref": "#/definitions/Client"
                         }
                     },
                     {
                         "maxLength": 255,
                         "minLength": 1,
                         "type": "string",
-                        "description": "Makes repeats harmless, and lets you learn how a pending checkout ended. 1 to 255 visible ASCII characters; scoped to the client and the endpoint; kept for at least 24 hours.",
+                        "description": "Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint.",
                         "name": "Idempotency-Key",
+                        "in": "header"
+                    },
+                    {
+                        "maxLength": 255,
+                        "minLength": 1,
+                        "type": "string",
+                        "description": "The shop's order number, quote or payment authorisation: stored with the checkout and sent to the payment service and in events. 1 to 255 visible ASCII characters.",
+                        "name": "Cartwheel-Reference",
+                        "in": "header"
+                    },
+                    {
+                        "type": "string",
+                        "description": "The ETag of GET /cart: buys only what was seen there.",
+                        "name": "If-Match",
                         "in": "header"
                     },
                     {
                         "maxLength": 64,
                         "type": "string",
-                        "description": "Names the request in the answer and in the log. 1 to 64 visible ASCII characters; otherwise one is made up.",
+                        "description": "Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up.",
                         "name": "X-Request-ID",
                         "in": "header"
                     }
@@ -293,9 +476,13 @@ const docTemplate = `{
                     "200": {
                         "description": "Paid and sold, and durable on disk.",
                         "schema": {
-                            "$ref": "#/definitions/Success"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
+                            "Cartwheel-Checkout": {
+                                "type": "string",
+                                "description": "The checkout's ID, once there is one."
+                            },
                             "X-Request-ID": {
                                 "type": "string",
                                 "description": "Names the request in the log."
@@ -303,11 +490,15 @@ const docTemplate = `{
                         }
                     },
                     "202": {
-                        "description": "The payment's outcome is not known yet; the stock stays held until it is. Names the checkout. Ask again with the same Idempotency-Key.",
+                        "description": "` + "`" + `pending` + "`" + `: the payment's outcome is not known yet, and the stock stays reserved. GET /checkout tells how it ended.",
                         "schema": {
-                            "$ref": "#/definitions/Pending"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
+                            "Cartwheel-Checkout": {
+                                "type": "string",
+                                "description": "The checkout's ID, once there is one."
+                            },
                             "X-Request-ID": {
                                 "type": "string",
                                 "description": "Names the request in the log."
@@ -315,11 +506,15 @@ const docTemplate = `{
                         }
                     },
                     "400": {
-                        "description": "Malformed or invalid input: says which field and why.",
+                        "description": "` + "`" + `invalid` + "`" + `: says which field and what was expected.",
                         "schema": {
-                            "$ref": "#/definitions/BadRequest"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
                             "X-Request-ID": {
                                 "type": "string",
                                 "description": "Names the request in the log."
@@ -327,14 +522,14 @@ const docTemplate = `{
                         }
                     },
                     "401": {
-                        "description": "API keys are configured and none, or a wrong one, was sent.",
+                        "description": "` + "`" + `unauthorized` + "`" + `: API keys are configured and none, or a wrong one, was sent.",
                         "schema": {
-                            "$ref": "#/definitions/Unauthorized"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
-                            "WWW-Authenticate": {
+                            "Cartwheel-Error": {
                                 "type": "string",
-                                "description": "Bearer"
+                                "description": "The code."
                             },
                             "X-Request-ID": {
                                 "type": "string",
@@ -343,23 +538,15 @@ const docTemplate = `{
                         }
                     },
                     "402": {
-                        "description": "The payment service declined. The cart is as before, the stock released.",
+                        "description": "` + "`" + `payment_declined` + "`" + `: the cart and the stock are as before.",
                         "schema": {
-                            "$ref": "#/definitions/PaymentFailed"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
-                            "X-Request-ID": {
+                            "Cartwheel-Checkout": {
                                 "type": "string",
-                                "description": "Names the request in the log."
-                            }
-                        }
-                    },
-                    "404": {
-                        "description": "No such route. (A product that is gone is a shortage with 0 available.)",
-                        "schema": {
-                            "$ref": "#/definitions/NoSuchRoute"
-                        },
-                        "headers": {
+                                "description": "The checkout's ID, once there is one."
+                            },
                             "X-Request-ID": {
                                 "type": "string",
                                 "description": "Names the request in the log."
@@ -367,14 +554,14 @@ const docTemplate = `{
                         }
                     },
                     "405": {
-                        "description": "Method not allowed. Allow says which is.",
+                        "description": "` + "`" + `method` + "`" + `: Allow says which is allowed.",
                         "schema": {
-                            "$ref": "#/definitions/MethodNotAllowed"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
-                            "Allow": {
+                            "Cartwheel-Error": {
                                 "type": "string",
-                                "description": "What is allowed."
+                                "description": "The code."
                             },
                             "X-Request-ID": {
                                 "type": "string",
@@ -383,9 +570,29 @@ const docTemplate = `{
                         }
                     },
                     "409": {
-                        "description": "Not enough stock (names the product, what was wanted, what is available), or the cart is empty (says so when a checkout of this client is under way).",
+                        "description": "` + "`" + `not_enough_stock` + "`" + `, ` + "`" + `cart_empty` + "`" + `, ` + "`" + `checkout_under_way` + "`" + `",
                         "schema": {
-                            "$ref": "#/definitions/Conflict"
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Checkout": {
+                                "type": "string",
+                                "description": "The checkout's ID, once there is one."
+                            },
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "412": {
+                        "description": "` + "`" + `cart_changed` + "`" + `: If-Match did not match.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
                             "X-Request-ID": {
@@ -395,11 +602,15 @@ const docTemplate = `{
                         }
                     },
                     "413": {
-                        "description": "The body is larger than 64 KiB.",
+                        "description": "` + "`" + `too_large` + "`" + `: the body is larger than 64 KiB.",
                         "schema": {
-                            "$ref": "#/definitions/TooLarge"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
                             "X-Request-ID": {
                                 "type": "string",
                                 "description": "Names the request in the log."
@@ -407,9 +618,148 @@ const docTemplate = `{
                         }
                     },
                     "415": {
-                        "description": "The Content-Type is not application/json.",
+                        "description": "` + "`" + `content_type` + "`" + `: it is not application/json.",
                         "schema": {
-                            "$ref": "#/definitions/UnsupportedMediaType"
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "422": {
+                        "description": "` + "`" + `key_reused` + "`" + `: this Idempotency-Key was used with another request.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "429": {
+                        "description": "` + "`" + `rate_limited` + "`" + `: nothing was done.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "Retry-After": {
+                                "type": "integer",
+                                "description": "Seconds to wait before a retry."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "500": {
+                        "description": "` + "`" + `internal` + "`" + `: our fault. The log has the details under the request ID.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "503": {
+                        "description": "` + "`" + `busy` + "`" + `, ` + "`" + `draining` + "`" + `, ` + "`" + `database_unavailable` + "`" + `, ` + "`" + `locked` + "`" + `, ` + "`" + `payment_unavailable` + "`" + `: nothing was done.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Checkout": {
+                                "type": "string",
+                                "description": "The checkout's ID, once there is one."
+                            },
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "Retry-After": {
+                                "type": "integer",
+                                "description": "Seconds to wait before a retry."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "504": {
+                        "description": "` + "`" + `unknown` + "`" + `: the connection to the database was lost during the commit.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    }
+                }
+            }
+        },
+        "/checkout": {
+            "get": {
+                "security": [
+                    {
+                        "Bearer": []
+                    }
+                ],
+                "description": "State, lines, reason, reference and times of a checkout: how a pending one ended.",
+                "produces": [
+                    "application/json"
+                ],
+                "tags": [
+                    "look-ups"
+                ],
+                "summary": "How did a checkout end?",
+                "operationId": "getCheckout",
+                "parameters": [
+                    {
+                        "maxLength": 100,
+                        "minLength": 1,
+                        "type": "string",
+                        "description": "From Cartwheel-Checkout.",
+                        "name": "checkoutID",
+                        "in": "query",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "As of now.",
+                        "schema": {
+                            "$ref": "#/definitions/CheckoutAnswer"
                         },
                         "headers": {
                             "X-Request-ID": {
@@ -418,10 +768,46 @@ const docTemplate = `{
                             }
                         }
                     },
-                    "422": {
-                        "description": "This Idempotency-Key was used with another request.",
+                    "400": {
+                        "description": "` + "`" + `invalid` + "`" + `: says which parameter and what was expected.",
                         "schema": {
-                            "$ref": "#/definitions/KeyMismatch"
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "401": {
+                        "description": "` + "`" + `unauthorized` + "`" + `: API keys are configured and none, or a wrong one, was sent.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "404": {
+                        "description": "` + "`" + `no_such_checkout` + "`" + `",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "405": {
+                        "description": "` + "`" + `method` + "`" + `: Allow says which is allowed.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
                             "X-Request-ID": {
@@ -431,14 +817,14 @@ const docTemplate = `{
                         }
                     },
                     "429": {
-                        "description": "Too many requests from this address. Nothing was done.",
+                        "description": "` + "`" + `rate_limited` + "`" + `",
                         "schema": {
-                            "$ref": "#/definitions/TooManyRequests"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
                             "Retry-After": {
                                 "type": "integer",
-                                "description": "Seconds to wait before trying again."
+                                "description": "Seconds to wait before a retry."
                             },
                             "X-Request-ID": {
                                 "type": "string",
@@ -447,9 +833,9 @@ const docTemplate = `{
                         }
                     },
                     "500": {
-                        "description": "A fault of ours. The log has the details under the request ID.",
+                        "description": "` + "`" + `internal` + "`" + `: our fault. The log has the details under the request ID.",
                         "schema": {
-                            "$ref": "#/definitions/InternalError"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
                             "X-Request-ID": {
@@ -459,14 +845,366 @@ const docTemplate = `{
                         }
                     },
                     "503": {
-                        "description": "Too busy, shutting down, or without a database. Nothing was done.",
+                        "description": "` + "`" + `database_unavailable` + "`" + `",
                         "schema": {
-                            "$ref": "#/definitions/Unavailable"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
                             "Retry-After": {
                                 "type": "integer",
-                                "description": "Seconds to wait before trying again."
+                                "description": "Seconds to wait before a retry."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    }
+                }
+            }
+        },
+        "/checkouts": {
+            "get": {
+                "security": [
+                    {
+                        "Bearer": []
+                    }
+                ],
+                "description": "A client's checkouts, the newest first. For the next page send the last one's ID as before.",
+                "produces": [
+                    "application/json"
+                ],
+                "tags": [
+                    "look-ups"
+                ],
+                "summary": "What has a client bought?",
+                "operationId": "getCheckouts",
+                "parameters": [
+                    {
+                        "maxLength": 100,
+                        "minLength": 1,
+                        "type": "string",
+                        "description": "Whose.",
+                        "name": "clientID",
+                        "in": "query",
+                        "required": true
+                    },
+                    {
+                        "maximum": 100,
+                        "minimum": 1,
+                        "type": "integer",
+                        "default": 20,
+                        "description": "How many.",
+                        "name": "limit",
+                        "in": "query"
+                    },
+                    {
+                        "maxLength": 100,
+                        "type": "string",
+                        "description": "Only older ones than this checkout.",
+                        "name": "before",
+                        "in": "query"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "As of now.",
+                        "schema": {
+                            "$ref": "#/definitions/CheckoutsAnswer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "400": {
+                        "description": "` + "`" + `invalid` + "`" + `: says which parameter and what was expected.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "401": {
+                        "description": "` + "`" + `unauthorized` + "`" + `: API keys are configured and none, or a wrong one, was sent.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "405": {
+                        "description": "` + "`" + `method` + "`" + `: Allow says which is allowed.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "429": {
+                        "description": "` + "`" + `rate_limited` + "`" + `",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Retry-After": {
+                                "type": "integer",
+                                "description": "Seconds to wait before a retry."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "500": {
+                        "description": "` + "`" + `internal` + "`" + `: our fault. The log has the details under the request ID.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "503": {
+                        "description": "` + "`" + `database_unavailable` + "`" + `",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Retry-After": {
+                                "type": "integer",
+                                "description": "Seconds to wait before a retry."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    }
+                }
+            }
+        },
+        "/emptyCart": {
+            "post": {
+                "security": [
+                    {
+                        "Bearer": []
+                    }
+                ],
+                "description": "Removes all lines. What a checkout under way has taken returns when it does not end in a sale.",
+                "consumes": [
+                    "application/json"
+                ],
+                "produces": [
+                    "application/json"
+                ],
+                "tags": [
+                    "shop"
+                ],
+                "summary": "Remove all lines of a cart",
+                "operationId": "emptyCart",
+                "parameters": [
+                    {
+                        "description": "Exactly these fields.",
+                        "name": "request",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/Client"
+                        }
+                    },
+                    {
+                        "maxLength": 255,
+                        "minLength": 1,
+                        "type": "string",
+                        "description": "Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint.",
+                        "name": "Idempotency-Key",
+                        "in": "header"
+                    },
+                    {
+                        "maxLength": 64,
+                        "type": "string",
+                        "description": "Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up.",
+                        "name": "X-Request-ID",
+                        "in": "header"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "Empty, and durable on disk.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "400": {
+                        "description": "` + "`" + `invalid` + "`" + `: says which field and what was expected.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "401": {
+                        "description": "` + "`" + `unauthorized` + "`" + `: API keys are configured and none, or a wrong one, was sent.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "405": {
+                        "description": "` + "`" + `method` + "`" + `: Allow says which is allowed.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "413": {
+                        "description": "` + "`" + `too_large` + "`" + `: the body is larger than 64 KiB.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "415": {
+                        "description": "` + "`" + `content_type` + "`" + `: it is not application/json.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "422": {
+                        "description": "` + "`" + `key_reused` + "`" + `: this Idempotency-Key was used with another request.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "429": {
+                        "description": "` + "`" + `rate_limited` + "`" + `: nothing was done.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "Retry-After": {
+                                "type": "integer",
+                                "description": "Seconds to wait before a retry."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "500": {
+                        "description": "` + "`" + `internal` + "`" + `: our fault. The log has the details under the request ID.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "503": {
+                        "description": "` + "`" + `busy` + "`" + `, ` + "`" + `draining` + "`" + `, ` + "`" + `database_unavailable` + "`" + `, ` + "`" + `locked` + "`" + `: nothing was done.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "Retry-After": {
+                                "type": "integer",
+                                "description": "Seconds to wait before a retry."
                             },
                             "X-Request-ID": {
                                 "type": "string",
@@ -475,11 +1213,15 @@ const docTemplate = `{
                         }
                     },
                     "504": {
-                        "description": "The outcome is not known: the database went away during the commit.",
+                        "description": "` + "`" + `unknown` + "`" + `: the connection to the database was lost during the commit.",
                         "schema": {
-                            "$ref": "#/definitions/OutcomeUnknown"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
                             "X-Request-ID": {
                                 "type": "string",
                                 "description": "Names the request in the log."
@@ -499,13 +1241,259 @@ const docTemplate = `{
                     "probes"
                 ],
                 "summary": "Is the process alive?",
+                "operationId": "healthz",
                 "responses": {
                     "200": {
                         "description": "The process runs.",
                         "schema": {
-                            "$ref": "#/definitions/Success"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    }
+                }
+            }
+        },
+        "/mergeCarts": {
+            "post": {
+                "security": [
+                    {
+                        "Bearer": []
+                    }
+                ],
+                "description": "Moves all lines of one cart into another and adds up quantities. It is never refused for stock. It follows the earlier changes of both clients and precedes later ones. The key is scoped to toClientID.",
+                "consumes": [
+                    "application/json"
+                ],
+                "produces": [
+                    "application/json"
+                ],
+                "tags": [
+                    "shop"
+                ],
+                "summary": "Move a guest's lines into another cart",
+                "operationId": "mergeCarts",
+                "parameters": [
+                    {
+                        "description": "Exactly these fields.",
+                        "name": "request",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/MergeCarts"
+                        }
+                    },
+                    {
+                        "maxLength": 255,
+                        "minLength": 1,
+                        "type": "string",
+                        "description": "Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint.",
+                        "name": "Idempotency-Key",
+                        "in": "header"
+                    },
+                    {
+                        "maxLength": 64,
+                        "type": "string",
+                        "description": "Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up.",
+                        "name": "X-Request-ID",
+                        "in": "header"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "Moved, and durable on disk.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "400": {
+                        "description": "` + "`" + `invalid` + "`" + `: says which field and what was expected.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "401": {
+                        "description": "` + "`" + `unauthorized` + "`" + `: API keys are configured and none, or a wrong one, was sent.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "405": {
+                        "description": "` + "`" + `method` + "`" + `: Allow says which is allowed.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "409": {
+                        "description": "` + "`" + `too_many_lines` + "`" + `: more than 500 lines, or more than 2147483647 units of one product.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "413": {
+                        "description": "` + "`" + `too_large` + "`" + `: the body is larger than 64 KiB.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "415": {
+                        "description": "` + "`" + `content_type` + "`" + `: it is not application/json.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "422": {
+                        "description": "` + "`" + `key_reused` + "`" + `: this Idempotency-Key was used with another request.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "429": {
+                        "description": "` + "`" + `rate_limited` + "`" + `: nothing was done.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "Retry-After": {
+                                "type": "integer",
+                                "description": "Seconds to wait before a retry."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "500": {
+                        "description": "` + "`" + `internal` + "`" + `: our fault. The log has the details under the request ID.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "503": {
+                        "description": "` + "`" + `busy` + "`" + `, ` + "`" + `draining` + "`" + `, ` + "`" + `database_unavailable` + "`" + `, ` + "`" + `locked` + "`" + `: nothing was done.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "Retry-After": {
+                                "type": "integer",
+                                "description": "Seconds to wait before a retry."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "504": {
+                        "description": "` + "`" + `unknown` + "`" + `: the connection to the database was lost during the commit.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
                             "X-Request-ID": {
                                 "type": "string",
                                 "description": "Names the request in the log."
@@ -525,11 +1513,12 @@ const docTemplate = `{
                     "probes"
                 ],
                 "summary": "Should requests be sent here?",
+                "operationId": "readyz",
                 "responses": {
                     "200": {
                         "description": "Send requests.",
                         "schema": {
-                            "$ref": "#/definitions/Success"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
                             "X-Request-ID": {
@@ -541,12 +1530,400 @@ const docTemplate = `{
                     "503": {
                         "description": "Send none for now: says why.",
                         "schema": {
-                            "$ref": "#/definitions/NotReady"
+                            "$ref": "#/definitions/Answer"
                         },
                         "headers": {
                             "Retry-After": {
                                 "type": "integer",
                                 "description": "Seconds to wait before trying again."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    }
+                }
+            }
+        },
+        "/stock": {
+            "get": {
+                "security": [
+                    {
+                        "Bearer": []
+                    }
+                ],
+                "description": "The stock of up to 100 products. Unknown ones are left out.",
+                "produces": [
+                    "application/json"
+                ],
+                "tags": [
+                    "look-ups"
+                ],
+                "summary": "What is available?",
+                "operationId": "getStock",
+                "parameters": [
+                    {
+                        "maxLength": 100,
+                        "minLength": 1,
+                        "type": "array",
+                        "items": {
+                            "type": "string"
+                        },
+                        "collectionFormat": "multi",
+                        "description": "Up to 100 products.",
+                        "name": "productID",
+                        "in": "query",
+                        "required": true
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "As of now.",
+                        "schema": {
+                            "$ref": "#/definitions/StockAnswer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "400": {
+                        "description": "` + "`" + `invalid` + "`" + `: says which parameter and what was expected.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "401": {
+                        "description": "` + "`" + `unauthorized` + "`" + `: API keys are configured and none, or a wrong one, was sent.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "405": {
+                        "description": "` + "`" + `method` + "`" + `: Allow says which is allowed.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "429": {
+                        "description": "` + "`" + `rate_limited` + "`" + `",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Retry-After": {
+                                "type": "integer",
+                                "description": "Seconds to wait before a retry."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "500": {
+                        "description": "` + "`" + `internal` + "`" + `: our fault. The log has the details under the request ID.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "503": {
+                        "description": "` + "`" + `database_unavailable` + "`" + `",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Retry-After": {
+                                "type": "integer",
+                                "description": "Seconds to wait before a retry."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    }
+                }
+            }
+        },
+        "/updateCart": {
+            "post": {
+                "security": [
+                    {
+                        "Bearer": []
+                    }
+                ],
+                "description": "Sets a line to a quantity; 0 removes it. Raising a line is checked like an add. Lowering and removing always succeed, also for a product that is sold out or gone.",
+                "consumes": [
+                    "application/json"
+                ],
+                "produces": [
+                    "application/json"
+                ],
+                "tags": [
+                    "shop"
+                ],
+                "summary": "Set a line of a cart",
+                "operationId": "updateCart",
+                "parameters": [
+                    {
+                        "description": "Exactly these fields.",
+                        "name": "request",
+                        "in": "body",
+                        "required": true,
+                        "schema": {
+                            "$ref": "#/definitions/UpdateCart"
+                        }
+                    },
+                    {
+                        "maxLength": 255,
+                        "minLength": 1,
+                        "type": "string",
+                        "description": "Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint.",
+                        "name": "Idempotency-Key",
+                        "in": "header"
+                    },
+                    {
+                        "maxLength": 64,
+                        "type": "string",
+                        "description": "Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up.",
+                        "name": "X-Request-ID",
+                        "in": "header"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "Set, and durable on disk.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "400": {
+                        "description": "` + "`" + `invalid` + "`" + `: says which field and what was expected.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "401": {
+                        "description": "` + "`" + `unauthorized` + "`" + `: API keys are configured and none, or a wrong one, was sent.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "404": {
+                        "description": "` + "`" + `no_such_product` + "`" + `",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "405": {
+                        "description": "` + "`" + `method` + "`" + `: Allow says which is allowed.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "409": {
+                        "description": "` + "`" + `not_enough_stock` + "`" + `, ` + "`" + `too_many_lines` + "`" + `",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "413": {
+                        "description": "` + "`" + `too_large` + "`" + `: the body is larger than 64 KiB.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "415": {
+                        "description": "` + "`" + `content_type` + "`" + `: it is not application/json.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "422": {
+                        "description": "` + "`" + `key_reused` + "`" + `: this Idempotency-Key was used with another request.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "429": {
+                        "description": "` + "`" + `rate_limited` + "`" + `: nothing was done.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "Retry-After": {
+                                "type": "integer",
+                                "description": "Seconds to wait before a retry."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "500": {
+                        "description": "` + "`" + `internal` + "`" + `: our fault. The log has the details under the request ID.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "503": {
+                        "description": "` + "`" + `busy` + "`" + `, ` + "`" + `draining` + "`" + `, ` + "`" + `database_unavailable` + "`" + `, ` + "`" + `locked` + "`" + `: nothing was done.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
+                            },
+                            "Retry-After": {
+                                "type": "integer",
+                                "description": "Seconds to wait before a retry."
+                            },
+                            "X-Request-ID": {
+                                "type": "string",
+                                "description": "Names the request in the log."
+                            }
+                        }
+                    },
+                    "504": {
+                        "description": "` + "`" + `unknown` + "`" + `: the connection to the database was lost during the commit.",
+                        "schema": {
+                            "$ref": "#/definitions/Answer"
+                        },
+                        "headers": {
+                            "Cartwheel-Error": {
+                                "type": "string",
+                                "description": "The code."
                             },
                             "X-Request-ID": {
                                 "type": "string",
@@ -588,241 +1965,7 @@ const docTemplate = `{
                 }
             }
         },
-        "BadRequest": {
-            "type": "object",
-            "required": [
-                "error",
-                "status"
-            ],
-            "properties": {
-                "error": {
-                    "type": "string",
-                    "example": "quantity: want an integer from 1 to 2147483647, without fraction or exponent, got 1.5"
-                },
-                "status": {
-                    "type": "string",
-                    "enum": [
-                        "Failed"
-                    ],
-                    "example": "Failed"
-                }
-            }
-        },
-        "CheckOutCart": {
-            "type": "object",
-            "required": [
-                "clientID"
-            ],
-            "properties": {
-                "clientID": {
-                    "type": "string",
-                    "maxLength": 100,
-                    "minLength": 1,
-                    "example": "alice"
-                }
-            }
-        },
-        "Conflict": {
-            "type": "object",
-            "required": [
-                "error",
-                "status"
-            ],
-            "properties": {
-                "error": {
-                    "type": "string",
-                    "example": "not enough stock of product mug: wanted 5, available 2"
-                },
-                "status": {
-                    "type": "string",
-                    "enum": [
-                        "Failed"
-                    ],
-                    "example": "Failed"
-                }
-            }
-        },
-        "InternalError": {
-            "type": "object",
-            "required": [
-                "error",
-                "status"
-            ],
-            "properties": {
-                "error": {
-                    "type": "string",
-                    "example": "internal error, request ID k3v9x2ma-17"
-                },
-                "status": {
-                    "type": "string",
-                    "enum": [
-                        "Failed"
-                    ],
-                    "example": "Failed"
-                }
-            }
-        },
-        "KeyMismatch": {
-            "type": "object",
-            "required": [
-                "error",
-                "status"
-            ],
-            "properties": {
-                "error": {
-                    "type": "string",
-                    "example": "this Idempotency-Key was used with another request"
-                },
-                "status": {
-                    "type": "string",
-                    "enum": [
-                        "Failed"
-                    ],
-                    "example": "Failed"
-                }
-            }
-        },
-        "MethodNotAllowed": {
-            "type": "object",
-            "required": [
-                "error",
-                "status"
-            ],
-            "properties": {
-                "error": {
-                    "type": "string",
-                    "example": "method not allowed: want one of POST"
-                },
-                "status": {
-                    "type": "string",
-                    "enum": [
-                        "Failed"
-                    ],
-                    "example": "Failed"
-                }
-            }
-        },
-        "NoSuchProduct": {
-            "type": "object",
-            "required": [
-                "error",
-                "status"
-            ],
-            "properties": {
-                "error": {
-                    "type": "string",
-                    "example": "no such product: mug"
-                },
-                "status": {
-                    "type": "string",
-                    "enum": [
-                        "Failed"
-                    ],
-                    "example": "Failed"
-                }
-            }
-        },
-        "NoSuchRoute": {
-            "type": "object",
-            "required": [
-                "error",
-                "status"
-            ],
-            "properties": {
-                "error": {
-                    "type": "string",
-                    "example": "no such route: see /documentation"
-                },
-                "status": {
-                    "type": "string",
-                    "enum": [
-                        "Failed"
-                    ],
-                    "example": "Failed"
-                }
-            }
-        },
-        "NotReady": {
-            "type": "object",
-            "required": [
-                "error",
-                "status"
-            ],
-            "properties": {
-                "error": {
-                    "type": "string",
-                    "example": "not ready: draining"
-                },
-                "status": {
-                    "type": "string",
-                    "enum": [
-                        "Failed"
-                    ],
-                    "example": "Failed"
-                }
-            }
-        },
-        "OutcomeUnknown": {
-            "type": "object",
-            "required": [
-                "error",
-                "status"
-            ],
-            "properties": {
-                "error": {
-                    "type": "string",
-                    "example": "the outcome is unknown: repeat the request with the same Idempotency-Key; without one, look before you repeat it"
-                },
-                "status": {
-                    "type": "string",
-                    "enum": [
-                        "Failed"
-                    ],
-                    "example": "Failed"
-                }
-            }
-        },
-        "PaymentFailed": {
-            "type": "object",
-            "required": [
-                "error",
-                "status"
-            ],
-            "properties": {
-                "error": {
-                    "type": "string",
-                    "example": "payment declined: card expired"
-                },
-                "status": {
-                    "type": "string",
-                    "enum": [
-                        "Failed"
-                    ],
-                    "example": "Failed"
-                }
-            }
-        },
-        "Pending": {
-            "type": "object",
-            "required": [
-                "error",
-                "status"
-            ],
-            "properties": {
-                "error": {
-                    "type": "string",
-                    "example": "checkout 01980a3e-8f5c-7c6e-9d4b-2f1e0a7b6c5d is under way: its payment's outcome is not known yet; ask again with the same Idempotency-Key"
-                },
-                "status": {
-                    "type": "string",
-                    "enum": [
-                        "Pending"
-                    ],
-                    "example": "Pending"
-                }
-            }
-        },
-        "Success": {
+        "Answer": {
             "type": "object",
             "required": [
                 "error",
@@ -836,109 +1979,367 @@ const docTemplate = `{
                 "status": {
                     "type": "string",
                     "enum": [
-                        "Success"
+                        "Success",
+                        "Failed",
+                        "Pending"
                     ],
                     "example": "Success"
                 }
             }
         },
-        "TooLarge": {
+        "CartAnswer": {
             "type": "object",
             "required": [
+                "checkoutUnderWay",
                 "error",
+                "lines",
                 "status"
             ],
             "properties": {
+                "checkoutUnderWay": {
+                    "type": "boolean"
+                },
                 "error": {
                     "type": "string",
-                    "example": "body: want at most 65536 bytes"
+                    "example": ""
+                },
+                "lines": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/CartLine"
+                    }
                 },
                 "status": {
                     "type": "string",
                     "enum": [
-                        "Failed"
+                        "Success",
+                        "Failed",
+                        "Pending"
                     ],
-                    "example": "Failed"
+                    "example": "Success"
                 }
             }
         },
-        "TooManyRequests": {
+        "CartLine": {
             "type": "object",
             "required": [
-                "error",
-                "status"
+                "available",
+                "productID",
+                "productName",
+                "quantity"
             ],
             "properties": {
-                "error": {
-                    "type": "string",
-                    "example": "too many requests from this address, nothing was done: try again"
+                "available": {
+                    "type": "integer",
+                    "example": 17
                 },
-                "status": {
+                "productID": {
                     "type": "string",
-                    "enum": [
-                        "Failed"
-                    ],
-                    "example": "Failed"
+                    "example": "mug"
+                },
+                "productName": {
+                    "type": "string",
+                    "example": "Mug, blue"
+                },
+                "quantity": {
+                    "type": "integer",
+                    "example": 2
                 }
             }
         },
-        "Unauthorized": {
+        "Checkout": {
             "type": "object",
             "required": [
-                "error",
-                "status"
+                "checkoutID",
+                "clientID",
+                "createdAt",
+                "lines",
+                "reason",
+                "reference",
+                "state",
+                "updatedAt"
             ],
             "properties": {
-                "error": {
+                "checkoutID": {
                     "type": "string",
-                    "example": "Authorization: no such API key"
+                    "example": "01980a3e-8f5c-7c6e-9d4b-2f1e0a7b6c5d"
                 },
-                "status": {
+                "clientID": {
+                    "type": "string",
+                    "example": "alice"
+                },
+                "createdAt": {
+                    "type": "string"
+                },
+                "lines": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/CheckoutLine"
+                    }
+                },
+                "reason": {
+                    "type": "string",
+                    "example": ""
+                },
+                "reference": {
+                    "type": "string",
+                    "example": "order-1042"
+                },
+                "state": {
                     "type": "string",
                     "enum": [
-                        "Failed"
+                        "reserved",
+                        "committed",
+                        "refunding",
+                        "rolled_back",
+                        "cancelling",
+                        "cancelled"
                     ],
-                    "example": "Failed"
+                    "example": "committed"
+                },
+                "updatedAt": {
+                    "type": "string"
                 }
             }
         },
-        "Unavailable": {
+        "CheckoutAnswer": {
             "type": "object",
             "required": [
+                "checkoutID",
+                "clientID",
+                "createdAt",
                 "error",
-                "status"
+                "lines",
+                "reason",
+                "reference",
+                "state",
+                "status",
+                "updatedAt"
             ],
             "properties": {
+                "checkoutID": {
+                    "type": "string",
+                    "example": "01980a3e-8f5c-7c6e-9d4b-2f1e0a7b6c5d"
+                },
+                "clientID": {
+                    "type": "string",
+                    "example": "alice"
+                },
+                "createdAt": {
+                    "type": "string"
+                },
                 "error": {
                     "type": "string",
-                    "example": "too busy, nothing was done: try again"
+                    "example": ""
+                },
+                "lines": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/CheckoutLine"
+                    }
+                },
+                "reason": {
+                    "type": "string",
+                    "example": ""
+                },
+                "reference": {
+                    "type": "string",
+                    "example": "order-1042"
+                },
+                "state": {
+                    "type": "string",
+                    "enum": [
+                        "reserved",
+                        "committed",
+                        "refunding",
+                        "rolled_back",
+                        "cancelling",
+                        "cancelled"
+                    ],
+                    "example": "committed"
                 },
                 "status": {
                     "type": "string",
                     "enum": [
-                        "Failed"
+                        "Success",
+                        "Failed",
+                        "Pending"
                     ],
-                    "example": "Failed"
+                    "example": "Success"
+                },
+                "updatedAt": {
+                    "type": "string"
                 }
             }
         },
-        "UnsupportedMediaType": {
+        "CheckoutLine": {
+            "type": "object",
+            "required": [
+                "productID",
+                "quantity"
+            ],
+            "properties": {
+                "productID": {
+                    "type": "string",
+                    "example": "mug"
+                },
+                "quantity": {
+                    "type": "integer",
+                    "example": 2
+                }
+            }
+        },
+        "CheckoutsAnswer": {
+            "type": "object",
+            "required": [
+                "checkouts",
+                "error",
+                "status"
+            ],
+            "properties": {
+                "checkouts": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/Checkout"
+                    }
+                },
+                "error": {
+                    "type": "string",
+                    "example": ""
+                },
+                "status": {
+                    "type": "string",
+                    "enum": [
+                        "Success",
+                        "Failed",
+                        "Pending"
+                    ],
+                    "example": "Success"
+                }
+            }
+        },
+        "Client": {
+            "type": "object",
+            "required": [
+                "clientID"
+            ],
+            "properties": {
+                "clientID": {
+                    "type": "string",
+                    "maxLength": 100,
+                    "minLength": 1,
+                    "example": "alice"
+                }
+            }
+        },
+        "MergeCarts": {
+            "type": "object",
+            "required": [
+                "fromClientID",
+                "toClientID"
+            ],
+            "properties": {
+                "fromClientID": {
+                    "type": "string",
+                    "maxLength": 100,
+                    "minLength": 1,
+                    "example": "guest-7"
+                },
+                "toClientID": {
+                    "type": "string",
+                    "maxLength": 100,
+                    "minLength": 1,
+                    "example": "alice"
+                }
+            }
+        },
+        "StockAnswer": {
             "type": "object",
             "required": [
                 "error",
+                "products",
                 "status"
             ],
             "properties": {
                 "error": {
                     "type": "string",
-                    "example": "Content-Type: want application/json, once"
+                    "example": ""
+                },
+                "products": {
+                    "type": "array",
+                    "items": {
+                        "$ref": "#/definitions/StockProduct"
+                    }
                 },
                 "status": {
                     "type": "string",
                     "enum": [
-                        "Failed"
+                        "Success",
+                        "Failed",
+                        "Pending"
                     ],
-                    "example": "Failed"
+                    "example": "Success"
+                }
+            }
+        },
+        "StockProduct": {
+            "type": "object",
+            "required": [
+                "available",
+                "onHand",
+                "productID",
+                "productName",
+                "reserved"
+            ],
+            "properties": {
+                "available": {
+                    "type": "integer",
+                    "example": 17
+                },
+                "onHand": {
+                    "type": "integer",
+                    "example": 20
+                },
+                "productID": {
+                    "type": "string",
+                    "example": "mug"
+                },
+                "productName": {
+                    "type": "string",
+                    "example": "Mug, blue"
+                },
+                "reserved": {
+                    "type": "integer",
+                    "example": 3
+                }
+            }
+        },
+        "UpdateCart": {
+            "type": "object",
+            "required": [
+                "clientID",
+                "productID",
+                "quantity"
+            ],
+            "properties": {
+                "clientID": {
+                    "type": "string",
+                    "maxLength": 100,
+                    "minLength": 1,
+                    "example": "alice"
+                },
+                "productID": {
+                    "type": "string",
+                    "maxLength": 100,
+                    "minLength": 1,
+                    "example": "mug"
+                },
+                "quantity": {
+                    "type": "integer",
+                    "format": "int32",
+                    "maximum": 2147483647,
+                    "minimum": 0,
+                    "example": 1
                 }
             }
         }

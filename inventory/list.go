@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"cartwheel/database"
@@ -59,6 +60,31 @@ func (m *Manager) List(ctx context.Context, filter Filter, each func(Product) er
 		}
 		after = page[len(page)-1].ID
 	}
+}
+
+// Products returns those of the products that there are, in the order of their IDs. It locks
+// nothing.
+func (m *Manager) Products(ctx context.Context, tx *database.Tx, productIDs []string) (products []Product, err error) {
+	for chunk := range slices.Chunk(sortedUnique(productIDs), database.ChunkRows) {
+		found, err := productsByID(ctx, tx, chunk)
+		if err != nil {
+			return nil, err
+		}
+		products = append(products, found...)
+	}
+	return products, nil
+}
+
+// Look returns those of the products that there are, in the order of their IDs. It blocks for one
+// read.
+//
+// Errors: database.ErrUnavailable.
+func (m *Manager) Look(ctx context.Context, productIDs []string) (products []Product, err error) {
+	err = m.db.Read(ctx, func(tx *database.Tx) error {
+		products, err = m.Products(ctx, tx, productIDs)
+		return err
+	})
+	return products, err
 }
 
 // Empty reports whether the catalogue has no product.

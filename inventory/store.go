@@ -200,6 +200,13 @@ func pageOf(ctx context.Context, tx *database.Tx, after string, limit int) ([]Pr
 		" FROM product_details p WHERE p.product_id > ? ORDER BY p.product_id LIMIT ?", after, limit)
 }
 
+// productsByID returns those of the products, sorted, that there are.
+func productsByID(ctx context.Context, tx *database.Tx, ids []string) ([]Product, error) {
+	return selectProducts(ctx, tx, len(ids), "SELECT p.product_id, p.product_name, p.quantity,"+
+		" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
+		" FROM product_details p WHERE p.product_id IN "+database.In(len(ids))+" ORDER BY p.product_id", anys(ids)...)
+}
+
 // lowest returns the products of which the least is available, search in their ID or name, in lower
 // case.
 func lowest(ctx context.Context, tx *database.Tx, search string, limit int) ([]Product, error) {

@@ -1,10 +1,14 @@
 // Package api owns the public HTTP API: parsing, limits, the error table and the documentation. app
-// starts it over the Cart Manager.
+// starts it over the managers.
 package api
 
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
 )
 
 // What the status of an answer can be.
@@ -21,17 +25,76 @@ var successBody = answer{Status: statusSuccess}.body()
 // An answer is the body of whatever the public listener says outside the documentation.
 // Error is empty exactly when Status is Success.
 type answer struct {
-	Status string `json:"status"`
-	Error  string `json:"error"`
-}
+	Status string `json:"status" enums:"Success,Failed,Pending" example:"Success"`
+	Error  string `json:"error" example:""`
+} // @name Answer
 
-// body renders the answer as one line of JSON.
-func (a answer) body() []byte {
+// The answers of the look-ups.
+type (
+	cartAnswer struct {
+		answer
+		Lines            []cartLine `json:"lines"`
+		CheckoutUnderWay bool       `json:"checkoutUnderWay"`
+	} // @name CartAnswer
+	cartLine struct {
+		ProductID   string `json:"productID" example:"mug"`
+		ProductName string `json:"productName" example:"Mug, blue"`
+		Quantity    int64  `json:"quantity" example:"2"`
+		Available   int64  `json:"available" example:"17"`
+	} // @name CartLine
+
+	stockAnswer struct {
+		answer
+		Products []stockProduct `json:"products"`
+	} // @name StockAnswer
+	stockProduct struct {
+		ProductID   string `json:"productID" example:"mug"`
+		ProductName string `json:"productName" example:"Mug, blue"`
+		OnHand      int64  `json:"onHand" example:"20"`
+		Reserved    int64  `json:"reserved" example:"3"`
+		Available   int64  `json:"available" example:"17"`
+	} // @name StockProduct
+
+	checkoutAnswer struct {
+		answer
+		checkoutView
+	} // @name CheckoutAnswer
+	checkoutsAnswer struct {
+		answer
+		Checkouts []checkoutView `json:"checkouts"`
+	} // @name CheckoutsAnswer
+	checkoutView struct {
+		CheckoutID string         `json:"checkoutID" example:"01980a3e-8f5c-7c6e-9d4b-2f1e0a7b6c5d"`
+		ClientID   string         `json:"clientID" example:"alice"`
+		Reference  string         `json:"reference" example:"order-1042"`
+		State      string         `json:"state" enums:"reserved,committed,refunding,rolled_back,cancelling,cancelled" example:"committed"`
+		Reason     string         `json:"reason" example:""`
+		Lines      []checkoutLine `json:"lines"`
+		CreatedAt  time.Time      `json:"createdAt"`
+		UpdatedAt  time.Time      `json:"updatedAt"`
+	} // @name Checkout
+	checkoutLine struct {
+		ProductID string `json:"productID" example:"mug"`
+		Quantity  int64  `json:"quantity" example:"2"`
+	} // @name CheckoutLine
+)
+
+// body renders the answer.
+func (a answer) body() []byte { return render(a) }
+
+// render returns a value as one line of JSON.
+func render(v any) []byte {
 	var line bytes.Buffer
 	encoder := json.NewEncoder(&line)
 	encoder.SetEscapeHTML(false) // the reader is a program or a person, not a page
-	if err := encoder.Encode(a); err != nil {
-		panic(err) // two strings always encode
+	if err := encoder.Encode(v); err != nil {
+		panic(err) // text, numbers and times always encode
 	}
 	return line.Bytes()
+}
+
+// look answers a look-up, which nobody may cache.
+func look(c echo.Context, v any) error {
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	return c.JSONBlob(http.StatusOK, render(v))
 }

@@ -27,7 +27,7 @@ func (o allowedOrigins) shared(next echo.HandlerFunc) echo.HandlerFunc {
 		h.Add(echo.HeaderVary, echo.HeaderOrigin)
 		if origin := c.Request().Header.Get(echo.HeaderOrigin); origin != "" && o.allows(origin) {
 			h.Set(echo.HeaderAccessControlAllowOrigin, origin)
-			h.Set(echo.HeaderAccessControlExposeHeaders, "X-Request-ID, Retry-After")
+			h.Set(echo.HeaderAccessControlExposeHeaders, "Cartwheel-Checkout, Cartwheel-Error, ETag, Retry-After, X-Request-ID")
 		}
 		return next(c)
 	}
@@ -45,7 +45,7 @@ func (o allowedOrigins) preflight(c echo.Context, allow string) bool {
 	h.Add(echo.HeaderVary, echo.HeaderAccessControlRequestMethod)
 	h.Add(echo.HeaderVary, echo.HeaderAccessControlRequestHeaders)
 	h.Set(echo.HeaderAccessControlAllowMethods, allow)
-	h.Set(echo.HeaderAccessControlAllowHeaders, "Authorization, Content-Type, Idempotency-Key, X-Request-ID")
+	h.Set(echo.HeaderAccessControlAllowHeaders, "Authorization, Cartwheel-Reference, Content-Type, Idempotency-Key, If-Match, Traceparent, X-Request-ID")
 	h.Set(echo.HeaderAccessControlMaxAge, "600") // seconds; a change of the setting is seen soon enough
 	return true
 }

@@ -17,7 +17,7 @@ func TestCORS_configuredOriginMayCall(t *testing.T) {
 	for header, want := range map[string]string{
 		"Access-Control-Allow-Origin":  shopPage,
 		"Access-Control-Allow-Methods": "POST, OPTIONS",
-		"Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, X-Request-ID",
+		"Access-Control-Allow-Headers": "Authorization, Cartwheel-Reference, Content-Type, Idempotency-Key, If-Match, Traceparent, X-Request-ID",
 		"Access-Control-Max-Age":       "600",
 	} {
 		if got := asked.header.Get(header); got != want {
@@ -35,7 +35,7 @@ func TestCORS_configuredOriginMayCall(t *testing.T) {
 		s.do("POST", "/nothing", "", "Origin", shopPage),
 	} {
 		if got.header.Get("Access-Control-Allow-Origin") != shopPage || got.header.Get("Vary") != "Origin" ||
-			got.header.Get("Access-Control-Expose-Headers") != "X-Request-ID, Retry-After" || got.header.Get("Access-Control-Allow-Credentials") != "" {
+			got.header.Get("Access-Control-Expose-Headers") != "Cartwheel-Checkout, Cartwheel-Error, ETag, Retry-After, X-Request-ID" || got.header.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%d: got headers %v", got.code, got.header)
 		}
 	}

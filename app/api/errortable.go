@@ -36,6 +36,7 @@ const (
 	codePending             = "pending"
 	codePaymentDeclined     = "payment_declined"
 	codeNoSuchProduct       = "no_such_product"
+	codeNoSuchCheckout      = "no_such_checkout"
 	codeNoSuchRoute         = "no_such_route"
 	codeMethod              = "method"
 	codeTooLarge            = "too_large"
@@ -87,7 +88,8 @@ var errorTable = []row{
 	{cart.ErrEmpty, http.StatusConflict, codeCartEmpty, 0, always("the cart is empty")},
 	{cart.ErrChanged, http.StatusPreconditionFailed, codeCartChanged, 0,
 		always("the cart has changed since it was read: read it again")},
-	{cart.ErrTooManyLines, http.StatusConflict, codeTooManyLines, 0, always("the cart has 500 lines, which is the maximum")},
+	{checkout.ErrNotFound, http.StatusNotFound, codeNoSuchCheckout, 0, always("no such checkout")},
+	{cart.ErrTooManyLines, http.StatusConflict, codeTooManyLines, 0, always("the cart would have more than 500 lines, or more than 2147483647 units of one product")},
 
 	{idempotency.ErrMismatch, http.StatusUnprocessableEntity, codeKeyReused, 0,
 		always("this Idempotency-Key was used with another request")},

@@ -11,7 +11,6 @@ import (
 
 // beyondTheEdge are the modules' errors that no request can end with, and why.
 var beyondTheEdge = map[string]string{
-	"checkout.ErrNotFound":    "only the commands look a checkout up",
 	"database.ErrInUse":       "only a move finds a server on its data",
 	"database.ErrNotEmbedded": "only a move and a backup are for the embedded engine alone",
 	"database.ErrMoved":       "only opening the database finds that its data were moved",

@@ -139,6 +139,9 @@ func parseID(field string, value jsontext.Value) (string, error) {
 
 // checkID says what is wrong with an ID, or nothing.
 func checkID(id string) string {
+	if !utf8.ValidString(id) {
+		return "want UTF-8"
+	}
 	if count := utf8.RuneCountInString(id); count < 1 || count > maxIDRunes {
 		return fmt.Sprintf("want 1 to %d Unicode characters, got %d", maxIDRunes, count)
 	}

@@ -25,9 +25,18 @@ type (
 		ProductID string `json:"productID" minLength:"1" maxLength:"100" example:"mug"`
 		Quantity  int64  `json:"quantity" minimum:"1" maximum:"2147483647" format:"int32" example:"2"`
 	} // @name AddToCart
-	checkOutCartRequest struct {
+	updateCartRequest struct {
+		ClientID  string `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
+		ProductID string `json:"productID" minLength:"1" maxLength:"100" example:"mug"`
+		Quantity  int64  `json:"quantity" minimum:"0" maximum:"2147483647" format:"int32" example:"1"`
+	} // @name UpdateCart
+	clientRequest struct {
 		ClientID string `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
-	} // @name CheckOutCart
+	} // @name Client
+	mergeCartsRequest struct {
+		FromClientID string `json:"fromClientID" minLength:"1" maxLength:"100" example:"guest-7"`
+		ToClientID   string `json:"toClientID" minLength:"1" maxLength:"100" example:"alice"`
+	} // @name MergeCarts
 )
 
 func (r *addToCartRequest) parse(body []byte) error {
@@ -35,8 +44,17 @@ func (r *addToCartRequest) parse(body []byte) error {
 		member{name: "quantity", quantity: &r.Quantity, least: 1})
 }
 
-func (r *checkOutCartRequest) parse(body []byte) error {
+func (r *updateCartRequest) parse(body []byte) error {
+	return parseObject(body, member{name: "clientID", id: &r.ClientID}, member{name: "productID", id: &r.ProductID},
+		member{name: "quantity", quantity: &r.Quantity})
+}
+
+func (r *clientRequest) parse(body []byte) error {
 	return parseObject(body, member{name: "clientID", id: &r.ClientID})
+}
+
+func (r *mergeCartsRequest) parse(body []byte) error {
+	return parseObject(body, member{name: "fromClientID", id: &r.FromClientID}, member{name: "toClientID", id: &r.ToClientID})
 }
 
 // readRequest reads the body of a POST request, and returns its Idempotency-Key, or "" without one.

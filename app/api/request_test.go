@@ -126,7 +126,7 @@ func parseAdd(body string) (request addToCartRequest, err error) {
 	return request, err
 }
 
-func parseCheckOut(body string) (request checkOutCartRequest, err error) {
+func parseCheckOut(body string) (request clientRequest, err error) {
 	err = request.parse([]byte(body))
 	return request, err
 }

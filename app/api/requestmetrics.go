@@ -19,17 +19,12 @@ func newRequestMetrics(m *metrics.Metrics) *requestMetrics {
 	if m == nil {
 		m = metrics.New(metrics.Build{})
 	}
-	return &requestMetrics{
-		routes: map[string]*metrics.Requests{
-			PathAddToCart:            m.Requests(metrics.RouteAddToCart),
-			PathCheckOutCart:         m.Requests(metrics.RouteCheckOutCart),
-			PathHealthz:              m.Requests(metrics.RouteHealthz),
-			PathReadyz:               m.Requests(metrics.RouteReadyz),
-			PathDocumentation:        m.Requests(metrics.RouteDocumentation),
-			PathDocumentation + "/*": m.Requests(metrics.RouteDocumentation),
-		},
-		other: m.Requests(metrics.RouteOther),
+	l := &requestMetrics{routes: map[string]*metrics.Requests{}, other: m.Requests(metrics.RouteOther)}
+	for _, route := range metrics.Routes() {
+		l.routes[string(route)] = m.Requests(route)
 	}
+	l.routes[PathDocumentation+"/*"] = m.Requests(metrics.RouteDocumentation)
+	return l
 }
 
 // answered reports a request that has ended.

@@ -12,15 +12,37 @@ import (
 // The paths of the API.
 const (
 	PathAddToCart     = "/addToCart"
+	PathUpdateCart    = "/updateCart"
+	PathEmptyCart     = "/emptyCart"
+	PathMergeCarts    = "/mergeCarts"
 	PathCheckOutCart  = "/checkOutCart"
+	pathCart          = "/cart"
+	pathStock         = "/stock"
+	pathCheckout      = "/checkout"
+	pathCheckouts     = "/checkouts"
 	PathHealthz       = "/healthz"
 	PathReadyz        = "/readyz"
 	PathDocumentation = "/documentation"
 )
 
 func (s *Server) addRoutes(keys apiKeys) {
-	s.add(PathAddToCart, keys.required(s.addToCart), http.MethodPost)
-	s.add(PathCheckOutCart, keys.required(s.checkOutCart), http.MethodPost)
+	for path, handler := range map[string]echo.HandlerFunc{
+		PathAddToCart:    s.addToCart,
+		PathUpdateCart:   s.updateCart,
+		PathEmptyCart:    s.emptyCart,
+		PathMergeCarts:   s.mergeCarts,
+		PathCheckOutCart: s.checkOutCart,
+	} {
+		s.add(path, keys.required(handler), http.MethodPost)
+	}
+	for path, handler := range map[string]echo.HandlerFunc{
+		pathCart:      s.showCart,
+		pathStock:     s.showStock,
+		pathCheckout:  s.showCheckout,
+		pathCheckouts: s.listCheckouts,
+	} {
+		s.add(path, keys.required(handler), http.MethodGet, http.MethodHead)
+	}
 	s.add(PathHealthz, s.healthz, http.MethodGet, http.MethodHead)
 	s.add(PathReadyz, s.readyz, http.MethodGet, http.MethodHead)
 
@@ -31,33 +53,41 @@ func (s *Server) addRoutes(keys apiKeys) {
 	s.add(PathDocumentation+"/*", docs.serve, http.MethodGet, http.MethodHead)
 }
 
+// succeed answers a change that may have failed.
+func succeed(c echo.Context, err error) error {
+	if err != nil {
+		return err
+	}
+	return c.JSONBlob(http.StatusOK, successBody)
+}
+
 // addToCart adds units of a product to a client's cart.
 //
+//	@ID				addToCart
 //	@Summary		Add a product to a cart
-//	@Description	Adds units of a product to the client's cart. Adding a product again adds to its line. An add is refused when the line would exceed what is available now, or when it would be the cart's 501st line. Nothing is held by an add: stock is reserved by the checkout.
+//	@Description	Adds units of a product to the client's cart. Adding a product again adds to its line. An add is refused when the line would exceed what is available now, or when it would be the cart's 501st line. It reserves nothing: the checkout reserves.
 //	@Tags			shop
 //	@Accept			json
 //	@Produce		json
-//	@Param			request			body		addToCartRequest	true	"Who adds what. Exactly these fields."
-//	@Param			Idempotency-Key	header		string				false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
-//	@Param			X-Request-ID	header		string				false	"Names the request in the answer and in the log. 1 to 64 visible ASCII characters; otherwise one is made up."	maxlength(64)
-//	@Success		200				{object}	answer200			"Added, and durable on disk."
-//	@Failure		400				{object}	answer400			"Malformed or invalid input: says which field and why."
-//	@Failure		401				{object}	answer401			"API keys are configured and none, or a wrong one, was sent."
-//	@Failure		404				{object}	answer404			"No such product."
-//	@Failure		405				{object}	answer405			"Method not allowed. Allow says which is."
-//	@Failure		409				{object}	answer409			"Not enough stock (names the product, what was wanted, what is available), or more than 500 lines."
-//	@Failure		413				{object}	answer413			"The body is larger than 64 KiB."
-//	@Failure		415				{object}	answer415			"The Content-Type is not application/json."
-//	@Failure		422				{object}	answer422			"This Idempotency-Key was used with another request."
-//	@Failure		429				{object}	answer429			"Too many requests from this address. Nothing was done."
-//	@Failure		500				{object}	answer500			"A fault of ours. The log has the details under the request ID."
-//	@Failure		503				{object}	answer503			"Too busy, shutting down, or without a database. Nothing was done."
-//	@Failure		504				{object}	answer504			"The outcome is not known: the database went away during the commit."
-//	@Header			all				{string}	X-Request-ID		"Names the request in the log."
-//	@Header			429,503			{integer}	Retry-After			"Seconds to wait before trying again."
-//	@Header			401				{string}	WWW-Authenticate	"Bearer"
-//	@Header			405				{string}	Allow				"What is allowed."
+//	@Param			request			body		addToCartRequest	true	"Exactly these fields."
+//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
+//	@Param			X-Request-ID	header		string	false	"Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up."	maxlength(64)
+//	@Success		200				{object}	answer	"Added, and durable on disk."
+//	@Failure		400				{object}	answer	"`invalid`: says which field and what was expected."
+//	@Failure		401				{object}	answer	"`unauthorized`: API keys are configured and none, or a wrong one, was sent."
+//	@Failure		404				{object}	answer	"`no_such_product`"
+//	@Failure		409				{object}	answer	"`not_enough_stock` (names the product, what was wanted, what is available), `too_many_lines`"
+//	@Failure		405				{object}	answer	"`method`: Allow says which is allowed."
+//	@Failure		413				{object}	answer	"`too_large`: the body is larger than 64 KiB."
+//	@Failure		415				{object}	answer	"`content_type`: it is not application/json."
+//	@Failure		422				{object}	answer	"`key_reused`: this Idempotency-Key was used with another request."
+//	@Failure		429				{object}	answer	"`rate_limited`: nothing was done."
+//	@Failure		500				{object}	answer	"`internal`: our fault. The log has the details under the request ID."
+//	@Failure		503				{object}	answer	"`busy`, `draining`, `database_unavailable`, `locked`: nothing was done."
+//	@Failure		504				{object}	answer	"`unknown`: the connection to the database was lost during the commit."
+//	@Header			all				{string}	X-Request-ID	"Names the request in the log."
+//	@Header			400,401,404,405,409,413,415,422,429,500,503,504	{string}	Cartwheel-Error	"The code."
+//	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
 //	@Security		Bearer
 //	@Router			/addToCart [post]
 func (s *Server) addToCart(c echo.Context) error {
@@ -69,50 +99,175 @@ func (s *Server) addToCart(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.shop.AddToCart(ctx, cart.Addition{
+	return succeed(c, s.shop.Carts.AddToCart(ctx, cart.Addition{
 		ClientID: request.ClientID, ProductID: request.ProductID, Quantity: request.Quantity, Key: key,
-	}); err != nil {
-		return err
-	}
-	return c.JSONBlob(http.StatusOK, successBody)
+	}))
 }
 
-// checkOutCart buys what a client's cart holds.
+// updateCart sets a line of a client's cart.
 //
-//	@Summary		Buy what is in a cart
-//	@Description	Reserves the stock of every line, charges the payment gateway once, and sells or puts everything back. All or nothing: one short line refuses the whole checkout, and nothing changes. What is added meanwhile stays in the cart for the next checkout. A client that hangs up changes nothing: once begun, a checkout is finished.
+//	@ID				updateCart
+//	@Summary		Set a line of a cart
+//	@Description	Sets a line to a quantity; 0 removes it. Raising a line is checked like an add. Lowering and removing always succeed, also for a product that is sold out or gone.
 //	@Tags			shop
 //	@Accept			json
 //	@Produce		json
-//	@Param			request			body		checkOutCartRequest	true	"Whose cart. Exactly this field."
-//	@Param			Idempotency-Key	header		string				false	"Makes repeats harmless, and lets you learn how a pending checkout ended. 1 to 255 visible ASCII characters; scoped to the client and the endpoint; kept for at least 24 hours."	minlength(1)	maxlength(255)
-//	@Param			X-Request-ID	header		string				false	"Names the request in the answer and in the log. 1 to 64 visible ASCII characters; otherwise one is made up."	maxlength(64)
-//	@Success		200				{object}	answer200			"Paid and sold, and durable on disk."
-//	@Success		202				{object}	answer202			"The payment's outcome is not known yet; the stock stays held until it is. Names the checkout. Ask again with the same Idempotency-Key."
-//	@Failure		400				{object}	answer400			"Malformed or invalid input: says which field and why."
-//	@Failure		401				{object}	answer401			"API keys are configured and none, or a wrong one, was sent."
-//	@Failure		402				{object}	answer402			"The payment service declined. The cart is as before, the stock released."
-//	@Failure		404				{object}	answer404Route		"No such route. (A product that is gone is a shortage with 0 available.)"
-//	@Failure		405				{object}	answer405			"Method not allowed. Allow says which is."
-//	@Failure		409				{object}	answer409			"Not enough stock (names the product, what was wanted, what is available), or the cart is empty (says so when a checkout of this client is under way)."
-//	@Failure		413				{object}	answer413			"The body is larger than 64 KiB."
-//	@Failure		415				{object}	answer415			"The Content-Type is not application/json."
-//	@Failure		422				{object}	answer422			"This Idempotency-Key was used with another request."
-//	@Failure		429				{object}	answer429			"Too many requests from this address. Nothing was done."
-//	@Failure		500				{object}	answer500			"A fault of ours. The log has the details under the request ID."
-//	@Failure		503				{object}	answer503			"Too busy, shutting down, or without a database. Nothing was done."
-//	@Failure		504				{object}	answer504			"The outcome is not known: the database went away during the commit."
-//	@Header			all				{string}	X-Request-ID		"Names the request in the log."
-//	@Header			429,503			{integer}	Retry-After			"Seconds to wait before trying again."
-//	@Header			401				{string}	WWW-Authenticate	"Bearer"
-//	@Header			405				{string}	Allow				"What is allowed."
+//	@Param			request			body		updateCartRequest	true	"Exactly these fields."
+//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
+//	@Param			X-Request-ID	header		string	false	"Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up."	maxlength(64)
+//	@Success		200				{object}	answer	"Set, and durable on disk."
+//	@Failure		400				{object}	answer	"`invalid`: says which field and what was expected."
+//	@Failure		401				{object}	answer	"`unauthorized`: API keys are configured and none, or a wrong one, was sent."
+//	@Failure		404				{object}	answer	"`no_such_product`"
+//	@Failure		409				{object}	answer	"`not_enough_stock`, `too_many_lines`"
+//	@Failure		405				{object}	answer	"`method`: Allow says which is allowed."
+//	@Failure		413				{object}	answer	"`too_large`: the body is larger than 64 KiB."
+//	@Failure		415				{object}	answer	"`content_type`: it is not application/json."
+//	@Failure		422				{object}	answer	"`key_reused`: this Idempotency-Key was used with another request."
+//	@Failure		429				{object}	answer	"`rate_limited`: nothing was done."
+//	@Failure		500				{object}	answer	"`internal`: our fault. The log has the details under the request ID."
+//	@Failure		503				{object}	answer	"`busy`, `draining`, `database_unavailable`, `locked`: nothing was done."
+//	@Failure		504				{object}	answer	"`unknown`: the connection to the database was lost during the commit."
+//	@Header			all				{string}	X-Request-ID	"Names the request in the log."
+//	@Header			400,401,404,405,409,413,415,422,429,500,503,504	{string}	Cartwheel-Error	"The code."
+//	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
+//	@Security		Bearer
+//	@Router			/updateCart [post]
+func (s *Server) updateCart(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
+	defer cancel()
+
+	var request updateCartRequest
+	key, err := s.readRequest(c, request.parse)
+	if err != nil {
+		return err
+	}
+	return succeed(c, s.shop.Carts.UpdateCart(ctx, cart.Addition{
+		ClientID: request.ClientID, ProductID: request.ProductID, Quantity: request.Quantity, Key: key,
+	}))
+}
+
+// emptyCart removes all lines of a client's cart.
+//
+//	@ID				emptyCart
+//	@Summary		Remove all lines of a cart
+//	@Description	Removes all lines. What a checkout under way has taken returns when it does not end in a sale.
+//	@Tags			shop
+//	@Accept			json
+//	@Produce		json
+//	@Param			request			body		clientRequest	true	"Exactly these fields."
+//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
+//	@Param			X-Request-ID	header		string	false	"Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up."	maxlength(64)
+//	@Success		200				{object}	answer	"Empty, and durable on disk."
+//	@Failure		400				{object}	answer	"`invalid`: says which field and what was expected."
+//	@Failure		401				{object}	answer	"`unauthorized`: API keys are configured and none, or a wrong one, was sent."
+//	@Failure		405				{object}	answer	"`method`: Allow says which is allowed."
+//	@Failure		413				{object}	answer	"`too_large`: the body is larger than 64 KiB."
+//	@Failure		415				{object}	answer	"`content_type`: it is not application/json."
+//	@Failure		422				{object}	answer	"`key_reused`: this Idempotency-Key was used with another request."
+//	@Failure		429				{object}	answer	"`rate_limited`: nothing was done."
+//	@Failure		500				{object}	answer	"`internal`: our fault. The log has the details under the request ID."
+//	@Failure		503				{object}	answer	"`busy`, `draining`, `database_unavailable`, `locked`: nothing was done."
+//	@Failure		504				{object}	answer	"`unknown`: the connection to the database was lost during the commit."
+//	@Header			all				{string}	X-Request-ID	"Names the request in the log."
+//	@Header			400,401,404,405,409,413,415,422,429,500,503,504	{string}	Cartwheel-Error	"The code."
+//	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
+//	@Security		Bearer
+//	@Router			/emptyCart [post]
+func (s *Server) emptyCart(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
+	defer cancel()
+
+	var request clientRequest
+	key, err := s.readRequest(c, request.parse)
+	if err != nil {
+		return err
+	}
+	return succeed(c, s.shop.Carts.EmptyCart(ctx, request.ClientID, key))
+}
+
+// mergeCarts moves one client's lines into another's cart.
+//
+//	@ID				mergeCarts
+//	@Summary		Move a guest's lines into another cart
+//	@Description	Moves all lines of one cart into another and adds up quantities. It is never refused for stock. It follows the earlier changes of both clients and precedes later ones. The key is scoped to toClientID.
+//	@Tags			shop
+//	@Accept			json
+//	@Produce		json
+//	@Param			request			body		mergeCartsRequest	true	"Exactly these fields."
+//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
+//	@Param			X-Request-ID	header		string	false	"Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up."	maxlength(64)
+//	@Success		200				{object}	answer	"Moved, and durable on disk."
+//	@Failure		400				{object}	answer	"`invalid`: says which field and what was expected."
+//	@Failure		401				{object}	answer	"`unauthorized`: API keys are configured and none, or a wrong one, was sent."
+//	@Failure		409				{object}	answer	"`too_many_lines`: more than 500 lines, or more than 2147483647 units of one product."
+//	@Failure		405				{object}	answer	"`method`: Allow says which is allowed."
+//	@Failure		413				{object}	answer	"`too_large`: the body is larger than 64 KiB."
+//	@Failure		415				{object}	answer	"`content_type`: it is not application/json."
+//	@Failure		422				{object}	answer	"`key_reused`: this Idempotency-Key was used with another request."
+//	@Failure		429				{object}	answer	"`rate_limited`: nothing was done."
+//	@Failure		500				{object}	answer	"`internal`: our fault. The log has the details under the request ID."
+//	@Failure		503				{object}	answer	"`busy`, `draining`, `database_unavailable`, `locked`: nothing was done."
+//	@Failure		504				{object}	answer	"`unknown`: the connection to the database was lost during the commit."
+//	@Header			all				{string}	X-Request-ID	"Names the request in the log."
+//	@Header			400,401,404,405,409,413,415,422,429,500,503,504	{string}	Cartwheel-Error	"The code."
+//	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
+//	@Security		Bearer
+//	@Router			/mergeCarts [post]
+func (s *Server) mergeCarts(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
+	defer cancel()
+
+	var request mergeCartsRequest
+	key, err := s.readRequest(c, request.parse)
+	if err != nil {
+		return err
+	}
+	if request.FromClientID == request.ToClientID {
+		return badRequest("toClientID: want another client than fromClientID")
+	}
+	return succeed(c, s.shop.Carts.MergeCarts(ctx, request.FromClientID, request.ToClientID, key))
+}
+
+// checkOutCart buys what is in a client's cart.
+//
+//	@ID				checkOutCart
+//	@Summary		Buy what is in a cart
+//	@Description	Reserves the stock of every line, charges the payment service once, and sells or restores everything. All or nothing: one short line refuses the whole checkout, and nothing changes. What is added in the meantime stays in the cart. A caller who disconnects changes nothing: once begun, a checkout is finished.
+//	@Tags			shop
+//	@Accept			json
+//	@Produce		json
+//	@Param			request			body		clientRequest	true	"Exactly these fields."
+//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
+//	@Param			Cartwheel-Reference	header	string	false	"The shop's order number, quote or payment authorisation: stored with the checkout and sent to the payment service and in events. 1 to 255 visible ASCII characters."	minlength(1)	maxlength(255)
+//	@Param			If-Match		header		string	false	"The ETag of GET /cart: buys only what was seen there."
+//	@Param			X-Request-ID	header		string	false	"Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up."	maxlength(64)
+//	@Success		200				{object}	answer	"Paid and sold, and durable on disk."
+//	@Success		202				{object}	answer	"`pending`: the payment's outcome is not known yet, and the stock stays reserved. GET /checkout tells how it ended."
+//	@Failure		400				{object}	answer	"`invalid`: says which field and what was expected."
+//	@Failure		401				{object}	answer	"`unauthorized`: API keys are configured and none, or a wrong one, was sent."
+//	@Failure		402				{object}	answer	"`payment_declined`: the cart and the stock are as before."
+//	@Failure		409				{object}	answer	"`not_enough_stock`, `cart_empty`, `checkout_under_way`"
+//	@Failure		412				{object}	answer	"`cart_changed`: If-Match did not match."
+//	@Failure		405				{object}	answer	"`method`: Allow says which is allowed."
+//	@Failure		413				{object}	answer	"`too_large`: the body is larger than 64 KiB."
+//	@Failure		415				{object}	answer	"`content_type`: it is not application/json."
+//	@Failure		422				{object}	answer	"`key_reused`: this Idempotency-Key was used with another request."
+//	@Failure		429				{object}	answer	"`rate_limited`: nothing was done."
+//	@Failure		500				{object}	answer	"`internal`: our fault. The log has the details under the request ID."
+//	@Failure		503				{object}	answer	"`busy`, `draining`, `database_unavailable`, `locked`, `payment_unavailable`: nothing was done."
+//	@Failure		504				{object}	answer	"`unknown`: the connection to the database was lost during the commit."
+//	@Header			all				{string}	X-Request-ID	"Names the request in the log."
+//	@Header			400,401,404,405,409,413,415,422,429,500,503,504	{string}	Cartwheel-Error	"The code."
+//	@Header			200,202,402,409,503	{string}	Cartwheel-Checkout	"The checkout's ID, once there is one."
+//	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
 //	@Security		Bearer
 //	@Router			/checkOutCart [post]
 func (s *Server) checkOutCart(c echo.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
 	defer cancel()
 
-	var request checkOutCartRequest
+	var request clientRequest
 	key, err := s.readRequest(c, request.parse)
 	if err != nil {
 		return err
@@ -125,54 +280,9 @@ func (s *Server) checkOutCart(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	id, err := s.shop.CheckOut(ctx, cart.Purchase{ClientID: request.ClientID, Key: key, Reference: reference, IfMatch: tags})
+	id, err := s.shop.Carts.CheckOut(ctx, cart.Purchase{ClientID: request.ClientID, Key: key, Reference: reference, IfMatch: tags})
 	if id != "" {
 		c.Response().Header()[headerCheckout] = []string{id}
 	}
-	if err != nil {
-		return err
-	}
-	return c.JSONBlob(http.StatusOK, successBody)
-}
-
-// healthz tells that the process runs.
-//
-//	@Summary		Is the process alive?
-//	@Description	Always Success: restart the process when it does not answer. Free of API keys and of the rate limit.
-//	@Tags			probes
-//	@Produce		json
-//	@Success		200	{object}	answer200		"The process runs."
-//	@Header			all	{string}	X-Request-ID	"Names the request in the log."
-//	@Router			/healthz [get]
-func (s *Server) healthz(c echo.Context) error {
-	return c.JSONBlob(http.StatusOK, successBody)
-}
-
-// readyz tells whether requests should be sent here.
-//
-//	@Summary		Should requests be sent here?
-//	@Description	Success while the database is reachable, no queue is full, and the instance is not shutting down. Free of API keys and of the rate limit.
-//	@Tags			probes
-//	@Produce		json
-//	@Success		200	{object}	answer200		"Send requests."
-//	@Failure		503	{object}	answerNotReady	"Send none for now: says why."
-//	@Header			all	{string}	X-Request-ID	"Names the request in the log."
-//	@Header			503	{integer}	Retry-After		"Seconds to wait before trying again."
-//	@Router			/readyz [get]
-func (s *Server) readyz(c echo.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), readyTimeout)
-	defer cancel()
-
-	if err := s.readiness.Ready(ctx); err != nil {
-		return &refusal{code: http.StatusServiceUnavailable, reason: codeOfUnready(err), words: "not ready: " + err.Error(), retryAfter: retrySoon}
-	}
-	return c.JSONBlob(http.StatusOK, successBody)
-}
-
-// codeOfUnready is the Cartwheel-Error code of an instance that is not ready.
-func codeOfUnready(err error) string {
-	if p := presentError(err); p.status == http.StatusServiceUnavailable {
-		return p.code
-	}
-	return codeBusy
+	return succeed(c, err)
 }

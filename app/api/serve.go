@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// Serve serves the public API on l with default settings over the caller's shop: the benchmark
+// Serve serves the public API on l with default settings over the caller's carts: the benchmark
 // measures the cost of the HTTP stack so. It blocks until ctx ends, and returns nil then.
-func Serve(ctx context.Context, l net.Listener, behind shop, log *slog.Logger) error {
+func Serve(ctx context.Context, l net.Listener, behind carts, log *slog.Logger) error {
 	const requestTimeout = 15 * time.Second
-	server := New(Config{RequestTimeout: requestTimeout, Log: log}, behind, alwaysReady{})
+	server := New(Config{RequestTimeout: requestTimeout, Log: log}, Shop{Carts: behind}, alwaysReady{})
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // nobody waits for its answers
 	defer stop()
 	if err := server.Serve(LimitConnections(l, MaxConnections)); !errors.Is(err, http.ErrServerClosed) {

@@ -16,6 +16,7 @@ import (
 	"cartwheel/app/admin/metrics"
 	"cartwheel/cart"
 	"cartwheel/checkout"
+	"cartwheel/inventory"
 )
 
 // Timeouts and limits of a connection.
@@ -34,10 +35,32 @@ const (
 	maxHeaderBytes = 16 << 10
 )
 
-// A shop serves the two endpoints.
-type shop interface {
+// A Shop is what the routes call.
+type Shop struct {
+	Carts     carts
+	Checkouts checkouts
+	Stock     stock
+}
+
+// carts is the Cart Manager, as the API sees it.
+type carts interface {
 	AddToCart(context.Context, cart.Addition) error
+	UpdateCart(context.Context, cart.Addition) error
+	EmptyCart(ctx context.Context, clientID, key string) error
+	MergeCarts(ctx context.Context, fromClientID, toClientID, key string) error
 	CheckOut(context.Context, cart.Purchase) (checkoutID string, err error)
+	Show(ctx context.Context, clientID string) (cart.View, error)
+}
+
+// checkouts is the Checkout Manager, as the API sees it.
+type checkouts interface {
+	Show(ctx context.Context, checkoutID string) (checkout.Entry, error)
+	OfClient(ctx context.Context, clientID, before string, limit int) ([]checkout.Entry, error)
+}
+
+// stock is the Inventory Manager, as the API sees it.
+type stock interface {
+	Look(ctx context.Context, productIDs []string) ([]inventory.Product, error)
 }
 
 // A readiness tells whether this instance should receive requests.
@@ -62,7 +85,7 @@ type Config struct {
 type Server struct {
 	*http.Server
 
-	shop           shop
+	shop           Shop
 	readiness      readiness
 	timeout        time.Duration
 	allowedOrigins allowedOrigins
@@ -77,7 +100,7 @@ type Server struct {
 }
 
 // New returns the public listener's HTTP server. Its Serve takes a listener of LimitConnections.
-func New(config Config, shop shop, readiness readiness) *Server {
+func New(config Config, shop Shop, readiness readiness) *Server {
 	s := &Server{
 		shop:           shop,
 		readiness:      readiness,

@@ -34,10 +34,14 @@ import (
 type fakeShop struct {
 	answer     func(ctx context.Context) error // nil: Success
 	checkoutID string                          // of every checkout
+	view       cart.View
+	entries    []checkout.Entry
+	products   []inventory.Product
 
 	mu        sync.Mutex
 	additions []cart.Addition // guarded by mu
 	purchases []cart.Purchase // guarded by mu
+	asked     []string        // other changes; guarded by mu
 }
 
 func (f *fakeShop) AddToCart(ctx context.Context, a cart.Addition) error {
@@ -45,6 +49,27 @@ func (f *fakeShop) AddToCart(ctx context.Context, a cart.Addition) error {
 	f.additions = append(f.additions, a)
 	f.mu.Unlock()
 	return f.say(ctx)
+}
+
+func (f *fakeShop) UpdateCart(ctx context.Context, a cart.Addition) error {
+	f.askf("update %+v", a)
+	return f.say(ctx)
+}
+
+func (f *fakeShop) EmptyCart(ctx context.Context, clientID, key string) error {
+	f.askf("empty %s, key %s", clientID, key)
+	return f.say(ctx)
+}
+
+func (f *fakeShop) MergeCarts(ctx context.Context, fromClientID, toClientID, key string) error {
+	f.askf("merge %s into %s, key %s", fromClientID, toClientID, key)
+	return f.say(ctx)
+}
+
+func (f *fakeShop) askf(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, fmt.Sprintf(format, args...))
 }
 
 func (f *fakeShop) CheckOut(ctx context.Context, p cart.Purchase) (string, error) {
@@ -77,6 +102,29 @@ func (f *fakeShop) calls() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.additions) + len(f.purchases)
+}
+
+// lookups answers what a test has put into its fakeShop.
+type lookups struct{ *fakeShop }
+
+func (f *fakeShop) Show(ctx context.Context, clientID string) (cart.View, error) {
+	f.askf("cart of %s", clientID)
+	return f.view, f.say(ctx)
+}
+
+func (l lookups) Show(ctx context.Context, checkoutID string) (checkout.Entry, error) {
+	l.askf("checkout %s", checkoutID)
+	return l.entries[0], l.say(ctx)
+}
+
+func (l lookups) OfClient(ctx context.Context, clientID, before string, limit int) ([]checkout.Entry, error) {
+	l.askf("%d checkouts of %s before %q", limit, clientID, before)
+	return l.entries, l.say(ctx)
+}
+
+func (l lookups) Look(ctx context.Context, productIDs []string) ([]inventory.Product, error) {
+	l.askf("stock of %q", productIDs)
+	return l.products, l.say(ctx)
 }
 
 type fakeReadiness struct{ err error }
@@ -119,7 +167,7 @@ func setup(t *testing.T, config Config, change ...func(*testServer)) *testServer
 	if config.RequestTimeout == 0 {
 		config.RequestTimeout = 5 * time.Second
 	}
-	s.http = New(config, s.shop, s.ready)
+	s.http = New(config, Shop{Carts: s.shop, Checkouts: lookups{s.shop}, Stock: lookups{s.shop}}, s.ready)
 	for _, c := range change {
 		c(s)
 	}
@@ -300,7 +348,7 @@ func TestErrorTable_answersErrorsOfTheModules(t *testing.T) {
 		{&inventory.NotEnoughError{ProductID: "gone <1>", Wanted: 5}, 409, "not enough stock of product gone <1>: wanted 5, available 0", ""},
 		{&cart.EmptyError{}, 409, "the cart is empty", ""},
 		{&cart.EmptyError{UnderWay: true}, 409, "the cart is empty: a checkout of this client is under way", ""},
-		{cart.ErrTooManyLines, 409, "the cart has 500 lines, which is the maximum", ""},
+		{cart.ErrTooManyLines, 409, "the cart would have more than 500 lines, or more than 2147483647 units of one product", ""},
 		{idempotency.ErrMismatch, 422, "this Idempotency-Key was used with another request", ""},
 		{idempotency.ErrUnderWay, 503, "the first request with this Idempotency-Key is still under way: try again with the same key", "1"},
 		{checkout.ErrBusy, 503, wordsTooBusy, "1"},
@@ -553,7 +601,7 @@ func TestServer_disconnectEndsTheRequestsContext(t *testing.T) {
 func TestServer_setsEveryTimeout(t *testing.T) {
 	t.Parallel()
 	const requestTimeout = 15 * time.Second
-	s := New(Config{RequestTimeout: requestTimeout, Log: slog.New(slog.DiscardHandler)}, &fakeShop{}, fakeReadiness{})
+	s := New(Config{RequestTimeout: requestTimeout, Log: slog.New(slog.DiscardHandler)}, Shop{Carts: &fakeShop{}}, fakeReadiness{})
 	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= s.ReadHeaderTimeout || s.IdleTimeout <= 0 || s.MaxHeaderBytes <= 0 {
 		t.Errorf("a limit is missing: %+v", s)
 	}
@@ -564,7 +612,7 @@ func TestServer_setsEveryTimeout(t *testing.T) {
 
 // With a shop that does nothing this is the stack that the shop's own speed is measured against.
 func BenchmarkAddToCartHandler(b *testing.B) {
-	handler := New(Config{RequestTimeout: time.Second, Log: slog.New(slog.DiscardHandler)}, idleShop{}, fakeReadiness{}).Handler
+	handler := New(Config{RequestTimeout: time.Second, Log: slog.New(slog.DiscardHandler)}, Shop{Carts: idleShop{}}, fakeReadiness{}).Handler
 	body := strings.NewReader(validAdd)
 	r, err := http.NewRequest(http.MethodPost, "/addToCart", io.NopCloser(body))
 	if err != nil {
@@ -584,7 +632,7 @@ func BenchmarkAddToCartHandler(b *testing.B) {
 	}
 }
 
-type idleShop struct{}
+type idleShop struct{ carts }
 
 func (idleShop) AddToCart(context.Context, cart.Addition) error          { return nil }
 func (idleShop) CheckOut(context.Context, cart.Purchase) (string, error) { return "", nil }

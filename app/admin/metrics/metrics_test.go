@@ -148,7 +148,7 @@ func TestMetrics_answersFeedTheDashboard(t *testing.T) {
 func TestRequests_knowEveryRoute(t *testing.T) {
 	t.Parallel()
 	m := New(Build{})
-	for _, route := range []Route{RouteAddToCart, RouteCheckOutCart, RouteHealthz, RouteReadyz, RouteDocumentation, RouteOther} {
+	for _, route := range Routes() {
 		if m.Requests(route) == nil {
 			t.Errorf("%s has no instruments", route)
 		}

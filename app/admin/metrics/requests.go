@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -10,12 +11,20 @@ import (
 
 // The routes that requests are counted by. What is none of them is counted as RouteOther.
 const (
-	RouteAddToCart     Route = "/addToCart"
-	RouteCheckOutCart  Route = "/checkOutCart"
-	RouteHealthz       Route = "/healthz"
-	RouteReadyz        Route = "/readyz"
-	RouteDocumentation Route = "/documentation"
-	RouteOther         Route = "other"
+	RouteAddToCart      Route = "/addToCart"
+	RouteUpdateCart     Route = "/updateCart"
+	RouteEmptyCart      Route = "/emptyCart"
+	RouteMergeCarts     Route = "/mergeCarts"
+	RouteCheckOutCart   Route = "/checkOutCart"
+	RouteCancelCheckout Route = "/cancelCheckout"
+	RouteCart           Route = "/cart"
+	RouteStock          Route = "/stock"
+	RouteCheckout       Route = "/checkout"
+	RouteCheckouts      Route = "/checkouts"
+	RouteHealthz        Route = "/healthz"
+	RouteReadyz         Route = "/readyz"
+	RouteDocumentation  Route = "/documentation"
+	RouteOther          Route = "other"
 )
 
 // A Route is a path of the API, as a label.
@@ -24,15 +33,26 @@ type Route string
 // codesOf are the answers that each route is known to give: their series are there from the start,
 // so that the first answer of a kind is seen as an increase. Any other code is counted as "other".
 var codesOf = map[Route][]int{
-	RouteAddToCart: {200, 400, 401, 404, 405, 409, 413, 415, 422, 429, 499, 500, 503, 504},
-	RouteCheckOutCart: {
-		200, 202, 400, 401, 402, 404, 405, 409, 413, 415, 422, 429, 499, 500, 503, 504,
-	},
-	RouteHealthz:       {200, 405},
-	RouteReadyz:        {200, 405, 503},
-	RouteDocumentation: {200, 301, 304, 404, 405},
-	RouteOther:         {204, 404, 405, 429},
+	RouteAddToCart:      changeCodes,
+	RouteUpdateCart:     changeCodes,
+	RouteEmptyCart:      changeCodes,
+	RouteMergeCarts:     changeCodes,
+	RouteCheckOutCart:   append([]int{202, 402, 412}, changeCodes...),
+	RouteCancelCheckout: append([]int{202}, changeCodes...),
+	RouteCart:           lookupCodes,
+	RouteStock:          lookupCodes,
+	RouteCheckout:       lookupCodes,
+	RouteCheckouts:      lookupCodes,
+	RouteHealthz:        {200, 405},
+	RouteReadyz:         {200, 405, 503},
+	RouteDocumentation:  {200, 301, 304, 404, 405},
+	RouteOther:          {204, 404, 405, 429},
 }
+
+var (
+	changeCodes = []int{200, 400, 401, 404, 405, 409, 413, 415, 422, 429, 499, 500, 503, 504}
+	lookupCodes = []int{200, 400, 401, 404, 405, 429, 499, 500, 503, 504}
+)
 
 // codeOther is the label of a code that its route is not known to give.
 const codeOther = 0
@@ -106,6 +126,9 @@ func (r *Requests) Answered(code int, took time.Duration) {
 	}
 	r.byCode[code-firstCode].Observe(took.Seconds())
 }
+
+// Routes returns all routes.
+func Routes() []Route { return slices.Collect(maps.Keys(codesOf)) }
 
 // Requests returns what times the requests of a route.
 func (m *Metrics) Requests(route Route) *Requests { return m.requests.routes[route] }

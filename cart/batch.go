@@ -16,16 +16,37 @@ import (
 // commit.
 var errNothingToWrite = errors.New("nothing to write")
 
-// An addBatch is one transaction of adds.
-//
-// It writes the lines first, which locks them, and decides then: the decisions are made on what the
-// commit writes. This costs one round trip less than reading first. Refused jobs are undone before
-// the commit.
-type addBatch struct {
+// applyBatch makes a batch of changes in one transaction.
+func (m *Manager) applyBatch(ctx context.Context, jobs []change, answers []queue.Answer[struct{}]) error {
+	requests := make([]idempotency.Request, len(jobs))
+	for i, job := range jobs {
+		requests[i] = job.request()
+	}
+	b := &changeBatch{
+		lines: m.lines, stock: m.stock, present: m.present,
+		jobs: jobs, answers: answers, keys: idempotency.NewBatch(requests),
+	}
+	err := m.db.Transact(ctx,
+		func(tx *database.Tx) error { return b.run(ctx, tx) },
+		func(tx *database.Tx) (bool, error) { return b.committed(ctx, tx) })
+	if err != nil && !errors.Is(err, errNothingToWrite) {
+		return err
+	}
+	b.keys.Repeats(func(repeat, first int, err error) {
+		if err == nil {
+			err = answers[first].Err
+		}
+		answers[repeat].Err = err
+	})
+	return nil
+}
+
+// A changeBatch is one transaction of changes.
+type changeBatch struct {
 	lines   *Lines
 	stock   stock
 	present func(error) idempotency.Response
-	jobs    []Addition
+	jobs    []change
 	answers []queue.Answer[struct{}]
 	keys    *idempotency.Batch
 
@@ -37,7 +58,7 @@ type addBatch struct {
 }
 
 // run is one attempt.
-func (b *addBatch) run(ctx context.Context, tx *database.Tx) error {
+func (b *changeBatch) run(ctx context.Context, tx *database.Tx) error {
 	clear(b.answers)
 	known, fresh, err := b.keys.Find(ctx, tx)
 	if err != nil {
@@ -46,13 +67,43 @@ func (b *addBatch) run(ctx context.Context, tx *database.Tx) error {
 	for i, answer := range known {
 		b.answers[i].Err = answer
 	}
-	b.live = fresh
+	b.live = slices.DeleteFunc(fresh, func(i int) bool { return b.jobs[i].kind == kindPass })
 	if err := b.refuseLocked(ctx, tx); err != nil {
 		return err
 	}
 	if len(b.live) == 0 {
 		return errNothingToWrite
 	}
+	write := b.add
+	if slices.ContainsFunc(b.live, func(i int) bool { return b.jobs[i].kind != kindAdd }) {
+		write = b.edit
+	}
+	if err := write(ctx, tx); err != nil {
+		return err
+	}
+	return b.keys.Store(ctx, tx)
+}
+
+// putAnswers notes the live jobs' answers for their keys. It returns errNothingToWrite when there
+// is no key and the jobs changed nothing.
+func (b *changeBatch) putAnswers(changed bool) error {
+	for _, i := range b.live {
+		if b.jobs[i].Key != "" {
+			b.keys.Put(i, b.present(b.answers[i].Err))
+		}
+	}
+	if !changed && b.keys.Empty() {
+		return errNothingToWrite
+	}
+	return nil
+}
+
+// add applies a batch of adds alone.
+//
+// It writes the lines first, which locks them, and decides then: the decisions are made on what the
+// commit writes. This costs one round trip less than reading first. Refused jobs are undone before
+// the commit.
+func (b *changeBatch) add(ctx context.Context, tx *database.Tx) error {
 	added, stock, err := b.addLines(ctx, tx)
 	if err != nil {
 		return err
@@ -61,27 +112,19 @@ func (b *addBatch) run(ctx context.Context, tx *database.Tx) error {
 	if err != nil {
 		return err
 	}
-	for _, i := range b.live {
-		if b.jobs[i].Key != "" {
-			b.keys.Put(i, b.present(b.answers[i].Err))
-		}
-	}
-	if len(refused) == len(b.live) && b.keys.Empty() {
-		return errNothingToWrite
-	}
-	if err := b.undo(ctx, tx, refused, added); err != nil {
+	if err := b.putAnswers(len(refused) < len(b.live)); err != nil {
 		return err
 	}
-	return b.keys.Store(ctx, tx)
+	return b.undo(ctx, tx, refused, added)
 }
 
 // refuseLocked refuses the jobs whose cart or key another transaction has locked, as far as that is
 // known or suspected.
-func (b *addBatch) refuseLocked(ctx context.Context, tx *database.Tx) error {
+func (b *changeBatch) refuseLocked(ctx context.Context, tx *database.Tx) error {
 	clients := make([]string, 0, len(b.live))
 	var keys []idempotency.Key
 	for _, i := range b.live {
-		clients = append(clients, b.jobs[i].ClientID)
+		clients = append(clients, b.jobs[i].clients()...)
 		if key := b.jobs[i].request().Key; !key.None() {
 			keys = append(keys, key)
 		}
@@ -91,7 +134,7 @@ func (b *addBatch) refuseLocked(ctx context.Context, tx *database.Tx) error {
 		return err
 	}
 	b.live = slices.DeleteFunc(b.live, func(i int) bool {
-		if !locked[b.jobs[i].ClientID] {
+		if !slices.ContainsFunc(b.jobs[i].clients(), func(id string) bool { return locked[id] }) {
 			return false
 		}
 		b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowLocked)
@@ -101,7 +144,7 @@ func (b *addBatch) refuseLocked(ctx context.Context, tx *database.Tx) error {
 }
 
 // undo takes the refused jobs' units out of the lines again. The transaction has the lines locked.
-func (b *addBatch) undo(ctx context.Context, tx *database.Tx, refused []int, added *addedLines) error {
+func (b *changeBatch) undo(ctx context.Context, tx *database.Tx, refused []int, added *addedLines) error {
 	lines := make([]ClientLine, 0, len(refused))
 	for _, i := range refused {
 		lines = append(lines, b.jobs[i].line())
@@ -125,9 +168,9 @@ func (b *addBatch) undo(ctx context.Context, tx *database.Tx, refused []int, add
 }
 
 // committed looks for the keys that the last attempt stored.
-func (b *addBatch) committed(ctx context.Context, tx *database.Tx) (bool, error) {
+func (b *changeBatch) committed(ctx context.Context, tx *database.Tx) (bool, error) {
 	if b.keys.Empty() {
-		return false, errors.New("adds without keys leave nothing to look for")
+		return false, errors.New("changes without keys leave nothing to look for")
 	}
 	return b.keys.Committed(ctx, tx)
 }

@@ -1,0 +1,246 @@
+package api
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/labstack/echo/v4"
+
+	"cartwheel/checkout"
+)
+
+const (
+	// maxStockProducts is the maximum number of products that one GET /stock asks about.
+	maxStockProducts = 100
+	// defaultCheckouts and maxCheckouts are the usual and the maximum length of a list.
+	defaultCheckouts = 20
+	maxCheckouts     = 100
+)
+
+// showCart shows a client's cart.
+//
+//	@ID				getCart
+//	@Summary		What is in a cart?
+//	@Description	The lines, what is available of each product, and whether a checkout of this client is under way. The ETag is a function of products and quantities alone: send it as If-Match with the checkout.
+//	@Tags			look-ups
+//	@Produce		json
+//	@Param			clientID	query	string	true	"Whose."	minlength(1)	maxlength(100)
+//	@Success		200	{object}	cartAnswer	"As of now."
+//	@Failure		400	{object}	answer	"`invalid`: says which parameter and what was expected."
+//	@Failure		401	{object}	answer	"`unauthorized`: API keys are configured and none, or a wrong one, was sent."
+//	@Failure		405	{object}	answer	"`method`: Allow says which is allowed."
+//	@Failure		429	{object}	answer	"`rate_limited`"
+//	@Failure		500	{object}	answer	"`internal`: our fault. The log has the details under the request ID."
+//	@Failure		503	{object}	answer	"`database_unavailable`"
+//	@Header			all	{string}	X-Request-ID	"Names the request in the log."
+//	@Header			429,503	{integer}	Retry-After	"Seconds to wait before a retry."
+//	@Header			200	{string}	ETag	"Of products and quantities."
+//	@Security		Bearer
+//	@Router			/cart [get]
+func (s *Server) showCart(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
+	defer cancel()
+
+	parameters, err := query(c, "clientID")
+	if err != nil {
+		return err
+	}
+	clientID, err := oneID(parameters, "clientID")
+	if err != nil {
+		return err
+	}
+	view, err := s.shop.Carts.Show(ctx, clientID)
+	if err != nil {
+		return err
+	}
+	found := cartAnswer{answer{Status: statusSuccess}, make([]cartLine, len(view.Lines)), view.CheckoutUnderWay}
+	for i, line := range view.Lines {
+		found.Lines[i] = cartLine(line)
+	}
+	c.Response().Header()[headerETag] = []string{`"` + view.ETag + `"`}
+	return look(c, found)
+}
+
+// showStock shows the stock of some products.
+//
+//	@ID				getStock
+//	@Summary		What is available?
+//	@Description	The stock of up to 100 products. Unknown ones are left out.
+//	@Tags			look-ups
+//	@Produce		json
+//	@Param			productID	query	[]string	true	"Up to 100 products."	collectionFormat(multi)	minlength(1)	maxlength(100)
+//	@Success		200	{object}	stockAnswer	"As of now."
+//	@Failure		400	{object}	answer	"`invalid`: says which parameter and what was expected."
+//	@Failure		401	{object}	answer	"`unauthorized`: API keys are configured and none, or a wrong one, was sent."
+//	@Failure		405	{object}	answer	"`method`: Allow says which is allowed."
+//	@Failure		429	{object}	answer	"`rate_limited`"
+//	@Failure		500	{object}	answer	"`internal`: our fault. The log has the details under the request ID."
+//	@Failure		503	{object}	answer	"`database_unavailable`"
+//	@Header			all	{string}	X-Request-ID	"Names the request in the log."
+//	@Header			429,503	{integer}	Retry-After	"Seconds to wait before a retry."
+//	@Security		Bearer
+//	@Router			/stock [get]
+func (s *Server) showStock(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
+	defer cancel()
+
+	parameters, err := query(c, "productID")
+	if err != nil {
+		return err
+	}
+	ids := parameters["productID"]
+	if len(ids) == 0 || len(ids) > maxStockProducts {
+		return badRequest("productID: want it 1 to %d times, got it %d times", maxStockProducts, len(ids))
+	}
+	for _, id := range ids {
+		if problem := checkID(id); problem != "" {
+			return badRequest("productID: %s", problem)
+		}
+	}
+	products, err := s.shop.Stock.Look(ctx, ids)
+	if err != nil {
+		return err
+	}
+	found := stockAnswer{answer{Status: statusSuccess}, make([]stockProduct, len(products))}
+	for i, p := range products {
+		found.Products[i] = stockProduct{p.ID, p.Name, p.OnHand, p.Reserved, p.Available()}
+	}
+	return look(c, found)
+}
+
+// showCheckout shows a checkout.
+//
+//	@ID				getCheckout
+//	@Summary		How did a checkout end?
+//	@Description	State, lines, reason, reference and times of a checkout: how a pending one ended.
+//	@Tags			look-ups
+//	@Produce		json
+//	@Param			checkoutID	query	string	true	"From Cartwheel-Checkout."	minlength(1)	maxlength(100)
+//	@Success		200	{object}	checkoutAnswer	"As of now."
+//	@Failure		400	{object}	answer	"`invalid`: says which parameter and what was expected."
+//	@Failure		401	{object}	answer	"`unauthorized`: API keys are configured and none, or a wrong one, was sent."
+//	@Failure		404	{object}	answer	"`no_such_checkout`"
+//	@Failure		405	{object}	answer	"`method`: Allow says which is allowed."
+//	@Failure		429	{object}	answer	"`rate_limited`"
+//	@Failure		500	{object}	answer	"`internal`: our fault. The log has the details under the request ID."
+//	@Failure		503	{object}	answer	"`database_unavailable`"
+//	@Header			all	{string}	X-Request-ID	"Names the request in the log."
+//	@Header			429,503	{integer}	Retry-After	"Seconds to wait before a retry."
+//	@Security		Bearer
+//	@Router			/checkout [get]
+func (s *Server) showCheckout(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
+	defer cancel()
+
+	parameters, err := query(c, "checkoutID")
+	if err != nil {
+		return err
+	}
+	id, err := oneID(parameters, "checkoutID")
+	if err != nil {
+		return err
+	}
+	entry, err := s.shop.Checkouts.Show(ctx, id)
+	if err != nil {
+		return err
+	}
+	return look(c, checkoutAnswer{answer{Status: statusSuccess}, viewOf(entry)})
+}
+
+// listCheckouts lists a client's checkouts.
+//
+//	@ID				getCheckouts
+//	@Summary		What has a client bought?
+//	@Description	A client's checkouts, the newest first. For the next page send the last one's ID as before.
+//	@Tags			look-ups
+//	@Produce		json
+//	@Param			clientID	query	string	true	"Whose."	minlength(1)	maxlength(100)
+//	@Param			limit	query	int	false	"How many."	minimum(1)	maximum(100)	default(20)
+//	@Param			before	query	string	false	"Only older ones than this checkout."	maxlength(100)
+//	@Success		200	{object}	checkoutsAnswer	"As of now."
+//	@Failure		400	{object}	answer	"`invalid`: says which parameter and what was expected."
+//	@Failure		401	{object}	answer	"`unauthorized`: API keys are configured and none, or a wrong one, was sent."
+//	@Failure		405	{object}	answer	"`method`: Allow says which is allowed."
+//	@Failure		429	{object}	answer	"`rate_limited`"
+//	@Failure		500	{object}	answer	"`internal`: our fault. The log has the details under the request ID."
+//	@Failure		503	{object}	answer	"`database_unavailable`"
+//	@Header			all	{string}	X-Request-ID	"Names the request in the log."
+//	@Header			429,503	{integer}	Retry-After	"Seconds to wait before a retry."
+//	@Security		Bearer
+//	@Router			/checkouts [get]
+func (s *Server) listCheckouts(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
+	defer cancel()
+
+	parameters, err := query(c, "clientID", "limit", "before")
+	if err != nil {
+		return err
+	}
+	clientID, err := oneID(parameters, "clientID")
+	if err != nil {
+		return err
+	}
+	limit, before := defaultCheckouts, ""
+	if parameters.Has("limit") {
+		if limit, err = strconv.Atoi(parameters.Get("limit")); err != nil || limit < 1 || limit > maxCheckouts {
+			return badRequest("limit: want an integer from 1 to %d, got %s", maxCheckouts, shorten(parameters.Get("limit")))
+		}
+	}
+	if parameters.Has("before") {
+		if before, err = oneID(parameters, "before"); err != nil {
+			return err
+		}
+	}
+	entries, err := s.shop.Checkouts.OfClient(ctx, clientID, before, limit)
+	if err != nil {
+		return err
+	}
+	found := checkoutsAnswer{answer{Status: statusSuccess}, make([]checkoutView, len(entries))}
+	for i, entry := range entries {
+		found.Checkouts[i] = viewOf(entry)
+	}
+	return look(c, found)
+}
+
+func viewOf(e checkout.Entry) checkoutView {
+	view := checkoutView{
+		CheckoutID: e.CheckoutID, ClientID: e.ClientID, Reference: e.Reference, State: string(e.State), Reason: e.Reason,
+		Lines: make([]checkoutLine, len(e.Lines)), CreatedAt: e.CreatedAt.UTC(), UpdatedAt: e.UpdatedAt.UTC(),
+	}
+	for i, line := range e.Lines {
+		view.Lines[i] = checkoutLine(line)
+	}
+	return view
+}
+
+// query returns the parameters of a look-up, which has just these. Each but productID may come
+// once.
+func query(c echo.Context, names ...string) (url.Values, error) {
+	parameters, err := url.ParseQuery(c.Request().URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("query: want parameters in percent-encoding")
+	}
+	for name, values := range parameters {
+		switch {
+		case !slices.Contains(names, name):
+			return nil, badRequest("%s: unknown parameter", shorten(name))
+		case len(values) > 1 && name != "productID":
+			return nil, badRequest("%s: want it once, got it %d times", name, len(values))
+		}
+	}
+	return parameters, nil
+}
+
+// oneID returns a parameter that is an ID.
+func oneID(parameters url.Values, name string) (string, error) {
+	if !parameters.Has(name) {
+		return "", badRequest("%s: missing", name)
+	}
+	id := parameters.Get(name)
+	if problem := checkID(id); problem != "" {
+		return "", badRequest("%s: %s", name, problem)
+	}
+	return id, nil
+}

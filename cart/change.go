@@ -1,0 +1,134 @@
+package cart
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"cartwheel/cart/idempotency"
+	"cartwheel/database"
+	"cartwheel/queue"
+)
+
+// A kind is what a change does to a cart. Its text is the endpoint under which its keys are stored.
+type kind string
+
+const (
+	kindAdd    kind = "addToCart"
+	kindUpdate kind = "updateCart"
+	kindEmpty  kind = "emptyCart"
+	kindMerge  kind = "mergeCarts"
+	// kindPass changes nothing. Its answer tells that all earlier changes of its client are done.
+	kindPass kind = ""
+)
+
+// A change is one job of the queue cart.add.
+type change struct {
+	kind kind
+	Addition
+	from string // of a merge: the client whose lines move to ClientID
+}
+
+// weight bounds the lines that one transaction locks: all but an add lock whole carts.
+func (c change) weight() int {
+	switch c.kind {
+	case kindUpdate:
+		return 8
+	case kindEmpty, kindMerge:
+		return 32
+	default:
+		return 1
+	}
+}
+
+// clients returns the clients whose carts the change needs.
+func (c change) clients() []string {
+	if c.kind == kindMerge {
+		return []string{c.ClientID, c.from}
+	}
+	return []string{c.ClientID}
+}
+
+func (c change) request() idempotency.Request {
+	if c.Key == "" {
+		return idempotency.Request{}
+	}
+	request := idempotency.Request{Key: idempotency.Key{ClientID: c.ClientID, Endpoint: string(c.kind), Key: c.Key}}
+	switch c.kind {
+	case kindAdd, kindUpdate:
+		request.Hash = idempotency.HashOf(c.ProductID, strconv.FormatInt(c.Quantity, 10))
+	case kindMerge:
+		request.Hash = idempotency.HashOf(c.from)
+	default:
+		request.Hash = idempotency.HashOf()
+	}
+	return request
+}
+
+// AddToCart adds to the client's cart and returns when the addition is durable. It reserves
+// nothing.
+//
+// It blocks until its batch is committed or ctx ends. Without a key a repeat adds again.
+//
+// Errors: inventory.ErrNoProduct, inventory.ErrNotEnough when the line would exceed what is
+// available now, ErrTooManyLines; *idempotency.Replay and idempotency.ErrMismatch; those of
+// database.Transact; those of queue.Queue.Do.
+func (m *Manager) AddToCart(ctx context.Context, a Addition) error {
+	return m.do(ctx, change{kind: kindAdd, Addition: a})
+}
+
+// UpdateCart sets a line to a's quantity; 0 removes it. Lowering and removing succeed whatever the
+// stock is. Raising has the errors of AddToCart, and blocks as that does.
+func (m *Manager) UpdateCart(ctx context.Context, a Addition) error {
+	return m.do(ctx, change{kind: kindUpdate, Addition: a})
+}
+
+// EmptyCart removes all lines of a client's cart. It blocks and fails as AddToCart does, but for
+// the errors of stock.
+func (m *Manager) EmptyCart(ctx context.Context, clientID, key string) error {
+	return m.do(ctx, change{kind: kindEmpty, Addition: Addition{ClientID: clientID, Key: key}})
+}
+
+// do has the queue make a change.
+func (m *Manager) do(ctx context.Context, c change) error {
+	if err := m.merges.wait(ctx, c.ClientID); err != nil {
+		return err
+	}
+	return m.submit(ctx, c)
+}
+
+// submit is do for a client of whom no merge is under way, or for the merge itself.
+func (m *Manager) submit(ctx context.Context, c change) error {
+	_, err := m.changes.Do(ctx, c.ClientID, c)
+	if err != nil && c.Key != "" && keyNotRead(err) {
+		return m.replayOr(ctx, c, err)
+	}
+	return err
+}
+
+// keyNotRead reports whether the change was refused before its key was looked up.
+func keyNotRead(err error) bool {
+	for _, refusal := range []error{queue.ErrFull, queue.ErrClosed, queue.ErrNotStarted, database.ErrRowLocked} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
+}
+
+// keyTimeout is the maximum time for the look-up of a refused request's key. The request's own time
+// may be over.
+const keyTimeout = time.Second
+
+// replayOr returns the answer stored under the change's key, or refusal when there is none.
+func (m *Manager) replayOr(ctx context.Context, c change, refusal error) error {
+	request := c.request()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout)
+	defer cancel()
+	record, found, err := idempotency.Find(ctx, m.db, request.Key)
+	if err != nil || !found {
+		return refusal
+	}
+	return record.Answer(request.Hash)
+}

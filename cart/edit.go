@@ -1,0 +1,170 @@
+package cart
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"cartwheel/database"
+	"cartwheel/inventory"
+)
+
+// edit applies a batch that has other changes than adds. It locks and reads the carts first, makes
+// the changes in memory, one after the other, and writes the differences.
+func (b *changeBatch) edit(ctx context.Context, tx *database.Tx) error {
+	var clients, products []string
+	for _, i := range b.live {
+		clients = append(clients, b.jobs[i].clients()...)
+		if b.jobs[i].ProductID != "" {
+			products = append(products, b.jobs[i].ProductID)
+		}
+	}
+	e := edited{lines: map[lineKey]*editedLine{}, carts: map[string][]*editedLine{}}
+	for chunk := range slices.Chunk(sortedUnique(clients), database.ChunkRows) {
+		stored, err := selectCarts(ctx, tx, chunk, tx.ForUpdate(), noLimit)
+		if err != nil {
+			return err
+		}
+		for _, line := range stored {
+			e.line(line.key()).before, e.line(line.key()).now = line.Quantity, line.Quantity
+		}
+	}
+	read := tx.Batch()
+	stock := b.stock.Check(read, products)
+	if err := read.Send(ctx); err != nil {
+		return fmt.Errorf("check the stock: %w", err)
+	}
+	for _, i := range b.live {
+		b.answers[i].Err = e.apply(b.jobs[i], stock)
+	}
+	if err := b.putAnswers(e.changed()); err != nil {
+		return err
+	}
+	return e.write(ctx, tx)
+}
+
+// edited are carts that a transaction has locked, with what it does to them.
+type edited struct {
+	lines map[lineKey]*editedLine
+	carts map[string][]*editedLine // by client
+}
+
+// An editedLine is a line before and after the changes, in units; 0 is no line.
+type editedLine struct {
+	key         lineKey
+	before, now int64
+}
+
+// line returns a line, a new one of 0 units where there was none.
+func (e edited) line(key lineKey) *editedLine {
+	line := e.lines[key]
+	if line == nil {
+		line = &editedLine{key: key}
+		e.lines[key] = line
+		e.carts[key.clientID] = append(e.carts[key.clientID], line)
+	}
+	return line
+}
+
+// count returns the number of lines in a client's cart.
+func (e edited) count(clientID string) (lines int) {
+	for _, line := range e.carts[clientID] {
+		if line.now > 0 {
+			lines++
+		}
+	}
+	return lines
+}
+
+// apply makes one change, all of it or nothing, and returns its answer.
+func (e edited) apply(c change, stock *inventory.Stock) error {
+	switch c.kind {
+	case kindEmpty:
+		for _, line := range e.carts[c.ClientID] {
+			line.now = 0
+		}
+		return nil
+	case kindMerge:
+		return e.merge(c.from, c.ClientID)
+	default:
+		line := e.line(lineKey{c.ClientID, c.ProductID})
+		after := c.Quantity
+		if c.kind == kindAdd {
+			after += line.now
+		}
+		if after > line.now { // lowering never fails
+			if err := raise(stock, c.ProductID, line.now, after, e.count(c.ClientID)); err != nil {
+				return err
+			}
+		}
+		line.now = after
+		return nil
+	}
+}
+
+// merge moves all lines of one cart into another.
+func (e edited) merge(from, to string) error {
+	lines := e.count(to)
+	grows := false
+	for _, line := range e.carts[from] {
+		there := e.line(lineKey{to, line.key.productID}).now
+		if line.now > 0 && there == 0 {
+			lines++
+			grows = true
+		}
+		if there > MaxQuantity-line.now {
+			return ErrTooManyLines
+		}
+	}
+	if grows && lines > MaxLines {
+		return ErrTooManyLines
+	}
+	for _, line := range e.carts[from] {
+		e.line(lineKey{to, line.key.productID}).now += line.now
+		line.now = 0
+	}
+	return nil
+}
+
+func (e edited) changed() bool {
+	for _, line := range e.lines {
+		if line.now != line.before {
+			return true
+		}
+	}
+	return false
+}
+
+// write writes what has changed. It returns database.ErrRetry where another transaction has
+// inserted a line since the carts were read: a line that did not exist could not be locked.
+func (e edited) write(ctx context.Context, tx *database.Tx) error {
+	var raised, lowered, removed []ClientLine
+	for key, line := range e.lines {
+		written := ClientLine{key.clientID, inventory.Line{ProductID: key.productID, Quantity: line.now}}
+		switch {
+		case line.now > line.before:
+			written.Quantity -= line.before
+			raised = append(raised, written)
+		case line.now == 0 && line.before > 0:
+			removed = append(removed, written)
+		case line.now < line.before:
+			lowered = append(lowered, written)
+		}
+	}
+	for _, lines := range [][]ClientLine{raised, lowered, removed} {
+		slices.SortFunc(lines, compareLines)
+	}
+	batch := tx.Batch()
+	stored := addLines(batch, raised, noCount)
+	setLines(batch, lowered)
+	deleteLines(batch, removed)
+	if err := batch.Send(ctx); err != nil {
+		return fmt.Errorf("change cart lines: %w", err)
+	}
+	for key, line := range stored {
+		if line.quantity != e.lines[key].now {
+			return database.ErrRetry
+		}
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package cart
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"cartwheel/queue"
+)
+
+// MergeCarts moves all lines of one client's cart into another's, adding up quantities. It is
+// never refused for stock. It follows the earlier changes of both clients and precedes later ones.
+// It blocks and fails as AddToCart does, but for the errors of stock; ErrTooManyLines also means
+// that a line would have more than MaxQuantity units. The key is toClientID's.
+func (m *Manager) MergeCarts(ctx context.Context, fromClientID, toClientID, key string) error {
+	end, err := m.merges.begin(ctx, fromClientID, toClientID)
+	if err != nil {
+		return err
+	}
+	defer end()
+	// The queue keeps the order of one client's changes; the clients may have different workers.
+	if m.db.Dialect().Parallel() > 1 {
+		pass := change{kind: kindPass, Addition: Addition{ClientID: fromClientID}}
+		if _, err := m.changes.Do(ctx, fromClientID, pass); err != nil {
+			return err
+		}
+	}
+	return m.submit(ctx, change{kind: kindMerge, Addition: Addition{ClientID: toClientID, Key: key}, from: fromClientID})
+}
+
+// merges are the merges under way. The later changes of their clients wait until they have ended.
+// The zero value has none.
+type merges struct {
+	active  atomic.Int32 // lets changes pass without mu while there is none
+	mu      sync.Mutex
+	clients map[string]chan struct{} // closed at the merge's end; under mu
+}
+
+// wait blocks while a merge of one of the clients is under way. Its error says that nothing was
+// done.
+func (g *merges) wait(ctx context.Context, clientIDs ...string) error {
+	for g.active.Load() > 0 {
+		g.mu.Lock()
+		ended := g.of(clientIDs)
+		g.mu.Unlock()
+		if ended == nil {
+			return nil
+		}
+		if err := await(ctx, ended); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin waits as wait does and then makes later changes of both clients wait until end is called.
+func (g *merges) begin(ctx context.Context, from, to string) (end func(), err error) {
+	for {
+		g.mu.Lock()
+		under := g.of([]string{from, to})
+		if under == nil {
+			break
+		}
+		g.mu.Unlock()
+		if err := await(ctx, under); err != nil {
+			return nil, err
+		}
+	}
+	defer g.mu.Unlock()
+	if g.clients == nil {
+		g.clients = map[string]chan struct{}{}
+	}
+	ended := make(chan struct{})
+	g.clients[from], g.clients[to] = ended, ended
+	g.active.Add(1)
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.clients, from)
+		delete(g.clients, to)
+		g.active.Add(-1)
+		close(ended)
+	}, nil
+}
+
+// of returns the end of a merge of one of the clients, or nil. The caller holds mu.
+func (g *merges) of(clientIDs []string) chan struct{} {
+	for _, id := range clientIDs {
+		if ended := g.clients[id]; ended != nil {
+			return ended
+		}
+	}
+	return nil
+}
+
+func await(ctx context.Context, ended <-chan struct{}) error {
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a merge of the cart: %w: %w", queue.ErrNotStarted, ctx.Err())
+	}
+}

@@ -1,0 +1,61 @@
+package cart
+
+import (
+	"context"
+
+	"cartwheel/database"
+	"cartwheel/inventory"
+)
+
+// A View is a client's cart as a customer sees it, at one moment.
+type View struct {
+	Lines []ViewLine
+	// CheckoutUnderWay says that a checkout of this client has not ended: the lines that it took
+	// are not in Lines.
+	CheckoutUnderWay bool
+	ETag             string // see ETag
+}
+
+// A ViewLine is a line with its product. A product that is gone has no name, and 0 available.
+type ViewLine struct {
+	ProductID, ProductName string
+	Quantity, Available    int64 // units
+}
+
+// Show returns a client's cart, in the order of the product IDs. It locks nothing and reads the
+// primary. It blocks for one read.
+//
+// Errors: those of database.DB.Snapshot.
+func (m *Manager) Show(ctx context.Context, clientID string) (v View, err error) {
+	err = m.db.Snapshot(ctx, func(tx *database.Tx) error {
+		lines, err := m.lines.Get(ctx, tx, clientID)
+		if err != nil {
+			return err
+		}
+		ids := make([]string, len(lines))
+		for i, line := range lines {
+			ids[i] = line.ProductID
+		}
+		products, err := m.stock.Products(ctx, tx, ids)
+		if err != nil {
+			return err
+		}
+		v = View{Lines: viewLines(lines, products), ETag: ETag(lines)}
+		v.CheckoutUnderWay, err = m.checkouts.UnderWay(ctx, tx, clientID)
+		return err
+	})
+	return v, err
+}
+
+func viewLines(lines []inventory.Line, products []inventory.Product) []ViewLine {
+	known := make(map[string]inventory.Product, len(products))
+	for _, p := range products {
+		known[p.ID] = p
+	}
+	views := make([]ViewLine, len(lines))
+	for i, line := range lines {
+		product := known[line.ProductID]
+		views[i] = ViewLine{line.ProductID, product.Name, line.Quantity, product.Available()}
+	}
+	return views
+}

@@ -19,13 +19,14 @@ import (
 // package that is not here is new: add it, and say whom it may know.
 var mayImport = map[string][]string{
 	".":                                     {"app"},
-	"app":                                   {"app/admin", "app/admin/dashboard", "app/admin/metrics", "app/api", "app/commands", "cart", "cart/idempotency", "checkout", "database", "inventory", "migrations", "payment", "queue"},
+	"app":                                   {"app/admin", "app/admin/dashboard", "app/admin/metrics", "app/api", "app/commands", "cart", "cart/idempotency", "checkout", "checkout/webhook", "database", "inventory", "migrations", "payment", "queue"},
 	"app/admin":                             {"app/admin/dashboard", "app/admin/metrics"},
 	"app/api":                               {"app/admin/metrics", "cart", "cart/idempotency", "checkout", "database", "docs", "inventory", "payment", "queue"},
 	"app/commands":                          {"cart", "checkout", "database", "inventory", "migrations", "payment"},
 	"app/admin/dashboard":                   {"app/admin/metrics", "checkout", "inventory"},
 	"app/admin/metrics":                     {"checkout", "database", "payment", "queue"},
 	"checkout":                              {"cart", "cart/idempotency", "database", "inventory", "payment", "queue"},
+	"checkout/webhook":                      {},
 	"cart":                                  {"cart/idempotency", "database", "inventory", "queue"},
 	"cart/idempotency":                      {"database"},
 	"inventory":                             {"database"},

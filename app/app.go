@@ -23,6 +23,7 @@ type commandLine struct {
 	Stock       commands.Stock       `cmd:"" help:"Import and list products and their stock."`
 	Cart        commands.Cart        `cmd:"" help:"Show a client's cart."`
 	Checkouts   commands.Checkouts   `cmd:"" help:"List and show checkouts."`
+	Events      commands.Events      `cmd:"" help:"Announce sales and cancellations again."`
 	Audit       commands.Audit       `cmd:"" help:"Check the guarantees on one snapshot: stock, reservations and open checkouts."`
 	Backup      commands.Backup      `cmd:"" help:"Write a snapshot of the embedded database to a file, beside a running server."`
 	Migrate     commands.Migrate     `cmd:"" help:"Migrate the tables, or show their state. The server migrates at start."`
@@ -51,7 +52,11 @@ func Main(args []string, console commands.Console) int {
 		fmt.Fprintln(console.Err, "cartwheel:", err)
 		return 1
 	}
-	command, err := parser.Parse(args)
+	err = readSecretFiles()
+	var command *kong.Context
+	if err == nil {
+		command, err = parser.Parse(args)
+	}
 	if err != nil {
 		fmt.Fprintf(console.Err, "cartwheel: %s\nRun cartwheel --help for the commands and flags.\n", oneLine(err))
 		return 2

@@ -20,6 +20,7 @@ import (
 	"cartwheel/cart"
 	"cartwheel/cart/idempotency"
 	"cartwheel/checkout"
+	"cartwheel/checkout/webhook"
 	"cartwheel/database"
 	"cartwheel/inventory"
 	"cartwheel/migrations"
@@ -115,7 +116,9 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 	if err := r.startManagers(ctx); err != nil {
 		return err
 	}
-	r.startTasks()
+	if err := r.startTasks(); err != nil {
+		return err
+	}
 	r.server = api.New(api.Config{
 		RequestTimeout: c.RequestTimeout,
 		IdleTimeout:    c.IdleTimeout,
@@ -190,6 +193,7 @@ func (r *running) startManagers(ctx context.Context) error {
 		InFlight:        s.CheckoutsInFlight,
 		Lease:           s.CheckoutLease,
 		PaymentTimeout:  s.PaymentTimeout,
+		Events:          s.WebhookURL != "",
 		Present:         api.Present,
 		Log:             r.log,
 		ObserveReserve:  r.metrics.Queue("checkout.reserve"),
@@ -211,7 +215,7 @@ func (r *running) startManagers(ctx context.Context) error {
 	return nil
 }
 
-func (r *running) startTasks() {
+func (r *running) startTasks() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.background = cancel
 	r.tasks = &errgroup.Group{}
@@ -223,6 +227,23 @@ func (r *running) startTasks() {
 		r.auditor.Run(ctx, r.db, r.log)
 		return nil
 	})
+	if r.settings.WebhookURL == "" {
+		return nil
+	}
+	sender, err := webhook.New(r.settings.WebhookURL, r.settings.WebhookSecret)
+	if err != nil {
+		return err
+	}
+	if !sender.Signed() {
+		r.log.Warn("events are not signed: anybody can send the shop an event; set WEBHOOK_SECRET")
+	}
+	announcer := checkout.NewAnnouncer(r.db, sender, r.log, r.metrics.Events())
+	r.tasks.Go(func() error {
+		defer sender.Close()
+		announcer.Run(ctx)
+		return nil
+	})
+	return nil
 }
 
 // serve answers requests until close.

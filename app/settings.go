@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cartwheel/checkout"
+	"cartwheel/checkout/webhook"
 )
 
 // settings are the flags of serve beside those of commands.Storage.
@@ -18,6 +19,8 @@ type settings struct {
 	PaymentURL        string        `name:"payment-url" env:"PAYMENT_URL" default:"sandbox:" help:"The shop's payment service: http(s)://host/base. Or sandbox:, which approves at once; sandbox:?latency=2s&decline=0.1 delays, and declines that share."`
 	PaymentTimeout    time.Duration `env:"PAYMENT_TIMEOUT" default:"10s" help:"Maximum time of a charge; then it is voided."`
 	PaymentSecret     string        `env:"PAYMENT_SECRET" placeholder:"SECRET" help:"Signs requests to the payment service (HMAC-SHA256). Empty: unsigned."`
+	WebhookURL        string        `name:"webhook-url" env:"WEBHOOK_URL" placeholder:"URL" help:"Where sales and cancellations are announced by POST. Empty: nowhere."`
+	WebhookSecret     string        `env:"WEBHOOK_SECRET" placeholder:"SECRET" help:"Signs events as Standard Webhooks says: whsec_ and 24 to 64 bytes in base64. Empty: unsigned."`
 	CheckoutLease     time.Duration `env:"CHECKOUT_LEASE" default:"15s" help:"How long a checkout is its instance's alone; then any instance finishes it. At least the payment timeout + 2s."`
 	CheckoutsInFlight int           `env:"CHECKOUTS_IN_FLIGHT" default:"4096" help:"Maximum checkouts at once, from admission to end."`
 	QueueCapacity     int           `env:"QUEUE_CAPACITY" default:"4096" help:"Maximum jobs waiting in each queue; beyond it the answer is 503."`
@@ -51,6 +54,7 @@ func (s *settings) Validate() error {
 		s.validateRate(),
 		s.validateKeys(),
 		s.validateOrigins(),
+		s.validateWebhook(),
 	)
 }
 
@@ -95,6 +99,14 @@ func (s *settings) validateOrigins() error {
 		s.CORSOrigins[i] = origin
 	}
 	return nil
+}
+
+func (s *settings) validateWebhook() error {
+	if s.WebhookURL == "" {
+		return nil
+	}
+	_, err := webhook.New(s.WebhookURL, s.WebhookSecret)
+	return err
 }
 
 func positive(flag string, d time.Duration) error {

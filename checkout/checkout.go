@@ -63,6 +63,8 @@ type Config struct {
 	Lease          time.Duration  // how long a checkout is its owner's alone
 	PaymentTimeout time.Duration  // how long a charge is waited for before it is voided
 	Limiter        *queue.Limiter // shared with whatever else writes; nil: none
+	// Events says that a webhook is configured: the ends of checkouts get a due time.
+	Events bool
 	// Present turns an outcome into the answer that is stored with a key.
 	Present func(error) idempotency.Response
 	Log     *slog.Logger

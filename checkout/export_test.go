@@ -104,3 +104,14 @@ func ListOpen(ctx context.Context, tx *database.Tx, filter Filter) error {
 	_, err := (&pager{filter: filter}).next(ctx, tx)
 	return err
 }
+
+// Announce delivers the events that are due, one batch of each kind.
+func (a *Announcer) Announce(ctx context.Context) error {
+	for _, kind := range []event{committedEvent, cancelledEvent} {
+		if _, err := a.announce(ctx, kind); err != nil {
+			return err
+		}
+	}
+	a.measure(ctx)
+	return nil
+}

@@ -10,17 +10,19 @@ import (
 // A State is where a checkout stands in the journal.
 type State string
 
-// The states of a checkout. Nothing leaves Committed or RolledBack, and nothing leaves Refunding
+// The states of a checkout. Nothing leaves RolledBack or Cancelled, and nothing leaves Refunding
 // for Committed.
 const (
 	Reserved   State = "reserved"    // stock is reserved, payment is under way
 	Committed  State = "committed"   // paid and sold
 	Refunding  State = "refunding"   // paid, but on hand was lowered by a manual SQL edit: being refunded
 	RolledBack State = "rolled_back" // not sold; the lines are in the cart again
+	Cancelling State = "cancelling"  // sold, and being cancelled: the refund is under way
+	Cancelled  State = "cancelled"   // refunded; on hand is restored
 )
 
-// Settled reports whether the state is final.
-func (s State) Settled() bool { return s == Committed || s == RolledBack }
+// Settled reports whether nothing is under way.
+func (s State) Settled() bool { return s == Committed || s == RolledBack || s == Cancelled }
 
 // An Entry is a checkout as the journal has it.
 type Entry struct {

@@ -218,6 +218,7 @@ func (b *settleBatch) move(batch *database.Batch) {
 	for _, i := range b.live {
 		job := b.jobs[i]
 		t := transition{from: job.claim.state, to: b.to[i], epoch: job.claim.epoch}
+		t.announced = b.m.config.Events && t.to == Committed
 		if t.to == RolledBack {
 			t.reason = job.result.reason
 		}

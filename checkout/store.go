@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -127,9 +128,10 @@ func insertEntries(b *database.Batch, claims []*claim, lease time.Duration) erro
 
 // A transition is a change of state that several checkouts make alike.
 type transition struct {
-	from, to State
-	epoch    int
-	reason   string
+	from, to  State
+	epoch     int
+	reason    string
+	announced bool // by the event of its end, which becomes due
 }
 
 // move makes a transition for checkouts that are in its state and epoch. The IDs are sorted. Where
@@ -138,6 +140,10 @@ func move(b *database.Batch, t transition, ids []string) {
 	lease := "NULL"
 	if !t.to.Settled() {
 		lease = "lease_expires_at"
+	}
+	due := ""
+	if t.announced {
+		due = ", " + eventOf(t.to).column + " = " + b.Dialect().Now()
 	}
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		padded := database.Pad(chunk)
@@ -149,7 +155,7 @@ func move(b *database.Batch, t transition, ids []string) {
 			return nil
 		}
 		b.Exec(all, "UPDATE "+b.Dialect().ByKey("checkout_journal")+" SET state = ?, reason = ?, lease_expires_at = "+lease+
-			", updated_at = "+b.Dialect().Now()+" WHERE state = ? AND epoch = ? AND checkout_id IN "+database.In(len(padded)), args...)
+			", updated_at = "+b.Dialect().Now()+due+" WHERE state = ? AND epoch = ? AND checkout_id IN "+database.In(len(padded)), args...)
 	}
 }
 
@@ -284,27 +290,106 @@ func settledAfter(ctx context.Context, tx *database.Tx, after string, age time.D
 		" AND created_at > "+tx.Dialect().NowPlus(-age)+" ORDER BY checkout_id LIMIT ?", after, limit)
 }
 
-// settledBefore returns the IDs of settled checkouts that are older than age, in order, after the
-// one given.
+// announced says that no event of a row is due.
+const announced = " AND committed_event_due_at IS NULL AND cancelled_event_due_at IS NULL"
+
+// settledBefore returns the IDs of settled checkouts that are older than age and have no event due,
+// in order, after the one given.
 func settledBefore(ctx context.Context, tx *database.Tx, after string, age time.Duration, limit int) (ids []string, err error) {
 	if err = tx.Select(ctx, &ids, "SELECT checkout_id FROM "+tx.Dialect().ByKey("checkout_journal")+
-		" WHERE checkout_id > ? AND checkout_id < ? AND lease_expires_at IS NULL AND updated_at < "+tx.Dialect().NowPlus(-age)+
+		" WHERE checkout_id > ? AND checkout_id < ? AND lease_expires_at IS NULL"+announced+" AND updated_at < "+tx.Dialect().NowPlus(-age)+
 		" ORDER BY checkout_id LIMIT ?", after, firstID(age-2*clockSkew), limit); err != nil {
 		return nil, fmt.Errorf("read the journal: %w", err)
 	}
 	return ids, nil
 }
 
-// deleteSettled deletes those of the checkouts, sorted, that are still settled.
+// deleteSettled deletes those of the checkouts, sorted, that are still settled and have no event
+// due.
 func deleteSettled(ctx context.Context, tx *database.Tx, ids []string) (int64, error) {
 	table := "checkout_journal"
 	from := "FROM " + table
 	if tx.Dialect().Name() == "mysql" { // only this form takes an index hint
 		from = table + " FROM " + tx.Dialect().ByKey(table)
 	}
-	n, err := tx.Exec(ctx, "DELETE "+from+" WHERE checkout_id IN "+database.In(len(ids))+" AND lease_expires_at IS NULL", anys(ids)...)
+	n, err := tx.Exec(ctx, "DELETE "+from+" WHERE checkout_id IN "+database.In(len(ids))+" AND lease_expires_at IS NULL"+announced, anys(ids)...)
 	if err != nil {
 		return 0, fmt.Errorf("prune the journal: %w", err)
 	}
 	return n, nil
+}
+
+// claimEvents claims events that are due, the longest due first, and returns their checkouts. It
+// leaves those out that another instance is claiming.
+func claimEvents(ctx context.Context, tx *database.Tx, kind event, limit int, claim time.Duration) ([]Entry, error) {
+	d := tx.Dialect()
+	entries, err := selectEntries(ctx, tx, "checkout_journal WHERE "+kind.column+" <= "+d.Now()+
+		" ORDER BY "+kind.column+" LIMIT ?"+tx.ForUpdateSkipLocked(), limit)
+	if err != nil || len(entries) == 0 {
+		return nil, err
+	}
+	ids := make([]string, len(entries))
+	for i, e := range entries {
+		ids[i] = e.CheckoutID
+	}
+	if _, err := tx.Exec(ctx, "UPDATE "+d.ByKey("checkout_journal")+" SET "+kind.column+" = "+d.NowPlus(claim)+
+		" WHERE checkout_id IN "+database.In(len(ids)), anys(sorted(ids))...); err != nil {
+		return nil, fmt.Errorf("claim events: %w", err)
+	}
+	return entries, nil
+}
+
+// putEvents ends the claims of events: each is due again after its pause, or never when that is 0.
+// An event that is due by now was replayed in the meantime, and stays due.
+func putEvents(ctx context.Context, tx *database.Tx, kind event, pauses map[string]time.Duration) error {
+	d := tx.Dialect()
+	batch := tx.Batch()
+	for _, id := range slices.Sorted(maps.Keys(pauses)) {
+		due := "NULL"
+		if pauses[id] > 0 {
+			due = d.NowPlus(pauses[id])
+		}
+		batch.Exec(nil, "UPDATE "+d.ByKey("checkout_journal")+" SET "+kind.column+" = "+due+
+			" WHERE checkout_id = ? AND "+kind.column+" > "+d.Now(), id)
+	}
+	if err := batch.Send(ctx); err != nil {
+		return fmt.Errorf("note delivered events: %w", err)
+	}
+	return nil
+}
+
+// undeliveredEvents counts events that are not delivered, up to a limit, and returns the lowest ID
+// among their checkouts.
+func undeliveredEvents(ctx context.Context, tx *database.Tx, kind event, limit int) (n int, oldest string, err error) {
+	err = tx.Each(ctx, func(rows *sql.Rows) error {
+		var first sql.NullString
+		err := rows.Scan(&n, &first)
+		oldest = first.String
+		return err
+	}, "SELECT COUNT(*), MIN(e.checkout_id) FROM (SELECT checkout_id FROM checkout_journal WHERE "+kind.column+
+		" IS NOT NULL LIMIT ?) AS e", limit)
+	if err != nil {
+		return 0, "", fmt.Errorf("count events: %w", err)
+	}
+	return n, oldest, nil
+}
+
+// idsSince returns the checkouts that began within age, in the order of their IDs, after the one
+// given.
+func idsSince(ctx context.Context, tx *database.Tx, after string, age time.Duration, limit int) (ids []string, err error) {
+	if err = tx.Select(ctx, &ids, "SELECT checkout_id FROM "+tx.Dialect().ByKey("checkout_journal")+
+		" WHERE checkout_id > ? AND created_at > "+tx.Dialect().NowPlus(-age)+" ORDER BY checkout_id LIMIT ?", after, limit); err != nil {
+		return nil, fmt.Errorf("read the journal: %w", err)
+	}
+	return ids, nil
+}
+
+// makeEventsDue makes an event due for those of the checkouts, sorted, that have reached its state.
+func makeEventsDue(ctx context.Context, tx *database.Tx, kind event, ids []string) (int64, error) {
+	args := anys(ids)
+	for _, state := range kind.states {
+		args = append(args, state)
+	}
+	return tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET "+kind.column+" = "+tx.Dialect().Now()+
+		" WHERE checkout_id IN "+database.In(len(ids))+" AND state IN "+database.In(len(kind.states)), args...)
 }

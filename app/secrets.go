@@ -1,0 +1,32 @@
+package app
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// secretFiles are the variables that may come from a file: NAME_FILE names it.
+var secretFiles = []string{"MYSQL_DSN", "PAYMENT_SECRET", "WEBHOOK_SECRET", "API_KEYS"}
+
+// readSecretFiles sets each variable of which a file is named, without the white space at its ends.
+// Errors name the variable: it is set twice, or the file cannot be read.
+func readSecretFiles() error {
+	for _, name := range secretFiles {
+		path := os.Getenv(name + "_FILE")
+		if path == "" {
+			continue
+		}
+		if os.Getenv(name) != "" {
+			return fmt.Errorf("%s and %s_FILE are both set: expected one of them", name, name)
+		}
+		secret, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("%s_FILE: %w", name, err)
+		}
+		if err := os.Setenv(name, strings.TrimSpace(string(secret))); err != nil {
+			return fmt.Errorf("%s_FILE: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package checkout
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"cartwheel/database"
+	"cartwheel/payment"
+)
+
+const (
+	// announceEvery is the interval between two searches for events that are due.
+	announceEvery = 500 * time.Millisecond
+	// announceBatch is the maximum of events that one instance claims at once.
+	announceBatch = 64
+	// announceCalls is the maximum of concurrent deliveries.
+	announceCalls = 16
+	// announceClaim is how long a claimed event is its instance's alone: longer than the batch's
+	// deliveries take.
+	announceClaim = 2 * time.Minute
+	// minAnnouncePause and maxAnnouncePause bound the pause before an event is delivered again. It
+	// is as long as the event is old, so that it doubles.
+	minAnnouncePause = time.Second
+	maxAnnouncePause = 10 * time.Minute
+	// lagEvery is the interval at which the lag is measured.
+	lagEvery = 5 * time.Second
+	// maxLagEvents is the maximum of undelivered events that a measurement of the lag counts.
+	maxLagEvents = 10_000
+)
+
+// An event is a kind of sale event.
+type event struct {
+	name   string  // the last part of its type and of its ID
+	column string  // of its due time, in the journal
+	states []State // in which a checkout is announced
+}
+
+// The events. Each has its own due time.
+var (
+	committedEvent = event{"committed", "committed_event_due_at", []State{Committed, Cancelling, Cancelled}}
+	cancelledEvent = event{"cancelled", "cancelled_event_due_at", []State{Cancelled}}
+)
+
+// eventOf returns the event of a state: the end of a sale, or of a cancellation.
+func eventOf(s State) event {
+	if s == Cancelled {
+		return cancelledEvent
+	}
+	return committedEvent
+}
+
+// sender delivers one event.
+type sender interface {
+	Send(ctx context.Context, id string, body []byte) error
+}
+
+// EventObserver has hooks for metrics.
+type EventObserver struct {
+	Delivered func()
+	Failed    func()
+	// Lag is told of the undelivered events, up to maxLagEvents, and of the age of the oldest.
+	Lag func(undelivered int, oldest time.Duration)
+}
+
+// An Announcer delivers sale events. The journal is the outbox: an event becomes due in the
+// transaction of its state, and any instance delivers it, at least once.
+type Announcer struct {
+	db      *database.DB
+	sender  sender
+	log     *slog.Logger
+	observe EventObserver
+	warn    warnLimiter
+}
+
+// NewAnnouncer returns an announcer. All hooks of observe are set.
+func NewAnnouncer(db *database.DB, sender sender, log *slog.Logger, observe EventObserver) *Announcer {
+	return &Announcer{db: db, sender: sender, log: log, observe: observe}
+}
+
+// Run delivers events until ctx ends. It blocks.
+func (a *Announcer) Run(ctx context.Context) {
+	var measured time.Time
+	for ctx.Err() == nil {
+		full := false
+		for _, kind := range []event{committedEvent, cancelledEvent} {
+			n, err := a.announce(ctx, kind)
+			if err != nil && ctx.Err() == nil {
+				a.warn.warn(a.log, "could not look for events", "error", err)
+			}
+			full = full || n == announceBatch
+		}
+		if time.Since(measured) >= lagEvery {
+			measured = time.Now()
+			a.measure(ctx)
+		}
+		if !full {
+			sleep(ctx, announceEvery)
+		}
+	}
+}
+
+// announce claims and delivers one batch of events, and returns how many it claimed.
+func (a *Announcer) announce(ctx context.Context, kind event) (int, error) {
+	var claimed []Entry
+	err := a.db.Transact(ctx, func(tx *database.Tx) (err error) {
+		claimed, err = claimEvents(ctx, tx, kind, announceBatch, announceClaim)
+		if err == nil && len(claimed) == 0 {
+			err = errNothingToWrite
+		}
+		return err
+	}, nil) // events whose claim is in doubt are due again when it ends
+	switch {
+	case errors.Is(err, errNothingToWrite):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	pauses := a.deliver(ctx, kind, claimed)
+	err = a.db.Transact(context.WithoutCancel(ctx), func(tx *database.Tx) error {
+		return putEvents(ctx, tx, kind, pauses)
+	}, nil)
+	return len(claimed), err
+}
+
+// deliver sends the events, announceCalls at a time. It returns for each checkout the pause before
+// the next delivery: 0 when the event was delivered.
+func (a *Announcer) deliver(ctx context.Context, kind event, entries []Entry) map[string]time.Duration {
+	pauses := make(map[string]time.Duration, len(entries))
+	var mu sync.Mutex
+	limit := make(chan struct{}, announceCalls)
+	var calls sync.WaitGroup
+	for _, e := range entries {
+		limit <- struct{}{}
+		calls.Go(func() {
+			defer func() { <-limit }()
+			pause := time.Duration(0)
+			if err := a.deliverOne(ctx, kind, e); err != nil {
+				pause = min(max(time.Since(e.CreatedAt), minAnnouncePause), maxAnnouncePause)
+				pause += rand.N(pause / 4)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			pauses[e.CheckoutID] = pause
+		})
+	}
+	calls.Wait()
+	return pauses
+}
+
+func (a *Announcer) deliverOne(ctx context.Context, kind event, e Entry) error {
+	if !slices.Contains(kind.states, e.State) { // a manual SQL edit set its due time
+		a.log.Error("an event is due of a checkout that did not reach its state", "checkout", e.CheckoutID, "state", e.State)
+		return nil
+	}
+	body, err := kind.body(e)
+	if err == nil {
+		err = a.sender.Send(ctx, e.CheckoutID+"."+kind.name, body)
+	}
+	if err != nil {
+		a.observe.Failed()
+		a.warn.warn(a.log, "an event could not be delivered yet", "checkout", e.CheckoutID, "event", kind.name, "error", err)
+		return err
+	}
+	a.observe.Delivered()
+	return nil
+}
+
+// body returns the event's body.
+func (k event) body(e Entry) ([]byte, error) {
+	if e.Damage != nil {
+		return nil, e.Damage
+	}
+	at := e.UpdatedAt
+	if k.name == committedEvent.name && e.State != Committed {
+		at = e.CreatedAt // it was cancelled since, and when it was committed is not stored
+	}
+	type data struct {
+		CheckoutID string         `json:"checkoutID"`
+		ClientID   string         `json:"clientID"`
+		Reference  string         `json:"reference"`
+		Items      []payment.Item `json:"items"`
+	}
+	return json.Marshal(struct {
+		Type      string    `json:"type"`
+		Timestamp time.Time `json:"timestamp"`
+		Data      data      `json:"data"`
+	}{"checkout." + k.name, at.UTC(), data{e.CheckoutID, e.ClientID, e.Reference, itemsOf(e.Lines)}})
+}
+
+// measure tells the observer of the lag.
+func (a *Announcer) measure(ctx context.Context) {
+	undelivered, oldest := 0, time.Duration(0)
+	for _, kind := range []event{committedEvent, cancelledEvent} {
+		var n int
+		var first string
+		if err := a.db.Read(ctx, func(tx *database.Tx) (err error) {
+			n, first, err = undeliveredEvents(ctx, tx, kind, maxLagEvents)
+			return err
+		}); err != nil {
+			return // the database may come back
+		}
+		undelivered += n
+		if id, err := uuid.Parse(first); err == nil {
+			seconds, nanoseconds := id.Time().UnixTime()
+			oldest = max(oldest, time.Since(time.Unix(seconds, nanoseconds)))
+		}
+	}
+	a.observe.Lag(undelivered, oldest)
+}
+
+// ReplayEvents makes the events of the checkouts that began within age due again, in small
+// transactions, and returns how many events that are. It blocks. A repeat announces once more.
+func ReplayEvents(ctx context.Context, db *database.DB, age time.Duration) (replayed int64, err error) {
+	for after := firstID(age); ; {
+		var ids []string
+		if err := db.Read(ctx, func(tx *database.Tx) (err error) {
+			ids, err = idsSince(ctx, tx, after, age, database.ChunkRows)
+			return err
+		}); err != nil || len(ids) == 0 {
+			return replayed, err
+		}
+		after = ids[len(ids)-1]
+		var n int64
+		if err := db.Transact(ctx, func(tx *database.Tx) error {
+			n = 0
+			for _, kind := range []event{committedEvent, cancelledEvent} {
+				due, err := makeEventsDue(ctx, tx, kind, ids)
+				if err != nil {
+					return err
+				}
+				n += due
+			}
+			return nil
+		}, nil); err != nil {
+			return replayed, fmt.Errorf("replay events: %w", err)
+		}
+		replayed += n
+	}
+}

@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"database/mysql":                        {"database/engine"},
 	"database/sqlite":                       {"database/engine"},
 	"payment":                               {},
-	"payment/reference":                     {},
+	"payment/reference":                     {"payment"},
 	"payment/reference/cmd/payment-service": {"payment/reference"},
 	"queue":                                 {},
 	"docs":                                  {},

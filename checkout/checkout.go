@@ -25,7 +25,7 @@ import (
 type gateway interface {
 	Charge(context.Context, payment.Order) (payment.Result, error)
 	Void(ctx context.Context, checkoutID string) (payment.Result, error)
-	Refund(ctx context.Context, checkoutID string) error
+	Refund(ctx context.Context, checkoutID string) (payment.Result, error)
 	Available() error
 }
 

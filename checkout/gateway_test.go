@@ -126,16 +126,16 @@ func (l *ledger) void(_ context.Context, id string) (payment.Result, error) {
 	return payment.Result{Status: payment.Voided}, nil
 }
 
-func (l *ledger) refund(_ context.Context, id string) error {
+func (l *ledger) refund(_ context.Context, id string) (payment.Result, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.account(id)
 	a.refunds++
 	if !a.captured {
-		return fmt.Errorf("checkout %s was never charged", id)
+		return payment.Result{Status: payment.Refused, Reason: "it was never charged"}, nil
 	}
 	a.refunded = true
-	return nil
+	return payment.Result{Status: payment.Refunded}, nil
 }
 
 // A till is the gateway as one instance sees it: the shared ledger, behind behaviour that the test
@@ -146,7 +146,7 @@ type till struct {
 	mu          sync.Mutex
 	onCharge    charge                                                 // nil: the ledger's; under mu
 	onVoid      func(context.Context, string) (payment.Result, error)  // likewise
-	onRefund    func(context.Context, string) error                    // likewise
+	onRefund    func(context.Context, string) (payment.Result, error)  // likewise
 	onLookup    func(context.Context, string) (payment.Payment, error) // likewise
 	onAvailable func() error                                           // likewise
 	gates       []*gate                                                // under mu
@@ -178,7 +178,7 @@ func (g *till) Void(ctx context.Context, id string) (payment.Result, error) {
 	return answer(ctx, id)
 }
 
-func (g *till) Refund(ctx context.Context, id string) error {
+func (g *till) Refund(ctx context.Context, id string) (payment.Result, error) {
 	g.refunded.Add(1)
 	g.mu.Lock()
 	answer := g.onRefund
@@ -257,7 +257,7 @@ func (g *till) voids(answer func(context.Context, string) (payment.Result, error
 }
 
 // refunds sets how refunds are answered from now on; nil: as the ledger does.
-func (g *till) refunds(answer func(context.Context, string) error) *till {
+func (g *till) refunds(answer func(context.Context, string) (payment.Result, error)) *till {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.onRefund = answer
@@ -278,7 +278,7 @@ func (g *till) refuse(err error) { g.available(func() error { return err }) }
 func (g *till) away() *till {
 	return g.charges(lose).
 		voids(func(context.Context, string) (payment.Result, error) { return payment.Result{}, errLost }).
-		refunds(func(context.Context, string) error { return errLost })
+		refunds(func(context.Context, string) (payment.Result, error) { return payment.Result{}, errLost })
 }
 
 // back makes the till answer as the ledger does.

@@ -131,12 +131,12 @@ func (g *till) mortal(l *life) *till {
 		result, err := g.ledger.void(ctx, id)
 		return result, errors.Join(err, l.passOrHang(ctx, afterVoid))
 	})
-	g.refunds(func(ctx context.Context, id string) error {
+	g.refunds(func(ctx context.Context, id string) (payment.Result, error) {
 		if err := l.passOrHang(ctx, beforeRefund); err != nil {
-			return err
+			return payment.Result{}, err
 		}
-		err := g.ledger.refund(ctx, id)
-		return errors.Join(err, l.passOrHang(ctx, afterRefund))
+		result, err := g.ledger.refund(ctx, id)
+		return result, errors.Join(err, l.passOrHang(ctx, afterRefund))
 	})
 	return g
 }

@@ -197,8 +197,12 @@ var errClaimLost = errors.New("another owner claimed the checkout")
 // refund refunds a checkout, with retries, and then rolls it back.
 func (m *Manager) refund(ctx context.Context, c *claim) (settled, error) {
 	for range retries(ctx) {
-		if err := m.gateway.Refund(ctx, c.id); err != nil {
-			m.warnings.warn(m.log, "a refund was not answered", "checkout", c.id, "error", err)
+		result, err := m.gateway.Refund(ctx, c.id)
+		if err == nil && result.Status != payment.Refunded {
+			err = fmt.Errorf("the payment service answered a refund with %q: %s", result.Status, result.Reason)
+		}
+		if err != nil {
+			m.warnings.warn(m.log, "a refund was not made", "checkout", c.id, "error", err)
 			continue
 		}
 		return m.finish(ctx, c, chargeResult{reason: stockLowered})

@@ -348,7 +348,7 @@ func TestRecovery_finishesARefund(t *testing.T) {
 		ada := old.begin("ada")
 		held.await(t, 1)
 		s.lower("book", 4)
-		old.till.refunds(func(context.Context, string) error { return errLost })
+		old.till.refunds(func(context.Context, string) (payment.Result, error) { return payment.Result{}, errLost })
 		held.open(s.ledger.approve)
 		eventually(t, "the old owner asks for a refund", func() bool { return old.till.refunded.Load() > 1 })
 		want(t, "state", s.entry("ada").State, checkout.Refunding)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"cartwheel/checkout"
+	"cartwheel/payment"
 )
 
 func TestRefund_paidCheckoutWhoseStockWasLoweredIsRefunded(t *testing.T) {
@@ -22,12 +23,15 @@ func TestRefund_paidCheckoutWhoseStockWasLoweredIsRefunded(t *testing.T) {
 		held.await(t, 1)
 		s.lower("pen", 3)
 		refund := in.till.gate(false)
-		in.till.refunds(func(ctx context.Context, id string) error {
-			if in.till.refunded.Load() < 3 {
-				return errLost
+		in.till.refunds(func(ctx context.Context, id string) (payment.Result, error) {
+			switch in.till.refunded.Load() {
+			case 1:
+				return payment.Result{}, errLost
+			case 2:
+				return payment.Result{Status: payment.Refused, Reason: "not now"}, nil
 			}
 			if err := refund.pass(ctx, id); err != nil {
-				return err
+				return payment.Result{}, err
 			}
 			return s.ledger.refund(ctx, id)
 		})

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"cartwheel/checkout"
-	"cartwheel/payment/reference"
+	"cartwheel/payment"
 )
 
 // netOf reads from what an import says by how many units it changed what is on hand.
@@ -72,7 +72,7 @@ func TestImport_worksBesideCheckouts(t *testing.T) {
 		wait()
 		c.settle(10 * time.Second)
 		for id, p := range c.payments.Payments() {
-			if p.Status == reference.Refunded {
+			if p.Status == payment.Refunded {
 				t.Errorf("checkout %s was refunded, though no import may bring stock below what is held", id)
 			}
 		}
@@ -119,7 +119,7 @@ func TestManualSQL_loweredStockIsRefunded(t *testing.T) {
 		}
 		refunded := map[string]int64{}
 		for _, p := range c.payments.Payments() {
-			if p.Status == reference.Refunded {
+			if p.Status == payment.Refunded {
 				for _, item := range p.Items {
 					refunded[item.ProductID] += item.Quantity
 				}
@@ -172,7 +172,7 @@ func TestManualSQL_editsUnderLoadKeepGuarantees(t *testing.T) {
 		c.settle(10 * time.Second)
 		refunds := 0
 		for _, p := range c.payments.Payments() {
-			if p.Status == reference.Refunded {
+			if p.Status == payment.Refunded {
 				refunds++
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"cartwheel/checkout"
 	"cartwheel/database"
 	"cartwheel/inventory"
+	"cartwheel/payment"
 	"cartwheel/payment/reference"
 )
 
@@ -150,6 +151,25 @@ func startPaymentService(t *testing.T) *paymentService {
 	return &paymentService{service, server.URL}
 }
 
+// paymentTotals count payments by their state. Captures are the charges, refunded or not.
+type paymentTotals struct{ Voided, Refunded, Captures int }
+
+// Totals counts the payments.
+func (s *paymentService) Totals() (totals paymentTotals) {
+	for _, known := range s.Payments() {
+		switch known.Status {
+		case payment.Approved:
+			totals.Captures++
+		case payment.Voided:
+			totals.Voided++
+		case payment.Refunded:
+			totals.Captures++
+			totals.Refunded++
+		}
+	}
+	return totals
+}
+
 // agrees checks promise P at quiescence: captured and not refunded if and only if committed.
 func (b snapshot) agrees(t *testing.T, payments map[string]reference.Payment) {
 	t.Helper()
@@ -158,7 +178,7 @@ func (b snapshot) agrees(t *testing.T, payments map[string]reference.Payment) {
 		committed[e.CheckoutID] = e.State == checkout.Committed
 	}
 	for id, p := range payments {
-		if captured := p.Status == reference.Charged; captured != committed[id] {
+		if captured := p.Status == payment.Approved; captured != committed[id] {
 			t.Errorf("checkout %s: the payment service says %s, the journal says committed: %v", id, p.Status, committed[id])
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -28,38 +27,40 @@ const (
 // checkouts that have begun. Open, it refuses charges; then, half-open, it lets one charge through
 // as a probe, whose success closes it and whose failure opens it again.
 type breaker struct {
-	circuit  *gobreaker.CircuitBreaker[Result]
-	name     string
-	log      *slog.Logger
-	changed  func(state string)
-	reported atomic.Int32 // the gobreaker.State that was logged last
+	circuit *gobreaker.CircuitBreaker[Result]
 }
 
-func newBreaker(name string, openFor, timeout time.Duration, log *slog.Logger, changed func(state string)) *breaker {
-	window := breakerWindows * timeout
-	return &breaker{
-		name: name, log: log, changed: changed,
-		circuit: gobreaker.NewCircuitBreaker[Result](gobreaker.Settings{
-			Name:         name,
-			MaxRequests:  1,
-			Interval:     window,
-			BucketPeriod: window / breakerBuckets,
-			Timeout:      openFor,
-			ReadyToTrip: func(counts gobreaker.Counts) bool {
-				results := counts.TotalFailures + counts.TotalSuccesses
-				return counts.ConsecutiveFailures >= breakerFailures ||
-					results >= breakerMinimum && counts.TotalFailures*2 >= results
-			},
-			// A caller that left says nothing about the payment service.
-			IsExcluded: func(err error) bool { return errors.Is(err, context.Canceled) },
-		}),
-	}
+func newBreaker(name string, openFor time.Duration, options Options) *breaker {
+	window := breakerWindows * options.Timeout
+	return &breaker{gobreaker.NewCircuitBreaker[Result](gobreaker.Settings{
+		Name:         name,
+		MaxRequests:  1,
+		Interval:     window,
+		BucketPeriod: window / breakerBuckets,
+		Timeout:      openFor,
+		ReadyToTrip: func(counts gobreaker.Counts) bool {
+			results := counts.TotalFailures + counts.TotalSuccesses
+			return counts.ConsecutiveFailures >= breakerFailures ||
+				results >= breakerMinimum && counts.TotalFailures*2 >= results
+		},
+		// A caller that left says nothing about the payment service.
+		IsExcluded: func(err error) bool { return errors.Is(err, context.Canceled) },
+		OnStateChange: func(_ string, from, to gobreaker.State) {
+			level := slog.LevelInfo
+			if to == gobreaker.StateOpen {
+				level = slog.LevelWarn
+			}
+			options.Log.Log(context.Background(), level, "payment circuit breaker changed", "gateway", name, "from", from.String(), "to", to.String())
+			if options.Observe.BreakerChanged != nil {
+				options.Observe.BreakerChanged(to.String())
+			}
+		},
+	})}
 }
 
 // charge makes a charge, or refuses it with [ErrNotSent] and [ErrUnavailable].
-func (b *breaker) charge(call func() (Result, error)) (Result, error) {
-	defer b.report()
-	result, err := b.circuit.Execute(call)
+func (b *breaker) charge(send func() (Result, error)) (Result, error) {
+	result, err := b.circuit.Execute(send)
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
 		err = fmt.Errorf("%w: %w: %w", ErrNotSent, ErrUnavailable, err)
 	}
@@ -69,26 +70,8 @@ func (b *breaker) charge(call func() (Result, error)) (Result, error) {
 // available returns [ErrUnavailable] while every charge would be refused. It uses up no probe:
 // callers that never charge, such as those with empty carts, do not delay recovery.
 func (b *breaker) available() error {
-	defer b.report()
 	if b.circuit.State() == gobreaker.StateOpen {
 		return fmt.Errorf("%w: %w", ErrUnavailable, gobreaker.ErrOpenState)
 	}
 	return nil
-}
-
-// report logs a change of state, outside of the breaker's lock.
-func (b *breaker) report() {
-	state := b.circuit.State()
-	before := gobreaker.State(b.reported.Swap(int32(state))) //nolint:gosec // one of three constants
-	if state == before {
-		return
-	}
-	level := slog.LevelInfo
-	if state == gobreaker.StateOpen {
-		level = slog.LevelWarn
-	}
-	b.log.Log(context.Background(), level, "payment circuit breaker changed", "gateway", b.name, "from", before.String(), "to", state.String())
-	if b.changed != nil {
-		b.changed(state.String())
-	}
 }

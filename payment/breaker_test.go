@@ -1,6 +1,7 @@
 package payment
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -101,8 +102,8 @@ func TestBreaker_openRefusesChargesAlone(t *testing.T) {
 		if result, err := gateway.Void(t.Context(), "1"); err != nil || result.Status != Voided {
 			t.Errorf("void = %v, %v, want it to pass an open breaker", result, err)
 		}
-		if err := gateway.Refund(t.Context(), "1"); err != nil {
-			t.Errorf("refund = %v, want it to pass an open breaker", err)
+		if result, err := gateway.Refund(t.Context(), "1"); err != nil || result.Status != Refunded {
+			t.Errorf("refund = %v, %v, want it to pass an open breaker", result, err)
 		}
 	})
 }
@@ -254,9 +255,10 @@ func TestBreaker_failedVoidsAndRefundsDoNotOpenIt(t *testing.T) {
 		gateway, _, down, _ := breaking(t)
 		down.Store(true)
 		for range 2 * breakerMinimum {
-			_, err := gateway.Void(t.Context(), "poison")
-			mustBeUnknown(t, "Void", Result{}, err)
-			mustBeUnknown(t, "Refund", Result{}, gateway.Refund(t.Context(), "poison"))
+			for _, call := range []string{"void", "refund"} {
+				result, err := ask(t.Context(), gateway, call, "poison")
+				mustBeUnknown(t, call, result, err)
+			}
 		}
 		if err := gateway.Available(); err != nil {
 			t.Errorf("Available = %v", err)
@@ -295,21 +297,27 @@ func TestBreaker_lateFailuresOfAnEarlierOutageDoNotOpenItAgain(t *testing.T) {
 	})
 }
 
-func TestRefund_refusalIsFinalAndHasItsReason(t *testing.T) {
+func TestBreaker_callersThatLeaveAreNoFailures(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		gateway, transport, _, _ := breaking(t)
-		transport.answer = func(*http.Request) (*http.Response, error) {
-			return response(http.StatusConflict, `{"status":"refused","reason":"settled last year"}`), nil
+	s, asked := silent(t, "")
+	var outcomes sync.Map
+	gateway := connect(t, s.URL, Options{Observe: Observer{Called: func(_, outcome string, _ time.Duration) { outcomes.Store(outcome, true) }}})
+	for i := range 2 * breakerMinimum {
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			<-asked
+			cancel()
+		}()
+		result, err := gateway.Charge(ctx, order(fmt.Sprint(i)))
+		mustBeUnknown(t, "Charge", result, err)
+		if !errors.Is(err, context.Canceled) {
+			t.Fatalf("Charge = %v, want it to say that the caller left", err)
 		}
-		err := gateway.Refund(t.Context(), "1")
-		var refusal *RefusedError
-		if !errors.As(err, &refusal) || refusal.Reason != "settled last year" {
-			t.Errorf("Refund = %v, want a RefusedError with the reason", err)
-		}
-		for _, body := range []string{`{"error":"not charged"}`, `{"status":"voided"}`, "no"} {
-			transport.answer = func(*http.Request) (*http.Response, error) { return response(http.StatusConflict, body), nil }
-			mustBeUnknown(t, "Refund answered "+body, Result{}, gateway.Refund(t.Context(), "1"))
-		}
-	})
+	}
+	if err := gateway.Available(); err != nil {
+		t.Errorf("Available = %v after callers left", err)
+	}
+	if _, ok := outcomes.Load("cancelled"); !ok {
+		t.Error("no call was observed as cancelled")
+	}
 }

@@ -3,8 +3,6 @@ package payment
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/go-json-experiment/json"
 )
 
 // HTTPGateway calls the shop's payment service over HTTP/1.1 (docs/architecture.md, "Payment
@@ -27,16 +26,15 @@ import (
 // keeps failing. Redirects, cookies, compression and the environment's proxies (HTTP_PROXY) are not
 // used.
 type HTTPGateway struct {
-	base          string // scheme, host and escaped path, without a trailing slash
-	name          string // base as a person may see it
-	authorization string // for the header; empty without userinfo in the URL
-	secret        string
-	timeout       time.Duration
-	log           *slog.Logger
-	observe       Observer
-	tuning        tuning
-	breaker       *breaker
-	transport     http.RoundTripper // an *http.Transport, but for tests
+	base      string        // scheme, host and escaped path, without userinfo and a trailing slash
+	user      *url.Userinfo // for basic authentication; may be nil
+	secret    string
+	timeout   time.Duration
+	log       *slog.Logger
+	observe   Observer
+	tuning    tuning
+	breaker   *breaker
+	transport http.RoundTripper // an *http.Transport, except in tests
 }
 
 // tuning is what tests make smaller.
@@ -64,24 +62,24 @@ const (
 	maxHeaderBytes   = 64 << 10
 )
 
-// parseBase checks a gateway's URL. Its errors do not quote the URL: it may hold a password.
-func parseBase(parsed *url.URL) (*url.URL, error) {
+// checkBase checks a gateway's URL. Its errors do not quote the URL: it may hold a password.
+func checkBase(parsed *url.URL) error {
 	switch {
 	case parsed.Opaque != "" || parsed.Hostname() == "":
-		return nil, fmt.Errorf("payment URL %q has no host: expected http://host/base or https://host/base", parsed.Redacted())
+		return fmt.Errorf("payment URL %q has no host: expected http://host/base or https://host/base", parsed.Redacted())
 	case !validPort(parsed.Port()):
-		return nil, fmt.Errorf("payment URL of host %s has port %s: expected 1 to 65535", parsed.Host, parsed.Port())
+		return fmt.Errorf("payment URL of host %s has port %s: expected 1 to 65535", parsed.Host, parsed.Port())
 	case parsed.RawQuery != "" || parsed.ForceQuery:
-		return nil, fmt.Errorf("payment URL of host %s has a query: expected http://host/base without one, as paths are added to it", parsed.Host)
+		return fmt.Errorf("payment URL of host %s has a query: expected http://host/base without one, as paths are added to it", parsed.Host)
 	case parsed.Fragment != "":
-		return nil, fmt.Errorf("payment URL of host %s has a fragment: expected http://host/base without one", parsed.Host)
+		return fmt.Errorf("payment URL of host %s has a fragment: expected http://host/base without one", parsed.Host)
 	}
 	for segment := range strings.SplitSeq(parsed.Path, "/") {
 		if segment == "." || segment == ".." {
-			return nil, fmt.Errorf("payment URL of host %s has %q in its path: expected http://host/base in plain form", parsed.Host, segment)
+			return fmt.Errorf("payment URL of host %s has %q in its path: expected http://host/base in plain form", parsed.Host, segment)
 		}
 	}
-	return parsed, nil
+	return nil
 }
 
 // validPort takes an absent port for valid: it is the scheme's.
@@ -93,15 +91,15 @@ func validPort(port string) bool {
 func newHTTPGateway(base *url.URL, options Options, tuning tuning) *HTTPGateway {
 	visible := url.URL{Scheme: base.Scheme, Host: base.Host, Path: base.Path, RawPath: base.RawPath}
 	name := strings.TrimRight(visible.String(), "/")
-	gateway := &HTTPGateway{
+	return &HTTPGateway{
 		base:    name,
-		name:    name,
+		user:    base.User,
 		secret:  options.Secret,
 		timeout: options.Timeout,
 		log:     options.Log,
 		observe: options.Observe,
 		tuning:  tuning,
-		breaker: newBreaker(name, tuning.openFor, options.Timeout, options.Log, options.Observe.BreakerChanged),
+		breaker: newBreaker(name, tuning.openFor, options),
 		transport: &http.Transport{
 			Proxy:                  nil,
 			DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlivePeriod}).DialContext,
@@ -116,13 +114,6 @@ func newHTTPGateway(base *url.URL, options Options, tuning tuning) *HTTPGateway 
 			// No ResponseHeaderTimeout: each call's context bounds the whole of it.
 		},
 	}
-	if base.User != nil {
-		password, _ := base.User.Password()
-		request := http.Request{Header: make(http.Header)}
-		request.SetBasicAuth(base.User.Username(), password)
-		gateway.authorization = request.Header.Get("Authorization")
-	}
-	return gateway
 }
 
 // http1 excludes HTTP/2, which would put thousands of payments on one connection: one lost packet
@@ -136,150 +127,87 @@ func http1() *http.Protocols {
 // Charge implements [Gateway]. While the circuit breaker is open it answers [ErrNotSent], which is
 // [ErrUnavailable] too.
 func (g *HTTPGateway) Charge(ctx context.Context, order Order) (Result, error) {
-	body := struct {
-		ClientID  string `json:"clientID"`
-		Reference string `json:"reference,omitempty"`
-		Items     []Item `json:"items"`
-	}{order.ClientID, order.Reference, order.Items}
-	if body.Items == nil {
-		body.Items = []Item{}
-	}
-	encoded, err := json.Marshal(body)
+	body, err := json.Marshal(order)
 	if err != nil {
 		return Result{}, fmt.Errorf("charge %s: %w: encode the order: %w", order.CheckoutID, ErrNotSent, err)
 	}
-	return g.do(ctx, chargeCall(), order.CheckoutID, encoded)
+	return g.do(ctx, &exchange{call: &charge, checkoutID: order.CheckoutID, body: body})
 }
 
 // Void implements [Gateway]. The circuit breaker does not apply to it.
 func (g *HTTPGateway) Void(ctx context.Context, checkoutID string) (Result, error) {
-	return g.do(ctx, voidCall(), checkoutID, nil)
+	return g.do(ctx, &exchange{call: &void, checkoutID: checkoutID})
 }
 
 // Refund implements [Gateway]. The circuit breaker does not apply to it.
-func (g *HTTPGateway) Refund(ctx context.Context, checkoutID string) error {
-	result, err := g.do(ctx, refundCall(), checkoutID, nil)
-	if err == nil && result.Status == refused {
-		return &RefusedError{result.Reason}
-	}
-	return err
+func (g *HTTPGateway) Refund(ctx context.Context, checkoutID string) (Result, error) {
+	return g.do(ctx, &exchange{call: &refund, checkoutID: checkoutID})
 }
 
 // Lookup implements [Gateway]. The circuit breaker does not apply to it.
 func (g *HTTPGateway) Lookup(ctx context.Context, checkoutID string) (Payment, error) {
+	e := &exchange{call: &lookup, checkoutID: checkoutID}
+	if _, err := g.do(ctx, e); err != nil {
+		return Payment{}, err
+	}
 	var found Payment
-	_, err := g.observed(lookupCall(), checkoutID, func() (Result, error) {
-		e := &exchange{gateway: g, call: lookupCall(), checkoutID: checkoutID}
-		result, err := g.send(ctx, e)
-		found = e.payment
-		return result, err
-	})
-	return found, err
+	if err := json.Unmarshal(e.answer, &found); err != nil {
+		return Payment{}, fmt.Errorf("lookup %s: %w: it answered %s: %w", checkoutID, ErrNoLookup, quote(e.answer), err)
+	}
+	return found, nil
 }
 
 // Available implements [Gateway]: [ErrUnavailable] while the circuit breaker refuses every charge.
 func (g *HTTPGateway) Available() error { return g.breaker.available() }
 
 // String implements [Gateway].
-func (g *HTTPGateway) String() string { return g.name }
+func (g *HTTPGateway) String() string { return g.base }
 
 // Close implements [Gateway].
-func (g *HTTPGateway) Close() {
-	if transport, ok := g.transport.(*http.Transport); ok {
-		transport.CloseIdleConnections()
-	}
+func (g *HTTPGateway) Close() { (&http.Client{Transport: g.transport}).CloseIdleConnections() }
+
+// exchange is one call and its attempts. It belongs to the caller's goroutine.
+type exchange struct {
+	call       *call
+	checkoutID string
+	body       []byte
+	answer     []byte // the body of the last answer
+	// connected is set when any attempt got a connection. Only without one is it certain that no
+	// byte left.
+	connected bool
 }
 
 // do makes one call, a charge through the circuit breaker.
-func (g *HTTPGateway) do(ctx context.Context, c call, checkoutID string, body []byte) (Result, error) {
-	return g.observed(c, checkoutID, func() (Result, error) {
-		send := func() (Result, error) {
-			return g.send(ctx, &exchange{gateway: g, call: c, checkoutID: checkoutID, body: body})
+func (g *HTTPGateway) do(ctx context.Context, e *exchange) (Result, error) {
+	return g.observe.measure(e.call.name, func() (result Result, err error) {
+		if e.call == &charge {
+			result, err = g.breaker.charge(func() (Result, error) { return g.send(ctx, e) })
+		} else {
+			result, err = g.send(ctx, e)
 		}
-		if c.charges() {
-			return g.breaker.charge(send)
+		if err != nil {
+			err = fmt.Errorf("%s %s: %w", e.call.name, e.checkoutID, err)
 		}
-		return send()
+		return result, err
 	})
 }
 
-// observed reports a call to the observer.
-func (g *HTTPGateway) observed(c call, checkoutID string, send func() (Result, error)) (Result, error) {
-	started := time.Now()
-	if g.observe.Began != nil {
-		g.observe.Began(c.name)
-	}
-	result, err := send()
-	outcome := string(result.Status)
-	switch {
-	case err != nil:
-		err = fmt.Errorf("%s %s: %w", c.name, checkoutID, err)
-		outcome = failedOutcome(err)
-	case outcome == "":
-		outcome = "found"
-	}
-	if g.observe.Called != nil {
-		g.observe.Called(c.name, outcome, time.Since(started))
-	}
-	return result, err
-}
-
-// failedOutcome names an error for metrics.
-func failedOutcome(err error) string {
-	switch {
-	case errors.Is(err, ErrNotSent):
-		return "not_sent"
-	case errors.Is(err, context.Canceled):
-		return "cancelled"
-	default:
-		return "unknown"
-	}
-}
-
-// send makes one call, with its attempts.
+// send makes attempts until one is answered, one fails for good, or there is no time or attempt
+// left.
 func (g *HTTPGateway) send(ctx context.Context, e *exchange) (Result, error) {
 	// Proxies remove dot segments from a path: the call would be about another payment.
 	if e.checkoutID == "" || e.checkoutID == "." || e.checkoutID == ".." {
 		return Result{}, fmt.Errorf("%w: %q is not an ID", ErrNotSent, e.checkoutID)
 	}
-	if err := ctx.Err(); err != nil {
-		return Result{}, fmt.Errorf("%w: %w", ErrNotSent, err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
-	result, err := e.run(ctx)
-	switch {
-	case err == nil:
-		return result, nil
-	case errors.Is(ctx.Err(), context.Canceled):
-		err = fmt.Errorf("%w: %w", context.Canceled, err)
-	case ctx.Err() != nil:
-		err = fmt.Errorf("%w: %w", ctx.Err(), err)
-	}
-	if e.connected {
-		return Result{}, fmt.Errorf("outcome unknown: %w", err)
-	}
-	return Result{}, fmt.Errorf("%w: %w", ErrNotSent, err)
-}
+	deadline, _ := ctx.Deadline()
 
-// exchange is one call and its attempts. It belongs to the caller's goroutine.
-type exchange struct {
-	gateway    *HTTPGateway
-	call       call
-	checkoutID string
-	body       []byte
-	// connected is set when any attempt got a connection. Only without one is it certain that no
-	// byte left.
-	connected bool
-	attempts  int
-	payment   Payment // a lookup's answer
-}
-
-// run makes attempts until one is answered, one fails for good, or there is no time or attempt
-// left. Its error is the last attempt's.
-func (e *exchange) run(ctx context.Context) (Result, error) {
-	g := e.gateway
-	options := []backoff.RetryOption{
+	var last error // Retry may answer with the context's error, which says less
+	result, err := backoff.Retry(ctx, func() (result Result, _ error) {
+		result, last = g.attempt(ctx, e)
+		return result, last
+	},
 		backoff.WithBackOff(&backoff.ExponentialBackOff{
 			InitialInterval:     g.tuning.firstWait,
 			RandomizationFactor: backoff.DefaultRandomizationFactor,
@@ -287,86 +215,57 @@ func (e *exchange) run(ctx context.Context) (Result, error) {
 			MaxInterval:         g.tuning.maxWait,
 		}),
 		backoff.WithMaxTries(g.tuning.attempts),
-		backoff.WithNotify(func(error, time.Duration) {
+		// A wait that would outlast the call's time is not begun: how the call ends is known now.
+		backoff.WithMaxElapsedTime(max(time.Until(deadline), 1)),
+		backoff.WithNotify(func(err error, next time.Duration) {
+			g.log.Debug("payment call is retried", "call", e.call.name, "checkout", e.checkoutID, "retry_in", next.String(), "error", err)
 			if g.observe.Retried != nil {
 				g.observe.Retried(e.call.name)
 			}
-		}),
+		}))
+	if err == nil {
+		return result, nil
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		// A wait that would outlast the call's time is not begun: how the call ends is known now.
-		options = append(options, backoff.WithMaxElapsedTime(max(time.Until(deadline), 1)))
+	if ctx.Err() != nil {
+		last = fmt.Errorf("%w: %w", ctx.Err(), last)
 	}
-	var last error
-	result, err := backoff.Retry(ctx, func() (Result, error) {
-		var result Result
-		result, last = e.attempt(ctx)
-		if _, repeat := errors.AsType[passing](last); last != nil && !repeat {
-			return Result{}, backoff.Permanent(last)
-		}
-		return result, last
-	}, options...)
-	if err != nil {
-		return Result{}, last // Retry may answer with the context's error, which says less
+	if e.connected {
+		return Result{}, fmt.Errorf("outcome unknown: %w", last)
 	}
-	return result, nil
+	return Result{}, fmt.Errorf("%w: %w", ErrNotSent, last)
 }
 
-// passing marks a failure that a repeat may not meet again.
-type passing struct{ error }
-
-func (p passing) Unwrap() error { return p.error }
-
-// attempt sends the request once and parses the answer.
-func (e *exchange) attempt(ctx context.Context) (Result, error) {
-	g := e.gateway
-	e.attempts++
-	request, err := e.request(ctx)
+// attempt sends the request once and parses the answer. Its error is permanent unless a repeat may
+// be answered otherwise.
+func (g *HTTPGateway) attempt(ctx context.Context, e *exchange) (Result, error) {
+	request, err := g.request(ctx, e)
 	if err != nil {
-		return Result{}, fmt.Errorf("make the request: %w", err)
+		return Result{}, backoff.Permanent(fmt.Errorf("make the request: %w", err))
 	}
 	response, err := g.transport.RoundTrip(request)
 	if err != nil {
-		return Result{}, e.failed(passing{fmt.Errorf("reach the payment service: %w", err)})
+		return Result{}, fmt.Errorf("reach the payment service: %w", err)
 	}
 	defer response.Body.Close() //nolint:errcheck // the answer is read by then, or given up
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
-	switch {
-	case err != nil:
-		return Result{}, e.failed(passing{fmt.Errorf("read the payment service's answer, a %d: %w", response.StatusCode, err)})
-	case len(body) > maxAnswerBytes:
-		return Result{}, e.failed(fmt.Errorf("the payment service answered %d with more than %d bytes", response.StatusCode, maxAnswerBytes))
+	code := response.StatusCode
+	e.answer, err = io.ReadAll(io.LimitReader(response.Body, e.call.maxBytes+1))
+	if err != nil {
+		return Result{}, fmt.Errorf("read the payment service's answer, a %d: %w", code, err)
 	}
-	var result Result
-	if e.call.method == http.MethodGet {
-		e.payment, err = parseLookup(response.StatusCode, body)
-	} else {
-		result, err = e.call.parse(response.StatusCode, body)
+	if int64(len(e.answer)) > e.call.maxBytes {
+		return Result{}, backoff.Permanent(fmt.Errorf("the payment service answered %d with more than %d bytes", code, e.call.maxBytes))
 	}
-	switch {
-	case err == nil:
-		return result, nil
-	case response.StatusCode >= http.StatusInternalServerError || response.StatusCode == http.StatusTooManyRequests:
-		return Result{}, e.failed(passing{err})
-	default:
-		return Result{}, e.failed(err)
+	result, err := e.call.parse(code, e.answer)
+	if err != nil && code < http.StatusInternalServerError && code != http.StatusTooManyRequests {
+		err = backoff.Permanent(err)
 	}
+	return result, err
 }
 
-func (e *exchange) failed(err error) error {
-	e.gateway.log.Debug("payment attempt failed", "call", e.call.name, "checkout", e.checkoutID, "attempt", e.attempts, "error", err)
-	return err
-}
-
-func (e *exchange) request(ctx context.Context) (*http.Request, error) {
-	g := e.gateway
+func (g *HTTPGateway) request(ctx context.Context, e *exchange) (*http.Request, error) {
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { e.connected = true }}
 	target := g.base + "/payments/" + url.PathEscape(e.checkoutID) + e.call.suffix
-	var body io.Reader = http.NoBody
-	if e.body != nil {
-		body = bytes.NewReader(e.body)
-	}
-	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), e.call.method, target, body)
+	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), e.call.method, target, bytes.NewReader(e.body))
 	if err != nil {
 		return nil, err
 	}
@@ -375,8 +274,9 @@ func (e *exchange) request(ctx context.Context) (*http.Request, error) {
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", "cartwheel")
-	if g.authorization != "" {
-		request.Header.Set("Authorization", g.authorization)
+	if g.user != nil {
+		password, _ := g.user.Password()
+		request.SetBasicAuth(g.user.Username(), password)
 	}
 	if g.secret != "" {
 		request.Header.Set(signatureHeader, sign(g.secret, time.Now(), e.call.method, request.URL.EscapedPath(), e.body))

@@ -3,6 +3,7 @@
 package payment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,32 +16,32 @@ import (
 // Status is what is known of a payment.
 type Status string
 
-// The ends of a payment. Voided is final: such a payment can never be charged. Refunded and Unknown
-// are answers of a lookup alone.
+// The states of a payment. Voided is final: such a payment can never be charged.
 const (
 	Approved Status = "approved"
 	Declined Status = "declined"
 	Voided   Status = "voided"
 	Refunded Status = "refunded"
-	Unknown  Status = "unknown" // the payment service has never seen it
+	Refused  Status = "refused" // of a refund: the payment is as it was before
+	Unknown  Status = "unknown" // of a lookup: the payment service has never seen the payment
 )
 
 // Payment is the payment service's view of a checkout.
 type Payment struct {
-	Status    Status
-	Items     []Item
-	Reference string
+	Status    Status `json:"status"`
+	Items     []Item `json:"items"`
+	Reference string `json:"reference"`
 }
 
 // ErrNoLookup means that the payment service does not implement lookups, or answers them outside of
 // the protocol.
 var ErrNoLookup = errors.New("the payment service has no lookup")
 
-// Result is a gateway's answer. Reason says why a payment was declined; it is printable text of at
-// most 300 characters and may be empty.
+// Result is a gateway's answer. Reason says why a payment was declined or a refund refused. It is
+// printable text of at most 300 characters and may be empty.
 type Result struct {
-	Status Status
-	Reason string
+	Status Status `json:"status"`
+	Reason string `json:"reason"`
 }
 
 // Item is one line of what was bought.
@@ -52,10 +53,10 @@ type Item struct {
 // Order is what a charge is for. The gateway remembers it by CheckoutID, which must not be used for
 // another order.
 type Order struct {
-	CheckoutID string
-	ClientID   string
-	Reference  string // the shop's Cartwheel-Reference; empty: none
-	Items      []Item
+	CheckoutID string `json:"-"` // part of the path
+	ClientID   string `json:"clientID"`
+	Reference  string `json:"reference,omitzero"` // the shop's Cartwheel-Reference; empty: none
+	Items      []Item `json:"items"`
 }
 
 // ErrNotSent means that no byte of the call reached the gateway: the payment is as it was before.
@@ -63,13 +64,6 @@ var ErrNotSent = errors.New("payment request was not sent")
 
 // ErrUnavailable means that charges have been failing and are refused for some seconds.
 var ErrUnavailable = errors.New("payment service is unavailable")
-
-// RefusedError means that the payment service will not make a refund.
-type RefusedError struct {
-	Reason string // printable text of at most 300 characters; may be empty
-}
-
-func (e *RefusedError) Error() string { return "the payment service refuses the refund: " + e.Reason }
 
 // Gateway is what both gateways can do. Every method may be called by any number of goroutines.
 //
@@ -83,8 +77,9 @@ type Gateway interface {
 	// Void makes sure that a checkout is never charged, also by a charge that arrives later. It
 	// answers Voided then, and Approved when the checkout has been charged, which it stays.
 	Void(ctx context.Context, checkoutID string) (Result, error)
-	// Refund refunds an approved checkout. [*RefusedError] is the payment service's final no.
-	Refund(ctx context.Context, checkoutID string) error
+	// Refund refunds an approved checkout: Refunded, or Refused with a reason when the payment
+	// service will not.
+	Refund(ctx context.Context, checkoutID string) (Result, error)
 	// Lookup returns the payment service's view of a checkout and changes nothing. [ErrNoLookup]
 	// means that it has none; ask by Void then.
 	Lookup(ctx context.Context, checkoutID string) (Payment, error)
@@ -96,11 +91,6 @@ type Gateway interface {
 	// Close drops idle connections. Calls under way are not disturbed. A repeat is harmless.
 	Close()
 }
-
-var (
-	_ Gateway = (*Sandbox)(nil)
-	_ Gateway = (*HTTPGateway)(nil)
-)
 
 const (
 	defaultTimeout     = 10 * time.Second
@@ -123,22 +113,6 @@ type Options struct {
 	Observe Observer
 }
 
-// Observer is a set of hooks, each of which may be nil. They must be quick and must not call the
-// gateway.
-type Observer struct {
-	// Began is told of every call before it is made: "charge", "void" or "refund". Called follows
-	// it.
-	Began func(call string)
-	// Called is told of every finished call: "charge", "void" or "refund"; how it ended:
-	// "approved", "declined", "voided", "refunded", "not_sent", "cancelled" (by its caller) or
-	// "unknown"; and how long it took.
-	Called func(call, outcome string, took time.Duration)
-	// Retried is told of every further attempt of a call.
-	Retried func(call string)
-	// BreakerChanged is told the circuit breaker's new state: "closed", "half-open" or "open".
-	BreakerChanged func(state string)
-}
-
 // Open returns the gateway that rawURL names: a [Sandbox] for sandbox:, an [HTTPGateway] for
 // http:// and https://. It connects to nothing. Its errors say which part of the URL or of the
 // options is wrong and what was expected; they contain no password.
@@ -149,15 +123,9 @@ func Open(rawURL string, options Options) (Gateway, error) {
 	case options.MaxInFlight < 0:
 		return nil, fmt.Errorf("payments in flight is %d: expected 1 or more", options.MaxInFlight)
 	}
-	if options.Timeout == 0 {
-		options.Timeout = defaultTimeout
-	}
-	if options.MaxInFlight == 0 {
-		options.MaxInFlight = defaultMaxInFlight
-	}
-	if options.Log == nil {
-		options.Log = slog.New(slog.DiscardHandler)
-	}
+	options.Timeout = cmp.Or(options.Timeout, defaultTimeout)
+	options.MaxInFlight = cmp.Or(options.MaxInFlight, defaultMaxInFlight)
+	options.Log = cmp.Or(options.Log, slog.New(slog.DiscardHandler))
 
 	parsed, err := url.Parse(rawURL)
 	if err != nil {
@@ -171,11 +139,10 @@ func Open(rawURL string, options Options) (Gateway, error) {
 	case "sandbox":
 		return openSandbox(parsed, options)
 	case "http", "https":
-		base, err := parseBase(parsed)
-		if err != nil {
+		if err := checkBase(parsed); err != nil {
 			return nil, err
 		}
-		return newHTTPGateway(base, options, defaultTuning()), nil
+		return newHTTPGateway(parsed, options, defaultTuning()), nil
 	default:
 		return nil, fmt.Errorf("payment URL %q: %s", parsed.Redacted(), expectedURL)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -20,14 +19,12 @@ const (
 
 	reasonClient = "the sandbox declines every client whose ID begins with " + declinedPrefix
 	reasonShare  = "the sandbox declines a share of all checkouts"
+	reasonRefund = "the payment was not approved"
 
 	// sandboxMemory is how many payments the sandbox remembers, the oldest forgotten first: about
 	// 12 MB, and some ten seconds of the busiest server. A forgotten payment is one never seen.
 	sandboxMemory = 1 << 18
 )
-
-// errNotCharged is a refund of what was declined or voided: a fault of the caller.
-var errNotCharged = errors.New("the payment was not approved")
 
 // Sandbox is a gateway without money. It approves at once, or after a latency, and declines clients
 // whose ID begins with decline- and the share of checkouts that it was told to, chosen by the
@@ -65,14 +62,19 @@ const (
 	sandboxRefunded
 )
 
+// sandboxCharges are the answers to a charge, by the payment's state.
+var sandboxCharges = [...]Result{
+	sandboxCharged:        {Status: Approved},
+	sandboxDeclinedClient: {Declined, reasonClient},
+	sandboxDeclinedShare:  {Declined, reasonShare},
+	sandboxVoided:         {Status: Voided},
+	sandboxRefunded:       {Status: Voided},
+}
+
 func openSandbox(parsed *url.URL, options Options) (*Sandbox, error) {
-	const expected = "expected sandbox: or sandbox:?latency=2s&decline=0.1"
-	if parsed.Opaque != "" || parsed.Host != "" || parsed.User != nil || parsed.Path != "" || parsed.Fragment != "" {
-		return nil, fmt.Errorf("payment URL %q: %s", parsed.Redacted(), expected)
-	}
 	query, err := url.ParseQuery(parsed.RawQuery)
-	if err != nil {
-		return nil, fmt.Errorf("payment URL %q (%w): %s", parsed, err, expected)
+	if err != nil || parsed.Opaque != "" || parsed.Host != "" || parsed.User != nil || parsed.Path != "" || parsed.Fragment != "" {
+		return nil, fmt.Errorf("payment URL %q: %s", parsed.Redacted(), expectedURL)
 	}
 	sandbox := &Sandbox{
 		name:     strings.TrimSuffix(parsed.String(), "?"),
@@ -105,27 +107,24 @@ func openSandbox(parsed *url.URL, options Options) (*Sandbox, error) {
 
 // Charge implements [Gateway]. A charge whose ctx has ended before it begins is [ErrNotSent].
 func (s *Sandbox) Charge(ctx context.Context, order Order) (Result, error) {
-	started := s.began("charge")
-	result, err := s.charge(ctx, order)
-	s.called("charge", string(result.Status), err, started)
-	return result, err
+	return s.observe.measure(charge.name, func() (Result, error) {
+		if err := ctx.Err(); err != nil {
+			return Result{}, fmt.Errorf("sandbox: charge %s: %w: %w", order.CheckoutID, ErrNotSent, err)
+		}
+		if s.latency > 0 {
+			select {
+			case <-time.After(s.latency):
+			case <-ctx.Done():
+				return Result{}, fmt.Errorf("sandbox: charge %s: outcome unknown: %w", order.CheckoutID, ctx.Err())
+			}
+		}
+		return s.decide(order), nil
+	})
 }
 
-func (s *Sandbox) charge(ctx context.Context, order Order) (Result, error) {
-	if err := ctx.Err(); err != nil {
-		return Result{}, fmt.Errorf("sandbox: charge %s: %w: %w", order.CheckoutID, ErrNotSent, err)
-	}
-	if s.latency > 0 {
-		timer := time.NewTimer(s.latency)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return Result{}, fmt.Errorf("sandbox: charge %s: outcome unknown: %w", order.CheckoutID, ctx.Err())
-		}
-	}
+// decide makes the first charge of an order, and returns what has become of it.
+func (s *Sandbox) decide(order Order) Result {
 	key, share := fingerprint(order.CheckoutID)
-
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := s.payments[key]
@@ -140,63 +139,41 @@ func (s *Sandbox) charge(ctx context.Context, order Order) (Result, error) {
 		}
 		s.remember(key, state)
 	}
-	switch state {
-	case sandboxCharged:
-		return Result{Status: Approved}, nil
-	case sandboxDeclinedClient:
-		return Result{Status: Declined, Reason: reasonClient}, nil
-	case sandboxDeclinedShare:
-		return Result{Status: Declined, Reason: reasonShare}, nil
-	default:
-		return Result{Status: Voided}, nil
-	}
+	return sandboxCharges[state]
 }
 
 // Void implements [Gateway]. It does not block, and ignores ctx.
 func (s *Sandbox) Void(_ context.Context, checkoutID string) (Result, error) {
-	started := s.began("void")
-	result := s.void(checkoutID)
-	s.called("void", string(result.Status), nil, started)
-	return result, nil
+	return s.observe.measure(void.name, func() (Result, error) {
+		key, _ := fingerprint(checkoutID)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		switch s.payments[key] {
+		case sandboxCharged:
+			return Result{Status: Approved}, nil
+		case sandboxRefunded:
+		default:
+			s.remember(key, sandboxVoided)
+		}
+		return Result{Status: Voided}, nil
+	})
 }
 
-func (s *Sandbox) void(checkoutID string) Result {
-	key, _ := fingerprint(checkoutID)
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch s.payments[key] {
-	case sandboxCharged:
-		return Result{Status: Approved}
-	case sandboxRefunded:
-	default:
-		s.remember(key, sandboxVoided)
-	}
-	return Result{Status: Voided}
-}
-
-// Refund implements [Gateway]. It does not block, and ignores ctx. What the sandbox does not know
-// it takes for a payment that it has forgotten, and refunds: a refund must be able to end after a
-// restart.
-func (s *Sandbox) Refund(_ context.Context, checkoutID string) error {
-	started := s.began("refund")
-	err := s.refund(checkoutID)
-	s.called("refund", "refunded", err, started)
-	return err
-}
-
-func (s *Sandbox) refund(checkoutID string) error {
-	key, _ := fingerprint(checkoutID)
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch s.payments[key] {
-	case sandboxUnseen, sandboxCharged, sandboxRefunded:
-		s.remember(key, sandboxRefunded)
-		return nil
-	default:
-		return fmt.Errorf("sandbox: refund %s: %w", checkoutID, errNotCharged)
-	}
+// Refund implements [Gateway]. It does not block, and ignores ctx. An unknown payment counts as a
+// forgotten one and is refunded: a refund must be able to end after a restart.
+func (s *Sandbox) Refund(_ context.Context, checkoutID string) (Result, error) {
+	return s.observe.measure(refund.name, func() (Result, error) {
+		key, _ := fingerprint(checkoutID)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		switch s.payments[key] {
+		case sandboxUnseen, sandboxCharged, sandboxRefunded:
+			s.remember(key, sandboxRefunded)
+			return Result{Status: Refunded}, nil
+		default:
+			return Result{Refused, reasonRefund}, nil
+		}
+	})
 }
 
 // Lookup implements [Gateway]. The sandbox has none: it forgets payments at a restart.
@@ -224,26 +201,6 @@ func (s *Sandbox) remember(key paymentKey, state sandboxState) {
 		}
 	}
 	s.payments[key] = state
-}
-
-func (s *Sandbox) began(call string) time.Time {
-	if s.observe.Began != nil {
-		s.observe.Began(call)
-	}
-	if s.observe.Called == nil {
-		return time.Time{}
-	}
-	return time.Now()
-}
-
-func (s *Sandbox) called(call, outcome string, err error, started time.Time) {
-	if s.observe.Called == nil {
-		return
-	}
-	if err != nil {
-		outcome = failedOutcome(err)
-	}
-	s.observe.Called(call, outcome, time.Since(started))
 }
 
 // fingerprint returns the key of a checkout, and a number from 0 up to but not including 1 that is

@@ -163,8 +163,8 @@ func TestSandbox_forgetsTheOldestFirst(t *testing.T) {
 func TestSandbox_refundOfAForgottenPaymentEnds(t *testing.T) {
 	t.Parallel()
 	sandbox := newSandbox(t, "sandbox:")
-	if err := sandbox.Refund(t.Context(), "forgotten"); err != nil {
-		t.Errorf("Refund of a forgotten payment: %v", err)
+	if got, err := sandbox.Refund(t.Context(), "forgotten"); err != nil || got.Status != Refunded {
+		t.Errorf("Refund of a forgotten payment = %v, %v", got, err)
 	}
 	if got, _ := sandbox.Charge(t.Context(), Order{CheckoutID: "forgotten"}); got.Status != Voided {
 		t.Errorf("Charge after a refund = %v", got)
@@ -172,8 +172,8 @@ func TestSandbox_refundOfAForgottenPaymentEnds(t *testing.T) {
 	if _, err := sandbox.Void(t.Context(), "voided"); err != nil {
 		t.Fatal(err)
 	}
-	if err := sandbox.Refund(t.Context(), "voided"); !errors.Is(err, errNotCharged) {
-		t.Errorf("Refund of a voided payment: %v", err)
+	if got, err := sandbox.Refund(t.Context(), "voided"); err != nil || got != (Result{Refused, reasonRefund}) {
+		t.Errorf("Refund of a voided payment = %v, %v", got, err)
 	}
 }
 
@@ -214,10 +214,10 @@ func TestSandbox_reportsItsCalls(t *testing.T) {
 	_, _ = gateway.Charge(t.Context(), Order{CheckoutID: "2", ClientID: "decline-cy"})
 	_, _ = gateway.Void(t.Context(), "1")
 	_, _ = gateway.Void(t.Context(), "2")
-	_ = gateway.Refund(t.Context(), "1")
-	_ = gateway.Refund(t.Context(), "2")
+	_, _ = gateway.Refund(t.Context(), "1")
+	_, _ = gateway.Refund(t.Context(), "2")
 	want := []string{
-		"charge not_sent", "charge approved", "charge declined", "void approved", "void voided", "refund refunded", "refund unknown",
+		"charge not_sent", "charge approved", "charge declined", "void approved", "void voided", "refund refunded", "refund refused",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("observed (-want +got):\n%s", diff)

@@ -37,7 +37,8 @@ func main() {
 	var s settings
 	kong.Parse(&s,
 		kong.Name("payment-service"),
-		kong.Description("A payment service without money, for Cartwheel's PAYMENT_URL. Clients whose ID begins with decline- are declined."))
+		kong.Description("A payment service without money, for Cartwheel's PAYMENT_URL. "+
+			"Charges of clients whose ID begins with decline- are declined, refunds of clients whose ID begins with norefund- are refused."))
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -274,6 +274,7 @@ func (g *HTTPGateway) request(ctx context.Context, e *exchange) (*http.Request, 
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", "cartwheel")
+	setTrace(ctx, request.Header)
 	if g.user != nil {
 		password, _ := g.user.Password()
 		request.SetBasicAuth(g.user.Username(), password)

@@ -1,0 +1,31 @@
+package payment
+
+import (
+	"context"
+	"net/http"
+)
+
+// Trace correlates a call to the payment service with the request that caused it. An empty field is
+// not sent.
+type Trace struct {
+	RequestID   string // X-Request-ID
+	Traceparent string // traceparent, of W3C Trace Context
+}
+
+type traceKey struct{}
+
+// WithTrace returns a context whose calls to the payment service carry the trace.
+func WithTrace(ctx context.Context, trace Trace) context.Context {
+	return context.WithValue(ctx, traceKey{}, trace)
+}
+
+// setTrace sets the headers of the trace in ctx, if there is one.
+func setTrace(ctx context.Context, header http.Header) {
+	trace, _ := ctx.Value(traceKey{}).(Trace)
+	if trace.RequestID != "" {
+		header.Set("X-Request-ID", trace.RequestID)
+	}
+	if trace.Traceparent != "" {
+		header.Set("Traceparent", trace.Traceparent)
+	}
+}

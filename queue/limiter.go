@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -29,10 +30,6 @@ type waiter struct {
 	jobs    int           // in its batch at arrival
 	queued  func() int    // jobs that have arrived behind them
 	granted chan struct{} // has one token when the place is granted
-}
-
-func newWaiter(queued func() int) *waiter {
-	return &waiter{queued: queued, granted: make(chan struct{}, 1)}
 }
 
 // waited estimates the sum of its jobs' waiting times. All jobs count from the worker's arrival.
@@ -86,12 +83,7 @@ func (l *Limiter) Release() {
 		return
 	}
 	now := time.Now()
-	next := 0
-	for i := range l.waiting {
-		if l.waiting[i].waited(now) > l.waiting[next].waited(now) {
-			next = i
-		}
-	}
-	l.waiting[next].granted <- struct{}{}
-	l.waiting = slices.Delete(l.waiting, next, next+1)
+	next := slices.MaxFunc(l.waiting, func(a, b *waiter) int { return cmp.Compare(a.waited(now), b.waited(now)) })
+	next.granted <- struct{}{}
+	l.waiting = slices.DeleteFunc(l.waiting, func(w *waiter) bool { return w == next })
 }

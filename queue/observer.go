@@ -2,8 +2,8 @@ package queue
 
 import "time"
 
-// Observer is a set of hooks for metrics. A nil hook costs nothing, not even a clock read. Hooks
-// must be quick and safe for concurrent use, and must not panic.
+// Observer is a set of hooks for metrics, each of which may be nil. They must be quick and safe for
+// concurrent use, and must not panic.
 type Observer struct {
 	// Refused: a job was not accepted. err is ErrFull or ErrClosed, wrapped.
 	Refused func(err error)
@@ -15,7 +15,6 @@ type Observer struct {
 // Batch describes one batch.
 type Batch struct {
 	Jobs   int
-	Weight int
 	Waited time.Duration // of the job that waited longest, until the batch began
 	Took   time.Duration // in Work, including retries one by one
 }

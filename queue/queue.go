@@ -6,6 +6,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/maphash"
@@ -55,7 +56,7 @@ type Config[J, R any] struct {
 	// Log takes panics. Nil: nothing is logged.
 	Log *slog.Logger
 
-	// Observe is called for metrics. Its zero value costs nothing.
+	// Observe is called for metrics.
 	Observe Observer
 }
 
@@ -86,23 +87,9 @@ type Queue[J, R any] struct {
 	drained chan struct{} // closed by the last worker
 }
 
-// New returns a queue and starts its workers; Close ends them. It panics when a limit is below 1 or
-// Work is missing.
+// New returns a queue and starts its workers; Close ends them.
 func New[J, R any](config Config[J, R]) *Queue[J, R] {
-	switch {
-	case config.Shards < 1:
-		panic(fmt.Sprintf("queue %s: Shards is %d, must be 1 or more", config.Name, config.Shards))
-	case config.Capacity < 1:
-		panic(fmt.Sprintf("queue %s: Capacity is %d, must be 1 or more", config.Name, config.Capacity))
-	case config.BatchSize < 1:
-		panic(fmt.Sprintf("queue %s: BatchSize is %d, must be 1 or more", config.Name, config.BatchSize))
-	case config.Work == nil:
-		panic(fmt.Sprintf("queue %s: Work is missing", config.Name))
-	}
-	if config.Log == nil {
-		config.Log = slog.New(slog.DiscardHandler)
-	}
-
+	config.Log = cmp.Or(config.Log, slog.New(slog.DiscardHandler))
 	q := &Queue[J, R]{
 		config:   config,
 		full:     fmt.Errorf("%s: %w", config.Name, ErrFull),
@@ -112,7 +99,7 @@ func New[J, R any](config Config[J, R]) *Queue[J, R] {
 		workers:  make([]*worker[J, R], config.Shards),
 		drained:  make(chan struct{}),
 	}
-	q.calls.New = func() any { return newCall[J, R]() }
+	q.calls.New = func() any { return &call[J, R]{done: make(chan Answer[R], 1)} }
 	q.work, q.stop = context.WithCancel(context.Background())
 	q.running.Store(int64(config.Shards))
 	for i := range q.workers {
@@ -163,10 +150,10 @@ func (q *Queue[J, R]) do(ctx context.Context, key string, job J, abandonStarted 
 	select {
 	case answer = <-c.done:
 	case <-ctx.Done():
-		if c.abandon(waiting) {
+		if c.state.CompareAndSwap(waiting, abandoned) {
 			return none, q.notStarted(ctx.Err())
 		}
-		if abandonStarted && c.abandon(dequeued) {
+		if abandonStarted && c.state.CompareAndSwap(dequeued, abandoned) {
 			return none, fmt.Errorf("%s: %w: %w", q.config.Name, ErrUnanswered, ctx.Err())
 		}
 		answer = <-c.done
@@ -196,10 +183,8 @@ func (q *Queue[J, R]) submit(key string, job J) (*call[J, R], error) {
 		return nil, q.full
 	}
 	c := q.calls.Get().(*call[J, R])
-	c.fill(job, weight)
-	if q.config.Observe.Batch != nil {
-		c.since = time.Now()
-	}
+	c.job, c.weight, c.since = job, weight, time.Now()
+	c.state.Store(waiting)
 	w.waiting <- c // never blocks: each shard's channel has Capacity places
 	return c, nil
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -142,36 +140,12 @@ func TestQueue_hasNameAndCapacity(t *testing.T) {
 	}
 }
 
-func TestNew_invalidConfigPanics(t *testing.T) {
-	t.Parallel()
-	valid := queue.Config[int, int]{Name: "test", Shards: 1, Capacity: 1, BatchSize: 1, Work: echo}
-	for missing, spoil := range map[string]func(*queue.Config[int, int]){
-		"Shards":    func(c *queue.Config[int, int]) { c.Shards = 0 },
-		"Capacity":  func(c *queue.Config[int, int]) { c.Capacity = 0 },
-		"BatchSize": func(c *queue.Config[int, int]) { c.BatchSize = math.MinInt },
-		"Work":      func(c *queue.Config[int, int]) { c.Work = nil },
-	} {
-		t.Run(missing, func(t *testing.T) {
-			t.Parallel()
-			defer func() {
-				if message := fmt.Sprint(recover()); !strings.Contains(message, missing) {
-					t.Errorf("got panic %q, want one that names %s", message, missing)
-				}
-			}()
-			config := valid
-			spoil(&config)
-			queue.New(config)
-		})
-	}
-}
-
 func TestObserver_seesEachBatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var got []queue.Batch
 		q, gate := newGated(t, queue.Config[int, int]{
 			Capacity: 10, BatchSize: 100,
-			Weight: func(job int) int { return job },
 			Work: func(ctx context.Context, jobs []int, answers []queue.Answer[int]) error {
 				time.Sleep(3 * time.Second)
 				return echo(ctx, jobs, answers)
@@ -189,8 +163,8 @@ func TestObserver_seesEachBatch(t *testing.T) {
 		synctest.Wait()
 
 		want := []queue.Batch{
-			{Jobs: 1, Weight: 1, Waited: 0, Took: 8 * time.Second},
-			{Jobs: 2, Weight: 30, Waited: 8 * time.Second, Took: 3 * time.Second},
+			{Jobs: 1, Waited: 0, Took: 8 * time.Second},
+			{Jobs: 2, Waited: 8 * time.Second, Took: 3 * time.Second},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("batches (-want +got):\n%s", diff)

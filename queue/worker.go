@@ -30,7 +30,7 @@ func newWorker[J, R any](q *Queue[J, R]) *worker[J, R] {
 	return &worker[J, R]{
 		queue:   q,
 		waiting: waiting,
-		place:   newWaiter(func() int { return len(waiting) }),
+		place:   &waiter{queued: func() int { return len(waiting) }, granted: make(chan struct{}, 1)},
 		batch:   make([]*call[J, R], 0, size),
 		jobs:    make([]J, 0, size),
 		answers: make([]Answer[R], 0, size),
@@ -44,7 +44,6 @@ func (w *worker[J, R]) run() {
 		if !drained { // Work called runtime.Goexit, as a test's FailNow does: another goroutine continues
 			w.answerAll(w.queue.panicked)
 			w.reset()
-			w.release()
 			go w.run()
 			return
 		}
@@ -55,7 +54,6 @@ func (w *worker[J, R]) run() {
 	for w.gather() {
 		w.do()
 		w.reset()
-		w.release()
 	}
 	drained = true
 }
@@ -86,7 +84,7 @@ func (w *worker[J, R]) gather() bool {
 			if !open {
 				return true // this batch first; the next gather finds the channel closed again
 			}
-			if c.weight > w.queue.config.BatchSize-w.weight && !c.isAbandoned() {
+			if c.weight > w.queue.config.BatchSize-w.weight && c.state.Load() != abandoned {
 				w.carried = c
 				return true
 			}
@@ -105,50 +103,35 @@ func (w *worker[J, R]) gather() bool {
 // dequeue puts a job into the batch, unless its caller has left or the context of Close has ended.
 func (w *worker[J, R]) dequeue(c *call[J, R]) {
 	w.queue.depth.Add(-1)
+	var none J
+	job := c.job
+	c.job = none // a pooled call keeps no job alive
 	switch {
 	case w.queue.work.Err() != nil:
-		c.empty()
 		w.answer(c, Answer[R]{Err: w.queue.closed})
-	case c.dequeue():
+	case c.state.CompareAndSwap(waiting, dequeued):
 		w.batch = append(w.batch, c)
-		w.jobs = append(w.jobs, c.empty())
+		w.jobs = append(w.jobs, job)
 		w.answers = append(w.answers, Answer[R]{})
 		w.weight += c.weight
 	default:
-		c.empty()
 		w.queue.calls.Put(c)
 	}
 }
 
 // do runs the batch and answers its jobs.
 func (w *worker[J, R]) do() {
-	observe := w.queue.config.Observe.Batch
-	var began time.Time
-	var measure Batch
-	if observe != nil {
-		began = time.Now()
-		waited := began.Sub(w.batch[0].since) // first in, so it waited longest
-		measure = Batch{Jobs: len(w.batch), Weight: w.weight, Waited: waited}
-	}
-
+	began := time.Now()
+	waited := began.Sub(w.batch[0].since) // first in, so it waited longest
 	retry, err := w.try(0, len(w.batch))
-	if !retry {
-		w.release() // the next batch need not wait until these jobs are answered
-	}
-	switch {
-	case retry:
+	if retry {
 		w.retryOneByOne()
-	case err != nil:
+	} else {
+		w.release() // the next batch need not wait until these jobs are answered
 		w.answerAll(err)
-	default:
-		for i := range w.batch {
-			w.answerAt(i, w.answers[i])
-		}
 	}
-
-	if observe != nil {
-		measure.Took = time.Since(began)
-		observe(measure)
+	if observe := w.queue.config.Observe.Batch; observe != nil {
+		observe(Batch{Jobs: len(w.batch), Waited: waited, Took: time.Since(began)})
 	}
 }
 
@@ -157,10 +140,9 @@ func (w *worker[J, R]) retryOneByOne() {
 	clear(w.answers) // of the failed batch
 	for i := range w.batch {
 		if _, err := w.try(i, i+1); err != nil {
-			w.answerAt(i, Answer[R]{Err: err})
-			continue
+			w.answers[i] = Answer[R]{Err: err}
 		}
-		w.answerAt(i, w.answers[i])
+		w.answerAt(i)
 	}
 }
 
@@ -188,25 +170,33 @@ func (w *worker[J, R]) try(from, to int) (retry bool, err error) {
 	return retry, err
 }
 
-// answerAll gives every job that has no answer yet the same error.
+// answerAll answers every job that has no answer yet, with the error if there is one.
 func (w *worker[J, R]) answerAll(err error) {
 	for i, c := range w.batch {
-		if c != nil {
-			w.answerAt(i, Answer[R]{Err: err})
+		if c == nil {
+			continue
 		}
+		if err != nil {
+			w.answers[i] = Answer[R]{Err: err}
+		}
+		w.answerAt(i)
 	}
 }
 
-func (w *worker[J, R]) answerAt(i int, a Answer[R]) {
+func (w *worker[J, R]) answerAt(i int) {
 	c := w.batch[i]
 	w.batch[i] = nil // after its answer the call may serve another job
-	w.answer(c, a)
+	w.answer(c, w.answers[i])
 }
 
+// answer is the last step of a call. The call then belongs to its caller, or to the pool when the
+// caller has left.
 func (w *worker[J, R]) answer(c *call[J, R], a Answer[R]) {
-	if !c.answer(a) {
+	if c.state.Swap(answered) == abandoned {
 		w.queue.calls.Put(c)
+		return
 	}
+	c.done <- a
 }
 
 // release gives the limiter's place back, if the worker has one.
@@ -217,9 +207,9 @@ func (w *worker[J, R]) release() {
 	}
 }
 
-// reset empties the batch. Clearing lets the garbage collector free its jobs while the worker
-// waits.
+// reset ends the batch. Clearing lets the garbage collector free its jobs while the worker waits.
 func (w *worker[J, R]) reset() {
+	w.release()
 	clear(w.batch)
 	clear(w.jobs)
 	clear(w.answers)

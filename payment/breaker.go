@@ -50,7 +50,8 @@ func newBreaker(name string, openFor time.Duration, options Options) *breaker {
 			if to == gobreaker.StateOpen {
 				level = slog.LevelWarn
 			}
-			options.Log.Log(context.Background(), level, "payment circuit breaker changed", "gateway", name, "from", from.String(), "to", to.String())
+			options.Log.Log(context.Background(), level, "payment circuit breaker changed",
+				"gateway", name, "from", from.String(), "to", to.String())
 			if options.Observe.BreakerChanged != nil {
 				options.Observe.BreakerChanged(to.String())
 			}

@@ -92,7 +92,8 @@ func TestBreaker_openRefusesChargesAlone(t *testing.T) {
 		down.Store(true)
 		trip(t, gateway)
 		before := transport.attempts.Load()
-		if _, err := gateway.Charge(t.Context(), order("1")); !errors.Is(err, ErrNotSent) || !errors.Is(err, ErrUnavailable) {
+		_, err := gateway.Charge(t.Context(), order("1"))
+		if !errors.Is(err, ErrNotSent) || !errors.Is(err, ErrUnavailable) {
 			t.Errorf("charge = %v, want ErrNotSent and ErrUnavailable", err)
 		}
 		if after := transport.attempts.Load(); after != before {
@@ -301,7 +302,9 @@ func TestBreaker_callersThatLeaveAreNoFailures(t *testing.T) {
 	t.Parallel()
 	s, asked := silent(t, "")
 	var outcomes sync.Map
-	gateway := connect(t, s.URL, Options{Observe: Observer{Called: func(_, outcome string, _ time.Duration) { outcomes.Store(outcome, true) }}})
+	gateway := connect(t, s.URL, Options{Observe: Observer{
+		Called: func(_, outcome string, _ time.Duration) { outcomes.Store(outcome, true) },
+	}})
 	for i := range 2 * breakerMinimum {
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {

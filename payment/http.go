@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,7 +38,7 @@ type HTTPGateway struct {
 	transport http.RoundTripper // an *http.Transport, except in tests
 }
 
-// tuning is what tests make smaller.
+// tuning are the limits of retries and of the circuit breaker. Tests shorten them.
 type tuning struct {
 	attempts  uint          // of one call, the first included
 	firstWait time.Duration // before the second attempt, give or take half of it
@@ -62,24 +63,24 @@ const (
 	maxHeaderBytes   = 64 << 10
 )
 
-// checkBase checks a gateway's URL. Its errors do not quote the URL: it may hold a password.
+// checkBase checks a gateway's URL. Its errors quote the host alone: the URL may hold a password.
 func checkBase(parsed *url.URL) error {
-	switch {
+	var problem string
+	switch segments := strings.Split(parsed.Path, "/"); {
 	case parsed.Opaque != "" || parsed.Hostname() == "":
-		return fmt.Errorf("payment URL %q has no host: expected http://host/base or https://host/base", parsed.Redacted())
+		problem = "has no host"
 	case !validPort(parsed.Port()):
-		return fmt.Errorf("payment URL of host %s has port %s: expected 1 to 65535", parsed.Host, parsed.Port())
+		problem = "has port " + parsed.Port() + ", not 1 to 65535"
 	case parsed.RawQuery != "" || parsed.ForceQuery:
-		return fmt.Errorf("payment URL of host %s has a query: expected http://host/base without one, as paths are added to it", parsed.Host)
+		problem = "has a query"
 	case parsed.Fragment != "":
-		return fmt.Errorf("payment URL of host %s has a fragment: expected http://host/base without one", parsed.Host)
+		problem = "has a fragment"
+	case slices.Contains(segments, ".") || slices.Contains(segments, ".."):
+		problem = `has "." or ".." in its path`
+	default:
+		return nil
 	}
-	for segment := range strings.SplitSeq(parsed.Path, "/") {
-		if segment == "." || segment == ".." {
-			return fmt.Errorf("payment URL of host %s has %q in its path: expected http://host/base in plain form", parsed.Host, segment)
-		}
-	}
-	return nil
+	return fmt.Errorf("payment URL with host %q %s: expected http://host/base or https://…", parsed.Host, problem)
 }
 
 // validPort takes an absent port for valid: it is the scheme's.
@@ -218,7 +219,8 @@ func (g *HTTPGateway) send(ctx context.Context, e *exchange) (Result, error) {
 		// A wait that would outlast the call's time is not begun: how the call ends is known now.
 		backoff.WithMaxElapsedTime(max(time.Until(deadline), 1)),
 		backoff.WithNotify(func(err error, next time.Duration) {
-			g.log.Debug("payment call is retried", "call", e.call.name, "checkout", e.checkoutID, "retry_in", next.String(), "error", err)
+			g.log.Debug("payment call is retried",
+				"call", e.call.name, "checkout", e.checkoutID, "retry_in", next.String(), "error", err)
 			if g.observe.Retried != nil {
 				g.observe.Retried(e.call.name)
 			}
@@ -253,7 +255,8 @@ func (g *HTTPGateway) attempt(ctx context.Context, e *exchange) (Result, error) 
 		return Result{}, fmt.Errorf("read the payment service's answer, a %d: %w", code, err)
 	}
 	if int64(len(e.answer)) > e.call.maxBytes {
-		return Result{}, backoff.Permanent(fmt.Errorf("the payment service answered %d with more than %d bytes", code, e.call.maxBytes))
+		err = fmt.Errorf("the payment service answered %d with more than %d bytes", code, e.call.maxBytes)
+		return Result{}, backoff.Permanent(err)
 	}
 	result, err := e.call.parse(code, e.answer)
 	if err != nil && code < http.StatusInternalServerError && code != http.StatusTooManyRequests {
@@ -263,9 +266,11 @@ func (g *HTTPGateway) attempt(ctx context.Context, e *exchange) (Result, error) 
 }
 
 func (g *HTTPGateway) request(ctx context.Context, e *exchange) (*http.Request, error) {
-	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { e.connected = true }}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { e.connected = true },
+	})
 	target := g.base + "/payments/" + url.PathEscape(e.checkoutID) + e.call.suffix
-	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), e.call.method, target, bytes.NewReader(e.body))
+	request, err := http.NewRequestWithContext(ctx, e.call.method, target, bytes.NewReader(e.body))
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +285,8 @@ func (g *HTTPGateway) request(ctx context.Context, e *exchange) (*http.Request, 
 		request.SetBasicAuth(g.user.Username(), password)
 	}
 	if g.secret != "" {
-		request.Header.Set(signatureHeader, sign(g.secret, time.Now(), e.call.method, request.URL.EscapedPath(), e.body))
+		signature := sign(g.secret, time.Now(), e.call.method, request.URL.EscapedPath(), e.body)
+		request.Header.Set(signatureHeader, signature)
 	}
 	return request, nil
 }

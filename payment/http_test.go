@@ -31,7 +31,8 @@ func TestCharge_brokenConnectionIsRetriedThenUnknown(t *testing.T) {
 			_ = c.Close()
 		},
 		"chunks without an end": func(c net.Conn) {
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n15\r\n"+`{"status":"approved"}`+"\r\n")
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"+
+				"15\r\n"+`{"status":"approved"}`+"\r\n")
 			_ = c.Close()
 		},
 		"no HTTP": func(c net.Conn) {
@@ -189,7 +190,8 @@ func TestGateway_boundsItsConnections(t *testing.T) {
 		var group sync.WaitGroup
 		for i := range callers {
 			group.Go(func() {
-				if got, err := gateway.Charge(t.Context(), order(fmt.Sprint(round, i))); err != nil || got.Status != Approved {
+				got, err := gateway.Charge(t.Context(), order(fmt.Sprint(round, i)))
+				if err != nil || got.Status != Approved {
 					t.Errorf("Charge = %v, %v", got, err)
 				}
 			})

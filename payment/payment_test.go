@@ -61,7 +61,7 @@ func TestOpen_errorNamesThePartOfTheURL(t *testing.T) {
 		{"http:host/base", []string{"no host"}},
 		{"http://host:0/", []string{"port 0", "1 to 65535"}},
 		{"http://host:99999/", []string{"port 99999", "1 to 65535"}},
-		{"http://user:hunter2@host/base?x=1", []string{"host has a query"}},
+		{"http://user:hunter2@host/base?x=1", []string{`"host" has a query`}},
 		{"http://host/base?", []string{"has a query"}},
 		{"http://host/base#x", []string{"has a fragment"}},
 		{"http://host/a/../b", []string{`".."`}},

@@ -58,7 +58,10 @@ func TestLookup_anythingOutsideOfTheProtocolIsNoLookup(t *testing.T) {
 		want Payment
 		err  error
 	}{
-		{200, `{"status":"approved","items":[{"productID":"tea","quantity":2}],"reference":"order 7"}`, Payment{Approved, tea, "order 7"}, nil},
+		{
+			200, `{"status":"approved","items":[{"productID":"tea","quantity":2}],"reference":"order 7"}`,
+			Payment{Approved, tea, "order 7"}, nil,
+		},
 		{200, `{"status":"refunded","extra":1}`, Payment{Status: Refunded}, nil},
 		{404, `{"status":"unknown"}`, Payment{Status: Unknown}, nil},
 		{200, `{"status":"unknown"}`, Payment{}, ErrNoLookup},
@@ -130,7 +133,10 @@ func TestGateway_parsesAnswersOfTheProtocol(t *testing.T) {
 		{"charge", 200, `{"status":"declined","reason":"no funds"}`, Result{Declined, "no funds"}},
 		{"charge", 200, `{"status":"declined","reason":null}`, Result{Status: Declined}},
 		{"charge", 200, `{"reason":" a\u0000b\nc ","status":"declined"}`, Result{Declined, "a b c"}},
-		{"charge", 200, `{"status":"declined","reason":"` + strings.Repeat("ü", 400) + `"}`, Result{Declined, strings.Repeat("ü", 299) + "…"}},
+		{
+			"charge", 200, `{"status":"declined","reason":"` + strings.Repeat("ü", 400) + `"}`,
+			Result{Declined, strings.Repeat("ü", 299) + "…"},
+		},
 		{"charge", 409, `{"status":"voided"}`, Result{Status: Voided}},
 		{"void", 200, `{"status":"voided"}`, Result{Status: Voided}},
 		{"void", 409, `{"status":"approved"}`, Result{Status: Approved}},

@@ -73,7 +73,7 @@ var sandboxCharges = [...]Result{
 
 func openSandbox(parsed *url.URL, options Options) (*Sandbox, error) {
 	query, err := url.ParseQuery(parsed.RawQuery)
-	if err != nil || parsed.Opaque != "" || parsed.Host != "" || parsed.User != nil || parsed.Path != "" || parsed.Fragment != "" {
+	if err != nil || parsed.User != nil || parsed.Opaque+parsed.Host+parsed.Path+parsed.Fragment != "" {
 		return nil, fmt.Errorf("payment URL %q: %s", parsed.Redacted(), expectedURL)
 	}
 	sandbox := &Sandbox{
@@ -83,23 +83,25 @@ func openSandbox(parsed *url.URL, options Options) (*Sandbox, error) {
 		payments: make(map[paymentKey]sandboxState),
 	}
 	for parameter, values := range query {
-		if len(values) > 1 {
-			return nil, fmt.Errorf("payment URL %q: parameter %q is given %d times, expected once", parsed, parameter, len(values))
-		}
-		value := values[0]
-		switch parameter {
-		case "latency":
+		value, problem := values[0], ""
+		switch {
+		case len(values) > 1:
+			problem = fmt.Sprintf("parameter %q is given %d times, expected once", parameter, len(values))
+		case parameter == "latency":
 			sandbox.latency, err = time.ParseDuration(value)
 			if err != nil || sandbox.latency < 0 {
-				return nil, fmt.Errorf("payment URL %q: latency is %q, expected a duration of 0 or more such as 250ms or 2s", parsed, value)
+				problem = fmt.Sprintf("latency is %q, expected a duration of 0 or more such as 250ms or 2s", value)
 			}
-		case "decline":
+		case parameter == "decline":
 			sandbox.decline, err = strconv.ParseFloat(value, 64)
 			if err != nil || !(sandbox.decline >= 0 && sandbox.decline <= 1) { // written so that NaN fails
-				return nil, fmt.Errorf("payment URL %q: decline is %q, expected a share from 0 to 1 such as 0.1", parsed, value)
+				problem = fmt.Sprintf("decline is %q, expected a share from 0 to 1 such as 0.1", value)
 			}
 		default:
-			return nil, fmt.Errorf("payment URL %q: unknown parameter %q, expected latency or decline", parsed, parameter)
+			problem = fmt.Sprintf("unknown parameter %q, expected latency or decline", parameter)
+		}
+		if problem != "" {
+			return nil, fmt.Errorf("payment URL %q: %s", parsed, problem)
 		}
 	}
 	return sandbox, nil

@@ -49,7 +49,8 @@ func TestSandbox_declinesItsShare(t *testing.T) {
 	for share, want := range map[string]Status{"0": Approved, "1": Declined} {
 		sandbox := newSandbox(t, "sandbox:?decline="+share)
 		for i := range 1000 {
-			if got, _ := sandbox.Charge(t.Context(), Order{CheckoutID: fmt.Sprint(i), ClientID: "ann"}); got.Status != want {
+			order := Order{CheckoutID: fmt.Sprint(i), ClientID: "ann"}
+			if got, _ := sandbox.Charge(t.Context(), order); got.Status != want {
 				t.Fatalf("decline=%s answered %v to checkout %d", share, got, i)
 			}
 		}
@@ -217,7 +218,8 @@ func TestSandbox_reportsItsCalls(t *testing.T) {
 	_, _ = gateway.Refund(t.Context(), "1")
 	_, _ = gateway.Refund(t.Context(), "2")
 	want := []string{
-		"charge not_sent", "charge approved", "charge declined", "void approved", "void voided", "refund refunded", "refund refused",
+		"charge not_sent", "charge approved", "charge declined", "void approved", "void voided",
+		"refund refunded", "refund refused",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("observed (-want +got):\n%s", diff)

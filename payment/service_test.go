@@ -45,7 +45,9 @@ func answerWith(code int, body string) http.HandlerFunc {
 
 // impatient is the tuning of tests: everything as in production, but sooner.
 func impatient() tuning {
-	return tuning{attempts: 3, firstWait: time.Millisecond, maxWait: 4 * time.Millisecond, openFor: 20 * time.Millisecond}
+	return tuning{
+		attempts: 3, firstWait: time.Millisecond, maxWait: 4 * time.Millisecond, openFor: 20 * time.Millisecond,
+	}
 }
 
 func connect(t *testing.T, rawURL string, options Options) *HTTPGateway {
@@ -56,7 +58,9 @@ func connect(t *testing.T, rawURL string, options Options) *HTTPGateway {
 	}
 	gateway := opened.(*HTTPGateway)
 	gateway.tuning = impatient()
-	gateway.breaker = newBreaker("test", gateway.tuning.openFor, Options{Timeout: gateway.timeout, Log: gateway.log, Observe: options.Observe})
+	gateway.breaker = newBreaker("test", gateway.tuning.openFor, Options{
+		Timeout: gateway.timeout, Log: gateway.log, Observe: options.Observe,
+	})
 	t.Cleanup(gateway.Close)
 	return gateway
 }

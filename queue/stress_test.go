@@ -67,7 +67,8 @@ func (l *ledger) check(job, got ticket, err error) error {
 	switch {
 	case err == nil:
 		if got != job || done != 1 || begun > 2 {
-			return fmt.Errorf("%v answered %v: begun %d, done %d, want its own answer, done once", job, got, begun, done)
+			return fmt.Errorf("%v answered %v: begun %d, done %d, want its own answer, done once",
+				job, got, begun, done)
 		}
 	case errors.Is(err, queue.ErrFull), errors.Is(err, queue.ErrClosed), errors.Is(err, queue.ErrNotStarted):
 		if begun != 0 {

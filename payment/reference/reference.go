@@ -192,7 +192,8 @@ func (s *Service) charge(id string, body []byte) (answer, error) {
 	known, repeated := s.payments[id]
 	if !repeated {
 		known = Payment{
-			CheckoutID: id, Status: payment.Approved, ClientID: order.ClientID, Reference: order.Reference, Items: order.Items,
+			CheckoutID: id, Status: payment.Approved,
+			ClientID: order.ClientID, Reference: order.Reference, Items: order.Items,
 		}
 		if strings.HasPrefix(order.ClientID, declinedPrefix) {
 			known.Status = payment.Declined
@@ -205,7 +206,8 @@ func (s *Service) charge(id string, body []byte) (answer, error) {
 	switch {
 	case known.Status == payment.Voided || known.Status == payment.Refunded:
 		return answer{code: http.StatusConflict, Status: payment.Voided}, nil
-	case known.ClientID != order.ClientID || known.Reference != order.Reference || !slices.Equal(known.Items, order.Items):
+	case known.ClientID != order.ClientID || known.Reference != order.Reference ||
+		!slices.Equal(known.Items, order.Items):
 		return fault(http.StatusUnprocessableEntity, "this checkout's ID was used for another order"), nil
 	default:
 		return answer{code: http.StatusOK, Status: known.Status, Reason: known.Reason}, nil

@@ -81,7 +81,8 @@ func TestService_answersEveryRowOfTheProtocol(t *testing.T) {
 	service, path := setup(t)
 	const (
 		approved = `200 {"status":"approved"}`
-		declined = `200 {"status":"declined","reason":"this service declines every client whose ID begins with decline-"}`
+		reason   = "this service declines every client whose ID begins with decline-"
+		declined = `200 {"status":"declined","reason":"` + reason + `"}`
 		voided   = `200 {"status":"voided"}`
 		refunded = `200 {"status":"refunded"}`
 		refused  = `409 {"status":"refused","reason":"this payment was not charged"}`
@@ -89,6 +90,7 @@ func TestService_answersEveryRowOfTheProtocol(t *testing.T) {
 		charged  = `409 {"status":"approved"}`
 		kept     = `409 {"status":"refused","reason":"this service refunds no client whose ID begins with norefund-"}`
 
+		listed     = `200 {"status":"approved","reference":"order 7","items":[{"productID":"tea","quantity":2}]}`
 		otherOrder = `422 {"error":"this checkout's ID was used for another order"}`
 	)
 	steps := []struct{ method, target, body, want string }{
@@ -99,7 +101,7 @@ func TestService_answersEveryRowOfTheProtocol(t *testing.T) {
 		{"DELETE", "/payments/charged", "", charged},
 		{"DELETE", "/payments/charged", "", charged},
 		{"PUT", "/payments/charged", referencedOrder, approved},
-		{"GET", "/payments/charged", "", `200 {"status":"approved","reference":"order 7","items":[{"productID":"tea","quantity":2}]}`},
+		{"GET", "/payments/charged", "", listed},
 
 		{"PUT", "/payments/declined", declinedsOrder, declined},
 		{"PUT", "/payments/declined", declinedsOrder, declined},
@@ -138,16 +140,17 @@ func TestService_answersEveryRowOfTheProtocol(t *testing.T) {
 	}
 	items := []payment.Item{{ProductID: "tea", Quantity: 2}}
 	want := map[string]Payment{
-		"charged":         {CheckoutID: "charged", ClientID: "ann", Reference: "order 7", Items: items, Status: payment.Approved},
-		"declined":        {CheckoutID: "declined", ClientID: "decline-cy", Items: items, Status: payment.Declined, Reason: "this service declines every client whose ID begins with decline-"},
-		"declined-voided": {CheckoutID: "declined-voided", ClientID: "decline-cy", Items: items, Status: payment.Voided},
-		"a/b":             {CheckoutID: "a/b", Status: payment.Voided},
-		"refunded":        {CheckoutID: "refunded", ClientID: "ann", Items: items, Status: payment.Refunded},
-		"kept":            {CheckoutID: "kept", ClientID: "norefund-di", Items: items, Status: payment.Approved},
+		"charged":         {ClientID: "ann", Reference: "order 7", Items: items, Status: payment.Approved},
+		"declined":        {ClientID: "decline-cy", Items: items, Status: payment.Declined, Reason: reason},
+		"declined-voided": {ClientID: "decline-cy", Items: items, Status: payment.Voided},
+		"a/b":             {Status: payment.Voided},
+		"refunded":        {ClientID: "ann", Items: items, Status: payment.Refunded},
+		"kept":            {ClientID: "norefund-di", Items: items, Status: payment.Approved},
 	}
+	unchecked := cmpopts.IgnoreFields(Payment{}, "CheckoutID", "At")
 	check := func(when string, service *Service) {
 		t.Helper()
-		if diff := cmp.Diff(want, service.Payments(), cmpopts.IgnoreFields(Payment{}, "At")); diff != "" {
+		if diff := cmp.Diff(want, service.Payments(), unchecked); diff != "" {
 			t.Errorf("payments %s (-want +got):\n%s", when, diff)
 		}
 	}
@@ -190,7 +193,8 @@ func TestService_otherCallsChangeNothing(t *testing.T) {
 		{"DELETE", "/payment/1", "", 404},
 	}
 	for _, test := range tests {
-		if got := ask(service, test.method, test.target, test.body); !strings.HasPrefix(got, fmt.Sprint(test.want, " ")) {
+		got := ask(service, test.method, test.target, test.body)
+		if !strings.HasPrefix(got, fmt.Sprint(test.want, " ")) {
 			t.Errorf("%s %.40s %.60s = %s, want %d", test.method, test.target, test.body, got, test.want)
 		}
 	}
@@ -242,7 +246,8 @@ func TestService_onlySignedRequestsPass(t *testing.T) {
 	}
 	for _, second := range []string{"1699999700", "1700000000", "1700000300"} {
 		header := signed("sesame", second, "PUT", path, annsOrder)
-		if got := ask(handler, "PUT", path, annsOrder, "Cartwheel-Signature", header); got != `200 {"status":"approved"}` {
+		got := ask(handler, "PUT", path, annsOrder, "Cartwheel-Signature", header)
+		if got != `200 {"status":"approved"}` {
 			t.Errorf("signed at %s: %s", second, got)
 		}
 	}
@@ -439,7 +444,8 @@ func TestService_killedRemembersItsAnswers(t *testing.T) {
 						cancel() // kills it while the others are being answered
 					}
 					mu.Unlock()
-					request, err := http.NewRequestWithContext(t.Context(), method, url+"/payments/"+id, strings.NewReader(body))
+					target := url + "/payments/" + id
+					request, err := http.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
 					if err != nil {
 						t.Error(err)
 						return

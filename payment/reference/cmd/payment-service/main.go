@@ -30,7 +30,7 @@ const (
 type settings struct {
 	Listen string `default:"127.0.0.1:5005" help:"Address to listen on."`
 	File   string `default:"./payments.log" help:"File that remembers the payments." type:"path"`
-	Secret string `env:"PAYMENT_SECRET"     help:"Requests must be signed with it, as Cartwheel's PAYMENT_SECRET does; empty: not checked."`
+	Secret string `env:"PAYMENT_SECRET"     help:"Cartwheel's PAYMENT_SECRET; empty: signatures are not checked."`
 }
 
 func main() {
@@ -38,7 +38,8 @@ func main() {
 	kong.Parse(&s,
 		kong.Name("payment-service"),
 		kong.Description("A payment service without money, for Cartwheel's PAYMENT_URL. "+
-			"Charges of clients whose ID begins with decline- are declined, refunds of clients whose ID begins with norefund- are refused."))
+			"It declines charges of clients whose ID begins with decline-, "+
+			"and refuses refunds of clients whose ID begins with norefund-."))
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

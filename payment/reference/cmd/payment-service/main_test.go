@@ -64,7 +64,8 @@ func TestPaymentService_startErrorNamesTheCause(t *testing.T) {
 	if err := run(t.Context(), settings{Listen: "127.0.0.1:bad", File: path}, io.Discard); err == nil {
 		t.Error("it started on a port that does not exist")
 	}
-	if err := run(t.Context(), settings{Listen: "127.0.0.1:0", File: filepath.Join(path, "x")}, io.Discard); err == nil {
+	path = filepath.Join(path, "x")
+	if err := run(t.Context(), settings{Listen: "127.0.0.1:0", File: path}, io.Discard); err == nil {
 		t.Error("it started without a folder for its file")
 	}
 }

@@ -293,26 +293,57 @@ func TestMerge_followsEarlierAndPrecedesLaterChanges(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "tea", 100)
-		stock := &stalledStock{stalled: make(chan struct{}), release: make(chan struct{})}
-		m := newManager(t, db, func(c *managerConfig) { stock.checker, c.stock = c.stock, stock })
-		var all sync.WaitGroup
-		begin := func(do func() error) {
-			all.Go(func() {
-				if err := do(); err != nil {
-					t.Error(err)
-				}
-			})
+		for range 6 { // by chance the clients have one worker
+			testMergeOrder(t, db)
 		}
-		begin(func() error { return m.AddToCart(t.Context(), addition("guest", "tea", 1)) })
-		<-stock.stalled
-		begin(func() error { return m.MergeCarts(t.Context(), "guest", "ann", "") })
-		eventually(t, "the merge has begun", func() bool { return m.Merging() == 1 })
-		begin(func() error { return m.AddToCart(t.Context(), addition("guest", "tea", 10)) })
-		begin(func() error { return m.EmptyCart(t.Context(), "ann", "") })
-		close(stock.release)
-		all.Wait()
-		wantCart(t, db, "guest", map[string]int64{"tea": 10})
-		wantCart(t, db, "ann", map[string]int64{})
+	})
+}
+
+func testMergeOrder(t *testing.T, db *database.DB) {
+	t.Helper()
+	execute(t, db, "DELETE FROM client_cart")
+	stock := &stalledStock{stalled: make(chan struct{}), release: make(chan struct{})}
+	release := sync.OnceFunc(func() { close(stock.release) })
+	m := newManager(t, db, func(c *managerConfig) { stock.checker, c.stock = c.stock, stock })
+	defer release()
+	var all sync.WaitGroup
+	begin := func(do func() error) {
+		all.Go(func() {
+			if err := do(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	begin(func() error { return m.AddToCart(t.Context(), addition("guest", "tea", 1)) })
+	<-stock.stalled
+	begin(func() error { return m.MergeCarts(t.Context(), "guest", "ann", "") })
+	eventually(t, "the merge has begun", func() bool { return m.Merging() == 1 })
+	begin(func() error { return m.AddToCart(t.Context(), addition("guest", "tea", 10)) })
+	begin(func() error { return m.EmptyCart(t.Context(), "ann", "") })
+	release()
+	all.Wait()
+	wantCart(t, db, "guest", map[string]int64{"tea": 10})
+	wantCart(t, db, "ann", map[string]int64{})
+}
+
+// Neither instance can lock a line that does not exist yet.
+func TestUpdate_instancesThatSetALineAtOnceDoNotAddUp(t *testing.T) {
+	t.Parallel()
+	withInstances(t, 2, func(t *testing.T, db *database.DB, managers []*cart.Manager) {
+		putProduct(t, db, "tea", 100)
+		for round := range 100 {
+			client := fmt.Sprint("client-", round)
+			var both sync.WaitGroup
+			for _, m := range managers {
+				both.Go(func() {
+					if err := m.UpdateCart(t.Context(), addition(client, "tea", 5)); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			both.Wait()
+			wantCart(t, db, client, map[string]int64{"tea": 5})
+		}
 	})
 }
 

@@ -248,7 +248,7 @@ func (m *Manager) checkOut(ctx context.Context, p cart.Purchase) (checkoutID str
 	if err := m.admit(); err != nil {
 		return "", err
 	}
-	purchase := m.newPurchase(p)
+	purchase := m.newPurchase(p, payment.TraceOf(ctx))
 	go func() {
 		defer m.release()
 		purchase.run()

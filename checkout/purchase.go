@@ -28,6 +28,7 @@ const (
 type purchase struct {
 	m       *Manager
 	job     reserveJob
+	trace   payment.Trace
 	queued  context.Context // ends when the caller leaves: a job that has not been started is skipped then
 	leave   context.CancelFunc
 	claim   atomic.Pointer[claim] // nil until TX 1 is committed
@@ -35,11 +36,12 @@ type purchase struct {
 	outcome error                 // set before done is closed
 }
 
-func (m *Manager) newPurchase(p cart.Purchase) *purchase {
+func (m *Manager) newPurchase(p cart.Purchase, trace payment.Trace) *purchase {
 	b := &purchase{
-		m:    m,
-		job:  reserveJob{p, time.Now()},
-		done: make(chan struct{}),
+		m:     m,
+		job:   reserveJob{p, time.Now()},
+		trace: trace,
+		done:  make(chan struct{}),
 	}
 	b.queued, b.leave = context.WithCancel(m.owning)
 	return b
@@ -85,7 +87,7 @@ func (b *purchase) buy() error {
 
 	ctx, cancel := context.WithDeadline(m.owning, c.until)
 	defer cancel()
-	end, err := m.pay(ctx, c)
+	end, err := m.pay(payment.WithTrace(ctx, b.trace), c)
 	if err != nil {
 		end, err = m.awaitOther(c)
 	}

@@ -19,9 +19,15 @@ func WithTrace(ctx context.Context, trace Trace) context.Context {
 	return context.WithValue(ctx, traceKey{}, trace)
 }
 
+// TraceOf returns the trace of a context, for work that outlives it.
+func TraceOf(ctx context.Context) Trace {
+	trace, _ := ctx.Value(traceKey{}).(Trace)
+	return trace
+}
+
 // setTrace sets the headers of the trace in ctx, if there is one.
 func setTrace(ctx context.Context, header http.Header) {
-	trace, _ := ctx.Value(traceKey{}).(Trace)
+	trace := TraceOf(ctx)
 	if trace.RequestID != "" {
 		header.Set("X-Request-ID", trace.RequestID)
 	}

@@ -13,6 +13,7 @@ const (
 	headerIdempotencyKey = "Idempotency-Key"
 	headerReference      = "Cartwheel-Reference"
 	headerIfMatch        = "If-Match"
+	headerTraceparent    = "Traceparent"
 	headerETag           = "Etag" // as net/http spells it
 	// maxHeaderChars is the maximum length of an Idempotency-Key and of a Cartwheel-Reference.
 	maxHeaderChars = 255

@@ -7,6 +7,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"cartwheel/cart"
+	"cartwheel/payment"
 )
 
 // The paths of the API.
@@ -280,6 +281,9 @@ func (s *Server) checkOutCart(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx = payment.WithTrace(ctx, payment.Trace{
+		RequestID: requestID(c.Response().Header()), Traceparent: c.Request().Header.Get(headerTraceparent),
+	})
 	id, err := s.shop.Carts.CheckOut(ctx, cart.Purchase{ClientID: request.ClientID, Key: key, Reference: reference, IfMatch: tags})
 	if id != "" {
 		c.Response().Header()[headerCheckout] = []string{id}

@@ -172,13 +172,78 @@ func mutations() []mutation {
 		{
 			name: "an add's key is stored in the transaction of its line",
 			edits: []edit{
-				{"cart/addbatch.go", "	return b.keys.Store(ctx, tx)\n", "	return nil\n"},
-				{"cart/add.go", "	if err != nil && !errors.Is(err, errNothingToWrite) {\n",
+				{"cart/batch.go", "	return b.keys.Store(ctx, tx)\n", "	return nil\n"},
+				{"cart/batch.go", "	if err != nil && !errors.Is(err, errNothingToWrite) {\n",
 					"	if err == nil && !b.keys.Empty() {\n" +
 						"		err = m.db.Transact(ctx, func(tx *database.Tx) error { return b.keys.Store(ctx, tx) }, nil)\n	}\n" +
 						"	if err != nil && !errors.Is(err, errNothingToWrite) {\n"},
 			},
 			in: "cart", tests: []string{"TestAddBatch_addAndKeyAreStoredTogetherOrNotAtAll"},
+		},
+		{
+			name:  "a line is lowered whatever the stock",
+			edits: []edit{{"cart/edit.go", "if after > line.now {", "if after > 0 {"}},
+			in:    "cart", tests: []string{"TestUpdate_loweringAndRemovingSucceedWhateverTheStock"},
+		},
+		{
+			name:  "raising a line compares with what is available",
+			edits: []edit{{"cart/edit.go", "if after > line.now {", "if c.kind == kindAdd {"}},
+			in:    "cart", tests: []string{"TestUpdate_raisingIsCheckedLikeAnAdd"},
+		},
+		{
+			name:  "a line that another instance inserts while a cart is edited is seen",
+			edits: []edit{{"cart/edit.go", "if line.quantity != e.lines[key].now {", "if line.quantity != e.lines[key].now && line.quantity < 0 {"}},
+			in:    "cart", tests: []string{"TestUpdate_instancesThatSetALineAtOnceDoNotAddUp"},
+		},
+		{
+			name:  "a merge follows the earlier changes of the guest",
+			edits: []edit{{"cart/merge.go", "m.db.Dialect().Parallel() > 1", "m.db.Dialect().Parallel() > 99"}},
+			in:    "cart", tests: []string{"TestMerge_followsEarlierAndPrecedesLaterChanges"},
+		},
+		{
+			name:  "later changes of a merge's clients wait",
+			edits: []edit{{"cart/change.go", "m.merges.wait(ctx, c.ClientID)", "m.merges.wait(ctx)"}},
+			in:    "cart", tests: []string{"TestMerge_followsEarlierAndPrecedesLaterChanges"},
+		},
+		{
+			name:  "a merge moves nothing beyond the limits",
+			edits: []edit{{"cart/edit.go", "if grows && lines > MaxLines {", "if grows && lines > 2*MaxLines {"}},
+			in:    "cart", tests: []string{"TestMerge_beyondTheLimitsMovesNothing"},
+		},
+		{
+			name:  "a checkout buys only the cart that If-Match names",
+			edits: []edit{{"checkout/reserve.go", "if !cart.Matches(job.IfMatch, lines) {", "if cart.Matches(\"never\", lines) {"}},
+			in:    "checkout", tests: []string{"TestCheckOut_ifMatchBuysExactlyWhatWasSeen"},
+		},
+		{
+			name:  "a key belongs to one reference and one If-Match",
+			edits: []edit{{"checkout/reserve.go", "request.Hash = idempotency.HashOf(p.Reference, p.IfMatch)", "request.Hash = idempotency.HashOf(p.Reference)"}},
+			in:    "checkout", tests: []string{"TestCheckOut_keyWithAnotherReferenceOrIfMatchIsRefused"},
+		},
+		{
+			name:  "an event becomes due in the transaction of its sale",
+			edits: []edit{{"checkout/store.go", "	if t.announced {\n", "	if t.announced && t.epoch < 0 {\n"}},
+			in:    "checkout", tests: []string{"TestEvents_saleIsAnnouncedOnceItIsCommitted"},
+		},
+		{
+			name:  "what is not sold is not announced",
+			edits: []edit{{"checkout/announce.go", "if !slices.Contains(kind.states, e.State) {", "if !slices.Contains(kind.states, e.State) && e.Epoch < 0 {"}},
+			in:    "checkout", tests: []string{"TestEvents_whatIsNotSoldIsNotAnnounced"},
+		},
+		{
+			name:  "an event is claimed before it is delivered",
+			edits: []edit{{"checkout/store.go", `SET "+kind.column+" = "+d.NowPlus(claim)+`, `SET "+kind.column+" = "+d.NowPlus(claim-claim)+`}},
+			in:    "checkout", tests: []string{"TestEvents_instancesShareTheDeliveries"},
+		},
+		{
+			name:  "a failed delivery is retried",
+			edits: []edit{{"checkout/announce.go", "		pauses[e.CheckoutID] = pause\n", "		pauses[e.CheckoutID] = 0 * pause\n"}},
+			in:    "checkout", tests: []string{"TestEvents_failedDeliveryIsRetried"},
+		},
+		{
+			name:  "pruning keeps undelivered events",
+			edits: []edit{{"checkout/store.go", `const announced = " AND committed_event_due_at IS NULL AND cancelled_event_due_at IS NULL"`, `const announced = ""`}},
+			in:    "checkout", tests: []string{"TestEvents_pruneKeepsWhatIsUndelivered"},
 		},
 		{
 			name:  "a checkout that was not paid frees its key",

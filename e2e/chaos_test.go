@@ -58,6 +58,7 @@ func newChaos(t *testing.T, s store, stocked map[string]int) *chaos {
 	t.Helper()
 	c := &chaos{t: t, store: s, payments: startPaymentService(t), stocked: stocked}
 	c.shoppers = newShoppers(c)
+	stocked[regretted] = 1_000_000
 	s.stock(t, stocked)
 	t.Cleanup(func() { reports.add(c.report()) })
 	return c

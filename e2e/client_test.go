@@ -47,6 +47,14 @@ func purchase(client string) request {
 	return request{path: "/checkOutCart", body: map[string]any{"clientID": client}}
 }
 
+func update(client, product string, quantity int) request {
+	return request{path: "/updateCart", body: map[string]any{"clientID": client, "productID": product, "quantity": quantity}}
+}
+
+func merge(from, to string) request {
+	return request{path: "/mergeCarts", body: map[string]any{"fromClientID": from, "toClientID": to}}
+}
+
 func (r request) withKey(key string) request {
 	r.key = key
 	return r

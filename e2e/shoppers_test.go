@@ -145,9 +145,62 @@ func (c *shoppers) remember(client, key string, got reply) reply {
 	return got
 }
 
+// change repeats a keyed request until its answer is known, and reports whether it is.
+func (c *shoppers) change(ctx context.Context, random *rand.Rand, r request, key string) bool {
+	for {
+		got := c.ask(ctx, random, r.withKey(key))
+		switch {
+		case got.Code == 200:
+			return true
+		case known(got.Code):
+			c.c.violationf("%s %v was answered %v", r.path, r.body, got)
+			return true
+		case ctx.Err() != nil:
+			return false
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+}
+
+// changeTheirMind adds units of a product that nothing else buys, and removes them again.
+func (c *shoppers) changeTheirMind(ctx context.Context, random *rand.Rand, client, key string) {
+	const quantity = 2
+	line := cartLine{client, regretted}
+	if c.add(ctx, random, client, regretted, quantity, key+"-add").Code != 200 {
+		return
+	}
+	removed := c.change(ctx, random, update(client, regretted, 0), key+"-remove")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sure[line] -= quantity; !removed {
+		c.perhaps[line] += quantity
+	}
+}
+
+// logIn adds units as a guest, whose cart is then merged into the client's.
+func (c *shoppers) logIn(ctx context.Context, random *rand.Rand, client, product, key string) {
+	guest := "guest-" + key
+	if c.add(ctx, random, guest, product, 1, key+"-guest").Code != 200 {
+		return
+	}
+	merged := c.change(ctx, random, merge(guest, client), key+"-merge")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.sure, cartLine{guest, product})
+	if merged {
+		c.sure[cartLine{client, product}]++
+		return
+	}
+	c.perhaps[cartLine{client, product}]++
+	c.perhaps[cartLine{guest, product}]++
+}
+
+// regretted is the product that clients add and remove again.
+const regretted = "regretted"
+
 // shop sends that many clients shopping until ctx ends, and returns how to wait for them. Each adds
 // one to three lines and then checks out, half of them with keys; one in eight is declined by the
-// payment service.
+// payment service. Some of those with keys log in before, or change their mind.
 func (c *shoppers) shop(ctx context.Context, clients int, products ...string) (wait func()) {
 	var all sync.WaitGroup
 	for n := range clients {
@@ -161,6 +214,14 @@ func (c *shoppers) shop(ctx context.Context, clients int, products ...string) (w
 				key := ""
 				if n%2 == 0 {
 					key = fmt.Sprintf("%d-%d", n, round)
+				}
+				if key != "" {
+					switch random.IntN(8) {
+					case 0:
+						c.changeTheirMind(ctx, random, client, key)
+					case 1:
+						c.logIn(ctx, random, client, products[random.IntN(len(products))], key)
+					}
 				}
 				for line := range 1 + random.IntN(3) {
 					lineKey := key

@@ -157,7 +157,7 @@ type paymentTotals struct{ Voided, Refunded, Captures int }
 // Totals counts the payments.
 func (s *paymentService) Totals() (totals paymentTotals) {
 	for _, known := range s.Payments() {
-		switch known.Status {
+		switch known.Status { //nolint:exhaustive // the others are no totals
 		case payment.Approved:
 			totals.Captures++
 		case payment.Voided:

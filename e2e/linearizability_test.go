@@ -21,7 +21,7 @@ import (
 // checking bounds the search for an order of one round's steps.
 const checking = 2 * time.Minute
 
-// Adds, checkouts, declines, imports and looks at the tables run at once, an instance is killed in
+// Adds, removals, merges, checkouts, declines, imports and looks at the tables run at once, an instance is killed in
 // the middle of each round, and what everybody saw must be explained by one order of all that
 // happened.
 func TestLinearizability_holdsBesideKills(t *testing.T) {
@@ -36,6 +36,7 @@ func TestLinearizability_holdsBesideKills(t *testing.T) {
 			}
 		}
 		c := newChaos(t, s, stocked)
+		c.shoppers.modelled = true
 		w := &watched{c: c, gateway: slow(t, c.payments, 10*time.Millisecond), random: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 13)),
 			began: time.Now()}
 		var err error
@@ -193,13 +194,26 @@ func (w *watched) play(r *round) {
 func (w *watched) request(ctx context.Context, r *round, random *rand.Rand, client int) {
 	base := step{request: r.request(), client: client}
 	call := w.now()
+	key := fmt.Sprintf("r%04d-%d", r.n, base.request)
+	switch random.IntN(12) {
+	case 0:
+		base.product = random.IntN(modelProducts)
+		if w.c.shoppers.change(ctx, random, update(r.clients()[client], r.products()[base.product], 0), key) {
+			r.happened(call, w.now(), base.as(stepLower))
+		}
+		return
+	case 1:
+		if w.c.shoppers.change(ctx, random, merge(r.clients()[1-client], r.clients()[client]), key) {
+			r.happened(call, w.now(), base.as(stepMerge))
+		}
+		return
+	}
 	if random.IntN(3) > 0 {
 		base.product, base.quantity = random.IntN(modelProducts), 1+random.IntN(3)
 		got := w.c.shoppers.add(ctx, random, r.clients()[client], r.products()[base.product], base.quantity, "")
 		w.added(r, base, got, call, w.now())
 		return
 	}
-	key := fmt.Sprintf("r%04d-%d", r.n, base.request)
 	got := w.c.shoppers.buyOnce(ctx, random, r.clients()[client], key)
 	w.bought(r, base, key, got, call, w.now())
 }

@@ -20,6 +20,8 @@ import (
 //	a checkout    takes its cart's lines and holds them (TX 1), and later sells them or puts them back (TX 2)
 //	a refusal     is one step that changes nothing, at a moment when what it says is so
 //	an add        is one step: the line grows, at a moment when that much is available
+//	a lowering    is one step: the line has at most that many units
+//	a merge       is one step: all lines of one cart move into the other
 //	a look        is one step: carts, on hand and held are all as of one moment
 //
 // That is what the embedded engine must keep, where one transaction writes at a time (strict).
@@ -68,6 +70,8 @@ const (
 	stepAllow       stepKind = "allow"        // an add is allowed …
 	stepStore       stepKind = "store"        // … and stored
 	stepRefuseAdd   stepKind = "refuse add"   // 409
+	stepLower       stepKind = "lower"        // a line that has more, to that many units
+	stepMerge       stepKind = "merge"        // the other client's cart into this one
 	stepSee         stepKind = "see"          // a checkout sees its cart …
 	stepTake        stepKind = "take"         // … and takes and holds what it saw; strict: both
 	stepSell        stepKind = "sell"         // what is held
@@ -148,6 +152,16 @@ func (s modelState) take(op step) (bool, modelState) {
 		would := *line + op.quantity
 		return op.wanted > op.available && s.available(op.product) == op.available &&
 			(would == op.wanted || !op.strict && would < op.wanted), s
+	case stepLower:
+		*line = min(*line, op.quantity)
+		return true, s
+	case stepMerge:
+		from := &s.carts[1-op.client]
+		for i, n := range from {
+			s.carts[op.client][i] += n
+		}
+		*from = units{}
+		return true, s
 	case stepSee:
 		return s.see(op)
 	case stepTake:
@@ -313,7 +327,12 @@ func TestModel_rejectsWrongHistories(t *testing.T) {
 		"stock is gone and still held": {[]trace{at(1, 2, add(2)), at(3, 6, take, sell), at(4, 5, look(0, 3, 2))}, porcupine.Illegal},
 		"an add is lost":               {[]trace{at(1, 2, add(2)), at(3, 4, look(0, 5, 0))}, porcupine.Illegal},
 		"an add is stored twice":       {[]trace{at(1, 2, add(2)), at(3, 4, look(4, 5, 0))}, porcupine.Illegal},
-		"an add of too much":           {[]trace{at(1, 2, add(6))}, porcupine.Illegal},
+		"a line is lowered":            {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepLower, quantity: 1}), at(5, 6, look(1, 5, 0))}, porcupine.Ok},
+		"a lowering is lost":           {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepLower, quantity: 1}), at(5, 6, look(2, 5, 0))}, porcupine.Illegal},
+		"a merge moves the lines":      {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepMerge, client: 1}), at(5, 6, look(0, 5, 0))}, porcupine.Illegal},
+		"a merge empties the other cart": {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepMerge, client: 1}), at(5, 6,
+			step{kind: stepLook, seen: tables{carts: [modelClients]units{{}, {2, 0}}, onHand: units{5, 0}}})}, porcupine.Ok},
+		"an add of too much": {[]trace{at(1, 2, add(6))}, porcupine.Illegal},
 		"an add is refused for nothing": {[]trace{at(1, 2, step{kind: stepRefuseAdd, strict: true, quantity: 2, wanted: 2, available: 1})},
 			porcupine.Illegal},
 		"a put-back sets the line": {[]trace{at(1, 2, add(2)), at(3, 9, take, putBack), at(4, 5, look(0, 5, 2)), at(6, 7, add(1)),

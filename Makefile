@@ -4,7 +4,7 @@
 BIN           := $(CURDIR)/.bin
 GOLANGCI_LINT := v2.15.0
 SWAG          := v1.16.6
-SWAG_FLAGS    := --quiet --requiredByDefault --packageName docs --generalInfo documentation.go --dir app/api --outputTypes go,json,yaml
+SWAG_FLAGS    := --quiet --requiredByDefault --generalInfo documentation.go --dir app/api --outputTypes json
 VERSION       ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS       := -s -w -X cartwheel/app/commands.version=$(VERSION)
 
@@ -89,14 +89,16 @@ $(BIN)/golangci-lint-$(GOLANGCI_LINT):
 	mv $(BIN)/golangci-lint $@
 
 .PHONY: docs
-docs: ## Generate the API's description (docs/) from the handlers' comments
+docs: ## Generate the API's description (docs/) and a client of it from the handlers' comments
 	go run github.com/swaggo/swag/cmd/swag@$(SWAG) init $(SWAG_FLAGS) --output docs
+	cd e2e && go run ./openapi ../docs/swagger.json ../docs/openapi.json && go generate ./apiclient
 
 .PHONY: docs-check
 docs-check:
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 	go run github.com/swaggo/swag/cmd/swag@$(SWAG) init $(SWAG_FLAGS) --output "$$tmp" >/dev/null && \
-	for file in docs.go swagger.json swagger.yaml; do \
+	(cd e2e && go run ./openapi "$$tmp"/swagger.json "$$tmp"/openapi.json) && \
+	for file in swagger.json openapi.json; do \
 		diff -u docs/$$file "$$tmp"/$$file || { echo "docs/$$file is stale: run 'make docs'"; exit 1; }; \
 	done
 

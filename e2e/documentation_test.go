@@ -13,7 +13,7 @@ func TestDocumentation_pagePlacesOrder(t *testing.T) {
 	shop := start(t, s, "--demo")
 	p := openBrowser(t)
 	p.do("open the documentation", chromedp.Navigate(shop.base+"/documentation"))
-	for _, operation := range []string{"post_addToCart", "post_checkOutCart"} {
+	for _, operation := range []string{"addToCart", "checkOutCart"} {
 		block := "#operations-shop-" + operation
 		p.do("try "+operation+" out",
 			chromedp.WaitVisible(chromedp.CSS(block)),

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"io/fs"
 	"net/http"
 
@@ -38,30 +37,12 @@ import (
 //	@description				Only where the server has API keys configured: the word Bearer, a space, and the key.
 type documentation struct {
 	page echo.HandlerFunc
-	spec []byte
 }
 
 func newDocumentation() *documentation {
-	description := *docs.SwaggerInfo // a copy: to read it is to write to it
 	return &documentation{
 		page: echoswagger.EchoWrapHandler(func(config *echoswagger.Config) { config.URLs = []string{"doc.json"} }),
-		spec: hostless(description.ReadDoc()),
 	}
-}
-
-// hostless drops the empty host that swag's template leaves in, so that the page calls the server
-// it came from.
-func hostless(doc string) []byte {
-	var spec map[string]any
-	if err := json.Unmarshal([]byte(doc), &spec); err != nil {
-		panic(err) // generated, checked in, and tested
-	}
-	delete(spec, "host")
-	text, err := json.Marshal(spec)
-	if err != nil {
-		panic(err)
-	}
-	return append(text, '\n')
 }
 
 // redirect leads to the page, whose links only work below the slash. The target is relative, so
@@ -81,7 +62,9 @@ func (d *documentation) serve(c echo.Context) error {
 	name := c.Param("*")
 	switch name {
 	case "doc.json":
-		return c.JSONBlob(http.StatusOK, d.spec)
+		return c.JSONBlob(http.StatusOK, docs.Swagger)
+	case "openapi.json":
+		return c.JSONBlob(http.StatusOK, docs.OpenAPI)
 	case "", "index.html":
 		name = "index.html" // echo-swagger's own, not that of the files
 	default:

@@ -162,3 +162,19 @@ func TestDocumentation_hasEveryRouteAndCode(t *testing.T) {
 		}
 	}
 }
+
+func TestDocumentation_servesOpenAPI3(t *testing.T) {
+	t.Parallel()
+	s := setup(t, Config{})
+	got := s.do("GET", "/documentation/openapi.json", "")
+	var doc struct {
+		OpenAPI string
+		Paths   map[string]map[string]struct{ OperationID string }
+	}
+	if err := json.Unmarshal([]byte(got.body), &doc); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(doc.OpenAPI, "3.") || doc.Paths["/cart"]["get"].OperationID != "getCart" || got.header.Get("Content-Type") != "application/json" {
+		t.Errorf("got OpenAPI %q, paths %v", doc.OpenAPI, doc.Paths)
+	}
+}

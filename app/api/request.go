@@ -25,19 +25,19 @@ type (
 		ClientID  string `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
 		ProductID string `json:"productID" minLength:"1" maxLength:"100" example:"mug"`
 		Quantity  int64  `json:"quantity" minimum:"1" maximum:"2147483647" format:"int32" example:"2"`
-	} // @name AddToCart
+	} // @name AddToCartRequest
 	updateCartRequest struct {
 		ClientID  string `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
 		ProductID string `json:"productID" minLength:"1" maxLength:"100" example:"mug"`
 		Quantity  int64  `json:"quantity" minimum:"0" maximum:"2147483647" format:"int32" example:"1"`
-	} // @name UpdateCart
+	} // @name UpdateCartRequest
 	clientRequest struct {
 		ClientID string `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
-	} // @name Client
+	} // @name ClientRequest
 	mergeCartsRequest struct {
 		FromClientID string `json:"fromClientID" minLength:"1" maxLength:"100" example:"guest-7"`
 		ToClientID   string `json:"toClientID" minLength:"1" maxLength:"100" example:"alice"`
-	} // @name MergeCarts
+	} // @name MergeCartsRequest
 )
 
 func (r *addToCartRequest) parse(body []byte) error {

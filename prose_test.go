@@ -146,7 +146,8 @@ func textFiles(t *testing.T) []string {
 		if entry.IsDir() && path != "." && strings.HasPrefix(entry.Name(), ".") {
 			return filepath.SkipDir
 		}
-		if extension := filepath.Ext(path); extension == ".go" || extension == ".md" {
+		generated := strings.HasSuffix(path, ".gen.go")
+		if extension := filepath.Ext(path); !generated && (extension == ".go" || extension == ".md") {
 			paths = append(paths, path)
 		}
 		return nil

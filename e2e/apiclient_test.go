@@ -11,7 +11,8 @@ import (
 	"cartwheel/e2e/apiclient"
 )
 
-// A shop that generates its client from /documentation/openapi.json can show, change and buy a cart.
+// A shop that generates its client from /documentation/openapi.json can show, change and buy a
+// cart.
 func TestAPIClient_generatedClientBuysACart(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {

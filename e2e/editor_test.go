@@ -145,7 +145,8 @@ func (e *editor) editLine(ctx context.Context, random *rand.Rand) error {
 	const columns = "SELECT client_id, product_id, COALESCE(quantity, 0) AS quantity FROM client_cart"
 	var lines []found
 	if err := e.db.Read(ctx, func(tx *database.Tx) error {
-		// Not lines that a client is about to remove or to merge: their units are accounted for twice then.
+		// Not lines that a client is about to remove or to merge: their units are accounted for
+		// twice then.
 		return tx.Select(ctx, &lines, columns+" WHERE product_id <> ? AND client_id NOT LIKE 'guest-%'", regretted)
 	}); err != nil || len(lines) == 0 {
 		return err

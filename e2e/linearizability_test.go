@@ -21,9 +21,9 @@ import (
 // checking bounds the search for an order of one round's steps.
 const checking = 2 * time.Minute
 
-// Adds, removals, merges, checkouts, declines, imports and looks at the tables run at once, an instance is killed in
-// the middle of each round, and what everybody saw must be explained by one order of all that
-// happened.
+// Adds, removals, merges, checkouts, declines, imports and looks at the tables run at once, an
+// instance is killed in the middle of each round, and what everybody saw must be explained by one
+// order of all that happened.
 func TestLinearizability_holdsBesideKills(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {

@@ -204,7 +204,11 @@ func (w *watched) request(ctx context.Context, r *round, random *rand.Rand, clie
 		return
 	case 1:
 		if w.c.shoppers.change(ctx, random, merge(r.clients()[1-client], r.clients()[client]), key) {
-			r.happened(call, w.now(), base.as(stepMerge))
+			steps := []step{base.as(stepMergeSee), base.as(stepMerge)}
+			if r.strict {
+				steps = steps[1:]
+			}
+			r.happened(call, w.now(), steps...)
 		}
 		return
 	}

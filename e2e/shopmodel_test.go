@@ -34,6 +34,7 @@ import (
 //     line that is added between the
 //     two is for the next checkout, and so is the cart empty for another checkout when only such
 //     lines are left in it.
+//   - So does a merge with the cart that it empties.
 //   - A refused checkout names what was available when it looked. Something may have been put back
 //     by the moment at which
 //     the checkouts of its batch took theirs.
@@ -71,7 +72,8 @@ const (
 	stepStore       stepKind = "store"        // … and stored
 	stepRefuseAdd   stepKind = "refuse add"   // 409
 	stepLower       stepKind = "lower"        // a line that has more, to that many units
-	stepMerge       stepKind = "merge"        // the other client's cart into this one
+	stepMergeSee    stepKind = "see a cart"   // a merge sees the other client's cart …
+	stepMerge       stepKind = "merge"        // … and moves what it saw into this one; strict: both
 	stepSee         stepKind = "see"          // a checkout sees its cart …
 	stepTake        stepKind = "take"         // … and takes and holds what it saw; strict: both
 	stepSell        stepKind = "sell"         // what is held
@@ -155,13 +157,10 @@ func (s modelState) take(op step) (bool, modelState) {
 	case stepLower:
 		*line = min(*line, op.quantity)
 		return true, s
+	case stepMergeSee:
+		return true, s.with(op, progress{saw, 1 - op.client, s.carts[1-op.client]})
 	case stepMerge:
-		from := &s.carts[1-op.client]
-		for i, n := range from {
-			s.carts[op.client][i] += n
-		}
-		*from = units{}
-		return true, s
+		return s.merge(op, p, under)
 	case stepSee:
 		return s.see(op)
 	case stepTake:
@@ -201,6 +200,22 @@ func (s modelState) free(client int, strict bool) units {
 		}
 	}
 	return left
+}
+
+func (s modelState) merge(op step, p progress, under bool) (bool, modelState) {
+	moved := s.carts[1-op.client]
+	if !op.strict {
+		moved = p.lines
+		s = s.with(op, progress{at: over})
+	}
+	for i, n := range moved {
+		if n > s.carts[1-op.client][i] {
+			return false, s
+		}
+		s.carts[1-op.client][i] -= n
+		s.carts[op.client][i] += n
+	}
+	return op.strict || under, s
 }
 
 func (s modelState) see(op step) (bool, modelState) {
@@ -329,8 +344,8 @@ func TestModel_rejectsWrongHistories(t *testing.T) {
 		"an add is stored twice":       {[]trace{at(1, 2, add(2)), at(3, 4, look(4, 5, 0))}, porcupine.Illegal},
 		"a line is lowered":            {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepLower, quantity: 1}), at(5, 6, look(1, 5, 0))}, porcupine.Ok},
 		"a lowering is lost":           {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepLower, quantity: 1}), at(5, 6, look(2, 5, 0))}, porcupine.Illegal},
-		"a merge moves the lines":      {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepMerge, client: 1}), at(5, 6, look(0, 5, 0))}, porcupine.Illegal},
-		"a merge empties the other cart": {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepMerge, client: 1}), at(5, 6,
+		"a merge moves the lines":      {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepMerge, strict: true, client: 1}), at(5, 6, look(0, 5, 0))}, porcupine.Illegal},
+		"a merge empties the other cart": {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepMerge, strict: true, client: 1}), at(5, 6,
 			step{kind: stepLook, seen: tables{carts: [modelClients]units{{}, {2, 0}}, onHand: units{5, 0}}})}, porcupine.Ok},
 		"an add of too much": {[]trace{at(1, 2, add(6))}, porcupine.Illegal},
 		"an add is refused for nothing": {[]trace{at(1, 2, step{kind: stepRefuseAdd, strict: true, quantity: 2, wanted: 2, available: 1})},

@@ -478,17 +478,10 @@ func (m *Manager) writeChanges(ctx context.Context, tx *database.Tx, changes []c
 	}
 	b := tx.Batch()
 	lowerOnHand(b, less)
-	if m.clustered {
-		ids := make([]string, len(changes))
-		for i, c := range changes {
-			ids[i] = c.productID
-		}
-		incrementGuards(b, ids)
-	}
 	if err := b.Send(ctx); err != nil {
 		return fmt.Errorf("lower what is on hand: %w", err)
 	}
-	return nil
+	return m.certify(ctx, tx, changes)
 }
 
 // wait waits so long, or until ctx ends.

@@ -166,6 +166,49 @@ func (m *Manager) Commit(b *database.Batch, reservations []Reservation) error {
 	return nil
 }
 
+// Restock returns sold lines to what is on hand, now and in stock. It recreates a product whose row
+// is gone, without a name. The caller has the products locked in stock, and none of them locked by
+// someone else. It returns the units beyond MaxOnHand, which are lost.
+func (m *Manager) Restock(ctx context.Context, tx *database.Tx, stock *Stock, lines []Line) (lost []Line, err error) {
+	returned := map[string]int64{}
+	for _, line := range lines {
+		returned[line.ProductID] += line.Quantity
+	}
+	var changes []change
+	for _, line := range sortedLines(returned) {
+		level := stock.levels[line.ProductID]
+		if level == nil {
+			level = &Level{}
+			stock.levels[line.ProductID] = level
+		}
+		after := max(level.OnHand, min(level.OnHand+line.Quantity, MaxOnHand))
+		if surplus := level.OnHand + line.Quantity - after; surplus > 0 {
+			lost = append(lost, Line{line.ProductID, surplus})
+		}
+		changes = append(changes, change{productID: line.ProductID, before: level.OnHand, after: after})
+		level.OnHand = after
+	}
+	if err := changeProducts(ctx, tx, changes, true); err != nil {
+		return nil, err
+	}
+	return lost, m.certify(ctx, tx, changes)
+}
+
+// certify makes a cluster certify changes, which are sorted, against transactions on other nodes
+// that only lock the products.
+func (m *Manager) certify(ctx context.Context, tx *database.Tx, changes []change) error {
+	if !m.clustered {
+		return nil
+	}
+	ids := make([]string, len(changes))
+	for i, c := range changes {
+		ids[i] = c.productID
+	}
+	b := tx.Batch()
+	incrementGuards(b, ids)
+	return b.Send(ctx)
+}
+
 // Rollback drops the rows of the reservations, whose stock is available again when the transaction
 // commits. Dropping what is no longer reserved is harmless.
 func (m *Manager) Rollback(b *database.Batch, reservations []Reservation) {

@@ -24,15 +24,23 @@ func (s *Stock) Level(productID string) (Level, bool) {
 	return *level, true
 }
 
+// Free returns a *LockedError for the first line whose product is locked by someone else.
+func (s *Stock) Free(lines []Line) error {
+	for _, line := range lines {
+		if s.locked[line.ProductID] {
+			return &LockedError{line.ProductID}
+		}
+	}
+	return nil
+}
+
 // Reserve counts the lines as reserved, all of them or none.
 //
 // Errors: *LockedError when a product is locked by someone else, *NotEnoughError for the first line
 // that is short; a line whose product is gone has 0 available.
 func (s *Stock) Reserve(lines []Line) error {
-	for _, line := range lines {
-		if s.locked[line.ProductID] {
-			return &LockedError{line.ProductID}
-		}
+	if err := s.Free(lines); err != nil {
+		return err
 	}
 	for i, line := range lines {
 		level := s.levels[line.ProductID]
@@ -59,10 +67,8 @@ func (s *Stock) unreserve(lines []Line) {
 //
 // Errors: *LockedError; ErrShort when less is on hand.
 func (s *Stock) Sell(lines []Line) error {
-	for _, line := range lines {
-		if s.locked[line.ProductID] {
-			return &LockedError{line.ProductID}
-		}
+	if err := s.Free(lines); err != nil {
+		return err
 	}
 	for i, line := range lines {
 		level := s.levels[line.ProductID]

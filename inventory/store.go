@@ -167,7 +167,7 @@ func insertProducts(ctx context.Context, tx *database.Tx, products []change) err
 }
 
 // changeProducts names products and sets what is on hand, or adds what there is more; what there is
-// less is for lowerOnHand. The products exist, are locked, and sorted: the upsert inserts none.
+// less is for lowerOnHand. The products are sorted; those that exist are locked.
 func changeProducts(ctx context.Context, tx *database.Tx, products []change, add bool) error {
 	d := tx.Dialect()
 	quantity := d.Incoming("quantity")

@@ -20,13 +20,18 @@ func (s *shop) checkBooks(breach func(format string, args ...any)) {
 	s.mu.Unlock()
 
 	sold, bought := map[string]int64{}, map[units]int64{}
-	committed := map[string]bool{}
+	committed, cancelled := map[string]bool{}, map[string]bool{}
 	for _, e := range s.entries(checkout.Filter{}) {
 		switch e.State {
 		case checkout.Committed:
 			committed[e.CheckoutID] = true
 			for _, line := range e.Lines {
 				sold[line.ProductID] += line.Quantity
+				bought[units{e.ClientID, line.ProductID}] += line.Quantity
+			}
+		case checkout.Cancelled:
+			cancelled[e.CheckoutID] = true
+			for _, line := range e.Lines {
 				bought[units{e.ClientID, line.ProductID}] += line.Quantity
 			}
 		case checkout.RolledBack:
@@ -52,7 +57,7 @@ func (s *shop) checkBooks(breach func(format string, args ...any)) {
 		}
 	}
 	s.checkCarts(breach, added, bought)
-	s.checkPayments(breach, committed)
+	s.checkPayments(breach, committed, cancelled)
 }
 
 // checkCarts checks promise U.
@@ -77,7 +82,7 @@ func (s *shop) checkCarts(breach func(string, ...any), added, bought map[units]i
 }
 
 // checkPayments checks promise P, and that an audit finds nothing, and changes nothing.
-func (s *shop) checkPayments(breach func(string, ...any), committed map[string]bool) {
+func (s *shop) checkPayments(breach func(string, ...any), committed, cancelled map[string]bool) {
 	s.t.Helper()
 	before := s.ledger.all()
 	for id, a := range before {
@@ -91,6 +96,11 @@ func (s *shop) checkPayments(breach func(string, ...any), committed map[string]b
 	for id := range committed {
 		if !before[id].captured {
 			breach("P: checkout %s is committed and was never paid", id)
+		}
+	}
+	for id := range cancelled {
+		if a := before[id]; !a.captured || !a.refunded {
+			breach("P: checkout %s is cancelled; charged %v, refunded %v", id, a.captured, a.refunded)
 		}
 	}
 	ctx := context.Background()

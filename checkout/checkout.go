@@ -44,6 +44,7 @@ type stock interface {
 	Reserve(*database.Batch, []inventory.Reservation)
 	Commit(*database.Batch, []inventory.Reservation) error
 	Rollback(*database.Batch, []inventory.Reservation)
+	Restock(context.Context, *database.Tx, *inventory.Stock, []inventory.Line) (lost []inventory.Line, err error)
 }
 
 // workers is how many workers each queue has. The transactions of two would wait for each other at
@@ -101,7 +102,7 @@ type Manager struct {
 
 	mu         sync.Mutex
 	unfinished []*claim                // under mu: claims that owners gave up because they had to
-	awaited    map[string]chan settled // under mu: checkouts that another owner finishes
+	awaited    map[chan settled]string // under mu: IDs of checkouts that another owner finishes
 
 	background     context.Context // the sweeper's and the watcher's
 	stopBackground context.CancelFunc
@@ -117,7 +118,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 	m := &Manager{
 		db: db, carts: carts, stock: stock, gateway: gateway, config: cfg, present: cfg.Present, log: cfg.Log,
 		keys:       idempotency.NewWatcher(db),
-		awaited:    map[string]chan settled{},
+		awaited:    map[chan settled]string{},
 		recovering: make(chan struct{}, maxRecovering),
 	}
 	m.owning, m.cancelOwners = context.WithCancel(context.Background())
@@ -245,23 +246,19 @@ func (m *Manager) checkOut(ctx context.Context, p cart.Purchase) (checkoutID str
 	if err := m.gateway.Available(); err != nil {
 		return "", err
 	}
-	if err := m.admit(); err != nil {
+	purchase, err := m.begin(payment.TraceOf(ctx), func(o *operation) error { return m.buy(o, p) })
+	if err != nil {
 		return "", err
 	}
-	purchase := m.newPurchase(p, payment.TraceOf(ctx))
-	go func() {
-		defer m.release()
-		purchase.run()
-	}()
-	err = purchase.wait(ctx)
+	err = purchase.wait(ctx, func(id string) error { return &PendingError{id} })
 	if c := purchase.claim.Load(); c != nil {
 		checkoutID = c.id
 	}
 	return checkoutID, err
 }
 
-// admit counts a checkout as in flight, and release ends that. Drain waits for all admitted
-// checkouts.
+// admit counts an operation as in flight, and release ends that. Drain waits for all admitted
+// operations.
 func (m *Manager) admit() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

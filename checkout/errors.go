@@ -16,12 +16,16 @@ var (
 	// ErrRefunded means that a paid checkout was refunded because on hand was lowered during the
 	// payment; it comes as a *RefundedError. The cart is as before.
 	ErrRefunded = errors.New("payment refunded")
-	// ErrPending means that the payment's outcome is not known yet; it comes as a *PendingError.
+	// ErrPending means that the outcome of a payment or of a refund is not known yet; it comes as a
+	// *PendingError or a *CancelPendingError.
 	ErrPending = errors.New("payment pending")
 	// ErrBusy means that the limit of checkouts in flight is reached; nothing was done.
 	ErrBusy = errors.New("too many checkouts in flight")
 	// ErrDraining means that this instance is shutting down; nothing was done.
 	ErrDraining = errors.New("shutting down")
+	// ErrNotCancellable means that the checkout is not committed, began too long ago, or that the
+	// payment service refused the refund; it comes as a *NotCancellableError.
+	ErrNotCancellable = errors.New("the checkout cannot be cancelled")
 	// ErrNotFound means that the journal has no such checkout.
 	ErrNotFound = errors.New("no such checkout")
 )
@@ -59,6 +63,24 @@ func (e *PendingError) Error() string {
 
 // Is makes it an ErrPending.
 func (e *PendingError) Is(target error) bool { return target == ErrPending }
+
+// CancelPendingError names a checkout whose refund is not known yet. It is an ErrPending.
+type CancelPendingError struct{ CheckoutID string }
+
+func (e *CancelPendingError) Error() string {
+	return fmt.Sprintf("the refund of checkout %s is not known yet; ask again", e.CheckoutID)
+}
+
+// Is makes it an ErrPending.
+func (e *CancelPendingError) Is(target error) bool { return target == ErrPending }
+
+// NotCancellableError says why a checkout cannot be cancelled. It is an ErrNotCancellable.
+type NotCancellableError struct{ Reason string }
+
+func (e *NotCancellableError) Error() string { return withReason(ErrNotCancellable, e.Reason) }
+
+// Is makes it an ErrNotCancellable.
+func (e *NotCancellableError) Is(target error) bool { return target == ErrNotCancellable }
 
 func withReason(err error, reason string) string {
 	if reason == "" {

@@ -71,7 +71,7 @@ func (m *Manager) ReserveSome(ctx context.Context, jobs Jobs) (served []string, 
 func (m *Manager) SellBatch(ctx context.Context, reserved Reservations) error {
 	jobs, answers := make([]settleJob, len(reserved)), make([]queue.Answer[settled], len(reserved))
 	for i, o := range reserved {
-		jobs[i] = settleJob{o, chargeResult{approved: true}}
+		jobs[i] = settleJob{o, Committed, ""}
 	}
 	if err := m.settle(ctx, jobs, answers); err != nil {
 		return err

@@ -11,18 +11,22 @@ import (
 type State string
 
 // The states of a checkout. Nothing leaves RolledBack or Cancelled, and nothing leaves Refunding
-// for Committed.
+// for Committed. Committed is left for Cancelling, which is left for Cancelled, or for Committed
+// again when the payment service refuses the refund.
 const (
 	Reserved   State = "reserved"    // stock is reserved, payment is under way
 	Committed  State = "committed"   // paid and sold
 	Refunding  State = "refunding"   // paid, but on hand was lowered by a manual SQL edit: being refunded
 	RolledBack State = "rolled_back" // not sold; the lines are in the cart again
-	Cancelling State = "cancelling"  // sold, and being cancelled: the refund is under way
-	Cancelled  State = "cancelled"   // refunded; on hand is restored
+	Cancelling State = "cancelling"  // sold, and being refunded because the shop cancels it
+	Cancelled  State = "cancelled"   // sold, then refunded; the units are on hand again
 )
 
-// Settled reports whether nothing is under way.
+// Settled reports whether no owner works on a checkout in this state.
 func (s State) Settled() bool { return s == Committed || s == RolledBack || s == Cancelled }
+
+// sold reports whether the checkout was sold, and cancelled afterwards or not.
+func (s State) sold() bool { return s == Committed || s == Cancelling || s == Cancelled }
 
 // An Entry is a checkout as the journal has it.
 type Entry struct {
@@ -52,6 +56,10 @@ const (
 	reasonRefunded = "refunded"
 )
 
+// reasonRefused begins the reason that the journal gives for a committed checkout whose
+// cancellation the payment service refused.
+const reasonRefused = "refund refused"
+
 // stockLowered is why a paid checkout is refunded.
 const stockLowered = reasonRefunded + ": the stock was lowered while the payment was under way"
 
@@ -66,9 +74,10 @@ func reasonOf(word, detail string) string {
 	return string(reason[:min(len(reason), maxReason)])
 }
 
-// outcome is what a caller is told of a checkout that is settled: nil when it was sold.
+// outcome is what a caller is told of a checkout that is settled: nil when it was sold, also when
+// it was cancelled since.
 func outcome(state State, reason string) error {
-	if state == Committed {
+	if state.sold() {
 		return nil
 	}
 	switch word, detail, _ := strings.Cut(reason, ": "); word {
@@ -92,6 +101,18 @@ type claim struct {
 	// until is when the lease ends, by this process's clock. It counts from before the lease was
 	// written, so it is early rather than late.
 	until time.Time
+}
+
+// claimOf returns the claim of an entry. The key of a sold checkout has been answered.
+func claimOf(e Entry, until time.Time) *claim {
+	c := &claim{
+		id: e.CheckoutID, clientID: e.ClientID, lines: e.Lines, reference: e.Reference,
+		state: e.State, epoch: e.Epoch, until: until,
+	}
+	if !e.State.sold() {
+		c.key = e.IdempotencyKey
+	}
+	return c
 }
 
 func (c *claim) reservation() inventory.Reservation {

@@ -39,7 +39,7 @@ const listPage = database.ChunkRows
 // Open checkouts are found by the index of the leases, and a client's by the index of the clients.
 // Other lists go along the primary key.
 func List(ctx context.Context, db *database.DB, filter Filter, use func(Entry) error) error {
-	filter.Open = filter.Open || filter.State == Reserved || filter.State == Refunding
+	filter.Open = filter.Open || filter.State != "" && !filter.State.Settled()
 	p := pager{filter: filter}
 	for listed := 0; !p.end; {
 		var page []Entry

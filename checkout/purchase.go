@@ -23,71 +23,69 @@ const (
 	leaveGrace = 100 * time.Millisecond
 )
 
-// A purchase is one checkout from its admission to its end. It runs in a goroutine of its own and
-// goes on when its caller disconnects.
-type purchase struct {
-	m       *Manager
-	job     reserveJob
-	trace   payment.Trace
+// An operation is a purchase or a cancellation from its admission to its end. It runs in a
+// goroutine of its own and goes on when its caller disconnects.
+type operation struct {
+	trace   payment.Trace   // of the caller's request
 	queued  context.Context // ends when the caller leaves: a job that has not been started is skipped then
 	leave   context.CancelFunc
-	claim   atomic.Pointer[claim] // nil until TX 1 is committed
+	claim   atomic.Pointer[claim] // nil until the journal has the claim
 	done    chan struct{}         // closed at the end
 	outcome error                 // set before done is closed
 }
 
-func (m *Manager) newPurchase(p cart.Purchase, trace payment.Trace) *purchase {
-	b := &purchase{
-		m:     m,
-		job:   reserveJob{p, time.Now()},
-		trace: trace,
-		done:  make(chan struct{}),
+// begin admits an operation and starts it. Errors: ErrBusy, ErrDraining.
+func (m *Manager) begin(trace payment.Trace, work func(*operation) error) (*operation, error) {
+	if err := m.admit(); err != nil {
+		return nil, err
 	}
-	b.queued, b.leave = context.WithCancel(m.owning)
-	return b
+	o := &operation{trace: trace, done: make(chan struct{})}
+	o.queued, o.leave = context.WithCancel(m.owning)
+	go func() {
+		defer m.release()
+		defer o.leave()
+		o.outcome = work(o)
+		close(o.done)
+	}()
+	return o, nil
 }
 
-// wait waits for the end, or says what is known when ctx ends.
-func (b *purchase) wait(ctx context.Context) error {
+// wait waits for the end. When ctx ends first, it returns pending if the operation has a claim.
+func (o *operation) wait(ctx context.Context, pending func(checkoutID string) error) error {
 	select {
-	case <-b.done:
-		return b.outcome
+	case <-o.done:
+		return o.outcome
 	case <-ctx.Done():
 	}
-	b.leave()
+	o.leave()
 	grace := time.NewTimer(leaveGrace)
 	defer grace.Stop()
 	select {
-	case <-b.done:
-		return b.outcome
+	case <-o.done:
+		return o.outcome
 	case <-grace.C:
 	}
-	if c := b.claim.Load(); c != nil {
-		return &PendingError{c.id}
+	if c := o.claim.Load(); c != nil {
+		return pending(c.id)
 	}
-	return fmt.Errorf("reserve: %w: %w", queue.ErrUnanswered, ctx.Err())
+	return fmt.Errorf("begin: %w: %w", queue.ErrUnanswered, ctx.Err())
 }
 
-func (b *purchase) run() {
-	defer b.leave()
-	b.outcome = b.buy()
-	close(b.done)
-}
-
-func (b *purchase) buy() error {
-	m := b.m
-	c, err := m.reserves.Finish(b.queued, b.job.ClientID, b.job)
+// buy is a purchase.
+func (m *Manager) buy(o *operation, p cart.Purchase) error {
+	job := reserveJob{p, time.Now()}
+	c, err := m.reserves.Finish(o.queued, job.ClientID, job)
 	for errors.Is(err, errDeferred) {
-		c, err = m.reserves.Finish(b.queued, b.job.ClientID, b.job)
+		c, err = m.reserves.Finish(o.queued, job.ClientID, job)
 	}
 	if err != nil {
 		return err
 	}
-	b.claim.Store(c)
+	o.claim.Store(c)
 
 	ctx, cancel := context.WithDeadline(m.owning, c.until)
 	defer cancel()
-	end, err := m.pay(payment.WithTrace(ctx, b.trace), c)
+	end, err := m.pay(payment.WithTrace(ctx, o.trace), c)
 	if err != nil {
 		end, err = m.awaitOther(c)
 	}
@@ -108,13 +106,21 @@ func (m *Manager) pay(ctx context.Context, c *claim) (settled, error) {
 	if err != nil {
 		return settled{}, err
 	}
-	return m.finish(ctx, c, result)
+	return m.finish(ctx, c, result.state(), result.reason)
 }
 
 // A chargeResult is what the payment service knows of a charge.
 type chargeResult struct {
 	approved bool
 	reason   string // why not; empty when approved
+}
+
+// state returns the state to which the checkout goes.
+func (r chargeResult) state() State {
+	if r.approved {
+		return Committed
+	}
+	return RolledBack
 }
 
 // charge charges a checkout at the payment service. An error means that the outcome is unknown.
@@ -170,12 +176,12 @@ func (m *Manager) void(ctx context.Context, c *claim) (chargeResult, error) {
 	return chargeResult{}, ctx.Err()
 }
 
-// finish settles a checkout by the result of its charge, and refunds it when on hand does not
-// suffice any more. It returns what the journal says in the end. An error means that the owner has
-// to give the claim up, or has lost it.
-func (m *Manager) finish(ctx context.Context, c *claim, result chargeResult) (settled, error) {
+// finish settles a checkout, and refunds it when on hand does not suffice any more for its sale. It
+// returns what the journal says in the end. An error means that the owner has to give the claim up,
+// or has lost it.
+func (m *Manager) finish(ctx context.Context, c *claim, to State, reason string) (settled, error) {
 	for range retries(ctx) {
-		end, err := m.settles.Finish(ctx, c.clientID, settleJob{c, result})
+		end, err := m.settles.Finish(ctx, c.clientID, settleJob{c, to, reason})
 		switch {
 		case err != nil:
 			m.warnings.warn(m.log, "a checkout could not be settled yet", "checkout", c.id, "error", err)
@@ -196,18 +202,23 @@ func (m *Manager) finish(ctx context.Context, c *claim, result chargeResult) (se
 // errClaimLost means that another owner has claimed the checkout.
 var errClaimLost = errors.New("another owner claimed the checkout")
 
-// refund refunds a checkout, with retries, and then rolls it back.
+// refund refunds a checkout, with retries, and then rolls it back, or ends its cancellation. A
+// refusal ends a cancellation as well.
 func (m *Manager) refund(ctx context.Context, c *claim) (settled, error) {
 	for range retries(ctx) {
 		result, err := m.gateway.Refund(ctx, c.id)
-		if err == nil && result.Status != payment.Refunded {
+		switch {
+		case err != nil:
+		case result.Status == payment.Refunded && c.state == Cancelling:
+			return m.finish(ctx, c, Cancelled, "")
+		case result.Status == payment.Refunded:
+			return m.finish(ctx, c, RolledBack, stockLowered)
+		case result.Status == payment.Refused && c.state == Cancelling:
+			return m.finish(ctx, c, Committed, reasonOf(reasonRefused, result.Reason))
+		default:
 			err = fmt.Errorf("the payment service answered a refund with %q: %s", result.Status, result.Reason)
 		}
-		if err != nil {
-			m.warnings.warn(m.log, "a refund was not made", "checkout", c.id, "error", err)
-			continue
-		}
-		return m.finish(ctx, c, chargeResult{reason: stockLowered})
+		m.warnings.warn(m.log, "a refund was not made", "checkout", c.id, "error", err)
 	}
 	return settled{}, ctx.Err()
 }

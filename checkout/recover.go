@@ -3,6 +3,7 @@ package checkout
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -92,11 +93,8 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 	got, err := m.claimAll(ctx, ids)
 	for _, entry := range got {
 		claimed++
-		c := &claim{
-			id: entry.CheckoutID, clientID: entry.ClientID, lines: entry.Lines, key: entry.IdempotencyKey,
-			reference: entry.Reference,
-			state:     entry.State, epoch: entry.Epoch + 1, until: until,
-		}
+		c := claimOf(entry, until)
+		c.epoch++
 		m.owners.Go(func() {
 			defer func() { <-m.recovering }()
 			m.recoverOne(c)
@@ -168,14 +166,14 @@ func stateOf(c *claim, end settled, err error) State {
 
 // resume goes on from the state in which a checkout was found.
 func (m *Manager) resume(ctx context.Context, c *claim) (settled, error) {
-	if c.state == Refunding {
+	if c.state == Refunding || c.state == Cancelling {
 		return m.refund(ctx, c)
 	}
 	result, err := m.void(ctx, c)
 	if err != nil {
 		return settled{}, err
 	}
-	return m.finish(ctx, c, result)
+	return m.finish(ctx, c, result.state(), result.reason)
 }
 
 // giveUp notes an abandoned claim, for Drain to expire its lease.
@@ -198,13 +196,18 @@ func (m *Manager) awaitOther(c *claim) (settled, error) {
 		m.giveUp(c)
 		return settled{}, errAbandoned
 	}
+	return m.awaitEnd(m.owning, c.id)
+}
+
+// awaitEnd waits until a checkout is settled, or ctx ends.
+func (m *Manager) awaitEnd(ctx context.Context, checkoutID string) (settled, error) {
 	end := make(chan settled, 1)
 	m.mu.Lock()
-	m.awaited[c.id] = end
+	m.awaited[end] = checkoutID
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
-		delete(m.awaited, c.id)
+		delete(m.awaited, end)
 		m.mu.Unlock()
 	}()
 	select {
@@ -213,7 +216,7 @@ func (m *Manager) awaitOther(c *claim) (settled, error) {
 			return s, ErrNotFound // its row was deleted
 		}
 		return s, nil
-	case <-m.owning.Done():
+	case <-ctx.Done():
 		return settled{}, errAbandoned
 	}
 }
@@ -222,15 +225,11 @@ func (m *Manager) awaitOther(c *claim) (settled, error) {
 func (m *Manager) pollAwaited() {
 	for sleep(m.background, awaitPoll) {
 		m.mu.Lock()
-		ids := make([]string, 0, len(m.awaited))
-		for id := range m.awaited {
-			ids = append(ids, id)
-		}
+		ids := slices.Compact(slices.Sorted(maps.Values(m.awaited)))
 		m.mu.Unlock()
 		if len(ids) == 0 {
 			continue
 		}
-		slices.Sort(ids)
 		var entries map[string]Entry
 		if err := m.db.Read(m.background, func(tx *database.Tx) (err error) {
 			entries, err = entriesByID(m.background, tx, ids)
@@ -239,11 +238,11 @@ func (m *Manager) pollAwaited() {
 			continue // the database may come back
 		}
 		m.mu.Lock()
-		for _, id := range ids {
-			entry, found := entries[id]
-			if end, ok := m.awaited[id]; ok && (!found || entry.State.Settled()) {
-				delete(m.awaited, id)
-				end <- settled{entry.State, entry.Epoch, entry.Reason}
+		for end, id := range m.awaited {
+			_, asked := slices.BinarySearch(ids, id)
+			if entry, found := entries[id]; asked && (!found || entry.State.Settled()) {
+				delete(m.awaited, end)
+				end <- settled{entry.State, entry.Epoch, entry.Reason, false}
 			}
 		}
 		m.mu.Unlock()

@@ -14,10 +14,12 @@ import (
 	"cartwheel/queue"
 )
 
-// A settleJob asks TX 2 to settle a checkout whose state and epoch are those of its claim.
+// A settleJob asks TX 2 to move a checkout, whose state and epoch are those of its claim, to
+// another state.
 type settleJob struct {
 	claim  *claim
-	result chargeResult
+	to     State
+	reason string // of the journal; empty: none
 }
 
 // settled is what the journal says of a checkout after TX 2, by whichever owner.
@@ -25,6 +27,7 @@ type settled struct {
 	state  State
 	epoch  int
 	reason string
+	moved  bool // by this job, and not by another owner
 }
 
 // settle is TX 2 for a batch. It applies to the checkouts whose state and epoch are those of their
@@ -32,7 +35,7 @@ type settled struct {
 //
 // The fast path assumes that all claims are valid, that on hand suffices, and that restored lines
 // fit. It checks each assumption by what its statements return. When one fails, the transaction is
-// rolled back and the slow path reads first.
+// rolled back and the slow path reads first. A cancellation that ends takes the slow path.
 func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.Answer[settled]) error {
 	b := &settleBatch{m: m, jobs: jobs, answers: answers}
 	err := b.transact(ctx)
@@ -59,6 +62,7 @@ type settleBatch struct {
 	sold    []inventory.Reservation
 	dropped []inventory.Reservation
 	lost    []cart.ClientLine // units that did not fit into their cart lines
+	surplus []inventory.Line  // units that did not fit into what is on hand
 }
 
 func (b *settleBatch) transact(ctx context.Context) error {
@@ -73,6 +77,10 @@ func (b *settleBatch) transact(ctx context.Context) error {
 			b.m.log.Error("restored units do not fit into a cart line that another program raised; they are lost",
 				"client", line.ClientID, "product", line.ProductID, "units", line.Quantity)
 		}
+		for _, line := range b.surplus {
+			b.m.log.Error("units of a cancelled checkout do not fit into what is on hand; they are lost",
+				"product", line.ProductID, "units", line.Quantity)
+		}
 	}
 	return err
 }
@@ -82,15 +90,15 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 	clear(b.answers)
 	b.live = b.live[:0]
 	b.to = make(map[int]State, len(b.jobs))
+	b.surplus = nil
+	restocks := false
 	for i, job := range b.jobs {
 		b.live = append(b.live, i)
-		b.to[i] = RolledBack
-		if job.result.approved {
-			b.to[i] = Committed
-		}
+		b.to[i] = job.to
+		restocks = restocks || job.to == Cancelled
 	}
 	suspects := b.suspects(tx)
-	slow := b.slow || tx.AfterLockWait() || len(suspects) > 0
+	slow := b.slow || restocks || tx.AfterLockWait() || len(suspects) > 0
 	if slow {
 		if err := b.checkClaims(ctx, tx, suspects); err != nil {
 			return err
@@ -191,20 +199,16 @@ func (b *settleBatch) restored() []cart.ClientLine {
 	return lines
 }
 
-// sort collects what the live jobs do to the stock.
+// sort collects what the live jobs do to reservations. Only reserved checkouts have any.
 func (b *settleBatch) sort() {
 	b.sold, b.dropped = nil, nil
 	for _, i := range b.live {
-		c := b.jobs[i].claim
-		switch b.to[i] {
-		case Committed:
+		switch c := b.jobs[i].claim; {
+		case c.state != Reserved:
+		case b.to[i] == Committed:
 			b.sold = append(b.sold, c.reservation())
-		case Refunding:
-			b.dropped = append(b.dropped, c.reservation())
 		default:
-			if c.state == Reserved { // a refunding checkout has no reservations any more
-				b.dropped = append(b.dropped, c.reservation())
-			}
+			b.dropped = append(b.dropped, c.reservation())
 		}
 	}
 }
@@ -217,19 +221,21 @@ func (b *settleBatch) move(batch *database.Batch) {
 	moves := map[transition][]string{}
 	for _, i := range b.live {
 		job := b.jobs[i]
-		t := transition{from: job.claim.state, to: b.to[i], epoch: job.claim.epoch}
-		t.announced = b.m.config.Events && t.to == Committed
-		if t.to == RolledBack {
-			t.reason = job.result.reason
-		}
+		t := transition{from: job.claim.state, to: b.to[i], epoch: job.claim.epoch, reason: job.reason}
+		t.announced = b.m.config.Events && (t.from == Reserved && t.to == Committed || t.to == Cancelled)
 		if t.to == Refunding {
 			t.reason = stockLowered
 		}
 		moves[t] = append(moves[t], job.claim.id)
-		b.answers[i].Value = settled{t.to, t.epoch, t.reason}
+		wrote := settled{t.to, t.epoch, t.reason, true}
+		if t.to == Cancelling {
+			wrote.epoch++
+		}
+		b.answers[i].Value = wrote
 	}
 	// Rows are locked in the order of the IDs within a statement, and of the first IDs across
-	// statements. No two owners claim one checkout, so this causes no deadlock.
+	// statements. No two owners claim one checkout, so this causes no deadlock. Only the starts of
+	// cancellations can meet in one, which is retried.
 	order := make([]transition, 0, len(moves))
 	for t, ids := range moves {
 		slices.Sort(ids)
@@ -237,7 +243,7 @@ func (b *settleBatch) move(batch *database.Batch) {
 	}
 	slices.SortFunc(order, func(x, y transition) int { return compare(moves[x][0], moves[y][0]) })
 	for _, t := range order {
-		move(batch, t, moves[t])
+		move(batch, t, moves[t], b.m.config.Lease)
 	}
 }
 

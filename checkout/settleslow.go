@@ -56,7 +56,7 @@ func (b *settleBatch) checkClaims(ctx context.Context, tx *database.Tx, suspects
 		case !found:
 			b.answers[i].Err = ErrNotFound
 		case entry.State != c.state || entry.Epoch != c.epoch:
-			b.answers[i].Value = settled{entry.State, entry.Epoch, entry.Reason}
+			b.answers[i].Value = settled{entry.State, entry.Epoch, entry.Reason, false}
 		case suspected && !isFree:
 			b.answers[i].Err = fmt.Errorf("%w: checkout %s", database.ErrRowLocked, c.id)
 		default:
@@ -68,11 +68,12 @@ func (b *settleBatch) checkClaims(ctx context.Context, tx *database.Tx, suspects
 }
 
 // checkStock turns the jobs for which on hand does not suffice into refunds, and leaves out those
-// whose products another transaction has locked. The claims were checked before.
+// whose products another transaction has locked. The claims were checked before. What is cancelled
+// is on hand before anything is sold.
 func (b *settleBatch) checkStock(ctx context.Context, tx *database.Tx) error {
 	var products []string
 	for _, i := range b.live {
-		if b.to[i] == Committed {
+		if b.sells(i) || b.to[i] == Cancelled {
 			for _, line := range b.jobs[i].claim.lines {
 				products = append(products, line.ProductID)
 			}
@@ -82,8 +83,11 @@ func (b *settleBatch) checkStock(ctx context.Context, tx *database.Tx) error {
 	if err != nil {
 		return err
 	}
+	if err := b.restock(ctx, tx, stock); err != nil {
+		return err
+	}
 	b.live = slices.DeleteFunc(b.live, func(i int) bool {
-		if b.to[i] != Committed {
+		if !b.sells(i) {
 			return false
 		}
 		err := stock.Sell(b.jobs[i].claim.lines)
@@ -97,4 +101,30 @@ func (b *settleBatch) checkStock(ctx context.Context, tx *database.Tx) error {
 		return false
 	})
 	return nil
+}
+
+// sells reports whether a job lowers what is on hand. One that ends a refused cancellation does
+// not.
+func (b *settleBatch) sells(i int) bool {
+	return b.to[i] == Committed && b.jobs[i].claim.state == Reserved
+}
+
+// restock returns the units of the cancelled checkouts to what is on hand, and leaves out those
+// whose products another transaction has locked.
+func (b *settleBatch) restock(ctx context.Context, tx *database.Tx, stock *inventory.Stock) (err error) {
+	var lines []inventory.Line
+	b.live = slices.DeleteFunc(b.live, func(i int) bool {
+		if b.to[i] != Cancelled {
+			return false
+		}
+		of := b.jobs[i].claim.lines
+		if err := stock.Free(of); err != nil {
+			b.answers[i].Err = err
+			return true
+		}
+		lines = append(lines, of...)
+		return false
+	})
+	b.surplus, err = b.m.stock.Restock(ctx, tx, stock, lines)
+	return err
 }

@@ -81,23 +81,24 @@ func sorted(ids []string) []string {
 	return ids
 }
 
-// openByKey returns the open checkout that was begun with this key.
+// openByKey returns the unsold checkout in flight that was begun with this key.
 func openByKey(ctx context.Context, tx *database.Tx, clientID, key string) (Entry, bool, error) {
-	entries, err := selectEntries(ctx, tx, "checkout_journal WHERE client_id = ? AND lease_expires_at IS NOT NULL AND idempotency_key = ?",
-		clientID, key)
+	entries, err := selectEntries(ctx, tx, "checkout_journal WHERE client_id = ? AND lease_expires_at IS NOT NULL AND idempotency_key = ?"+
+		" AND state <> ?", clientID, key, Cancelling)
 	if err != nil || len(entries) == 0 {
 		return Entry{}, false, err
 	}
 	return entries[0], true, nil
 }
 
-// clientsUnderWay returns those of the clients who have an open checkout.
+// clientsUnderWay returns those of the clients who have a checkout in flight that may return its
+// lines to their carts.
 func clientsUnderWay(ctx context.Context, tx *database.Tx, clientIDs []string) (map[string]bool, error) {
 	found := map[string]bool{}
 	for chunk := range slices.Chunk(clientIDs, database.ChunkRows) {
 		var ids []string
 		if err := tx.Select(ctx, &ids, "SELECT DISTINCT client_id FROM checkout_journal WHERE client_id IN "+
-			database.In(len(chunk))+" AND lease_expires_at IS NOT NULL", anys(chunk)...); err != nil {
+			database.In(len(chunk))+" AND lease_expires_at IS NOT NULL AND state <> ?", append(anys(chunk), Cancelling)...); err != nil {
 			return nil, fmt.Errorf("look for open checkouts: %w", err)
 		}
 		for _, id := range ids {
@@ -135,15 +136,19 @@ type transition struct {
 }
 
 // move makes a transition for checkouts that are in its state and epoch. The IDs are sorted. Where
-// one is not, sending the batch fails with errStale.
-func move(b *database.Batch, t transition, ids []string) {
-	lease := "NULL"
-	if !t.to.Settled() {
-		lease = "lease_expires_at"
+// one is not, sending the batch fails with errStale. A cancellation begins under a new epoch, with
+// a lease from now on.
+func move(b *database.Batch, t transition, ids []string, lease time.Duration) {
+	d := b.Dialect()
+	set := "lease_expires_at = lease_expires_at"
+	switch {
+	case t.to == Cancelling:
+		set = "lease_expires_at = " + d.NowPlus(lease) + ", epoch = epoch + 1"
+	case t.to.Settled():
+		set = "lease_expires_at = NULL"
 	}
-	due := ""
 	if t.announced {
-		due = ", " + eventOf(t.to).column + " = " + b.Dialect().Now()
+		set += ", " + eventOf(t.to).column + " = " + d.Now()
 	}
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		padded := database.Pad(chunk)
@@ -154,9 +159,17 @@ func move(b *database.Batch, t transition, ids []string) {
 			}
 			return nil
 		}
-		b.Exec(all, "UPDATE "+b.Dialect().ByKey("checkout_journal")+" SET state = ?, reason = ?, lease_expires_at = "+lease+
-			", updated_at = "+b.Dialect().Now()+due+" WHERE state = ? AND epoch = ? AND checkout_id IN "+database.In(len(padded)), args...)
+		b.Exec(all, "UPDATE "+d.ByKey("checkout_journal")+" SET state = ?, reason = ?, "+set+
+			", updated_at = "+d.Now()+" WHERE state = ? AND epoch = ? AND checkout_id IN "+database.In(len(padded)), args...)
 	}
+}
+
+// youngerThan reports whether the journal has the checkout, and it began within that time.
+func youngerThan(ctx context.Context, tx *database.Tx, id string, age time.Duration) (bool, error) {
+	var ids []string
+	err := tx.Select(ctx, &ids, "SELECT checkout_id FROM checkout_journal WHERE checkout_id = ? AND created_at > "+
+		tx.Dialect().NowPlus(-age), id)
+	return len(ids) > 0, err
 }
 
 // expired returns open checkouts whose leases have expired, the longest expired first. It locks

@@ -277,12 +277,12 @@ func mutations() []mutation {
 		},
 		{
 			name:  "only a paid checkout is refunded",
-			edits: []edit{{"checkout/settleslow.go", "		if b.to[i] != Committed {\n			return false\n		}\n", ""}},
+			edits: []edit{{"checkout/settleslow.go", "		if !b.sells(i) {\n			return false\n		}\n", ""}},
 			in:    "checkout", tests: []string{"TestBatches_mixedBatchOfEndsIsSettledTogether"},
 		},
 		{
 			name:  "a checkout that is refunding is never sold",
-			edits: []edit{{"checkout/recover.go", "if c.state == Refunding {", "if c.state == Refunding && c.epoch < 0 {"}},
+			edits: []edit{{"checkout/recover.go", "if c.state == Refunding || c.state == Cancelling {", "if c.state == Cancelling {"}},
 			in:    "checkout", tests: []string{"TestRecovery_finishesARefund"},
 		},
 		{

@@ -1,0 +1,118 @@
+package checkout
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cartwheel/database"
+	"cartwheel/payment"
+)
+
+// Cancel cancels a committed checkout: the payment service refunds it, then its units are on hand
+// again, in that order and exactly once. It blocks until both are done or ctx ends. A cancellation
+// that has begun goes on without its caller. A repeat gets the same answer.
+//
+// Errors, certain that nothing was done: ErrNotFound, ErrNotCancellable, ErrBusy, ErrDraining,
+// queue.ErrFull, queue.ErrNotStarted, database.ErrUnavailable, database.ErrRowLocked. Not known
+// yet: ErrPending once the cancellation has begun, queue.ErrUnanswered and
+// database.ErrOutcomeUnknown before.
+func (m *Manager) Cancel(ctx context.Context, checkoutID string) error {
+	entry, err := m.Show(ctx, checkoutID)
+	if err != nil {
+		return err
+	}
+	if entry.State != Committed {
+		err = cancelOutcome(settled{state: entry.State})
+	} else if err = m.cancellable(ctx, entry); err == nil {
+		err = m.beginCancel(ctx, entry)
+	}
+	if errors.Is(err, errClaimLost) {
+		return m.awaitCancel(ctx, checkoutID)
+	}
+	return err
+}
+
+// cancellable returns why a committed checkout cannot be cancelled, if so.
+func (m *Manager) cancellable(ctx context.Context, entry Entry) error {
+	if entry.Damage != nil { // nobody knows what to restock
+		return fmt.Errorf("cancel: %w", entry.Damage)
+	}
+	return m.db.Read(ctx, func(tx *database.Tx) error {
+		young, err := youngerThan(ctx, tx, entry.CheckoutID, MinPruneAge)
+		if err == nil && !young {
+			err = &NotCancellableError{"it was committed over 30 days ago"}
+		}
+		return err
+	})
+}
+
+// beginCancel starts a cancellation and waits for its end, or until ctx ends.
+func (m *Manager) beginCancel(ctx context.Context, entry Entry) error {
+	cancellation, err := m.begin(payment.TraceOf(ctx), func(o *operation) error { return m.cancel(o, entry) })
+	if err != nil {
+		return err
+	}
+	return cancellation.wait(ctx, func(id string) error { return &CancelPendingError{id} })
+}
+
+// cancel is a cancellation: it claims a committed checkout, refunds it and settles it by the
+// payment service's answer. errClaimLost means that another owner goes on, now or when the lease
+// has ended.
+func (m *Manager) cancel(o *operation, entry Entry) error {
+	c := claimOf(entry, time.Now().Add(m.config.Lease))
+	begun, err := m.settles.Finish(o.queued, c.clientID, settleJob{c, Cancelling, ""})
+	if err != nil {
+		return err
+	}
+	if !begun.moved {
+		return cancelOutcome(begun)
+	}
+	c.state, c.epoch = begun.state, begun.epoch
+	o.claim.Store(c)
+
+	ctx, cancel := context.WithDeadline(m.owning, c.until)
+	defer cancel()
+	end, err := m.refund(payment.WithTrace(ctx, o.trace), c)
+	if err != nil {
+		m.giveUp(c)
+		return errClaimLost
+	}
+	return cancelOutcome(end)
+}
+
+// awaitCancel waits until another owner has ended a cancellation. Beyond the limit of those that
+// wait the answer is at once that it is pending.
+func (m *Manager) awaitCancel(ctx context.Context, checkoutID string) error {
+	defer m.waiting.Add(-1)
+	if m.waiting.Add(1) > int64(m.config.InFlight) {
+		return &CancelPendingError{checkoutID}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(m.owning, cancel)()
+	end, err := m.awaitEnd(ctx, checkoutID)
+	if errors.Is(err, errAbandoned) {
+		return &CancelPendingError{checkoutID}
+	}
+	if err != nil {
+		return err
+	}
+	return cancelOutcome(end)
+}
+
+// cancelOutcome is what a caller is told of a cancellation. errClaimLost: it goes on elsewhere.
+func cancelOutcome(s settled) error {
+	switch s.state {
+	case Cancelled:
+		return nil
+	case Cancelling:
+		return errClaimLost
+	case Committed:
+		return &NotCancellableError{cmp.Or(s.reason, reasonRefused)}
+	default:
+		return &NotCancellableError{"it is " + string(s.state)}
+	}
+}

@@ -88,17 +88,19 @@ func (s *shop) wantSold() {
 }
 
 // refuse answers refunds with the payment service's no.
-func refuse(reason string) func(context.Context, string) error {
-	return func(context.Context, string) error { return &payment.RefusedError{Reason: reason} }
+func refuse(reason string) func(context.Context, string) (payment.Result, error) {
+	return func(context.Context, string) (payment.Result, error) {
+		return payment.Result{Status: payment.Refused, Reason: reason}, nil
+	}
 }
 
 // holdRefunds makes refunds wait until the gate is opened; then they are answered as the ledger
 // does.
 func (g *till) holdRefunds() *gate {
 	held := g.gate(false)
-	g.refunds(func(ctx context.Context, id string) error {
+	g.refunds(func(ctx context.Context, id string) (payment.Result, error) {
 		if err := held.pass(ctx, id); err != nil {
-			return err
+			return payment.Result{}, err
 		}
 		return g.ledger.refund(ctx, id)
 	})
@@ -118,7 +120,7 @@ func TestCancel_refundsThenRestocks(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		in, id := s.sold(settings{})
-		in.till.refunds(func(ctx context.Context, id string) error {
+		in.till.refunds(func(ctx context.Context, id string) (payment.Result, error) {
 			e := s.entry("ada")
 			want(t, "state during the refund", e.State, checkout.Cancelling)
 			want(t, "epoch during the refund", e.Epoch, 2)

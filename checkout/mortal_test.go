@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"cartwheel/cart"
 	"cartwheel/cart/idempotency"
@@ -25,6 +26,7 @@ const (
 	inTX2        point = "in TX 2"
 	beforeRefund point = "before the refund"
 	afterRefund  point = "after the refund"
+	afterRestock point = "after the restock, in TX 2"
 
 	inAnyTransaction point = "in any transaction"
 )
@@ -60,6 +62,16 @@ func (l *life) end() {
 	}
 }
 
+// await waits for the life's end.
+func (l *life) await(t tester) {
+	t.Helper()
+	select {
+	case <-l.ended:
+	case <-time.After(patience):
+		t.Fatal("the instance goes on living")
+	}
+}
+
 // pass is called at the points. It reports that the life has ended there, or before.
 func (l *life) pass(by point) error {
 	if l == nil {
@@ -87,6 +99,16 @@ func (l *life) passOrHang(ctx context.Context, by point) error {
 func (w *watchedStock) Reserve(b *database.Batch, reservations []inventory.Reservation) {
 	w.Manager.Reserve(b, reservations)
 	w.life.passIn(b, inTX1)
+}
+
+func (w *watchedStock) Restock(
+	ctx context.Context, tx *database.Tx, stock *inventory.Stock, lines []inventory.Line,
+) ([]inventory.Line, error) {
+	lost, err := w.Manager.Restock(ctx, tx, stock, lines)
+	if err == nil && len(lines) > 0 {
+		err = w.life.pass(afterRestock)
+	}
+	return lost, err
 }
 
 // passIn is pass once the batch is sent.

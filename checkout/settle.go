@@ -43,6 +43,10 @@ func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.
 		b.slow = true
 		err = b.transact(ctx)
 	}
+	for repeat, first := range b.repeats {
+		answers[repeat] = answers[first]
+		answers[repeat].Value.moved = false
+	}
 	return err
 }
 
@@ -58,6 +62,7 @@ type settleBatch struct {
 
 	// Each attempt makes the following anew.
 	live    []int         // indexes of the jobs that are settled
+	repeats map[int]int   // the jobs that begin a cancellation which another job of the batch begins
 	to      map[int]State // the live jobs' next states
 	sold    []inventory.Reservation
 	dropped []inventory.Reservation
@@ -88,15 +93,8 @@ func (b *settleBatch) transact(ctx context.Context) error {
 // run is one attempt.
 func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 	clear(b.answers)
-	b.live = b.live[:0]
-	b.to = make(map[int]State, len(b.jobs))
 	b.surplus = nil
-	restocks := false
-	for i, job := range b.jobs {
-		b.live = append(b.live, i)
-		b.to[i] = job.to
-		restocks = restocks || job.to == Cancelled
-	}
+	restocks := b.list()
 	suspects := b.suspects(tx)
 	slow := b.slow || restocks || tx.AfterLockWait() || len(suspects) > 0
 	if slow {
@@ -133,6 +131,30 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 		return errSlowPath
 	}
 	return b.answerKeys(ctx, tx)
+}
+
+// list lists the live jobs, and reports whether one of them returns units to what is on hand.
+func (b *settleBatch) list() (restocks bool) {
+	b.live, b.repeats, b.to = b.live[:0], map[int]int{}, make(map[int]State, len(b.jobs))
+	type claimed struct {
+		id    string
+		epoch int
+	}
+	cancelling := map[claimed]int{}
+	for i, job := range b.jobs {
+		if job.to == Cancelling {
+			this := claimed{job.claim.id, job.claim.epoch}
+			if first, repeated := cancelling[this]; repeated {
+				b.repeats[i] = first
+				continue
+			}
+			cancelling[this] = i
+		}
+		b.live = append(b.live, i)
+		b.to[i] = job.to
+		restocks = restocks || job.to == Cancelled
+	}
+	return restocks
 }
 
 // apply sends the batch with the changes of stock and journal.

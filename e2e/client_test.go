@@ -55,6 +55,10 @@ func merge(from, to string) request {
 	return request{path: "/mergeCarts", body: map[string]any{"fromClientID": from, "toClientID": to}}
 }
 
+func cancellation(checkoutID string) request {
+	return request{path: "/cancelCheckout", body: map[string]any{"checkoutID": checkoutID}}
+}
+
 func (r request) withKey(key string) request {
 	r.key = key
 	return r

@@ -45,6 +45,7 @@ const (
 	codeCartEmpty           = "cart_empty"
 	codeCheckoutUnderWay    = "checkout_under_way"
 	codeTooManyLines        = "too_many_lines"
+	codeNotCancellable      = "not_cancellable"
 	codeCartChanged         = "cart_changed"
 	codeKeyReused           = "key_reused"
 	codeRateLimited         = "rate_limited"
@@ -100,6 +101,7 @@ var errorTable = []row{
 	{checkout.ErrUnpaid, http.StatusServiceUnavailable, codePaymentUnavailable, retryLater, unpaid},
 	{checkout.ErrRefunded, http.StatusConflict, codeNotEnoughStock, 0,
 		always("not enough stock: it was lowered during the payment; the payment was refunded")},
+	{checkout.ErrNotCancellable, http.StatusConflict, codeNotCancellable, 0, notCancellable},
 	{checkout.ErrPending, http.StatusAccepted, codePending, 0, pending},
 	{checkout.ErrBusy, http.StatusServiceUnavailable, codeBusy, retrySoon, always(wordsTooBusy)},
 	{checkout.ErrDraining, http.StatusServiceUnavailable, codeDraining, retryLater, always(wordsDraining)},
@@ -154,7 +156,17 @@ func unpaid(err error) string {
 	return "payment not completed, nothing is charged: try again"
 }
 
+func notCancellable(err error) string {
+	if e, ok := errors.AsType[*checkout.NotCancellableError](err); ok {
+		return "the checkout cannot be cancelled: " + e.Reason
+	}
+	return "the checkout cannot be cancelled"
+}
+
 func pending(err error) string {
+	if e, ok := errors.AsType[*checkout.CancelPendingError](err); ok {
+		return "the cancellation of checkout " + e.CheckoutID + " is under way: its refund's outcome is not known yet; ask again"
+	}
 	const ask = "its payment's outcome is not known yet; ask again with the same Idempotency-Key"
 	if e, ok := errors.AsType[*checkout.PendingError](err); ok {
 		return "checkout " + e.CheckoutID + " is under way: " + ask

@@ -20,10 +20,11 @@ func TestChanges_reachTheShop(t *testing.T) {
 		{"/updateCart", `{"clientID":"ann","productID":"tea","quantity":0}`},
 		{"/emptyCart", `{"clientID":"ann"}`},
 		{"/mergeCarts", `{"fromClientID":"guest","toClientID":"ann"}`},
+		{"/cancelCheckout", `{"checkoutID":"c-1"}`},
 	} {
 		checkAnswer(t, s.do("POST", request[0], request[1], "Idempotency-Key", "k"), 200, "")
 	}
-	want := []string{"update {ClientID:ann ProductID:tea Quantity:0 Key:k}", "empty ann, key k", "merge guest into ann, key k"}
+	want := []string{"update {ClientID:ann ProductID:tea Quantity:0 Key:k}", "empty ann, key k", "merge guest into ann, key k", "cancel c-1"}
 	if diff := cmp.Diff(want, s.shop.asked); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)
 	}
@@ -38,6 +39,7 @@ func TestChanges_invalidInputNamesTheField(t *testing.T) {
 		{"/updateCart", `{"clientID":"ann","productID":"tea"}`, "quantity: missing"},
 		{"/emptyCart", `{"clientID":""}`, "clientID: want 1 to 100"},
 		{"/mergeCarts", `{"fromClientID":"ann","toClientID":"ann"}`, "toClientID: want another client than fromClientID"},
+		{"/cancelCheckout", `{"checkoutID":7}`, "checkoutID: want a string"},
 		{"/mergeCarts", `{"fromClientID":"ann"}`, "toClientID: missing"},
 	} {
 		checkAnswer(t, s.do("POST", test.path, test.body), 400, test.words)

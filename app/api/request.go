@@ -34,6 +34,9 @@ type (
 	clientRequest struct {
 		ClientID string `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
 	} // @name ClientRequest
+	cancelCheckoutRequest struct {
+		CheckoutID string `json:"checkoutID" minLength:"1" maxLength:"100" example:"01980a3e-8f5c-7c6e-9d4b-2f1e0a7b6c5d"`
+	} // @name CancelCheckoutRequest
 	mergeCartsRequest struct {
 		FromClientID string `json:"fromClientID" minLength:"1" maxLength:"100" example:"guest-7"`
 		ToClientID   string `json:"toClientID" minLength:"1" maxLength:"100" example:"alice"`
@@ -52,6 +55,10 @@ func (r *updateCartRequest) parse(body []byte) error {
 
 func (r *clientRequest) parse(body []byte) error {
 	return parseObject(body, member{name: "clientID", id: &r.ClientID})
+}
+
+func (r *cancelCheckoutRequest) parse(body []byte) error {
+	return parseObject(body, member{name: "checkoutID", id: &r.CheckoutID})
 }
 
 func (r *mergeCartsRequest) parse(body []byte) error {

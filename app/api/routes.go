@@ -17,6 +17,7 @@ const (
 	PathEmptyCart     = "/emptyCart"
 	PathMergeCarts    = "/mergeCarts"
 	PathCheckOutCart  = "/checkOutCart"
+	pathCancel        = "/cancelCheckout"
 	pathCart          = "/cart"
 	pathStock         = "/stock"
 	pathCheckout      = "/checkout"
@@ -33,6 +34,7 @@ func (s *Server) addRoutes(keys apiKeys) {
 		PathEmptyCart:    s.emptyCart,
 		PathMergeCarts:   s.mergeCarts,
 		PathCheckOutCart: s.checkOutCart,
+		pathCancel:       s.cancelCheckout,
 	} {
 		s.add(path, keys.required(handler), http.MethodPost)
 	}
@@ -281,12 +283,55 @@ func (s *Server) checkOutCart(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx = payment.WithTrace(ctx, payment.Trace{
-		RequestID: requestID(c.Response().Header()), Traceparent: c.Request().Header.Get(headerTraceparent),
-	})
-	id, err := s.shop.Carts.CheckOut(ctx, cart.Purchase{ClientID: request.ClientID, Key: key, Reference: reference, IfMatch: tags})
+	id, err := s.shop.Carts.CheckOut(withTrace(ctx, c), cart.Purchase{ClientID: request.ClientID, Key: key, Reference: reference, IfMatch: tags})
 	if id != "" {
 		c.Response().Header()[headerCheckout] = []string{id}
 	}
 	return succeed(c, err)
+}
+
+// cancelCheckout cancels a committed checkout.
+//
+//	@ID				cancelCheckout
+//	@Summary		Cancel a sale
+//	@Description	Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+//	@Tags			shop
+//	@Accept			json
+//	@Produce		json
+//	@Param			request			body		cancelCheckoutRequest	true	"Exactly these fields."
+//	@Param			X-Request-ID	header		string	false	"Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up."	maxlength(64)
+//	@Success		200				{object}	answer	"Refunded, and on hand again."
+//	@Success		202				{object}	answer	"`pending`: the refund's outcome is not known yet. GET /checkout tells how it ended."
+//	@Failure		400				{object}	answer	"`invalid`: says which field and what was expected."
+//	@Failure		401				{object}	answer	"`unauthorized`: API keys are configured and none, or a wrong one, was sent."
+//	@Failure		404				{object}	answer	"`no_such_checkout`"
+//	@Failure		405				{object}	answer	"`method`: Allow says which is allowed."
+//	@Failure		409				{object}	answer	"`not_cancellable`: it is not committed, was committed over 30 days ago, or the payment service refuses the refund."
+//	@Failure		413				{object}	answer	"`too_large`: the body is larger than 64 KiB."
+//	@Failure		415				{object}	answer	"`content_type`: it is not application/json."
+//	@Failure		429				{object}	answer	"`rate_limited`: nothing was done."
+//	@Failure		500				{object}	answer	"`internal`: our fault. The log has the details under the request ID."
+//	@Failure		503				{object}	answer	"`busy`, `draining`, `database_unavailable`, `locked`: nothing was done."
+//	@Failure		504				{object}	answer	"`unknown`: the connection to the database was lost during the commit."
+//	@Header			all				{string}	X-Request-ID	"Names the request in the log."
+//	@Header			400,401,404,405,409,413,415,429,500,503,504	{string}	Cartwheel-Error	"The code."
+//	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
+//	@Security		Bearer
+//	@Router			/cancelCheckout [post]
+func (s *Server) cancelCheckout(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
+	defer cancel()
+
+	var request cancelCheckoutRequest
+	if _, err := s.readRequest(c, request.parse); err != nil {
+		return err
+	}
+	return succeed(c, s.shop.Checkouts.Cancel(withTrace(ctx, c), request.CheckoutID))
+}
+
+// withTrace returns a context whose calls to the payment service carry the request's ID and trace.
+func withTrace(ctx context.Context, c echo.Context) context.Context {
+	return payment.WithTrace(ctx, payment.Trace{
+		RequestID: requestID(c.Response().Header()), Traceparent: c.Request().Header.Get(headerTraceparent),
+	})
 }

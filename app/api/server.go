@@ -55,6 +55,7 @@ type carts interface {
 // checkouts is the Checkout Manager, as the API sees it.
 type checkouts interface {
 	Show(ctx context.Context, checkoutID string) (checkout.Entry, error)
+	Cancel(ctx context.Context, checkoutID string) error
 	OfClient(ctx context.Context, clientID, before string, limit int) ([]checkout.Entry, error)
 }
 
@@ -197,9 +198,9 @@ func (s *Server) fail(c echo.Context, err error) {
 	if p.status >= http.StatusInternalServerError {
 		s.failures.write(c, p.status, err)
 	}
-	if pending, ok := errors.AsType[*checkout.PendingError](err); ok {
-		// From here on the checkout is found in the log by its own ID.
-		s.log.Info("answered Pending", "request_id", requestID(response.Header()), "checkout", pending.CheckoutID)
+	if p.status == http.StatusAccepted {
+		// From here on the checkout is found in the log by its own ID, which the error names.
+		s.log.Info("answered Pending", "request_id", requestID(response.Header()), "error", err)
 	}
 	if p.status == http.StatusInternalServerError {
 		p.body = answer{statusFailed, wordsInternal + ", request ID " + requestID(response.Header())}.body()

@@ -205,6 +205,12 @@ type Answer struct {
 // AnswerStatus Example: Success
 type AnswerStatus string
 
+// CancelCheckoutRequest defines model for CancelCheckoutRequest.
+type CancelCheckoutRequest struct {
+	// CheckoutID Example: 01980a3e-8f5c-7c6e-9d4b-2f1e0a7b6c5d
+	CheckoutID string `json:"checkoutID"`
+}
+
 // CartAnswer defines model for CartAnswer.
 type CartAnswer struct {
 	CheckoutUnderWay bool `json:"checkoutUnderWay"`
@@ -382,6 +388,12 @@ type AddToCartParams struct {
 	XRequestID *string `json:"X-Request-ID,omitempty"`
 }
 
+// CancelCheckoutParams defines parameters for CancelCheckout.
+type CancelCheckoutParams struct {
+	// XRequestID Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up.
+	XRequestID *string `json:"X-Request-ID,omitempty"`
+}
+
 // GetCartParams defines parameters for GetCart.
 type GetCartParams struct {
 	// ClientID Whose.
@@ -456,6 +468,9 @@ type UpdateCartParams struct {
 
 // AddToCartJSONRequestBody defines body for AddToCart for application/json ContentType.
 type AddToCartJSONRequestBody = AddToCartRequest
+
+// CancelCheckoutJSONRequestBody defines body for CancelCheckout for application/json ContentType.
+type CancelCheckoutJSONRequestBody = CancelCheckoutRequest
 
 // CheckOutCartJSONRequestBody defines body for CheckOutCart for application/json ContentType.
 type CheckOutCartJSONRequestBody = ClientRequest
@@ -560,6 +575,24 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /addToCart (the `AddToCart` operationId).
 	AddToCart(ctx context.Context, params *AddToCartParams, body AddToCartJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelCheckoutWithBody Cancel a sale
+	//
+	// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /cancelCheckout (the `CancelCheckout` operationId).
+	CancelCheckoutWithBody(ctx context.Context, params *CancelCheckoutParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelCheckout Cancel a sale
+	//
+	// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /cancelCheckout (the `CancelCheckout` operationId).
+	CancelCheckout(ctx context.Context, params *CancelCheckoutParams, body CancelCheckoutJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetCart What is in a cart?
 	//
@@ -704,6 +737,44 @@ func (c *Client) AddToCartWithBody(ctx context.Context, params *AddToCartParams,
 // Corresponds with POST /addToCart (the `AddToCart` operationId).
 func (c *Client) AddToCart(ctx context.Context, params *AddToCartParams, body AddToCartJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewAddToCartRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelCheckoutWithBody Cancel a sale
+//
+// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /cancelCheckout (the `CancelCheckout` operationId).
+func (c *Client) CancelCheckoutWithBody(ctx context.Context, params *CancelCheckoutParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelCheckoutRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelCheckout Cancel a sale
+//
+// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /cancelCheckout (the `CancelCheckout` operationId).
+func (c *Client) CancelCheckout(ctx context.Context, params *CancelCheckoutParams, body CancelCheckoutJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelCheckoutRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1027,6 +1098,61 @@ func NewAddToCartRequestWithBody(server string, params *AddToCartParams, content
 			}
 
 			req.Header.Set("X-Request-ID", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewCancelCheckoutRequest calls the generic CancelCheckout builder with application/json body
+func NewCancelCheckoutRequest(server string, params *CancelCheckoutParams, body CancelCheckoutJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCancelCheckoutRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCancelCheckoutRequestWithBody constructs an http.Request for the CancelCheckout method, with any body, and a specified content type
+func NewCancelCheckoutRequestWithBody(server string, params *CancelCheckoutParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/cancelCheckout")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XRequestID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Request-ID", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-ID", headerParam0)
 		}
 
 	}
@@ -1664,6 +1790,24 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /addToCart (the `AddToCart` operationId).
 	AddToCartWithResponse(ctx context.Context, params *AddToCartParams, body AddToCartJSONRequestBody, reqEditors ...RequestEditorFn) (*AddToCartResponse, error)
 
+	// CancelCheckoutWithBodyWithResponse Cancel a sale
+	//
+	// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /cancelCheckout (the `CancelCheckout` operationId).
+	CancelCheckoutWithBodyWithResponse(ctx context.Context, params *CancelCheckoutParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelCheckoutResponse, error)
+
+	// CancelCheckoutWithResponse Cancel a sale
+	//
+	// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /cancelCheckout (the `CancelCheckout` operationId).
+	CancelCheckoutWithResponse(ctx context.Context, params *CancelCheckoutParams, body CancelCheckoutJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelCheckoutResponse, error)
+
 	// GetCartWithResponse What is in a cart?
 	//
 	// The lines, what is available of each product, and whether a checkout of this client is under way. The ETag is a function of products and quantities alone: send it as If-Match with the checkout.
@@ -2015,6 +2159,235 @@ func (r AddToCartResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r AddToCartResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CancelCheckoutResponse200Headers the declared response headers of an HTTP 200 response for CancelCheckout
+type CancelCheckoutResponse200Headers struct {
+	XRequestID *string
+}
+
+// CancelCheckoutResponse202Headers the declared response headers of an HTTP 202 response for CancelCheckout
+type CancelCheckoutResponse202Headers struct {
+	XRequestID *string
+}
+
+// CancelCheckoutResponse400Headers the declared response headers of an HTTP 400 response for CancelCheckout
+type CancelCheckoutResponse400Headers struct {
+	CartwheelError *string
+	XRequestID     *string
+}
+
+// CancelCheckoutResponse401Headers the declared response headers of an HTTP 401 response for CancelCheckout
+type CancelCheckoutResponse401Headers struct {
+	CartwheelError *string
+	XRequestID     *string
+}
+
+// CancelCheckoutResponse404Headers the declared response headers of an HTTP 404 response for CancelCheckout
+type CancelCheckoutResponse404Headers struct {
+	CartwheelError *string
+	XRequestID     *string
+}
+
+// CancelCheckoutResponse405Headers the declared response headers of an HTTP 405 response for CancelCheckout
+type CancelCheckoutResponse405Headers struct {
+	CartwheelError *string
+	XRequestID     *string
+}
+
+// CancelCheckoutResponse409Headers the declared response headers of an HTTP 409 response for CancelCheckout
+type CancelCheckoutResponse409Headers struct {
+	CartwheelError *string
+	XRequestID     *string
+}
+
+// CancelCheckoutResponse413Headers the declared response headers of an HTTP 413 response for CancelCheckout
+type CancelCheckoutResponse413Headers struct {
+	CartwheelError *string
+	XRequestID     *string
+}
+
+// CancelCheckoutResponse415Headers the declared response headers of an HTTP 415 response for CancelCheckout
+type CancelCheckoutResponse415Headers struct {
+	CartwheelError *string
+	XRequestID     *string
+}
+
+// CancelCheckoutResponse429Headers the declared response headers of an HTTP 429 response for CancelCheckout
+type CancelCheckoutResponse429Headers struct {
+	CartwheelError *string
+	RetryAfter     *int
+	XRequestID     *string
+}
+
+// CancelCheckoutResponse500Headers the declared response headers of an HTTP 500 response for CancelCheckout
+type CancelCheckoutResponse500Headers struct {
+	CartwheelError *string
+	XRequestID     *string
+}
+
+// CancelCheckoutResponse503Headers the declared response headers of an HTTP 503 response for CancelCheckout
+type CancelCheckoutResponse503Headers struct {
+	CartwheelError *string
+	RetryAfter     *int
+	XRequestID     *string
+}
+
+// CancelCheckoutResponse504Headers the declared response headers of an HTTP 504 response for CancelCheckout
+type CancelCheckoutResponse504Headers struct {
+	CartwheelError *string
+	XRequestID     *string
+}
+
+type CancelCheckoutResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Answer
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Answer
+	// JSON400 the response for an HTTP 400 `application/json` response
+	JSON400 *Answer
+	// JSON401 the response for an HTTP 401 `application/json` response
+	JSON401 *Answer
+	// JSON404 the response for an HTTP 404 `application/json` response
+	JSON404 *Answer
+	// JSON405 the response for an HTTP 405 `application/json` response
+	JSON405 *Answer
+	// JSON409 the response for an HTTP 409 `application/json` response
+	JSON409 *Answer
+	// JSON413 the response for an HTTP 413 `application/json` response
+	JSON413 *Answer
+	// JSON415 the response for an HTTP 415 `application/json` response
+	JSON415 *Answer
+	// JSON429 the response for an HTTP 429 `application/json` response
+	JSON429 *Answer
+	// JSON500 the response for an HTTP 500 `application/json` response
+	JSON500 *Answer
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *Answer
+	// JSON504 the response for an HTTP 504 `application/json` response
+	JSON504 *Answer
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *CancelCheckoutResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *CancelCheckoutResponse202Headers
+	// Headers400 the parsed response headers for an HTTP 400 response
+	Headers400 *CancelCheckoutResponse400Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *CancelCheckoutResponse401Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *CancelCheckoutResponse404Headers
+	// Headers405 the parsed response headers for an HTTP 405 response
+	Headers405 *CancelCheckoutResponse405Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *CancelCheckoutResponse409Headers
+	// Headers413 the parsed response headers for an HTTP 413 response
+	Headers413 *CancelCheckoutResponse413Headers
+	// Headers415 the parsed response headers for an HTTP 415 response
+	Headers415 *CancelCheckoutResponse415Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *CancelCheckoutResponse429Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *CancelCheckoutResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *CancelCheckoutResponse503Headers
+	// Headers504 the parsed response headers for an HTTP 504 response
+	Headers504 *CancelCheckoutResponse504Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CancelCheckoutResponse) GetJSON200() *Answer {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r CancelCheckoutResponse) GetJSON202() *Answer {
+	return r.JSON202
+}
+
+// GetJSON400 returns the response for an HTTP 400 `application/json` response
+func (r CancelCheckoutResponse) GetJSON400() *Answer {
+	return r.JSON400
+}
+
+// GetJSON401 returns the response for an HTTP 401 `application/json` response
+func (r CancelCheckoutResponse) GetJSON401() *Answer {
+	return r.JSON401
+}
+
+// GetJSON404 returns the response for an HTTP 404 `application/json` response
+func (r CancelCheckoutResponse) GetJSON404() *Answer {
+	return r.JSON404
+}
+
+// GetJSON405 returns the response for an HTTP 405 `application/json` response
+func (r CancelCheckoutResponse) GetJSON405() *Answer {
+	return r.JSON405
+}
+
+// GetJSON409 returns the response for an HTTP 409 `application/json` response
+func (r CancelCheckoutResponse) GetJSON409() *Answer {
+	return r.JSON409
+}
+
+// GetJSON413 returns the response for an HTTP 413 `application/json` response
+func (r CancelCheckoutResponse) GetJSON413() *Answer {
+	return r.JSON413
+}
+
+// GetJSON415 returns the response for an HTTP 415 `application/json` response
+func (r CancelCheckoutResponse) GetJSON415() *Answer {
+	return r.JSON415
+}
+
+// GetJSON429 returns the response for an HTTP 429 `application/json` response
+func (r CancelCheckoutResponse) GetJSON429() *Answer {
+	return r.JSON429
+}
+
+// GetJSON500 returns the response for an HTTP 500 `application/json` response
+func (r CancelCheckoutResponse) GetJSON500() *Answer {
+	return r.JSON500
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r CancelCheckoutResponse) GetJSON503() *Answer {
+	return r.JSON503
+}
+
+// GetJSON504 returns the response for an HTTP 504 `application/json` response
+func (r CancelCheckoutResponse) GetJSON504() *Answer {
+	return r.JSON504
+}
+
+// GetBody returns the raw response body bytes
+func (r CancelCheckoutResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CancelCheckoutResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CancelCheckoutResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CancelCheckoutResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3620,6 +3993,36 @@ func (c *ClientWithResponses) AddToCartWithResponse(ctx context.Context, params 
 	return ParseAddToCartResponse(rsp)
 }
 
+// CancelCheckoutWithBodyWithResponse Cancel a sale
+//
+// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /cancelCheckout (the `CancelCheckout` operationId).
+func (c *ClientWithResponses) CancelCheckoutWithBodyWithResponse(ctx context.Context, params *CancelCheckoutParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelCheckoutResponse, error) {
+	rsp, err := c.CancelCheckoutWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelCheckoutResponse(rsp)
+}
+
+// CancelCheckoutWithResponse Cancel a sale
+//
+// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /cancelCheckout (the `CancelCheckout` operationId).
+func (c *ClientWithResponses) CancelCheckoutWithResponse(ctx context.Context, params *CancelCheckoutParams, body CancelCheckoutJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelCheckoutResponse, error) {
+	rsp, err := c.CancelCheckout(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelCheckoutResponse(rsp)
+}
+
 // GetCartWithResponse What is in a cart?
 //
 // The lines, what is available of each product, and whether a checkout of this client is under way. The ETag is a function of products and quantities alone: send it as If-Match with the checkout.
@@ -4151,6 +4554,340 @@ func ParseAddToCartResponse(rsp *http.Response) (*AddToCartResponse, error) {
 		response.Headers503 = &headers
 	case rsp.StatusCode == 504:
 		var headers AddToCartResponse504Headers
+		if values := rsp.Header.Values("Cartwheel-Error"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cartwheel-Error", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CartwheelError = &value
+		}
+		if values := rsp.Header.Values("X-Request-ID"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-ID", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers504 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCancelCheckoutResponse parses an HTTP response from a CancelCheckoutWithResponse call
+func ParseCancelCheckoutResponse(rsp *http.Response) (*CancelCheckoutResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CancelCheckoutResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Answer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Answer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Answer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Answer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Answer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 405:
+		var dest Answer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON405 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Answer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Answer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Answer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Answer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Answer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Answer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 504:
+		var dest Answer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON504 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers CancelCheckoutResponse200Headers
+		if values := rsp.Header.Values("X-Request-ID"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-ID", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers CancelCheckoutResponse202Headers
+		if values := rsp.Header.Values("X-Request-ID"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-ID", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 400:
+		var headers CancelCheckoutResponse400Headers
+		if values := rsp.Header.Values("Cartwheel-Error"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cartwheel-Error", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CartwheelError = &value
+		}
+		if values := rsp.Header.Values("X-Request-ID"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-ID", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers400 = &headers
+	case rsp.StatusCode == 401:
+		var headers CancelCheckoutResponse401Headers
+		if values := rsp.Header.Values("Cartwheel-Error"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cartwheel-Error", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CartwheelError = &value
+		}
+		if values := rsp.Header.Values("X-Request-ID"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-ID", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 404:
+		var headers CancelCheckoutResponse404Headers
+		if values := rsp.Header.Values("Cartwheel-Error"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cartwheel-Error", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CartwheelError = &value
+		}
+		if values := rsp.Header.Values("X-Request-ID"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-ID", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 405:
+		var headers CancelCheckoutResponse405Headers
+		if values := rsp.Header.Values("Cartwheel-Error"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cartwheel-Error", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CartwheelError = &value
+		}
+		if values := rsp.Header.Values("X-Request-ID"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-ID", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers405 = &headers
+	case rsp.StatusCode == 409:
+		var headers CancelCheckoutResponse409Headers
+		if values := rsp.Header.Values("Cartwheel-Error"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cartwheel-Error", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CartwheelError = &value
+		}
+		if values := rsp.Header.Values("X-Request-ID"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-ID", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 413:
+		var headers CancelCheckoutResponse413Headers
+		if values := rsp.Header.Values("Cartwheel-Error"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cartwheel-Error", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CartwheelError = &value
+		}
+		if values := rsp.Header.Values("X-Request-ID"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-ID", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers413 = &headers
+	case rsp.StatusCode == 415:
+		var headers CancelCheckoutResponse415Headers
+		if values := rsp.Header.Values("Cartwheel-Error"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cartwheel-Error", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CartwheelError = &value
+		}
+		if values := rsp.Header.Values("X-Request-ID"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-ID", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers415 = &headers
+	case rsp.StatusCode == 429:
+		var headers CancelCheckoutResponse429Headers
+		if values := rsp.Header.Values("Cartwheel-Error"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cartwheel-Error", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CartwheelError = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-ID"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-ID", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 500:
+		var headers CancelCheckoutResponse500Headers
+		if values := rsp.Header.Values("Cartwheel-Error"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cartwheel-Error", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CartwheelError = &value
+		}
+		if values := rsp.Header.Values("X-Request-ID"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-ID", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers CancelCheckoutResponse503Headers
+		if values := rsp.Header.Values("Cartwheel-Error"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cartwheel-Error", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CartwheelError = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-ID"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-ID", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestID = &value
+		}
+		response.Headers503 = &headers
+	case rsp.StatusCode == 504:
+		var headers CancelCheckoutResponse504Headers
 		if values := rsp.Header.Values("Cartwheel-Error"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "Cartwheel-Error", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {

@@ -198,6 +198,7 @@ func (r *running) startManagers(ctx context.Context) error {
 		Log:             r.log,
 		ObserveReserve:  r.metrics.Queue("checkout.reserve"),
 		ObserveSettle:   r.metrics.Queue("checkout.settle"),
+		ObserveMove:     r.metrics.Moved,
 		ObserveRecovery: r.metrics.Recovered,
 	})
 	r.carts = cart.NewManager(r.db, lines, r.stock, r.checkouts, cart.Config{

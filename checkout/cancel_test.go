@@ -265,3 +265,22 @@ func TestCancel_isNoCheckoutUnderWay(t *testing.T) {
 		want(t, "books on hand", s.onHand("book"), 4)
 	})
 }
+
+func TestCancel_eachMoveIsObserved(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		moves := make(chan checkout.State, 16)
+		in, id := s.sold(settings{Config: checkout.Config{ObserveMove: func(state checkout.State) { moves <- state }}})
+		in.till.refunds(refuse("no"))
+		wantErr(t, in.cancel(id), checkout.ErrNotCancellable)
+		in.till.refunds(nil)
+		wantErr(t, in.cancel(id), nil)
+		wantErr(t, in.cancel(id), nil)
+		for _, state := range []checkout.State{
+			checkout.Committed, checkout.Cancelling, checkout.Committed, checkout.Cancelling, checkout.Cancelled,
+		} {
+			want(t, "move", <-moves, state)
+		}
+		want(t, "further moves", len(moves), 0)
+	})
+}

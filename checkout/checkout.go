@@ -71,6 +71,8 @@ type Config struct {
 	Log     *slog.Logger
 	// ObserveReserve and ObserveSettle watch the queues.
 	ObserveReserve, ObserveSettle queue.Observer
+	// ObserveMove is told of each state that a checkout reaches after Reserved. nil: not called.
+	ObserveMove func(State)
 	// ObserveRecovery is told of each try to finish a checkout that its owner left: the state that
 	// it has reached, which is settled unless the try failed. nil: not called.
 	ObserveRecovery func(State)

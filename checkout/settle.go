@@ -78,16 +78,27 @@ func (b *settleBatch) transact(ctx context.Context) error {
 		return nil
 	}
 	if err == nil {
-		for _, line := range b.lost {
-			b.m.log.Error("restored units do not fit into a cart line that another program raised; they are lost",
-				"client", line.ClientID, "product", line.ProductID, "units", line.Quantity)
-		}
-		for _, line := range b.surplus {
-			b.m.log.Error("units of a cancelled checkout do not fit into what is on hand; they are lost",
-				"product", line.ProductID, "units", line.Quantity)
-		}
+		b.report()
 	}
 	return err
+}
+
+// report logs and counts what the transaction did.
+func (b *settleBatch) report() {
+	for _, line := range b.lost {
+		b.m.log.Error("restored units do not fit into a cart line that another program raised; they are lost",
+			"client", line.ClientID, "product", line.ProductID, "units", line.Quantity)
+	}
+	for _, line := range b.surplus {
+		b.m.log.Error("units of a cancelled checkout do not fit into what is on hand; they are lost",
+			"product", line.ProductID, "units", line.Quantity)
+	}
+	if b.m.config.ObserveMove == nil {
+		return
+	}
+	for _, i := range b.live {
+		b.m.config.ObserveMove(b.to[i])
+	}
 }
 
 // run is one attempt.

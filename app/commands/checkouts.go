@@ -23,7 +23,7 @@ type Checkouts struct {
 
 type checkoutsListCommand struct {
 	Storage
-	State  string `placeholder:"STATE" help:"Only those in this state: reserved, refunding, committed, rolled_back; open means reserved or refunding."`
+	State  string `placeholder:"STATE" help:"Only those in this state: reserved, refunding, committed, rolled_back, cancelling, cancelled; open means reserved, refunding or cancelling."`
 	Client string `placeholder:"CLIENT" help:"Only this client's."`
 	Since  string `placeholder:"AGE" help:"Only those that began within this time, such as 30m, 24h or 7d."`
 	Limit  int    `default:"100" help:"At most so many; 0: all."`
@@ -32,7 +32,7 @@ type checkoutsListCommand struct {
 
 // listedStates are what --state takes: kong's own list of choices would have the empty text among
 // them.
-var listedStates = []string{"reserved", "refunding", "committed", "rolled_back", openState}
+var listedStates = []string{"reserved", "refunding", "committed", "rolled_back", "cancelling", "cancelled", openState}
 
 // openState is --state's word for all that are not settled.
 const openState = "open"
@@ -139,6 +139,8 @@ func stateInWords(e checkout.Entry) string {
 		checkout.Committed:  "paid and sold",
 		checkout.Refunding:  "paid, but the stock was lowered by hand; the money is going back",
 		checkout.RolledBack: "not sold; the lines are in the cart again",
+		checkout.Cancelling: "sold and cancelled; the money is going back",
+		checkout.Cancelled:  "sold and cancelled; the money is back, the units are on hand again",
 	}
 	return string(e.State) + " (" + words[e.State] + ")"
 }

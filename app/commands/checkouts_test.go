@@ -11,7 +11,7 @@ func TestCheckoutsList_unknownStateIsRefused(t *testing.T) {
 		"":          "",
 		"open":      "",
 		"committed": "",
-		"Open":      `--state is "Open": expected one of reserved, refunding, committed, rolled_back, open`,
+		"Open":      `--state is "Open": expected one of reserved, refunding, committed, rolled_back, cancelling, cancelled, open`,
 	} {
 		got := ""
 		if err := (&checkoutsListCommand{State: state}).Validate(); err != nil {

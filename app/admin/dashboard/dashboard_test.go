@@ -259,7 +259,10 @@ func TestDashboard_escapesStoredText(t *testing.T) {
 	s := setup(t)
 	const hostile = `<script>alert("1")</script>`
 	s.products = []inventory.Product{product(hostile, 5)}
-	s.open = []checkout.Entry{{CheckoutID: hostile, State: checkout.Refunding, Epoch: 3, CreatedAt: time.Now()}}
+	s.open = []checkout.Entry{
+		{CheckoutID: hostile, State: checkout.Refunding, Epoch: 3, CreatedAt: time.Now()},
+		{CheckoutID: "cancelled", State: checkout.Cancelling, Epoch: 2, CreatedAt: time.Now()},
+	}
 	s.audit.Store(&checkout.Report{At: time.Now(), Count: 1, Inconsistencies: []checkout.Inconsistency{{Rule: checkout.RuleStock, What: hostile, Detail: hostile}}})
 	page := s.get("/?search=%3Cscript%3E").text
 	_, next, _ := s.watch()
@@ -280,7 +283,7 @@ func TestDashboard_escapesStoredText(t *testing.T) {
 			t.Errorf("%s does not have it: %s", where, text)
 		}
 	}
-	if !strings.Contains(html["open"], "2 failed recoveries") || !strings.Contains(html["audit"], "1 inconsistency<") {
+	if strings.Count(html["open"], " failed ") != 1 || !strings.Contains(html["open"], "2 failed recoveries") || !strings.Contains(html["audit"], "1 inconsistency<") {
 		t.Errorf("open: %s, audit: %s", html["open"], html["audit"])
 	}
 }

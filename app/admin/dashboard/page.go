@@ -135,7 +135,12 @@ type checkoutView struct {
 }
 
 // Claims is how often the checkout was taken over from an owner that left it.
-func (c checkoutView) Claims() int { return c.Epoch - 1 }
+func (c checkoutView) Claims() int {
+	if c.State == checkout.Cancelling {
+		return c.Epoch - 2 // a cancellation begins under an epoch of its own
+	}
+	return c.Epoch - 1
+}
 
 // Rows are the checkouts to show.
 func (o openCheckouts) Rows() []checkoutView {

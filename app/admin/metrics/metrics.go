@@ -32,7 +32,7 @@ type Metrics struct {
 	queues       *queues
 	transactions *transactions
 	payments     *payments
-	recoveries   *recoveries
+	checkouts    *checkouts
 	levels       func() Levels // nil before Watch
 }
 
@@ -44,7 +44,7 @@ func New(build Build) *Metrics {
 		queues:       newQueues(),
 		transactions: newTransactions(),
 		payments:     newPayments(),
-		recoveries:   newRecoveries(),
+		checkouts:    newCheckouts(),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "What runs, in its labels. Always 1.",
@@ -56,7 +56,7 @@ func New(build Build) *Metrics {
 	m.registry.MustRegister(m.queues.all()...)
 	m.registry.MustRegister(m.transactions.all()...)
 	m.registry.MustRegister(m.payments.all()...)
-	m.registry.MustRegister(m.recoveries.tries)
+	m.registry.MustRegister(m.checkouts.moves, m.checkouts.recoveries)
 	return m
 }
 

@@ -45,6 +45,7 @@ func setup(t *testing.T) *Metrics {
 	payments.Retried("charge")
 	payments.BreakerChanged("open")
 	m.Recovered(checkout.Committed)
+	m.Moved(checkout.Refunding)
 	m.Watch(func() Levels {
 		return Levels{
 			Queues:      []Fill{{"cart.add", 3, 4096}},
@@ -97,6 +98,9 @@ func TestMetrics_countWhatHappened(t *testing.T) {
 		`cartwheel_payment_breaker_state{state="open"} 1`,
 		`cartwheel_payment_breaker_state{state="closed"} 0`,
 		`cartwheel_recoveries_total{state="committed"} 1`,
+		`cartwheel_recoveries_total{state="cancelling"} 0`,
+		`cartwheel_checkouts_total{state="refunding"} 1`,
+		`cartwheel_checkouts_total{state="cancelled"} 0`,
 		`cartwheel_checkouts_in_flight 7`,
 		`cartwheel_checkouts_in_flight_max 100`,
 		`cartwheel_http_connections 9`,

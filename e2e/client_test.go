@@ -29,6 +29,7 @@ type reply struct {
 	Status     string
 	Error      string
 	RetryAfter string
+	Checkout   string // its ID
 }
 
 func (r reply) String() string { return fmt.Sprintf("%d %s %s", r.Code, r.Status, r.Error) }
@@ -87,7 +88,8 @@ func (i *instance) send(ctx context.Context, r request) reply {
 	if err = errors.Join(err, response.Body.Close()); err != nil {
 		return reply{}
 	}
-	answer := reply{Code: response.StatusCode, Body: string(text), RetryAfter: response.Header.Get("Retry-After")}
+	answer := reply{Code: response.StatusCode, Body: string(text), RetryAfter: response.Header.Get("Retry-After"),
+		Checkout: response.Header.Get("Cartwheel-Checkout")}
 	var fields struct{ Status, Error string }
 	if json.Unmarshal(text, &fields) == nil {
 		answer.Status, answer.Error = fields.Status, fields.Error

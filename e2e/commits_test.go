@@ -294,6 +294,7 @@ func TestLostCommit_randomLossesUnderLoad(t *testing.T) {
 		})
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
+		c.shoppers.cancels = true
 		wait := c.shoppers.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
 		pause(ctx, shortOrLong(4*time.Second, 5*time.Minute))
 		p.Decide(nil)

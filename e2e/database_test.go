@@ -164,6 +164,7 @@ func (c *chaos) underLoad(attack func(ctx context.Context, shop *instance)) {
 	c.shoppers.visits(shop)
 	ctx, stop := context.WithCancel(c.t.Context())
 	defer stop()
+	c.shoppers.cancels = true
 	wait := c.shoppers.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
 	attack(ctx, shop)
 	stop()

@@ -105,6 +105,7 @@ func TestEvents_killsLoseNoEventAndMakeNone(t *testing.T) {
 		shop := c.start(flags...)
 		c.shoppers.visits(shop)
 		ctx, stop := context.WithCancel(t.Context())
+		c.shoppers.cancels = true
 		wait := c.shoppers.shop(ctx, 16, "plenty", "plenty", "scarce")
 		random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
 		for round := range shortOrLong(5, 100) {
@@ -119,36 +120,43 @@ func TestEvents_killsLoseNoEventAndMakeNone(t *testing.T) {
 		stop()
 		wait()
 		c.settle(20 * time.Second)
-		committed := map[string]bool{}
+		due := map[string]bool{}
 		for _, e := range s.snapshot(t).checkouts {
-			if e.State == checkout.Committed {
-				committed[e.CheckoutID+".committed"] = true
+			if e.State == checkout.Committed || e.State == checkout.Cancelled {
+				due[e.CheckoutID+".committed"] = true
+			}
+			if e.State == checkout.Cancelled {
+				due[e.CheckoutID+".cancelled"] = true
 			}
 		}
 		// The claims of the killed instances end in two minutes. Nobody waits for that here.
 		editor := newEditor(c)
 		if err := editor.do(func(tx *database.Tx) error {
-			_, err := tx.Exec(t.Context(), "UPDATE checkout_journal SET committed_event_due_at = created_at WHERE committed_event_due_at IS NOT NULL")
-			return err
+			for _, column := range []string{"committed_event_due_at", "cancelled_event_due_at"} {
+				if _, err := tx.Exec(t.Context(), "UPDATE checkout_journal SET "+column+" = created_at WHERE "+column+" IS NOT NULL"); err != nil {
+					return err
+				}
+			}
+			return nil
 		}); err != nil {
 			t.Fatalf("end the claims: %v", err)
 		}
-		eventually(t, 60*time.Second, "every sale is announced", func() bool {
+		eventually(t, 60*time.Second, "every sale and every cancellation is announced", func() bool {
 			ids, _ := hook.delivered()
-			return len(ids) >= len(committed)
+			return len(ids) >= len(due)
 		})
 		ids, repeated := hook.delivered()
 		for id := range ids {
-			if !committed[id] {
-				c.violationf("the event %s came, and the checkout is not committed", id)
+			if !due[id] {
+				c.violationf("the event %s came, and the checkout is not in its state", id)
 			}
 		}
 		if out, errs, status := run(t, s, nil, "events", "replay", "--since", "1h"); status != 0 || !strings.Contains(out, "due again") {
 			t.Errorf("replay: status %d\n%s%s", status, out, errs)
 		}
-		eventually(t, 60*time.Second, "every sale is announced once more", func() bool {
+		eventually(t, 60*time.Second, "all are announced once more", func() bool {
 			_, again := hook.delivered()
-			return again >= len(committed)
+			return again >= len(due)
 		})
 		c.notef("%d events, %d of them more than once", len(ids), repeated)
 		c.check()

@@ -18,6 +18,7 @@ func TestGateway_misbehaviourKeepsGuarantees(t *testing.T) {
 		defer stop()
 		shop := c.start("--payment-url", gateway.url, "--payment-timeout", "500ms", "--checkout-lease", "2500ms", "--request-timeout", "3s")
 		c.shoppers.visits(shop)
+		c.shoppers.cancels = true
 		wait := c.shoppers.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
 		for range shortOrLong(1, 20) {
 			gateway.behave(unreliableGateway)

@@ -24,6 +24,7 @@ func TestKill_atRandomUnderLoad(t *testing.T) {
 		defer stop()
 		shop := c.start(shortLease()...)
 		c.shoppers.visits(shop)
+		c.shoppers.cancels = true
 		wait := c.shoppers.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
 		random := dice()
 		for range shortOrLong(8, 200) {
@@ -49,6 +50,7 @@ func TestKill_oneInstanceWhileOthersServe(t *testing.T) {
 		defer stop()
 		shops := []*instance{c.start(shortLease()...), c.start(shortLease()...), c.start(shortLease()...)}
 		c.shoppers.visits(shops...)
+		c.shoppers.cancels = true
 		wait := c.shoppers.shop(ctx, 32, "plenty", "plenty", "scarce", "rare", "missing")
 		random := dice()
 		var slowest time.Duration

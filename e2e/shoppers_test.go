@@ -22,20 +22,22 @@ type shoppers struct {
 	hangsUp bool // when ctx ends; else an answer is waited for then, too
 	// modelled says that a model accounts for all units: merges move them between clients.
 	modelled bool
+	cancels  bool // clients with keys cancel one in four of their checkouts
 
-	mu      sync.Mutex
-	shops   []*instance        // under mu; whom to ask
-	sure    map[cartLine]int64 // under mu; units whose add was answered Success
-	perhaps map[cartLine]int64 // under mu; units whose add had no answer, or one that does not know
-	bought  map[string]int     // under mu; checkouts that were answered Success, by client
-	unknown map[string]int     // under mu; checkouts without an answer, or Pending, by client
-	codes   map[string]int     // under mu; answers, by path and code; 0 is none
-	refused []time.Duration    // under mu; how long each refusal for now (429, 503) took
+	mu        sync.Mutex
+	shops     []*instance        // under mu; whom to ask
+	sure      map[cartLine]int64 // under mu; units whose add was answered Success
+	perhaps   map[cartLine]int64 // under mu; units whose add had no answer, or one that does not know
+	bought    map[string]int     // under mu; checkouts that were answered Success, by client
+	unknown   map[string]int     // under mu; checkouts without an answer, or Pending, by client
+	cancelled map[string]bool    // under mu; checkouts whose cancellation was answered Success
+	codes     map[string]int     // under mu; answers, by path and code; 0 is none
+	refused   []time.Duration    // under mu; how long each refusal for now (429, 503) took
 }
 
 func newShoppers(c *chaos) *shoppers {
 	return &shoppers{c: c, sure: map[cartLine]int64{}, perhaps: map[cartLine]int64{}, bought: map[string]int{}, unknown: map[string]int{},
-		codes: map[string]int{}}
+		cancelled: map[string]bool{}, codes: map[string]int{}}
 }
 
 // visits tells the shoppers which instances are open. None: it waits.
@@ -164,6 +166,23 @@ func (c *shoppers) change(ctx context.Context, random *rand.Rand, r request, key
 	}
 }
 
+// cancel cancels a checkout, and repeats the request until its answer is known.
+func (c *shoppers) cancel(ctx context.Context, random *rand.Rand, checkoutID string) {
+	got := c.ask(ctx, random, cancellation(checkoutID))
+	for !known(got.Code) && ctx.Err() == nil {
+		pause(ctx, 50*time.Millisecond)
+		got = c.ask(ctx, random, cancellation(checkoutID))
+	}
+	switch {
+	case got.Code == 200:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.cancelled[checkoutID] = true
+	case known(got.Code):
+		c.c.violationf("the cancellation of a sale was answered %v", got)
+	}
+}
+
 // changeTheirMind adds units of a product that nothing else buys, and removes them again.
 func (c *shoppers) changeTheirMind(ctx context.Context, random *rand.Rand, client, key string) {
 	const quantity = 2
@@ -234,8 +253,11 @@ func (c *shoppers) shop(ctx context.Context, clients int, products ...string) (w
 						pause(ctx, 20*time.Millisecond)
 					}
 				}
-				if got := c.buy(ctx, random, client, key); !known(got.Code) {
+				switch got := c.buy(ctx, random, client, key); {
+				case !known(got.Code):
 					pause(ctx, 20*time.Millisecond)
+				case c.cancels && got.Code == 200 && key != "" && random.IntN(4) == 0:
+					c.cancel(ctx, random, got.Checkout)
 				}
 			}
 		})
@@ -259,7 +281,10 @@ func (c *shoppers) agrees(b snapshot) {
 		if e.State == checkout.RolledBack {
 			continue
 		}
-		if e.State == checkout.Committed {
+		if c.cancelled[e.CheckoutID] && e.State != checkout.Cancelled {
+			c.c.violationf("checkout %s is %s, and its client was told that it is cancelled", e.CheckoutID, e.State)
+		}
+		if e.State == checkout.Committed || e.State == checkout.Cancelled {
 			committed[e.ClientID]++
 		}
 		for _, line := range e.Lines {

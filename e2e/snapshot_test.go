@@ -77,11 +77,11 @@ func (b snapshot) open() (n int) {
 	return n
 }
 
-// sold adds up what committed checkouts bought.
+// sold adds up what committed and cancelling checkouts bought.
 func (b snapshot) sold() map[string]int64 {
 	sold := map[string]int64{}
 	for _, e := range b.checkouts {
-		if e.State == checkout.Committed {
+		if e.State == checkout.Committed || e.State == checkout.Cancelling {
 			for _, line := range e.Lines {
 				sold[line.ProductID] += line.Quantity
 			}
@@ -90,8 +90,8 @@ func (b snapshot) sold() map[string]int64 {
 	return sold
 }
 
-// accountedFor adds up the units in carts, in checkouts in flight, and in committed ones: promise
-// U's three places.
+// accountedFor adds up the units in carts, in checkouts in flight, and in committed or
+// cancelled ones: promise U's three places.
 func (b snapshot) accountedFor() int64 {
 	var units int64
 	for _, lines := range b.carts {
@@ -170,7 +170,8 @@ func (s *paymentService) Totals() (totals paymentTotals) {
 	return totals
 }
 
-// agrees checks promise P at quiescence: captured and not refunded if and only if committed.
+// agrees checks promise P at quiescence: captured and not refunded if and only if committed, and
+// refunded if cancelled.
 func (b snapshot) agrees(t *testing.T, payments map[string]reference.Payment) {
 	t.Helper()
 	committed := map[string]bool{}
@@ -180,6 +181,11 @@ func (b snapshot) agrees(t *testing.T, payments map[string]reference.Payment) {
 	for id, p := range payments {
 		if captured := p.Status == payment.Approved; captured != committed[id] {
 			t.Errorf("checkout %s: the payment service says %s, the journal says committed: %v", id, p.Status, committed[id])
+		}
+	}
+	for _, e := range b.checkouts {
+		if status := payments[e.CheckoutID].Status; e.State == checkout.Cancelled && status != payment.Refunded {
+			t.Errorf("checkout %s is cancelled, the payment service says %q", e.CheckoutID, status)
 		}
 	}
 	for id, is := range committed {

@@ -43,6 +43,7 @@ func TestSoak_mixedFaults(t *testing.T) {
 		c.shoppers.visits(k.shops...)
 		ctx, stop := context.WithTimeout(t.Context(), length)
 		defer stop()
+		c.shoppers.cancels = true
 		wait := c.shoppers.shop(ctx, 24, "plenty", "plenty", "scarce", "rare", "missing")
 		k.run(ctx)
 		wait()

@@ -113,6 +113,7 @@ func TestShutdown_underLoadLosesNothing(t *testing.T) {
 		gateway := slow(t, c.payments, 200*time.Millisecond)
 		shop := c.start("--payment-url", gateway)
 		c.shoppers.visits(shop)
+		c.shoppers.cancels = true
 		wait := c.shoppers.shop(ctx, 64, "lamp", "lamp", "lamp", "rare")
 		for round := range shortOrLong(2, 50) {
 			eventually(t, 20*time.Second, "the shop is busy", func() bool { return c.shoppers.told("/checkOutCart", 200) > 100*(round+1) })

@@ -66,7 +66,7 @@ func sources(t *testing.T) []source {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && (p == "e2e" || p == "bench" || entry.Name() == "testdata" || len(entry.Name()) > 1 && entry.Name()[0] == '.'):
+		case entry.IsDir() && (p == "e2e" || p == "bench" || p == "examples" || entry.Name() == "testdata" || len(entry.Name()) > 1 && entry.Name()[0] == '.'):
 			return filepath.SkipDir
 		case entry.IsDir() || !strings.HasSuffix(p, ".go") || strings.HasSuffix(p, "_test.go"):
 			return nil

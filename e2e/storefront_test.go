@@ -22,7 +22,7 @@ func TestStorefront_customerBuysAndCancels(t *testing.T) {
 		t.Fatalf("build the example: %v\n%s", err, out)
 	}
 	onEachEngine(t, func(t *testing.T, s store) {
-		s.stock(t, map[string]int{"mug": 5, "pen": 1, "lamp": 3})
+		s.stock(t, map[string]int{"mug": 5, "espresso": 1, "grinder": 3})
 		front := freeAddress(t)
 		back := start(t, s, "--payment-url", "http://"+front+"/gateway", "--webhook-url", "http://"+front+"/events",
 			"--webhook-secret", webhookSecret)
@@ -51,25 +51,25 @@ func TestStorefront_customerBuysAndCancels(t *testing.T) {
 		cart("mug", "2")
 		click("Less mug")
 		cart("mug", "1")
-		click("Add pen")
-		cart("pen", "1")
-		click("Add pen") // there is one
+		click("Add espresso")
+		cart("espresso", "1")
+		click("Add espresso") // there is one
 		says("not enough")
 		p.do("log in", chromedp.SendKeys(chromedp.CSS("#name"), "ann"), chromedp.Click(chromedp.CSS("#login")))
 		says("Welcome")
 		cart("mug", "1")
 
-		// Another customer buys the last pen: the line blocks the cart until it is removed.
-		back.want(t, 200, addition("bob", "pen", 1))
+		// Another customer buys the last espresso: the line blocks the cart until it is removed.
+		back.want(t, 200, addition("bob", "espresso", 1))
 		back.want(t, 402, purchase("bob")) // nobody authorised that
-		back.want(t, 200, update("bob", "pen", 0))
-		s.manualSQL(t).exec("UPDATE product_details SET quantity = 0 WHERE product_id = 'pen'")
+		back.want(t, 200, update("bob", "espresso", 0))
+		s.manualSQL(t).exec("UPDATE product_details SET quantity = 0 WHERE product_id = 'espresso'")
 		eval[string](p, "document.getElementById('code').value = '1234'")
 		p.do("buy", chromedp.Click(chromedp.CSS("#buy")))
 		says("not enough of a product")
-		p.awaits("the line says what is left", "document.querySelector('#cart [data-product=\"pen\"]').textContent.includes('only 0 left')")
-		click("Remove pen")
-		cart("pen", "")
+		p.awaits("the line says what is left", "document.querySelector('#cart [data-product=\"espresso\"]').textContent.includes('only 0 left')")
+		click("Remove espresso")
+		cart("espresso", "")
 
 		// The customer's bank says no, then yes.
 		code := func(code string) {

@@ -13,7 +13,7 @@ import (
 )
 
 // Prices in cents. Cartwheel knows none.
-var prices = map[string]int64{"mug": 1200, "pen": 300, "lamp": 4900}
+var prices = map[string]int64{"mug": 1200, "espresso": 2450, "grinder": 8900, "kettle": 6900}
 
 // An order is what the customer saw and authorised, under the number that travels as
 // Cartwheel-Reference.

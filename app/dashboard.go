@@ -41,8 +41,8 @@ func (r *running) newDashboard() *dashboard.Dashboard {
 }
 
 // LowestStock returns products for the dashboard, those of which the least is available first.
-func (r *running) LowestStock(ctx context.Context, search string, limit int) ([]inventory.Product, error) {
-	return r.stock.Lowest(ctx, search, limit)
+func (r *running) LowestStock(ctx context.Context, limit int) ([]inventory.Product, error) {
+	return r.stock.Lowest(ctx, "", limit)
 }
 
 // OpenCheckouts returns checkouts that are not settled, on any instance, the oldest first.

@@ -23,7 +23,13 @@ const (
 	pathPage   = "/"
 	pathFiles  = "/dashboard/"
 	pathEvents = pathFiles + "events"
-	pathStock  = pathFiles + "stock"
+)
+
+const (
+	// openRows is the maximum of open checkouts that are shown.
+	openRows = 25
+	// stockRows is the maximum of products that are shown.
+	stockRows = 50
 )
 
 // contentPolicy lets the page have what this listener serves, and nothing else.
@@ -32,7 +38,7 @@ const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; 
 
 // shop is what the dashboard reads of the database.
 type shop interface {
-	LowestStock(ctx context.Context, search string, limit int) ([]inventory.Product, error)
+	LowestStock(ctx context.Context, limit int) ([]inventory.Product, error)
 	OpenCheckouts(ctx context.Context, limit int) ([]checkout.Entry, error)
 }
 
@@ -42,10 +48,9 @@ type About struct{ Version, Engine, Gateway string }
 // A Dashboard serves the page and its events. Its methods may be called from any goroutine.
 type Dashboard struct {
 	about   About
-	shop    shop
 	metrics *metrics.Metrics
-	shelf   *shelf
-	ledger  *ledger
+	open    cache[checkoutView]
+	stock   cache[inventory.Product]
 
 	ending context.Context // ends with Close
 	end    context.CancelFunc
@@ -54,16 +59,15 @@ type Dashboard struct {
 	mu         sync.Mutex
 	viewers    map[*viewer]struct{} // under mu
 	collecting bool                 // under mu: the collector runs
-	history    []moment             // under mu: the latest, oldest first
+	history    []sample             // under mu: the latest, oldest first
 }
 
 // New returns a dashboard, which does nothing until somebody looks. Close ends it.
 func New(shop shop, m *metrics.Metrics, about About) *Dashboard {
 	d := &Dashboard{
-		about: about, shop: shop, metrics: m,
-		shelf:   newShelf(shop),
-		ledger:  &ledger{shop: shop},
-		viewers: map[*viewer]struct{}{},
+		about: about, metrics: m, viewers: map[*viewer]struct{}{},
+		open:  cache[checkoutView]{read: openCheckouts(shop), rows: openRows},
+		stock: cache[inventory.Product]{read: lowestStock(shop), rows: stockRows},
 	}
 	d.ending, d.end = context.WithCancel(context.Background())
 	return d
@@ -84,7 +88,6 @@ var embedded embed.FS
 func (d *Dashboard) Register(routes *http.ServeMux) {
 	routes.Handle("GET "+pathPage+"{$}", guarded(http.HandlerFunc(d.page)))
 	routes.Handle("GET "+pathEvents, guarded(http.HandlerFunc(d.events)))
-	routes.Handle("GET "+pathStock, guarded(http.HandlerFunc(d.stock)))
 	for _, file := range []string{"page/dashboard.css", "page/dashboard.js", "page/icon.svg", "uplot/uPlot.iife.min.js", "uplot/uPlot.min.css"} {
 		content, err := embedded.ReadFile(file)
 		if err != nil {

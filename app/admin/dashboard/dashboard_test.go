@@ -33,18 +33,12 @@ type fakeShop struct {
 	takes    time.Duration // to find products
 }
 
-func (f *fakeShop) LowestStock(_ context.Context, search string, limit int) ([]inventory.Product, error) {
+func (f *fakeShop) LowestStock(_ context.Context, limit int) ([]inventory.Product, error) {
 	f.looks.Add(1)
 	<-time.After(f.takes)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var found []inventory.Product
-	for _, p := range f.products {
-		if strings.Contains(p.ID, search) && len(found) < limit {
-			found = append(found, p)
-		}
-	}
-	return found, f.err
+	return f.products[:min(limit, len(f.products))], f.err
 }
 
 func (f *fakeShop) OpenCheckouts(_ context.Context, limit int) ([]checkout.Entry, error) {
@@ -146,12 +140,12 @@ func (s *site) watch() (code int, next func() (event string, data []byte), leave
 	}, leave
 }
 
-func decode(t *testing.T, data []byte) (n news) {
+func decode(t *testing.T, data []byte) (b broadcast) {
 	t.Helper()
-	if err := json.Unmarshal(data, &n); err != nil {
+	if err := json.Unmarshal(data, &b); err != nil {
 		t.Fatalf("%v: %s", err, data)
 	}
-	return n
+	return b
 }
 
 func TestDashboard_viewerGetsASampleEverySecond(t *testing.T) {
@@ -162,8 +156,8 @@ func TestDashboard_viewerGetsASampleEverySecond(t *testing.T) {
 		t.Errorf("the first event is %q, want the history", event)
 	}
 	event, data := next() // from here on the counters are looked at
-	if event != "moment" {
-		t.Errorf("got %q, want a moment", event)
+	if event != "sample" {
+		t.Errorf("got %q, want a sample", event)
 	}
 	if quiet := decode(t, data); quiet.Adds.All() != 0 || quiet.Adds.P50 != nil {
 		t.Errorf("nothing was asked, and the page says %+v", quiet.Adds)
@@ -173,7 +167,7 @@ func TestDashboard_viewerGetsASampleEverySecond(t *testing.T) {
 	}
 	s.metrics.Requests(metrics.RouteCheckOutCart).Answered(402, time.Millisecond)
 	var adds, declined float64
-	var last news
+	var last broadcast
 	for seconds := 0; declined == 0 && seconds < 5; seconds++ { // all at once, or in two seconds
 		_, data = next()
 		last = decode(t, data)
@@ -211,12 +205,12 @@ func TestDashboard_readsNothingWithoutViewers(t *testing.T) {
 	}
 	// The next viewer is served again, and shown what was before.
 	_, next, _ = s.watch()
-	var history []moment
+	var history []sample
 	if _, data := next(); json.Unmarshal(data, &history) != nil || len(history) == 0 {
 		t.Errorf("history: %v", history)
 	}
-	if event, _ := next(); event != "moment" {
-		t.Errorf("got %q, want a moment", event)
+	if event, _ := next(); event != "sample" {
+		t.Errorf("got %q, want a sample", event)
 	}
 }
 
@@ -264,7 +258,7 @@ func TestDashboard_escapesStoredText(t *testing.T) {
 		{CheckoutID: "cancelled", State: checkout.Cancelling, Epoch: 2, CreatedAt: time.Now()},
 	}
 	s.audit.Store(&checkout.Report{At: time.Now(), Count: 1, Inconsistencies: []checkout.Inconsistency{{Rule: checkout.RuleStock, What: hostile, Detail: hostile}}})
-	page := s.get("/?search=%3Cscript%3E").text
+	page := s.get("/").text
 	_, next, _ := s.watch()
 	next()
 	_, data := next()
@@ -274,7 +268,7 @@ func TestDashboard_escapesStoredText(t *testing.T) {
 		html[id] = part
 	}
 	for where, text := range map[string]string{
-		"the page": page, "stock": html["shelf"], "open checkouts": html["open"], "audit": html["audit"],
+		"the page": page, "stock": html["stock"], "open checkouts": html["open"], "audit": html["audit"],
 	} {
 		if strings.Contains(text, "<script>alert") {
 			t.Errorf("%s has it as it is: %s", where, text)
@@ -294,7 +288,6 @@ func TestDashboard_policyAllowsOnlyItself(t *testing.T) {
 	for path, kind := range map[string]string{
 		"/": "text/html", "/dashboard/dashboard.js": "text/javascript", "/dashboard/dashboard.css": "text/css",
 		"/dashboard/icon.svg": "image/svg+xml", "/dashboard/uPlot.iife.min.js": "text/javascript", "/dashboard/uPlot.min.css": "text/css",
-		"/dashboard/stock": "text/html",
 	} {
 		got := s.get(path)
 		if got.code != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), kind) || len(got.text) < 50 {
@@ -320,15 +313,12 @@ func TestDashboard_findsStockAndExplainsNone(t *testing.T) {
 	for i := range stockRows + 1 {
 		s.products = append(s.products, product(fmt.Sprintf("p%03d", i), int64(i)))
 	}
-	all := s.get(pathStock).text
-	if got := strings.Count(all, "<tr>"); got != stockRows+1 || !strings.Contains(all, "And more") {
-		t.Errorf("%d rows with the head, want %d and that there are more", got, stockRows+1)
+	all := s.get("/").text
+	if got := strings.Count(all, `scope="row" class="id">p`); got != stockRows || !strings.Contains(all, "And more") {
+		t.Errorf("%d products, want %d and that there are more", got, stockRows)
 	}
-	if one := s.get(pathStock + "?search=p007").text; strings.Count(one, "<tr>") != 2 || strings.Contains(one, "And more") {
-		t.Errorf("search: %s", one)
-	}
-	if none := s.get(pathStock + "?search=zebra").text; !strings.Contains(none, "“zebra”") {
-		t.Errorf("nothing found: %s", none)
+	if stock := s.dashboard.stock.cached(); !stock.More || len(stock.Rows) != stockRows {
+		t.Errorf("%d rows are cached, more %t", len(stock.Rows), stock.More)
 	}
 }
 
@@ -337,31 +327,10 @@ func TestDashboard_cachesStock(t *testing.T) {
 	s := setup(t)
 	s.products = []inventory.Product{product("mug", 5)}
 	for range 20 {
-		s.get(pathStock)
+		s.get("/")
 	}
-	if got := s.looks.Load(); got != 1 {
-		t.Errorf("twenty looks at once read the database %d times, want once", got)
-	}
-	for i := range 2 * maxSearches {
-		s.get(fmt.Sprintf("%s?search=%d", pathStock, i))
-	}
-	s.dashboard.shelf.mu.Lock()
-	defer s.dashboard.shelf.mu.Unlock()
-	if got := len(s.dashboard.shelf.searches); got > maxSearches {
-		t.Errorf("%d searches are remembered, want %d at most", got, maxSearches)
-	}
-}
-
-func TestDashboard_searchesAreLimited(t *testing.T) {
-	t.Parallel()
-	s := setup(t)
-	s.takes = 50 * time.Millisecond
-	began := time.Now()
-	for _, search := range []string{"m", "mu", "mug"} {
-		s.get(pathStock + "?search=" + search)
-	}
-	if took, least := time.Since(began), 3*s.takes+2*breather*s.takes; took < least {
-		t.Errorf("three searches of %v each took %v, want pauses that make it %v", s.takes, took, least)
+	if got := s.looks.Load(); got != 2 {
+		t.Errorf("twenty pages at once read the database %d times, want once for each table", got)
 	}
 }
 

@@ -2,18 +2,18 @@ package dashboard
 
 import (
 	"bytes"
+	"context"
 	_ "embed" // the template
 	"html/template"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 
 	"cartwheel/app/admin/metrics"
 	"cartwheel/checkout"
+	"cartwheel/inventory"
 )
 
 //go:embed page/dashboard.html
@@ -30,19 +30,18 @@ var pages = template.Must(template.New("page").Funcs(template.FuncMap{
 }).Parse(pageText))
 
 // parts are the parts of the page that every event brings anew: templates, and the elements' IDs.
-var parts = []string{"figures", "queues", "open", "audit", "shelf"}
+var parts = []string{"figures", "queues", "open", "audit", "stock"}
 
 // A view is what the page shows.
 type view struct {
 	About
-	Search string
-	Moment *moment // nil before anything was measured
+	Sample *sample // nil before anything was measured
 	Queues []queueView
 	Levels metrics.Levels
 	// Breaker is the state of the circuit breaker in front of the payment gateway.
 	Breaker string
-	Open    openCheckouts
-	Stock   listing
+	Open    table[checkoutView]
+	Stock   table[inventory.Product]
 }
 
 // A queueView is a queue and how full it is.
@@ -65,9 +64,10 @@ func (q queueView) Status() string {
 	return "ok"
 }
 
-func (d *Dashboard) view(m *moment, levels metrics.Levels) view {
+func (d *Dashboard) view(m *sample, levels metrics.Levels) view {
 	v := view{
-		About: d.about, Moment: m, Levels: levels, Breaker: d.metrics.Breaker(), Open: d.ledger.look(),
+		About: d.about, Sample: m, Levels: levels, Breaker: d.metrics.Breaker(),
+		Open: d.open.cached(), Stock: d.stock.cached(),
 	}
 	for i, q := range levels.Queues {
 		one := queueView{Fill: q, Refused: d.metrics.Batches(q.Name).Refused}
@@ -79,12 +79,11 @@ func (d *Dashboard) view(m *moment, levels metrics.Levels) view {
 		}
 		v.Queues = append(v.Queues, one)
 	}
-	v.Stock, _ = d.shelf.remembered("")
 	return v
 }
 
 // fragments renders the parts of the page for every viewer at once.
-func (d *Dashboard) fragments(m moment, levels metrics.Levels) map[string]string {
+func (d *Dashboard) fragments(m sample, levels metrics.Levels) map[string]string {
 	v := d.view(&m, levels)
 	rendered := make(map[string]string, len(parts))
 	for _, part := range parts {
@@ -99,28 +98,10 @@ func (d *Dashboard) fragments(m moment, levels metrics.Levels) map[string]string
 
 // page renders the whole page, with what is known at once.
 func (d *Dashboard) page(w http.ResponseWriter, r *http.Request) {
-	v := d.view(nil, d.metrics.Levels())
-	v.Search = searchOf(r)
-	d.ledger.refresh(r.Context())
-	v.Open = d.ledger.look()
-	v.Stock = d.shelf.look(r.Context(), v.Search)
-	write(w, "page", v)
-}
-
-// stock renders the products that a search finds.
-func (d *Dashboard) stock(w http.ResponseWriter, r *http.Request) {
-	v := view{Search: searchOf(r)}
-	v.Stock = d.shelf.look(r.Context(), v.Search)
-	write(w, "shelf", v)
-}
-
-func searchOf(r *http.Request) string {
-	return strings.TrimSpace(strings.ToValidUTF8(r.URL.Query().Get("search"), string(utf8.RuneError)))
-}
-
-func write(w http.ResponseWriter, part string, v view) {
+	d.open.get(r.Context())
+	d.stock.get(r.Context())
 	var text bytes.Buffer
-	if err := pages.ExecuteTemplate(&text, part, v); err != nil {
+	if err := pages.ExecuteTemplate(&text, "page", d.view(nil, d.metrics.Levels())); err != nil {
 		panic(err) // as in fragments
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -142,17 +123,24 @@ func (c checkoutView) Claims() int {
 	return c.Epoch - 1
 }
 
-// Rows are the checkouts to show.
-func (o openCheckouts) Rows() []checkoutView {
-	rows := make([]checkoutView, 0, len(o.Checkouts))
-	for _, e := range o.Checkouts {
-		row := checkoutView{Entry: e}
-		for _, line := range e.Lines {
-			row.Units += line.Quantity
+// openCheckouts reads the open checkouts.
+func openCheckouts(shop shop) func(context.Context, int) ([]checkoutView, error) {
+	return func(ctx context.Context, limit int) ([]checkoutView, error) {
+		open, err := shop.OpenCheckouts(ctx, limit)
+		rows := make([]checkoutView, len(open))
+		for i, e := range open {
+			rows[i].Entry = e
+			for _, line := range e.Lines {
+				rows[i].Units += line.Quantity
+			}
 		}
-		rows = append(rows, row)
+		return rows, err
 	}
-	return rows
+}
+
+// lowestStock reads the products of which the least is available.
+func lowestStock(shop shop) func(context.Context, int) ([]inventory.Product, error) {
+	return func(ctx context.Context, limit int) ([]inventory.Product, error) { return shop.LowestStock(ctx, limit) }
 }
 
 func toInt(n any) int64 {

@@ -10,16 +10,16 @@ import (
 const (
 	// maxViewers is how many watch at once; more are told to come back.
 	maxViewers = 16
-	// lookEvery is how often the viewers get news.
+	// lookEvery is how often the viewers get a sample.
 	lookEvery = time.Second
-	// maxHistory is how many moments a new viewer is shown at once: five minutes.
+	// maxHistory is how many samples a new viewer is shown at once: five minutes.
 	maxHistory = 300
 	// sendTime is how long a viewer's browser may take to accept an event.
 	sendTime = 5 * time.Second
 )
 
 // A viewer is one browser that watches.
-type viewer struct{ news chan []byte } // the latest event alone: who is slow misses some
+type viewer struct{ latest chan []byte } // the latest event alone: who is slow misses some
 
 // events sends one event a second until the viewer leaves or the server ends.
 func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
@@ -47,7 +47,7 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 			return // the browser has left
 		}
 		select {
-		case event = <-v.news:
+		case event = <-v.latest:
 		case <-r.Context().Done():
 			return
 		case <-d.ending.Done():
@@ -63,7 +63,7 @@ func (d *Dashboard) join() (v *viewer, history []byte, ok bool) {
 	if d.ending.Err() != nil || len(d.viewers) >= maxViewers {
 		return nil, nil, false
 	}
-	v = &viewer{news: make(chan []byte, 1)}
+	v = &viewer{latest: make(chan []byte, 1)}
 	d.viewers[v] = struct{}{}
 	if !d.collecting {
 		d.collecting = true
@@ -78,7 +78,7 @@ func (d *Dashboard) leave(v *viewer) {
 	delete(d.viewers, v)
 }
 
-// collect looks once a second and tells all viewers, until none is left.
+// collect takes a sample a second and sends it to all viewers, until none is left.
 func (d *Dashboard) collect() {
 	ctx, cancel := context.WithCancel(d.ending)
 	defer cancel()
@@ -95,26 +95,26 @@ func (d *Dashboard) collect() {
 		}
 		levels := d.metrics.Levels()
 		now := d.read(levels)
-		m := d.momentBetween(before, now, levels)
+		m := d.sampleBetween(before, now, levels)
 		before = now
-		event := eventOf("moment", news{moment: m, Version: d.about.Version, HTML: d.fragments(m, levels)})
-		if !d.tell(m, event) {
+		event := eventOf("sample", broadcast{sample: m, Version: d.about.Version, HTML: d.fragments(m, levels)})
+		if !d.send(m, event) {
 			return
 		}
 	}
 }
 
-// news is one second, with the parts of the page that it changes.
-type news struct {
-	moment
+// A broadcast is one sample, with the parts of the page that it changes.
+type broadcast struct {
+	sample
 
 	Version string            `json:"version"`
 	HTML    map[string]string `json:"html"` // by the ID of the element
 }
 
-// tell gives every viewer the event. It returns false, and the collector is over, where nobody
+// send gives every viewer the event. It returns false, and the collector is over, where nobody
 // watches any more.
-func (d *Dashboard) tell(m moment, event []byte) bool {
+func (d *Dashboard) send(m sample, event []byte) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.viewers) == 0 {
@@ -127,10 +127,10 @@ func (d *Dashboard) tell(m moment, event []byte) bool {
 	}
 	for v := range d.viewers {
 		select {
-		case <-v.news: // not fetched yet
+		case <-v.latest: // not fetched yet
 		default:
 		}
-		v.news <- event // nobody else sends, so there is room
+		v.latest <- event // nobody else sends, so there is room
 	}
 	return true
 }

@@ -5,7 +5,6 @@
   const least = 60; // and at least
   const gapAfter = 3; // seconds without news before a line is broken
   const silentAfter = 5000; // ms without news before the page says so
-  const searchEvery = 2000; // ms between two looks for what is searched
   const $ = (id) => document.getElementById(id);
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
@@ -48,15 +47,15 @@
     },
   ];
 
-  let moments = [];
-  const newest = () => moments.length ? moments[moments.length - 1].at : Date.now() / 1000;
+  let samples = [];
+  const newest = () => samples.length ? samples[samples.length - 1].at : Date.now() / 1000;
   const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
   // columns is what uPlot draws: times, then a column a line. A pause becomes a gap.
   const columns = (lines) => {
     const rows = [[], ...lines.map(() => [])];
     let last = 0;
-    for (const m of moments) {
+    for (const m of samples) {
       if (last && m.at - last > gapAfter) {
         rows[0].push(last + 1);
         lines.forEach((_, i) => rows[i + 1].push(null));
@@ -78,7 +77,7 @@
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "all" } },
       legend: { live: true, markers: { dash: (_, i) => chart.lines[i - 1]?.dash ? "dashed" : "solid" } },
       scales: {
-        x: { range: () => [Math.min(newest() - least, moments.length ? moments[0].at : Infinity), newest()] },
+        x: { range: () => [Math.min(newest() - least, samples.length ? samples[0].at : Infinity), newest()] },
         y: { range: (_, __, most) => [0, Math.max(most * 1.1 || 0, chart.least)] },
       },
       padding: [8, 14, 0, 0],
@@ -91,9 +90,9 @@
     latest(chart);
   };
 
-  // latest shows the newest values in the legend while nobody points at a moment.
+  // latest shows the newest values in the legend while nobody points at a sample.
   const latest = (chart) => {
-    if (moments.length && !(chart.plot.cursor.left >= 0)) chart.plot.setLegend({ idx: chart.plot.data[0].length - 1 }, false);
+    if (samples.length && !(chart.plot.cursor.left >= 0)) chart.plot.setLegend({ idx: chart.plot.data[0].length - 1 }, false);
   };
   const draw = () => charts.forEach((chart) => { chart.plot.setData(columns(chart.lines)); latest(chart); });
 
@@ -106,22 +105,6 @@
     element.innerHTML = html; // escaped by the server
   };
 
-  // The search is this viewer's own: it is asked for apart from the events.
-  const box = $("search-text");
-  let asked = 0, asking = null;
-  const search = async () => {
-    asked = Date.now();
-    asking?.abort();
-    asking = new AbortController();
-    try {
-      const answer = await fetch("/dashboard/stock?search=" + encodeURIComponent(box.value), { signal: asking.signal });
-      if (answer.ok) swap("shelf", await answer.text());
-    } catch { /* a newer search, or no server: the events say so */ }
-  };
-  let typing = 0;
-  box.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(search, 200); });
-  $("search").addEventListener("submit", (event) => { event.preventDefault(); search(); });
-
   const connection = $("connection");
   const say = (state, text) => {
     if (connection.dataset.state === state && connection.textContent === text) return;
@@ -130,22 +113,20 @@
   };
   let heard = 0;
   const keep = (more) => {
-    const last = moments.length ? newest() : 0;
-    moments.push(...more.filter((m) => m.at > last));
-    moments = moments.filter((m) => m.at >= newest() - span);
+    const last = samples.length ? newest() : 0;
+    samples.push(...more.filter((m) => m.at > last));
+    samples = samples.filter((m) => m.at >= newest() - span);
     draw();
   };
   const connect = () => {
     const source = new EventSource("/dashboard/events");
     source.addEventListener("history", (event) => { heard = Date.now(); say("live", "Live"); keep(JSON.parse(event.data) ?? []); });
-    source.addEventListener("moment", (event) => {
+    source.addEventListener("sample", (event) => {
       heard = Date.now();
       const m = JSON.parse(event.data);
       if (m.version !== document.documentElement.dataset.version) return location.reload(); // a page of another release
       say("live", "Live");
-      const searching = box.value.trim() !== "";
-      for (const [id, html] of Object.entries(m.html)) if (id !== "shelf" || !searching) swap(id, html);
-      if (searching && heard - asked > searchEvery) search();
+      for (const [id, html] of Object.entries(m.html)) swap(id, html);
       keep([m]);
     });
     source.onerror = () => {

@@ -6,8 +6,8 @@ import (
 	"cartwheel/app/admin/metrics"
 )
 
-// A moment is one second, as the charts draw it. What there was nothing of to measure is null.
-type moment struct {
+// A sample is one second, as the charts draw it. What there was nothing of to measure is null.
+type sample struct {
 	At        float64    `json:"at"` // seconds since the Unix epoch
 	Adds      rates      `json:"adds"`
 	Checkouts rates      `json:"checkouts"`
@@ -34,9 +34,9 @@ func (r rates) All() float64 {
 }
 
 // TurnedAway is how many answers a second, of both kinds, said to come back later.
-func (m moment) TurnedAway() float64 { return m.Adds.TurnedAway + m.Checkouts.TurnedAway }
+func (s sample) TurnedAway() float64 { return s.Adds.TurnedAway + s.Checkouts.TurnedAway }
 
-// A reading is what the counters said at one time. Two of them make a moment.
+// A reading is what the counters said at one time. Two of them make a sample.
 type reading struct {
 	at              time.Time
 	adds, checkouts metrics.Answers
@@ -56,10 +56,10 @@ func (d *Dashboard) read(levels metrics.Levels) reading {
 	return r
 }
 
-// momentBetween is what happened between two readings.
-func (d *Dashboard) momentBetween(before, now reading, levels metrics.Levels) moment {
+// sampleBetween is what happened between two readings.
+func (d *Dashboard) sampleBetween(before, now reading, levels metrics.Levels) sample {
 	seconds := max(now.at.Sub(before.at).Seconds(), 0.001)
-	m := moment{
+	m := sample{
 		At:        float64(now.at.UnixMilli()) / 1e3,
 		Adds:      ratesBetween(before.adds, now.adds, seconds),
 		Checkouts: ratesBetween(before.checkouts, now.checkouts, seconds),

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"cartwheel/database"
 	"cartwheel/payment"
@@ -28,7 +28,7 @@ const (
 	// deliveries take.
 	announceClaim = 2 * time.Minute
 	// minAnnouncePause and maxAnnouncePause bound the pause before an event is delivered again. It
-	// is as long as the event is old, so that it doubles.
+	// is about as long as the event is old, so that it doubles.
 	minAnnouncePause = time.Second
 	maxAnnouncePause = 10 * time.Minute
 	// lagEvery is the interval at which the lag is measured.
@@ -67,7 +67,8 @@ type sender interface {
 type EventObserver struct {
 	Delivered func()
 	Failed    func()
-	// Lag is told of the undelivered events, up to maxLagEvents, and of the age of the oldest.
+	// Lag is told of the undelivered events, up to maxLagEvents of a kind, and of the age of the
+	// oldest.
 	Lag func(undelivered int, oldest time.Duration)
 }
 
@@ -90,88 +91,104 @@ func NewAnnouncer(db *database.DB, sender sender, log *slog.Logger, observe Even
 func (a *Announcer) Run(ctx context.Context) {
 	var measured time.Time
 	for ctx.Err() == nil {
-		full := false
+		more := false
 		for _, kind := range []event{committedEvent, cancelledEvent} {
-			n, err := a.announce(ctx, kind)
+			others, err := a.announce(ctx, kind)
 			if err != nil && ctx.Err() == nil {
 				a.warn.warn(a.log, "could not look for events", "error", err)
 			}
-			full = full || n == announceBatch
+			more = more || others
 		}
 		if time.Since(measured) >= lagEvery {
 			measured = time.Now()
 			a.measure(ctx)
 		}
-		if !full {
+		if !more {
 			sleep(ctx, announceEvery)
 		}
 	}
 }
 
-// announce claims and delivers one batch of events, and returns how many it claimed.
-func (a *Announcer) announce(ctx context.Context, kind event) (int, error) {
-	var claimed []Entry
-	err := a.db.Transact(ctx, func(tx *database.Tx) (err error) {
+// An eventClaim has events of one kind that are this instance's alone until the claim ends.
+type eventClaim struct {
+	kind    event
+	entries []Entry
+	until   string        // the due time that the claim wrote, as the database writes it
+	ahead   time.Duration // by how much the database's clock is ahead of this process's
+}
+
+// now returns the time by the database's clock.
+func (c eventClaim) now() time.Time { return time.Now().UTC().Add(c.ahead) }
+
+// announce claims and delivers one batch of events. It reports whether others may be due at once:
+// the batch was full, and the webhook took some of it.
+func (a *Announcer) announce(ctx context.Context, kind event) (more bool, err error) {
+	var claimed eventClaim
+	err = a.db.Transact(ctx, func(tx *database.Tx) (err error) {
 		claimed, err = claimEvents(ctx, tx, kind, announceBatch, announceClaim)
-		if err == nil && len(claimed) == 0 {
+		if err == nil && len(claimed.entries) == 0 {
 			err = errNothingToWrite
 		}
 		return err
 	}, nil) // events whose claim is in doubt are due again when it ends
 	switch {
 	case errors.Is(err, errNothingToWrite):
-		return 0, nil
+		return false, nil
 	case err != nil:
-		return 0, err
+		return false, err
 	}
-	pauses := a.deliver(ctx, kind, claimed)
+	due := a.deliver(ctx, claimed)
 	err = a.db.Transact(context.WithoutCancel(ctx), func(tx *database.Tx) error {
-		return putEvents(ctx, tx, kind, pauses)
+		return putEvents(ctx, tx, claimed, due)
 	}, nil)
-	return len(claimed), err
+	for _, again := range due {
+		more = more || again == ""
+	}
+	return more && len(due) == announceBatch, err
 }
 
-// deliver sends the events, announceCalls at a time. It returns for each checkout the pause before
-// the next delivery: 0 when the event was delivered.
-func (a *Announcer) deliver(ctx context.Context, kind event, entries []Entry) map[string]time.Duration {
-	pauses := make(map[string]time.Duration, len(entries))
+// deliver sends the events, announceCalls at a time. It returns for each checkout when its event is
+// due again: never, which is empty, when the event was delivered.
+func (a *Announcer) deliver(ctx context.Context, claimed eventClaim) map[string]string {
+	due := make(map[string]string, len(claimed.entries))
 	var mu sync.Mutex
-	limit := make(chan struct{}, announceCalls)
-	var calls sync.WaitGroup
-	for _, e := range entries {
-		limit <- struct{}{}
-		calls.Go(func() {
-			defer func() { <-limit }()
-			pause := time.Duration(0)
-			if err := a.deliverOne(ctx, kind, e); err != nil {
-				pause = min(max(time.Since(e.CreatedAt), minAnnouncePause), maxAnnouncePause)
-				pause += rand.N(pause / 4)
-			}
+	var calls errgroup.Group
+	calls.SetLimit(announceCalls)
+	for _, e := range claimed.entries {
+		calls.Go(func() error {
+			again := a.deliverOne(ctx, claimed, e)
 			mu.Lock()
 			defer mu.Unlock()
-			pauses[e.CheckoutID] = pause
+			due[e.CheckoutID] = again
+			return nil
 		})
 	}
-	calls.Wait()
-	return pauses
+	_ = calls.Wait() // each call has noted its failure
+	return due
 }
 
-func (a *Announcer) deliverOne(ctx context.Context, kind event, e Entry) error {
+func (a *Announcer) deliverOne(ctx context.Context, claimed eventClaim, e Entry) (due string) {
+	kind := claimed.kind
 	if !slices.Contains(kind.states, e.State) { // a manual SQL edit set its due time
 		a.log.Error("an event is due of a checkout that did not reach its state", "checkout", e.CheckoutID, "state", e.State)
-		return nil
+		return ""
 	}
 	body, err := kind.body(e)
 	if err == nil {
 		err = a.sender.Send(ctx, e.CheckoutID+"."+kind.name, body)
 	}
-	if err != nil {
-		a.observe.Failed()
-		a.warn.warn(a.log, "an event could not be delivered yet", "checkout", e.CheckoutID, "event", kind.name, "error", err)
-		return err
+	switch {
+	case err == nil:
+		a.observe.Delivered()
+		return ""
+	case ctx.Err() != nil: // the instance ends; another one, or the next run, delivers it at once
+		return claimed.now().Format(dueLayout)
 	}
-	a.observe.Delivered()
-	return nil
+	a.observe.Failed()
+	a.warn.warn(a.log, "an event could not be delivered yet", "checkout", e.CheckoutID, "event", kind.name, "error", err)
+	pause := min(max(claimed.now().Sub(e.UpdatedAt), minAnnouncePause), maxAnnouncePause)
+	pause = max(pause-rand.N(pause/4), minAnnouncePause)
+	return claimed.now().Add(pause).Format(dueLayout)
 }
 
 // body returns the event's body.
@@ -199,20 +216,17 @@ func (k event) body(e Entry) ([]byte, error) {
 // measure tells the observer of the lag.
 func (a *Announcer) measure(ctx context.Context) {
 	undelivered, oldest := 0, time.Duration(0)
-	for _, kind := range []event{committedEvent, cancelledEvent} {
-		var n int
-		var first string
-		if err := a.db.Read(ctx, func(tx *database.Tx) (err error) {
-			n, first, err = undeliveredEvents(ctx, tx, kind, maxLagEvents)
-			return err
-		}); err != nil {
-			return // the database may come back
+	if err := a.db.Read(ctx, func(tx *database.Tx) error {
+		for _, kind := range []event{committedEvent, cancelledEvent} {
+			n, age, err := undeliveredEvents(ctx, tx, kind, maxLagEvents)
+			if err != nil {
+				return err
+			}
+			undelivered, oldest = undelivered+n, max(oldest, age)
 		}
-		undelivered += n
-		if id, err := uuid.Parse(first); err == nil {
-			seconds, nanoseconds := id.Time().UnixTime()
-			oldest = max(oldest, time.Since(time.Unix(seconds, nanoseconds)))
-		}
+		return nil
+	}); err != nil {
+		return // the database may come back
 	}
 	a.observe.Lag(undelivered, oldest)
 }

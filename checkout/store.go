@@ -332,38 +332,66 @@ func deleteSettled(ctx context.Context, tx *database.Tx, ids []string) (int64, e
 	return n, nil
 }
 
-// claimEvents claims events that are due, the longest due first, and returns their checkouts. It
-// leaves those out that another instance is claiming.
-func claimEvents(ctx context.Context, tx *database.Tx, kind event, limit int, claim time.Duration) ([]Entry, error) {
+// dueLayout is how a due time is written.
+const dueLayout = "2006-01-02 15:04:05.000"
+
+// claimEvents claims events that are due, the longest due first. It leaves those out that another
+// instance is claiming.
+func claimEvents(ctx context.Context, tx *database.Tx, kind event, limit int, claim time.Duration) (c eventClaim, err error) {
 	d := tx.Dialect()
-	entries, err := selectEntries(ctx, tx, "checkout_journal WHERE "+kind.column+" <= "+d.Now()+
+	c.kind = kind
+	c.entries, err = selectEntries(ctx, tx, "checkout_journal WHERE "+kind.column+" <= "+d.Now()+
 		" ORDER BY "+kind.column+" LIMIT ?"+tx.ForUpdateSkipLocked(), limit)
-	if err != nil || len(entries) == 0 {
-		return nil, err
+	if err != nil || len(c.entries) == 0 {
+		return c, err
 	}
-	ids := make([]string, len(entries))
-	for i, e := range entries {
+	if c.until, c.ahead, err = endOfClaim(ctx, tx, claim); err != nil {
+		return c, err
+	}
+	ids := make([]string, len(c.entries))
+	for i, e := range c.entries {
 		ids[i] = e.CheckoutID
 	}
-	if _, err := tx.Exec(ctx, "UPDATE "+d.ByKey("checkout_journal")+" SET "+kind.column+" = "+d.NowPlus(claim)+
-		" WHERE checkout_id IN "+database.In(len(ids)), anys(sorted(ids))...); err != nil {
-		return nil, fmt.Errorf("claim events: %w", err)
+	if _, err := tx.Exec(ctx, "UPDATE "+d.ByKey("checkout_journal")+" SET "+kind.column+" = ?"+
+		" WHERE checkout_id IN "+database.In(len(ids)), append([]any{c.until}, anys(sorted(ids))...)...); err != nil {
+		return c, fmt.Errorf("claim events: %w", err)
 	}
-	return entries, nil
+	return c, nil
 }
 
-// putEvents ends the claims of events: each is due again after its pause, or never when that is 0.
-// An event that is due by now was replayed in the meantime, and stays due.
-func putEvents(ctx context.Context, tx *database.Tx, kind event, pauses map[string]time.Duration) error {
-	d := tx.Dialect()
-	batch := tx.Batch()
-	for _, id := range slices.Sorted(maps.Keys(pauses)) {
-		due := "NULL"
-		if pauses[id] > 0 {
-			due = d.NowPlus(pauses[id])
+// endOfClaim returns when a claim ends that begins now, and by how much the database's clock is
+// ahead of this process's.
+func endOfClaim(ctx context.Context, tx *database.Tx, claim time.Duration) (until string, ahead time.Duration, err error) {
+	err = tx.Each(ctx, func(rows *sql.Rows) error {
+		if err := rows.Scan(&until); err != nil {
+			return err
 		}
-		batch.Exec(nil, "UPDATE "+d.ByKey("checkout_journal")+" SET "+kind.column+" = "+due+
-			" WHERE checkout_id = ? AND "+kind.column+" > "+d.Now(), id)
+		at, err := time.Parse(time.DateTime, until)
+		ahead = time.Until(at) - claim
+		return err
+	}, "SELECT CAST("+tx.Dialect().NowPlus(claim)+" AS CHAR)")
+	if err != nil {
+		return "", 0, fmt.Errorf("read the time: %w", err)
+	}
+	return until, ahead, nil
+}
+
+// putEvents ends the claims of events: each is due again, or never where that is empty. It leaves
+// out what was replayed or claimed again in the meantime, and, after a lock wait, the rows that are
+// locked: their events are delivered again when the claim ends.
+func putEvents(ctx context.Context, tx *database.Tx, claimed eventClaim, due map[string]string) error {
+	ids := slices.Sorted(maps.Keys(due))
+	if tx.AfterLockWait() {
+		free, err := entriesFree(ctx, tx, ids)
+		if err != nil {
+			return err
+		}
+		ids = slices.Sorted(maps.Keys(free))
+	}
+	batch, column := tx.Batch(), claimed.kind.column
+	for _, id := range ids {
+		batch.Exec(nil, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET "+column+" = ? WHERE checkout_id = ? AND "+column+" = ?",
+			nullable(due[id]), id, claimed.until)
 	}
 	if err := batch.Send(ctx); err != nil {
 		return fmt.Errorf("note delivered events: %w", err)
@@ -371,20 +399,22 @@ func putEvents(ctx context.Context, tx *database.Tx, kind event, pauses map[stri
 	return nil
 }
 
-// undeliveredEvents counts events that are not delivered, up to a limit, and returns the lowest ID
-// among their checkouts.
-func undeliveredEvents(ctx context.Context, tx *database.Tx, kind event, limit int) (n int, oldest string, err error) {
-	err = tx.Each(ctx, func(rows *sql.Rows) error {
-		var first sql.NullString
-		err := rows.Scan(&n, &first)
-		oldest = first.String
-		return err
-	}, "SELECT COUNT(*), MIN(e.checkout_id) FROM (SELECT checkout_id FROM checkout_journal WHERE "+kind.column+
-		" IS NOT NULL LIMIT ?) AS e", limit)
-	if err != nil {
-		return 0, "", fmt.Errorf("count events: %w", err)
+// undeliveredEvents counts events that are not delivered, up to a limit, and returns how long ago
+// the oldest of their checkouts reached its state.
+func undeliveredEvents(ctx context.Context, tx *database.Tx, kind event, limit int) (n int, oldest time.Duration, err error) {
+	var first, now sql.NullString
+	err = tx.Each(ctx, func(rows *sql.Rows) error { return rows.Scan(&n, &first, &now) },
+		"SELECT COUNT(*), CAST(MIN(e.updated_at) AS CHAR), CAST("+tx.Dialect().Now()+" AS CHAR) FROM (SELECT updated_at FROM checkout_journal"+
+			" WHERE "+kind.column+" IS NOT NULL ORDER BY "+kind.column+" LIMIT ?) AS e", limit)
+	if err != nil || n == 0 {
+		return n, 0, err
 	}
-	return n, oldest, nil
+	since, err := time.Parse(time.DateTime, first.String)
+	if err != nil {
+		return n, 0, fmt.Errorf("count events: %w", err)
+	}
+	until, err := time.Parse(time.DateTime, now.String)
+	return n, until.Sub(since), err
 }
 
 // idsSince returns the checkouts that began within age, in the order of their IDs, after the one

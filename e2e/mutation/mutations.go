@@ -232,12 +232,12 @@ func mutations() []mutation {
 		},
 		{
 			name:  "an event is claimed before it is delivered",
-			edits: []edit{{"checkout/store.go", `SET "+kind.column+" = "+d.NowPlus(claim)+`, `SET "+kind.column+" = "+d.NowPlus(claim-claim)+`}},
+			edits: []edit{{"checkout/store.go", `CAST("+tx.Dialect().NowPlus(claim)+"`, `CAST("+tx.Dialect().NowPlus(claim-claim)+"`}},
 			in:    "checkout", tests: []string{"TestEvents_instancesShareTheDeliveries"},
 		},
 		{
 			name:  "a failed delivery is retried",
-			edits: []edit{{"checkout/announce.go", "		pauses[e.CheckoutID] = pause\n", "		pauses[e.CheckoutID] = 0 * pause\n"}},
+			edits: []edit{{"checkout/announce.go", "due[e.CheckoutID] = again\n", "due[e.CheckoutID] = again[:0]\n"}},
 			in:    "checkout", tests: []string{"TestEvents_failedDeliveryIsRetried"},
 		},
 		{

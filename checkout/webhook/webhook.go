@@ -24,8 +24,12 @@ const (
 	// maxAnswerBytes is the maximum of an answer's body that is read, so that the connection can be
 	// used again.
 	maxAnswerBytes = 64 << 10
-	// maxIdle is the maximum number of idle connections.
-	maxIdle = 16
+	// maxHeaderBytes is the maximum of an answer's header.
+	maxHeaderBytes = 64 << 10
+	// maxIdle is the maximum number of idle connections, and idleTimeout the time for which one is
+	// kept.
+	maxIdle     = 16
+	idleTimeout = 30 * time.Second
 
 	secretPrefix = "whsec_"
 	// minSecretBytes and maxSecretBytes are the limits of a secret in Standard Webhooks.
@@ -33,7 +37,8 @@ const (
 	maxSecretBytes = 64
 )
 
-// A Sender sends events to one endpoint. It is safe for concurrent use.
+// A Sender sends events to one endpoint. It is safe for concurrent use. The environment's proxies
+// (HTTP_PROXY) are not used.
 type Sender struct {
 	client *http.Client
 	url    string
@@ -44,19 +49,23 @@ type Sender struct {
 // empty: events are unsigned then. Its errors repeat neither secret nor password.
 func New(rawURL, secret string) (*Sender, error) {
 	parsed, err := url.Parse(rawURL)
-	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+	if err != nil || parsed.Hostname() == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
 		return nil, errors.New("--webhook-url (WEBHOOK_URL): expected an URL such as https://shop.example/events")
 	}
 	key, err := parseSecret(secret)
 	if err != nil {
 		return nil, err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = maxIdle
 	return &Sender{
 		client: &http.Client{
-			Transport: transport,
-			Timeout:   timeout,
+			Transport: &http.Transport{
+				DisableCompression:     true,
+				ForceAttemptHTTP2:      true,
+				MaxIdleConnsPerHost:    maxIdle,
+				IdleConnTimeout:        idleTimeout,
+				MaxResponseHeaderBytes: maxHeaderBytes,
+			},
+			Timeout: timeout,
 			// A redirect is a failure: the endpoint has moved, and the shop must say so.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},

@@ -2,10 +2,13 @@ package webhook
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -33,6 +36,7 @@ func TestNew_namesWhatIsWrong(t *testing.T) {
 		{"shop.example", "", "--webhook-url (WEBHOOK_URL)"},
 		{"ftp://shop.example", "", "--webhook-url (WEBHOOK_URL)"},
 		{"https://", "", "--webhook-url (WEBHOOK_URL)"},
+		{"https://:443", "", "--webhook-url (WEBHOOK_URL)"},
 		{"https://ann:p4ss@ shop", "", "--webhook-url (WEBHOOK_URL)"},
 		{"https://shop.example", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "--webhook-secret (WEBHOOK_SECRET)"},
 		{"https://shop.example", "whsec_p4ss", "--webhook-secret (WEBHOOK_SECRET)"},
@@ -76,5 +80,86 @@ func TestSend_onlyA2xxIsDelivered(t *testing.T) {
 	server.Close()
 	if err := s.Send(t.Context(), "c.committed", nil); err == nil || strings.Contains(err.Error(), "/events") {
 		t.Errorf("a closed endpoint: got %v, want an error without the URL", err)
+	}
+}
+
+// newSender returns a sender to the server, with a short timeout.
+func newSender(t *testing.T, server *httptest.Server) *Sender {
+	t.Helper()
+	s, err := New(server.URL, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.client.Timeout = 100 * time.Millisecond
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestSend_endpointThatMisbehavesDeliversNothing(t *testing.T) {
+	t.Parallel()
+	for name, handler := range map[string]http.HandlerFunc{
+		"is silent": func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body) // only then the server sees that the caller left
+			<-r.Context().Done()
+		},
+		"hangs up": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"sends a header that does not end": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Long", strings.Repeat("x", 2*maxHeaderBytes))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(handler)
+			defer server.Close()
+			if err := newSender(t, server).Send(t.Context(), "c.committed", []byte("{}")); err == nil {
+				t.Error("the event is delivered, want an error")
+			}
+		})
+	}
+}
+
+// The status decides. What follows it costs neither time nor memory.
+func TestSend_bodyThatDoesNotEndIsDelivered(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for piece := make([]byte, 32<<10); ; {
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+	}))
+	defer server.Close()
+	s := newSender(t, server)
+	s.client.Timeout = timeout
+	began := time.Now()
+	if err := s.Send(t.Context(), "c.committed", []byte("{}")); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took >= timeout {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestSend_reusesItsConnection(t *testing.T) {
+	t.Parallel()
+	var connections atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = io.WriteString(w, "no")
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	s := newSender(t, server)
+	s.client.Timeout = timeout
+	for range 5 {
+		_ = s.Send(t.Context(), "c.committed", []byte("{}"))
+	}
+	if n := connections.Load(); n != 1 {
+		t.Errorf("5 deliveries made %d connections, want 1", n)
 	}
 }

@@ -138,8 +138,9 @@ func (a *Announcer) announce(ctx context.Context, kind event) (more bool, err er
 		return false, err
 	}
 	due := a.deliver(ctx, claimed)
-	err = a.db.Transact(context.WithoutCancel(ctx), func(tx *database.Tx) error {
-		return putEvents(ctx, tx, claimed, due)
+	ending := context.WithoutCancel(ctx) // what was delivered is noted, also by an instance that ends
+	err = a.db.Transact(ending, func(tx *database.Tx) error {
+		return putEvents(ending, tx, claimed, due)
 	}, nil)
 	for _, again := range due {
 		more = more || again == ""

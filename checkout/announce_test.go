@@ -174,28 +174,30 @@ func TestEvents_failedDeliveryIsRetried(t *testing.T) {
 	})
 }
 
-// A crash after the claim, or after the delivery, leaves an event that is due again.
+// A crash after the claim, or after the delivery, leaves an event that is due again when the claim
+// ends. An instance that was only slow changes nothing then.
 func TestEvents_claimOfADeadInstanceEnds(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 50)
-		s.add("ann", "book", 1)
-		c := s.withEvents().begin("ann")
-		wantErr(t, c.end(), nil)
-		dead, stop := context.WithCancel(t.Context())
-		e := &endpoint{}
-		a := checkout.NewAnnouncer(s.db, dying{stop}, s.log, checkout.EventObserver{Delivered: func() {}, Failed: func() {}})
-		_ = a.Announce(dead)
+		id := s.soldTo(s.withEvents(), "ann")
+		e, broken := &endpoint{}, &endpoint{fail: errors.New("500 Internal Server Error")}
 		other, _ := s.announcer(e)
-		want(t, "it is claimed or failed, and so undelivered",
-			s.number("SELECT COUNT(*) FROM checkout_journal WHERE committed_event_due_at IS NOT NULL"), 1)
-		s.exec("UPDATE checkout_journal SET committed_event_due_at = created_at") // the claim ends
+		dead := &hook{first: func(context.Context) error {
+			announce(t, other)
+			want(t, "deliveries by another while it is claimed", e.deliveries()[id+".committed"], 0)
+			s.endPauses()
+			announce(t, s.announcerTo(broken))
+			return nil
+		}}
+		announce(t, s.announcerTo(dead))
+		s.endPauses()
 		announce(t, other)
-		want(t, "deliveries", e.deliveries()[c.id+".committed"], 1)
+		want(t, "deliveries", e.deliveries()[id+".committed"], 1)
 	})
 }
 
-// dying is the endpoint of an instance that is killed while it delivers.
+// dying is the endpoint of an instance that ends while it delivers.
 type dying struct{ stop context.CancelFunc }
 
 func (d dying) Send(ctx context.Context, _ string, _ []byte) error {

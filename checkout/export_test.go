@@ -105,6 +105,14 @@ func ListOpen(ctx context.Context, tx *database.Tx, filter Filter) error {
 	return err
 }
 
+// EventBatch is the maximum of events that one instance claims at once.
+const EventBatch = announceBatch
+
+// AnnounceSales delivers one batch of the sales that are due, and reports whether another follows.
+func (a *Announcer) AnnounceSales(ctx context.Context) (more bool, err error) {
+	return a.announce(ctx, committedEvent)
+}
+
 // Announce delivers the events that are due, one batch of each kind.
 func (a *Announcer) Announce(ctx context.Context) error {
 	for _, kind := range []event{committedEvent, cancelledEvent} {

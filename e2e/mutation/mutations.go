@@ -233,7 +233,42 @@ func mutations() []mutation {
 		{
 			name:  "an event is claimed before it is delivered",
 			edits: []edit{{"checkout/store.go", `CAST("+tx.Dialect().NowPlus(claim)+"`, `CAST("+tx.Dialect().NowPlus(claim-claim)+"`}},
-			in:    "checkout", tests: []string{"TestEvents_instancesShareTheDeliveries"},
+			in:    "checkout", tests: []string{"TestEvents_instancesShareTheDeliveries", "TestEvents_claimOfADeadInstanceEnds"},
+		},
+		{
+			name:  "a delivery ends only its own claim",
+			edits: []edit{{"checkout/store.go", `" = ? WHERE checkout_id = ? AND "+column+" = ?",`, `" = ? WHERE checkout_id = ? AND COALESCE("+column+", ?) IS NOT NULL",`}},
+			in:    "checkout", tests: []string{"TestEvents_replayDuringADeliveryIsKept"},
+		},
+		{
+			name:  "claims of events leave locked rows out",
+			edits: []edit{{"checkout/store.go", `" LIMIT ?"+tx.ForUpdateSkipLocked(), limit)`, `" LIMIT ?"+tx.ForUpdate(), limit)`}},
+			in:    "checkout", tests: []string{"TestEvents_lockedRowDelaysItsOwnEventAlone"},
+		},
+		{
+			name:  "a locked row does not keep other deliveries from being noted",
+			edits: []edit{{"checkout/store.go", "	if tx.AfterLockWait() {\n		free, err := entriesFree(ctx, tx, ids)", "	if tx.AfterLockWait() && len(ids) == 0 {\n		free, err := entriesFree(ctx, tx, ids)"}},
+			in:    "checkout", tests: []string{"TestEvents_lockedRowDelaysItsOwnEventAlone"},
+		},
+		{
+			name:  "an instance that ends notes its deliveries",
+			edits: []edit{{"checkout/announce.go", "ending := context.WithoutCancel(ctx)", "ending := ctx"}},
+			in:    "checkout", tests: []string{"TestEvents_instanceThatEndsLeavesItsEventsDue"},
+		},
+		{
+			name:  "the pause of an event counts from its state",
+			edits: []edit{{"checkout/announce.go", "claimed.now().Sub(e.UpdatedAt)", "claimed.now().Sub(e.CreatedAt)"}},
+			in:    "checkout", tests: []string{"TestEvents_failedCancellationIsRetriedSoon"},
+		},
+		{
+			name:  "an endpoint that fails is given pauses",
+			edits: []edit{{"checkout/announce.go", `more = more || again == ""`, `more = more || again != "never"`}},
+			in:    "checkout", tests: []string{"TestEvents_fullBatchIsFollowedByAnotherUnlessAllOfItFailed"},
+		},
+		{
+			name:  "a redirect delivers no event",
+			edits: []edit{{"checkout/webhook/webhook.go", "if response.StatusCode/100 != 2 {", "if response.StatusCode/100 > 3 {"}},
+			in:    "checkout/webhook", tests: []string{"TestSend_onlyA2xxIsDelivered"},
 		},
 		{
 			name:  "a failed delivery is retried",

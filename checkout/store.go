@@ -404,8 +404,8 @@ func putEvents(ctx context.Context, tx *database.Tx, claimed eventClaim, due map
 func undeliveredEvents(ctx context.Context, tx *database.Tx, kind event, limit int) (n int, oldest time.Duration, err error) {
 	var first, now sql.NullString
 	err = tx.Each(ctx, func(rows *sql.Rows) error { return rows.Scan(&n, &first, &now) },
-		"SELECT COUNT(*), CAST(MIN(e.updated_at) AS CHAR), CAST("+tx.Dialect().Now()+" AS CHAR) FROM (SELECT updated_at FROM checkout_journal"+
-			" WHERE "+kind.column+" IS NOT NULL ORDER BY "+kind.column+" LIMIT ?) AS e", limit)
+		"SELECT COUNT(*), CAST(MIN(k.updated_at) AS CHAR), CAST("+tx.Dialect().Now()+" AS CHAR) FROM (SELECT updated_at FROM checkout_journal"+
+			" WHERE "+kind.column+" IS NOT NULL ORDER BY "+kind.column+" LIMIT ?) AS k", limit)
 	if err != nil || n == 0 {
 		return n, 0, err
 	}

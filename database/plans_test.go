@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,7 +62,8 @@ func scansATable(step string) bool {
 	return scans && name != "k" && !strings.HasSuffix(name, "VALUES CLAUSE")
 }
 
-// sendEveryStatement runs adds, checkouts that are paid and declined, recovery, lists and pruning.
+// sendEveryStatement runs adds, checkouts that are paid and declined, events, recovery, lists and
+// pruning.
 func sendEveryStatement(t *testing.T, db *database.DB) {
 	t.Helper()
 	ctx := t.Context()
@@ -76,7 +78,7 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 	lines, stock := &cart.Lines{}, inventory.New(db)
 	checkouts := checkout.New(db, lines, stock, gateway, checkout.Config{
 		QueueCapacity: 64, BatchSize: 64, InFlight: 64, Lease: time.Minute, PaymentTimeout: time.Second,
-		Present: present, Log: databasetest.Log(t),
+		Events: true, Present: present, Log: databasetest.Log(t),
 	})
 	carts := cart.NewManager(db, lines, stock, checkouts, cart.Config{
 		QueueCapacity: 64, BatchSize: 64, Present: present, Log: databasetest.Log(t),
@@ -132,6 +134,11 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 		})
 	}
 	buying.Wait()
+	announce(t, db)
+	if n, err := checkout.ReplayEvents(ctx, db, time.Hour); err != nil || n == 0 {
+		t.Errorf("replayed %d, %v", n, err)
+	}
+	announce(t, db)
 
 	for range 2 { // a connection remembers what it ran, in whichever pool
 		for _, filter := range []checkout.Filter{
@@ -169,4 +176,35 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 			t.Errorf("prune: %v", err)
 		}
 	}
+}
+
+// A sender takes all events but the first one.
+type sender struct{ events atomic.Int64 }
+
+func (s *sender) Send(context.Context, string, []byte) error {
+	if s.events.Add(1) == 1 {
+		return errors.New("500 Internal Server Error")
+	}
+	return nil
+}
+
+// announce delivers the events that are due.
+func announce(t *testing.T, db *database.DB) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	to := &sender{}
+	announcer := checkout.NewAnnouncer(db, to, databasetest.Log(t), checkout.EventObserver{
+		Delivered: func() {}, Failed: func() {}, Lag: func(int, time.Duration) {},
+	})
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	running.Go(func() { announcer.Run(ctx) })
+	eventually(t, "all events are delivered", func() bool {
+		var due int
+		if err := db.Setup().QueryRowContext(ctx, "SELECT COUNT(*) FROM checkout_journal WHERE committed_event_due_at IS NOT NULL").Scan(&due); err != nil {
+			t.Fatal(err)
+		}
+		return due == 0 && to.events.Load() > 1
+	})
 }

@@ -288,3 +288,35 @@ func TestEvents_lockedRowDelaysItsOwnEventAlone(t *testing.T) {
 		want(t, "deliveries of the one that was locked", h.deliveries()[locked+".committed"], 2)
 	})
 }
+
+// A search for events costs the same however old the journal is, and however many are due.
+func TestEvents_claimReadsNoMoreThanItsBatch(t *testing.T) {
+	t.Parallel()
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		s := newShop(t, db)
+		s.settledRows(20_000, 48*time.Hour)
+		rows := func() (n int64) {
+			s.exec("ANALYZE TABLE checkout_journal")
+			s.transact(func(ctx context.Context, tx *database.Tx) error {
+				before, err := handlerReads(ctx, tx)
+				if err == nil {
+					err = checkout.ClaimSales(ctx, tx)
+				}
+				if err != nil {
+					return err
+				}
+				after, err := handlerReads(ctx, tx)
+				n = after - before
+				return err
+			})
+			return n
+		}
+		if n := rows(); n > 20 {
+			t.Errorf("nothing is due, and %d rows were read", n)
+		}
+		s.exec("UPDATE checkout_journal SET committed_event_due_at = created_at")
+		if n := rows(); n > 8*checkout.EventBatch {
+			t.Errorf("a batch of %d read %d rows", checkout.EventBatch, n)
+		}
+	})
+}

@@ -108,6 +108,12 @@ func ListOpen(ctx context.Context, tx *database.Tx, filter Filter) error {
 // EventBatch is the maximum of events that one instance claims at once.
 const EventBatch = announceBatch
 
+// ClaimSales claims one batch of the sales that are due.
+func ClaimSales(ctx context.Context, tx *database.Tx) error {
+	_, err := claimEvents(ctx, tx, committedEvent, announceBatch, announceClaim)
+	return err
+}
+
 // AnnounceSales delivers one batch of the sales that are due, and reports whether another follows.
 func (a *Announcer) AnnounceSales(ctx context.Context) (more bool, err error) {
 	return a.announce(ctx, committedEvent)

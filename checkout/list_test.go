@@ -1,6 +1,7 @@
 package checkout_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -103,29 +104,31 @@ func TestList_openReadsNoSettledRows(t *testing.T) {
 	})
 }
 
+// handlerReads is how many rows the session has read.
+func handlerReads(ctx context.Context, tx *database.Tx) (n int64, err error) {
+	var counters []struct {
+		Name  string `db:"Variable_name"`
+		Value int64  `db:"Value"`
+	}
+	err = tx.Select(ctx, &counters, "SHOW SESSION STATUS LIKE 'Handler_read%'")
+	for _, c := range counters {
+		n += c.Value
+	}
+	return n, err
+}
+
 // rowsRead is how many rows a transaction's statements read.
 func (s *shop) rowsRead(work func(*database.Tx) error) (rows int64) {
 	s.t.Helper()
-	read := func(tx *database.Tx) (n int64, err error) {
-		var counters []struct {
-			Name  string `db:"Variable_name"`
-			Value int64  `db:"Value"`
-		}
-		err = tx.Select(s.t.Context(), &counters, "SHOW SESSION STATUS LIKE 'Handler_read%'")
-		for _, c := range counters {
-			n += c.Value
-		}
-		return n, err
-	}
 	if err := s.db.Read(s.t.Context(), func(tx *database.Tx) error {
-		before, err := read(tx)
+		before, err := handlerReads(s.t.Context(), tx)
 		if err != nil {
 			return err
 		}
 		if err := work(tx); err != nil {
 			return err
 		}
-		after, err := read(tx)
+		after, err := handlerReads(s.t.Context(), tx)
 		rows = after - before
 		return err
 	}); err != nil {

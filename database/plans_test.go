@@ -202,7 +202,8 @@ func announce(t *testing.T, db *database.DB) {
 	running.Go(func() { announcer.Run(ctx) })
 	eventually(t, "all events are delivered", func() bool {
 		var due int
-		if err := db.Setup().QueryRowContext(ctx, "SELECT COUNT(*) FROM checkout_journal WHERE committed_event_due_at IS NOT NULL").Scan(&due); err != nil {
+		if err := db.Setup().QueryRowContext(ctx, "SELECT COUNT(*) FROM checkout_journal"+
+			" WHERE committed_event_due_at IS NOT NULL OR cancelled_event_due_at IS NOT NULL").Scan(&due); err != nil {
 			t.Fatal(err)
 		}
 		return due == 0 && to.events.Load() > 1

@@ -56,7 +56,8 @@ func TestPlans_costDoesNotGrowWithTheTables(t *testing.T) {
 func sendEveryStatement(t *testing.T, s store) {
 	t.Helper()
 	c := newChaos(t, s, map[string]int{"plenty": 1_000_000, "scarce": 20})
-	c.shoppers.visits(c.start(shortTimeouts...))
+	hook := startWebhook(t)
+	c.shoppers.visits(c.start(append([]string{"--webhook-url", hook.url, "--webhook-secret", webhookSecret}, shortTimeouts...)...))
 	ctx, stop := context.WithCancel(t.Context())
 	wait := c.shoppers.shop(ctx, 16, "plenty", "plenty", "scarce")
 	eventually(t, time.Minute, "every kind of answer was given", func() bool {
@@ -66,9 +67,13 @@ func sendEveryStatement(t *testing.T, s store) {
 	wait()
 	c.settle(20 * time.Second)
 	c.check()
+	eventually(t, time.Minute, "events are delivered", func() bool {
+		delivered, _ := hook.delivered()
+		return len(delivered) > 0
+	})
 	for _, args := range [][]string{
 		{"stock", "list", "--json"}, {"cart", "show", "client-1-1"}, {"checkouts", "list"}, {"checkouts", "list", "--state", "refunding"},
-		{"migrate", "status"},
+		{"events", "replay", "--since", "1h"}, {"migrate", "status"},
 	} {
 		if out, errs, status := run(t, s, nil, args...); status != 0 {
 			t.Errorf("%v: status %d\n%s%s", args, status, out, errs)

@@ -59,9 +59,10 @@ func sendEveryStatement(t *testing.T, s store) {
 	hook := startWebhook(t)
 	c.shoppers.visits(c.start(append([]string{"--webhook-url", hook.url, "--webhook-secret", webhookSecret}, shortTimeouts...)...))
 	ctx, stop := context.WithCancel(t.Context())
+	c.shoppers.cancels = true
 	wait := c.shoppers.shop(ctx, 16, "plenty", "plenty", "scarce")
 	eventually(t, time.Minute, "every kind of answer was given", func() bool {
-		return c.shoppers.told("/checkOutCart", 200) > 100 && c.shoppers.told("/checkOutCart", 409) > 0
+		return c.shoppers.told("/checkOutCart", 200) > 100 && c.shoppers.told("/checkOutCart", 409) > 0 && c.shoppers.told("/cancelCheckout", 200) > 0
 	})
 	stop()
 	wait()

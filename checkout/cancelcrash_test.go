@@ -120,6 +120,42 @@ func TestCancel_crashWithARefusalLeavesItCommitted(t *testing.T) {
 	})
 }
 
+// What another owner does between the look at the claim and the move is seen by the move: then
+// nothing is restocked.
+func TestCancel_restockIsRolledBackWithItsMove(t *testing.T) {
+	t.Parallel()
+	for name, other := range map[string]string{
+		"another epoch": "epoch = epoch + 1",
+		"another state": "state = 'cancelled', lease_expires_at = NULL",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			databasetest.EachServer(t, func(t *testing.T, db *database.DB) { // the embedded engine has one writer
+				s := newShop(t, db)
+				restocks := 0
+				in, id := s.sold(settings{stock: &watchedStock{restocked: func() {
+					if restocks++; restocks == 1 {
+						s.exec("UPDATE checkout_journal SET " + other)
+					}
+				}}})
+				call := in.beginCancel(id)
+				if name == "another epoch" {
+					eventually(t, "its owner has lost it", func() bool { return in.Waiting() == 1 })
+					s.wantCancelling()
+					s.expireLeases()
+					wantErr(t, call.end(), nil)
+					s.wantCancelled(id)
+					return
+				}
+				wantErr(t, call.end(), nil)
+				want(t, "books on hand", s.onHand("book"), 3)
+				want(t, "pens on hand", s.onHand("pen"), 2)
+				s.exec("UPDATE product_details SET quantity = 5") // as the other one would have done
+			})
+		})
+	}
+}
+
 func TestCancel_lostAnswerToACommitIsFoundOut(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {

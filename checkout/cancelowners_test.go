@@ -332,3 +332,29 @@ func TestCancel_whatWasNotStartedIsNotBegun(t *testing.T) {
 		s.wantSold()
 	})
 }
+
+func TestCancel_beginsOnceInABatch(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.decoys()
+		st := newStall()
+		var stalled atomic.Bool
+		in, id := s.sold(settings{stock: &watchedStock{commit: func(sales int) {
+			if stalled.Load() {
+				st.pass(sales)
+			}
+		}}})
+		stalled.Store(true)
+		decoys, waiting := st.occupy(in, settles)
+		calls := []*cancelCall{in.beginCancel(id), in.beginCancel(id), in.beginCancel(id)}
+		eventually(t, "all wait in the queue", func() bool { return in.depth(settles) == waiting+len(calls) })
+		stalled.Store(false)
+		st.open()
+		allSold(t, decoys)
+		for _, c := range calls {
+			wantErr(t, c.end(), nil)
+		}
+		s.wantCancelled(id)
+		want(t, "refunds", s.ledger.of(id).refunds, 1)
+	})
+}

@@ -105,10 +105,13 @@ func (w *watchedStock) Restock(
 	ctx context.Context, tx *database.Tx, stock *inventory.Stock, lines []inventory.Line,
 ) ([]inventory.Line, error) {
 	lost, err := w.Manager.Restock(ctx, tx, stock, lines)
-	if err == nil && len(lines) > 0 {
-		err = w.life.pass(afterRestock)
+	if err != nil || len(lines) == 0 {
+		return lost, err
 	}
-	return lost, err
+	if w.restocked != nil {
+		w.restocked()
+	}
+	return lost, w.life.pass(afterRestock)
 }
 
 // passIn is pass once the batch is sent.

@@ -165,6 +165,7 @@ type watchedStock struct {
 	*inventory.Manager
 	lock, locked func()          // before and after Lock; nil: none
 	commit       func(sales int) // before Commit; nil: none
+	restocked    func()          // after Restock of some lines; nil: none
 	life         *life           // of the instance; nil: it does not end
 }
 

@@ -163,9 +163,9 @@ func mutations() []mutation {
 			name: "a checkout's key is answered in the transaction of its end",
 			edits: []edit{
 				{"checkout/settle.go", "	return b.answerKeys(ctx, tx)\n", "	return nil\n"},
-				{"checkout/settle.go", "	if err == nil {\n		for _, line := range b.lost {\n",
+				{"checkout/settle.go", "	if err == nil {\n		b.report()\n",
 					"	if err == nil {\n		err = b.m.db.Transact(ctx, func(tx *database.Tx) error { return b.answerKeys(ctx, tx) }, nil)\n" +
-						"		for _, line := range b.lost {\n"},
+						"		b.report()\n"},
 			},
 			in: "checkout", tests: []string{"TestSettle_checkoutEndsTogetherWithItsKeysAnswerOrNotAtAll"},
 		},
@@ -319,6 +319,63 @@ func mutations() []mutation {
 			name:  "a checkout that is refunding is never sold",
 			edits: []edit{{"checkout/recover.go", "if c.state == Refunding || c.state == Cancelling {", "if c.state == Cancelling {"}},
 			in:    "checkout", tests: []string{"TestRecovery_finishesARefund"},
+		},
+		{
+			name:  "a cancellation refunds before it restocks",
+			edits: []edit{{"checkout/purchase.go", "result, err := m.gateway.Refund(ctx, c.id)", "result, err := payment.Result{Status: payment.Refunded}, error(nil)"}},
+			in:    "checkout", tests: []string{"TestCancel_refundsThenRestocks", "TestCancel_refusedRefundLeavesItCommitted"},
+		},
+		{
+			name: "a cancellation restocks in the transaction of its end",
+			edits: []edit{
+				{"checkout/settleslow.go", "	b.surplus, err = b.m.stock.Restock(ctx, tx, stock, lines)\n	return err\n", "	b.restocks = lines\n	return nil\n"},
+				{"checkout/settle.go", "	surplus []inventory.Line  //", "	restocks []inventory.Line\n	surplus []inventory.Line  //"},
+				{"checkout/settle.go", "	if err == nil {\n		b.report()\n", "	if err == nil {\n		err = b.m.db.Transact(ctx, func(tx *database.Tx) error {\n" +
+					"			var ids []string\n			for _, line := range b.restocks {\n				ids = append(ids, line.ProductID)\n			}\n" +
+					"			stock, err := b.m.stock.Lock(ctx, tx, ids)\n			if err == nil {\n" +
+					"				b.surplus, err = b.m.stock.Restock(ctx, tx, stock, b.restocks)\n			}\n			return err\n		}, nil)\n		b.report()\n"},
+			},
+			in: "checkout", tests: []string{"TestCancel_crashAtAnyPointRestocksOnce"},
+		},
+		{
+			name:  "a cancellation's end checks the epoch",
+			edits: []edit{{"checkout/store.go", " WHERE state = ? AND epoch = ? AND checkout_id IN ", " WHERE state = ? AND ? > 0 AND checkout_id IN "}},
+			in:    "checkout", tests: []string{"TestCancel_restockIsRolledBackWithItsMove"},
+		},
+		{
+			name:  "a cancellation's end checks the state",
+			edits: []edit{{"checkout/store.go", " WHERE state = ? AND epoch = ? AND checkout_id IN ", " WHERE ? <> '' AND epoch = ? AND checkout_id IN "}},
+			in:    "checkout", tests: []string{"TestCancel_restockIsRolledBackWithItsMove"},
+		},
+		{
+			name:  "a checkout is cancelled for 30 days",
+			edits: []edit{{"checkout/cancel.go", "if err == nil && !young {", "if err == nil && !young && false {"}},
+			in:    "checkout", tests: []string{"TestCancel_isRefusedAfterThirtyDaysByTheDatabasesClock"},
+		},
+		{
+			name:  "only a committed checkout is cancelled",
+			edits: []edit{{"checkout/cancel.go", "if entry.State != Committed {", "if entry.State.Settled() && entry.State != Committed {"}},
+			in:    "checkout", tests: []string{"TestCancel_isRefusedUnlessCommitted"},
+		},
+		{
+			name:  "a batch begins a cancellation once",
+			edits: []edit{{"checkout/settle.go", "repeated := cancelling[this]; repeated {", "repeated := cancelling[this]; repeated && false {"}},
+			in:    "checkout", tests: []string{"TestCancel_beginsOnceInABatch"},
+		},
+		{
+			name:  "a cancellation is no checkout under way",
+			edits: []edit{{"checkout/store.go", "AND state <> ? ORDER BY client_id", "AND state <> CONCAT(?, '!') ORDER BY client_id"}},
+			in:    "checkout", tests: []string{"TestCancel_isNoCheckoutUnderWay"},
+		},
+		{
+			name:  "restocked units stay below the maximum",
+			edits: []edit{{"inventory/inventory.go", "min(level.OnHand+line.Quantity, MaxOnHand)", "level.OnHand+line.Quantity"}},
+			in:    "inventory", tests: []string{"TestRestock_capsAtTheMaximumAndReportsTheSurplus"},
+		},
+		{
+			name:  "a cancellation is certified by a cluster",
+			edits: []edit{{"inventory/inventory.go", "return lost, m.certify(ctx, tx, changes)", "return lost, nil"}},
+			in:    "inventory", tests: []string{"TestRestock_incrementsTheGuardInAClusterOnly"},
 		},
 		{
 			name:  "a checkout is admitted before TX 1",

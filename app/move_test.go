@@ -42,12 +42,12 @@ func TestMigrateMove_movesEverything(t *testing.T) {
 			t.Fatalf("status %d: %s%s", status, out, said)
 		}
 		out = regexp.MustCompile(`to mysql://\S+; [0-9.]+ s`).ReplaceAllString(out, "to DATABASE; N s")
-		if diff := cmp.Diff("TABLE             ROWS  UNITS\n"+
-			"product_details   2     1,250\n"+
-			"client_cart       0     0\n"+
-			"reserve_purchase  0     0\n"+
-			"checkout_journal  0     \n"+
-			"idempotency_key   0     \n"+
+		if diff := cmp.Diff("TABLE             ROWS\n"+
+			"product_details   2\n"+
+			"client_cart       0\n"+
+			"reserve_purchase  0\n"+
+			"checkout_journal  0\n"+
+			"idempotency_key   0\n"+
 			"2 rows copied and compared, to DATABASE; N s\n"+
 			"the embedded engine's file is "+filepath.Join(dir, "cartwheel.db.moved")+" now\n"+
 			"from now on, start the server with --mysql-dsn or MYSQL_DSN\n", out); diff != "" {

@@ -5,117 +5,182 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+
+	"cartwheel/database"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/jmoiron/sqlx/reflectx"
 )
 
-// What follows asks information_schema in the words that MySQL 8 and MariaDB have in common. MySQL
-// returns its columns' names in capitals, so results are read by position.
-
-// collationOf returns the collation of a character column, empty for any other.
-func collationOf(ctx context.Context, conn session, table, columnName string) (string, error) {
-	var collation sql.NullString
-	err := conn.QueryRowContext(ctx, `
-		SELECT collation_name FROM information_schema.columns
-		WHERE table_schema = database() AND table_name = ? AND column_name = ?`, table, columnName).Scan(&collation)
-	if err != nil {
-		return "", fmt.Errorf("collation of %s.%s: %w", table, columnName, err)
-	}
-	return collation.String, nil
+// A session runs statements: a transaction, or a pool of connections.
+type session interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	SelectContext(ctx context.Context, into any, query string, args ...any) error
 }
 
-// primaryKeyOf returns the primary key's columns in their order, none where the table has no
-// primary key.
-func primaryKeyOf(ctx context.Context, conn session, table string) ([]string, error) {
-	return column(ctx, conn, `
-		SELECT LOWER(column_name) FROM information_schema.statistics
-		WHERE table_schema = database() AND table_name = ? AND index_name = 'PRIMARY' ORDER BY seq_in_index`, table)
+// A table is a table as the engine's catalogue describes it.
+type table struct {
+	Kind    string // empty: there is no such table
+	Engine  string // empty on the embedded engine
+	columns []column
+	key     string // the primary key's columns, empty without one
+	indexes []index
+	checks  []string // conditions, without quotes, parentheses and spaces
 }
 
-// An index is a secondary index of a table.
-type index struct {
-	name    string
-	unique  bool
-	columns []string
-}
-
-// indexesOf returns the table's secondary indexes over whole columns.
-func indexesOf(ctx context.Context, conn session, table string) ([]index, error) {
-	rows, err := rowsOf(ctx, conn, `
-		SELECT index_name, MIN(non_unique), LOWER(GROUP_CONCAT(column_name ORDER BY seq_in_index)), MAX(sub_part IS NOT NULL)
-		FROM information_schema.statistics
-		WHERE table_schema = database() AND table_name = ? AND index_name <> 'PRIMARY' GROUP BY index_name`, table)
-	var indexes []index
-	for _, r := range rows {
-		if unique := r[1] == "0"; unique || r[3] == "0" {
-			indexes = append(indexes, index{r[0], unique, strings.Split(r[2], ",")})
+// collation returns the collation of a character column, empty for any other.
+func (t table) collation(name string) string {
+	for _, c := range t.columns {
+		if c.Name == name {
+			return c.Collation
 		}
 	}
-	return indexes, err
+	return ""
 }
 
-// checksOf returns the conditions of the table's CHECKs, without quotes, parentheses and spaces.
-func checksOf(ctx context.Context, conn session, table string) ([]string, error) {
-	// MariaDB's names are unique in a table only, and its view has the table's name; MySQL's are
-	// unique in a database, and its view has not.
-	var namesTable int
-	err := conn.QueryRowContext(ctx, `
-		SELECT count(*) FROM information_schema.columns
-		WHERE table_schema = 'information_schema' AND table_name = 'CHECK_CONSTRAINTS' AND column_name = 'TABLE_NAME'`).Scan(&namesTable)
+// A column is a column of a table. On the embedded engine, where types bind nobody, it has no type.
+type column struct {
+	Name           string
+	Type, FullType string // varchar, varchar(100)
+	Length         int
+	Collation      string
+	Nullable       bool
+	Generated      bool
+	Required       bool // an INSERT must name it
+}
+
+// A catalogue reads an engine's catalogue.
+type catalogue struct {
+	session
+	table, columns, indexes, checks string // statements about one table
+	attached                        string // a statement that describes what others attached to our tables
+}
+
+// catalogueOf returns the catalogue of an opened engine.
+func catalogueOf(db *database.DB) catalogue {
+	if db.Embedded() {
+		return embeddedCatalogue(sqlx.NewDb(db.Setup(), "sqlite"))
+	}
+	return serverCatalogue(sqlx.NewDb(db.Setup(), "mysql"))
+}
+
+// inTransaction is a session of goose's.
+func inTransaction(tx *sql.Tx) session {
+	return &sqlx.Tx{Tx: tx, Mapper: reflectx.NewMapperFunc("db", strings.ToLower)}
+}
+
+// serverCatalogue asks information_schema in the words that MySQL 8 and MariaDB have in common. The
+// server shows triggers and events only to an account with these privileges.
+func serverCatalogue(conn session) catalogue {
+	return catalogue{
+		session: conn,
+		table: `SELECT table_type AS kind, COALESCE(engine, '') AS engine FROM information_schema.tables
+			WHERE table_schema = database() AND table_name = ?`,
+		columns: `
+			SELECT LOWER(column_name) AS name, LOWER(data_type) AS type, LOWER(column_type) AS fulltype,
+				COALESCE(character_maximum_length, datetime_precision, 0) AS length, COALESCE(collation_name, '') AS collation,
+				is_nullable = 'YES' AS nullable, extra LIKE '%GENERATED%' AND extra NOT LIKE 'DEFAULT%' AS ` + "`generated`" + `,
+				is_nullable = 'NO' AND column_default IS NULL AND extra = '' AS required
+			FROM information_schema.columns WHERE table_schema = database() AND table_name = ?`,
+		// Of an index over parts of columns it says only whether it is unique.
+		indexes: `
+			SELECT index_name AS name, MIN(non_unique) = 0 AS ` + "`unique`" + `,
+				COALESCE(LOWER(GROUP_CONCAT(column_name ORDER BY seq_in_index SEPARATOR ', ')), '') AS columns
+			FROM information_schema.statistics WHERE table_schema = database() AND table_name = ?
+			GROUP BY index_name HAVING MIN(non_unique) = 0 OR MAX(sub_part IS NOT NULL) = 0`,
+		attached: `
+			SELECT CONCAT('the trigger ', trigger_name, ' on ', event_object_table, ': DROP TRIGGER ', trigger_name)
+			FROM information_schema.triggers
+			WHERE event_object_schema = database() AND event_object_table IN (` + tableNames("'", ", ") + `)
+			UNION ALL
+			SELECT CONCAT('the foreign key ', constraint_name, ' from ', constraint_schema, '.', table_name,
+				' to ', unique_constraint_schema, '.', referenced_table_name, ' stands in the way: drop it')
+			FROM information_schema.referential_constraints
+			WHERE constraint_schema = database() AND table_name IN (` + tableNames("'", ", ") + `)
+				OR unique_constraint_schema = database() AND referenced_table_name IN (` + tableNames("'", ", ") + `)
+			UNION ALL
+			SELECT CONCAT('the event ', event_schema, '.', event_name, ' names ',
+				REGEXP_SUBSTR(LOWER(event_definition), '` + tableNames("", "|") + `'),
+				': ALTER EVENT ', event_schema, '.', event_name, ' DISABLE')
+			FROM information_schema.events WHERE event_schema = database() AND status = 'ENABLED'
+				AND LOWER(event_definition) REGEXP '` + tableNames("", "|") + `'
+			ORDER BY 1`,
+	}
+}
+
+// embeddedCatalogue asks SQLite. A column of an index that does not compare byte by byte has its
+// collation behind its name.
+func embeddedCatalogue(conn session) catalogue {
+	return catalogue{
+		session: conn,
+		table:   "SELECT 'BASE TABLE' AS kind FROM sqlite_master WHERE type = 'table' AND name = ?",
+		columns: `SELECT LOWER(name) AS name, "notnull" = 1 AND dflt_value IS NULL AND pk = 0 AS required FROM pragma_table_xinfo(?)`,
+		indexes: `
+			SELECT CASE i.origin WHEN 'pk' THEN 'PRIMARY' ELSE i.name END AS name, i."unique" AS "unique",
+				GROUP_CONCAT(LOWER(x.name) || CASE x.coll WHEN 'BINARY' THEN '' ELSE ' collate ' || x.coll END, ', ' ORDER BY x.seqno) AS columns
+			FROM pragma_index_list(?) AS i, pragma_index_xinfo(i.name) AS x WHERE x.key GROUP BY i.name, i.origin, i."unique"`,
+		checks: `SELECT 'quantity>=0' FROM sqlite_master
+			WHERE type = 'table' AND name = ? AND REPLACE(sql, ' ', '') LIKE '%check(quantity>=0)%'`,
+		attached: `SELECT 'the trigger ' || name || ' on ' || tbl_name || ': DROP TRIGGER ' || name FROM sqlite_master
+			WHERE type = 'trigger' AND tbl_name IN (` + tableNames("'", ", ") + `) ORDER BY 1`,
+	}
+}
+
+// tableNamed returns how a table is made.
+func (c catalogue) tableNamed(ctx context.Context, name string) (table, error) {
+	var found []table
+	if err := c.SelectContext(ctx, &found, c.table, name); err != nil {
+		return table{}, fmt.Errorf("read the catalogue on %s: %w", name, err)
+	}
+	if len(found) == 0 {
+		return table{}, nil
+	}
+	t := found[0]
+	err := c.SelectContext(ctx, &t.columns, c.columns, name)
+	if err == nil {
+		err = c.SelectContext(ctx, &t.indexes, c.indexes, name)
+	}
+	if err == nil {
+		t.checks, err = c.checksOf(ctx, name)
+	}
 	if err != nil {
-		return nil, err
+		return t, fmt.Errorf("read the catalogue on %s: %w", name, err)
 	}
-	query := `
-		SELECT c.check_clause FROM information_schema.check_constraints AS c
-		JOIN information_schema.table_constraints AS t
-			ON t.constraint_schema = c.constraint_schema AND t.constraint_name = c.constraint_name AND t.constraint_type = 'CHECK' AND t.enforced = 'YES'
-		WHERE c.constraint_schema = database() AND t.table_name = ?`
-	if namesTable > 0 {
+	for i, found := range t.indexes {
+		if found.Name == "PRIMARY" {
+			t.key = found.Columns
+			t.indexes = append(t.indexes[:i], t.indexes[i+1:]...)
+			break
+		}
+	}
+	return t, nil
+}
+
+// checksOf returns the conditions of the table's CHECKs.
+func (c catalogue) checksOf(ctx context.Context, name string) (clauses []string, err error) {
+	query := c.checks
+	if query == "" {
+		// MariaDB's names are unique in a table only, and its view has the table's name; MySQL's are
+		// unique in a database, and its view has not.
+		var namesTable []string
+		if err := c.SelectContext(ctx, &namesTable, `
+			SELECT column_name FROM information_schema.columns
+			WHERE table_schema = 'information_schema' AND table_name = 'CHECK_CONSTRAINTS' AND column_name = 'TABLE_NAME'`); err != nil {
+			return nil, err
+		}
 		query = "SELECT check_clause FROM information_schema.check_constraints WHERE constraint_schema = database() AND table_name = ?"
+		if len(namesTable) == 0 {
+			query = `
+				SELECT c.check_clause FROM information_schema.check_constraints AS c
+				JOIN information_schema.table_constraints AS t ON t.constraint_schema = c.constraint_schema
+					AND t.constraint_name = c.constraint_name AND t.constraint_type = 'CHECK' AND t.enforced = 'YES'
+				WHERE c.constraint_schema = database() AND t.table_name = ?`
+		}
 	}
-	clauses, err := column(ctx, conn, query, table)
+	err = c.SelectContext(ctx, &clauses, query, name)
 	bare := strings.NewReplacer("`", "", "(", "", ")", "", " ", "")
 	for i, clause := range clauses {
 		clauses[i] = strings.ToLower(bare.Replace(clause))
 	}
 	return clauses, err
-}
-
-// column returns the first column of every row.
-func column(ctx context.Context, conn session, query string, args ...any) ([]string, error) {
-	table, err := rowsOf(ctx, conn, query, args...)
-	values := make([]string, len(table))
-	for i, row := range table {
-		values[i] = row[0]
-	}
-	return values, err
-}
-
-// rowsOf returns every row as text; NULL is "NULL".
-func rowsOf(ctx context.Context, conn session, query string, args ...any) (table [][]string, err error) {
-	rows, err := conn.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close() //nolint:errcheck // rows.Err says what there is to say
-	names, err := rows.Columns()
-	if err != nil {
-		return nil, err
-	}
-	for rows.Next() {
-		values := make([]sql.NullString, len(names))
-		into := make([]any, len(names))
-		for i := range values {
-			into[i] = &values[i]
-		}
-		if err := rows.Scan(into...); err != nil {
-			return nil, err
-		}
-		row := make([]string, len(names))
-		for i, v := range values {
-			if row[i] = "NULL"; v.Valid {
-				row[i] = v.String
-			}
-		}
-		table = append(table, row)
-	}
-	return table, rows.Err()
 }

@@ -5,19 +5,34 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
+
+	"github.com/jmoiron/sqlx"
 )
 
-// AdoptionSteps is how many steps adopting has.
-func AdoptionSteps() int { return len(adoptionSteps()) }
+// errCrash is what a crashing session answers.
+var errCrash = errors.New("crashed")
 
-// AdoptInPart runs the first steps of adopting, as a run does that ends there in a crash.
-func AdoptInPart(ctx context.Context, db *sql.DB, steps int, log *slog.Logger) error {
-	for _, step := range adoptionSteps()[:steps] {
-		if err := step.run(ctx, db, log); err != nil {
-			return err
-		}
+// A crashing session fails after some statements that change something.
+type crashing struct {
+	session
+	left int
+}
+
+func (c *crashing) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if c.left--; c.left < 0 {
+		return nil, errCrash
 	}
-	return nil
+	return c.session.ExecContext(ctx, query, args...)
+}
+
+// AdoptInPart adopts until it has changed something so many times, as a run does that ends there in
+// a crash. It reports whether it came to its end.
+func AdoptInPart(ctx context.Context, db *sql.DB, changes int, log *slog.Logger) (ended bool, err error) {
+	r := repairer{serverCatalogue(&crashing{sqlx.NewDb(db, "mysql"), changes}), log}
+	if err = r.adopt(ctx); errors.Is(err, errCrash) {
+		return false, nil
+	}
+	return true, err
 }
 
 // Adopt runs the migration that adopts, in a transaction as goose does.
@@ -26,7 +41,7 @@ func Adopt(ctx context.Context, db *sql.DB, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(adoptWith(log)(ctx, tx), tx.Commit())
+	return errors.Join(repairer{serverCatalogue(inTransaction(tx)), log}.adopt(ctx), tx.Commit())
 }
 
 // FirstTables is the migration that creates the MySQL engine's tables.

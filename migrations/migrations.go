@@ -5,11 +5,15 @@ package migrations
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"cartwheel/database"
@@ -21,13 +25,19 @@ import (
 //go:embed mysql/*.sql sqlite/*.sql
 var files embed.FS
 
-// The versions of the migrations that are written in Go (MySQL engine only): statements that must
-// look first whether there is anything to do.
-const (
-	adoption   = 2
-	guards     = 3
-	storefront = 4
-)
+// serverMigrations are the migrations of MySQL servers that are written in Go: they look first
+// whether there is anything to do.
+var serverMigrations = map[int64]struct {
+	name string
+	run  func(repairer, context.Context) error
+}{
+	adoption: {"00002_adopt_old_tables", repairer.adopt},
+	3:        {"00003_guards_and_indexes", repairer.addGuards},
+	4:        {"00004_storefront", repairer.reshapeOwn},
+}
+
+// adoption is the version of the migration that adopts.
+const adoption = 2
 
 const (
 	// lockLease is how long the migrations' lock outlives a holder that was killed.
@@ -62,8 +72,16 @@ func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, er
 	if err != nil {
 		return 0, err
 	}
+	adopting := func(s State) bool { return s.Version == adoption && s.Pending() }
+	if !db.Embedded() && slices.ContainsFunc(states, adopting) {
+		// Before anything is written, the table of versions included. The migration checks again,
+		// under the lock.
+		if err := checkAdoptable(ctx, catalogueOf(db)); err != nil {
+			return 0, err
+		}
+	}
 	for left := pending(states); left > 0; {
-		n, err := up(ctx, db, states, log)
+		n, err := up(ctx, db, log)
 		applied += n
 		if err == nil {
 			break
@@ -90,7 +108,7 @@ func Status(ctx context.Context, db *database.DB) ([]State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read which migrations are applied: %w", err)
 	}
-	goosed, err := provider(db, versions, nil, slog.New(slog.DiscardHandler))
+	goosed, err := provider(db, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +119,13 @@ func Status(ctx context.Context, db *database.DB) ([]State, error) {
 	return states, nil
 }
 
-func pending(states []State) int {
-	n := 0
+// UpToDate reports whether the database has all migrations. Like Status it writes nothing.
+func UpToDate(ctx context.Context, db *database.DB) (bool, error) {
+	states, err := Status(ctx, db)
+	return pending(states) == 0, err
+}
+
+func pending(states []State) (n int) {
 	for _, s := range states {
 		if s.Pending() {
 			n++
@@ -112,25 +135,8 @@ func pending(states []State) int {
 }
 
 // up applies what is pending, under the lock where the engine has one to take.
-func up(ctx context.Context, db *database.DB, states []State, log *slog.Logger) (int, error) {
-	versions, err := newVersions(db)
-	if err != nil {
-		return 0, err
-	}
-	for _, s := range states {
-		if s.Version == adoption && s.Pending() && !db.Embedded() {
-			// Before anything is written, the table of versions included. The migration checks
-			// again, under the lock.
-			if err := checkAdoptable(ctx, db.Setup()); err != nil {
-				return 0, err
-			}
-		}
-	}
-	locker, err := lockerFor(db, log)
-	if err != nil {
-		return 0, err
-	}
-	goosed, err := provider(db, versions, locker, log)
+func up(ctx context.Context, db *database.DB, log *slog.Logger) (int, error) {
+	goosed, err := provider(db, log)
 	if err != nil {
 		return 0, err
 	}
@@ -149,31 +155,12 @@ func up(ctx context.Context, db *database.DB, states []State, log *slog.Logger) 
 	return len(results), nil
 }
 
-// lockerFor makes instances migrate one after the other, also on different servers of a cluster, by
-// a row of the table goose_lock. The row has a lease on the database's clock: when a holder is
-// killed, the next one goes on after lockLease. On the embedded engine it returns nil: a
-// transaction has all of a migration.
-func lockerFor(db *database.DB, log *slog.Logger) (goose.ProviderOption, error) {
-	if db.Embedded() {
-		return nil, nil
-	}
-	locker, err := lock.NewMySQLTableLocker(
-		lock.WithTableLeaseDuration(lockLease),
-		lock.WithTableHeartbeatInterval(lockLease/5),
-		lock.WithTableLockTimeout(lockInterval, lockAttempts),
-		lock.WithTableLogger(slog.New(slog.DiscardHandler)), // it returns its errors as well
-		lock.WithTableRetryPolicy(func(err error) bool {
-			log.Info("waiting for another instance to migrate the database", "error", err)
-			return true
-		}))
-	if err != nil {
-		return nil, fmt.Errorf("set the migrations' lock up: %w", err)
-	}
-	return goose.WithLocker(locker), nil
-}
-
 // provider returns goose, set up for the engine.
-func provider(db *database.DB, versions *versions, locker goose.ProviderOption, log *slog.Logger) (*goose.Provider, error) {
+func provider(db *database.DB, log *slog.Logger) (*goose.Provider, error) {
+	versions, err := newVersions(db)
+	if err != nil {
+		return nil, err
+	}
 	folder, err := fs.Sub(files, db.Dialect().Name())
 	if err != nil {
 		return nil, fmt.Errorf("migrations of %s: %w", db.Dialect().Name(), err)
@@ -183,14 +170,18 @@ func provider(db *database.DB, versions *versions, locker goose.ProviderOption, 
 		goose.WithDisableGlobalRegistry(true),
 		goose.WithSlog(log),
 	}
-	if locker != nil {
-		options = append(options, locker)
-	}
-	if !db.Embedded() {
-		options = append(options, goose.WithGoMigrations(
-			goose.NewGoMigration(adoption, &goose.GoFunc{RunTx: adoptWith(log)}, nil),
-			goose.NewGoMigration(guards, &goose.GoFunc{RunTx: addGuardsWith(log)}, nil),
-			goose.NewGoMigration(storefront, &goose.GoFunc{RunTx: addStorefrontWith(log)}, nil)))
+	if !db.Embedded() { // where a transaction has all of a migration
+		locker, err := newLocker(log)
+		if err != nil {
+			return nil, fmt.Errorf("set the migrations' lock up: %w", err)
+		}
+		options = append(options, goose.WithLocker(locker))
+		for version, m := range serverMigrations {
+			run := func(ctx context.Context, tx *sql.Tx) error {
+				return m.run(repairer{serverCatalogue(inTransaction(tx)), log}, ctx)
+			}
+			options = append(options, goose.WithGoMigrations(goose.NewGoMigration(version, &goose.GoFunc{RunTx: run}, nil)))
+		}
 	}
 	goosed, err := goose.NewProvider(goose.DialectCustom, db.Setup(), folder, options...)
 	if err != nil {
@@ -199,10 +190,25 @@ func provider(db *database.DB, versions *versions, locker goose.ProviderOption, 
 	return goosed, nil
 }
 
+// newLocker makes instances migrate one after the other, also on different servers of a cluster, by
+// a row of the table goose_lock. The row has a lease on the database's clock: when a holder is
+// killed, the next one goes on after lockLease.
+func newLocker(log *slog.Logger) (lock.Locker, error) {
+	return lock.NewMySQLTableLocker(
+		lock.WithTableLeaseDuration(lockLease),
+		lock.WithTableHeartbeatInterval(lockLease/5),
+		lock.WithTableLockTimeout(lockInterval, lockAttempts),
+		lock.WithTableLogger(slog.New(slog.DiscardHandler)), // it returns its errors as well
+		lock.WithTableRetryPolicy(func(err error) bool {
+			log.Info("waiting for another instance to migrate the database", "error", err)
+			return true
+		}))
+}
+
 // nameOf is what people know a migration by.
 func nameOf(source *goose.Source) string {
 	if source.Type == goose.TypeSQL {
-		return trimExtension(source.Path)
+		return strings.TrimSuffix(path.Base(source.Path), ".sql")
 	}
-	return map[int64]string{adoption: "00002_adopt_old_tables", guards: "00003_guards_and_indexes", storefront: "00004_storefront"}[source.Version]
+	return serverMigrations[source.Version].name
 }

@@ -1,6 +1,7 @@
 package migrations
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -11,9 +12,6 @@ const (
 	ascii = "ascii_bin"
 )
 
-// quantityColumn is the column that is added up.
-const quantityColumn = "quantity"
-
 // A columnSpec is a column as our statements need it.
 type columnSpec struct {
 	name      string
@@ -23,15 +21,43 @@ type columnSpec struct {
 	nullable  bool   // our statements may write NULL
 }
 
-// A tableSpec is one of our tables as the migrations leave it. Verify and Copy read it.
+// sqlType returns the column's type on a MySQL server.
+func (c columnSpec) sqlType() string {
+	if c.length == 0 {
+		return c.dataType
+	}
+	return fmt.Sprintf("%s(%d)", c.dataType, c.length)
+}
+
+// definition returns the column as a CREATE TABLE of a MySQL server has it.
+func (c columnSpec) definition() string {
+	text := c.name + " " + c.sqlType()
+	if c.collation != "" {
+		charset, _, _ := strings.Cut(c.collation, "_")
+		text += " CHARACTER SET " + charset + " COLLATE " + c.collation
+	}
+	if c.nullable {
+		return text + " NULL"
+	}
+	return text + " NOT NULL"
+}
+
+// An index is a secondary index of a table. Columns are separated by ", ", here and in keys.
+type index struct {
+	Name    string
+	Columns string
+	Unique  bool
+}
+
+// A tableSpec is one of our tables as the migrations leave it. Adoption gives a table this shape,
+// Verify compares with it, and Copy reads its columns.
 type tableSpec struct {
 	name    string
 	columns []columnSpec
-	key     []string
-	// check is the name of the constraint CHECK (quantity >= 0), empty where the table has none.
-	// MySQL requires it to be unique in the database.
-	check   string
-	indexes [][]string // the columns of each secondary index
+	key     string
+	checked bool // it has CHECK (quantity >= 0)
+	// indexes have their names on MySQL servers. An adopted table may name them otherwise.
+	indexes []index
 	// replaced says that the replaced system has the table too.
 	replaced bool
 }
@@ -39,33 +65,37 @@ type tableSpec struct {
 // schema returns all tables but goose's own.
 func schema() []tableSpec {
 	id := func(name string) columnSpec { return columnSpec{name, "varchar", 100, exact, false} }
-	quantity := columnSpec{quantityColumn, "int", 0, "", true}
-	productID := id("product_id")
-	reservedProduct := productID
-	reservedProduct.nullable = true
+	quantity := columnSpec{"quantity", "int", 0, "", true}
 	return []tableSpec{
 		{
-			name: "product_details", key: []string{"product_id"}, check: "product_details_quantity_check", replaced: true,
-			columns: []columnSpec{productID, {"product_name", "varchar", 100, exact, true}, quantity},
+			name: "product_details", key: "product_id", checked: true, replaced: true,
+			columns: []columnSpec{id("product_id"), {"product_name", "varchar", 100, exact, true}, quantity},
 		},
 		{
-			name: "client_cart", key: []string{"client_id", "product_id"}, check: "client_cart_quantity_check", replaced: true,
-			columns: []columnSpec{id("client_id"), productID, quantity},
+			name: "client_cart", key: "client_id, product_id", checked: true, replaced: true,
+			columns: []columnSpec{id("client_id"), id("product_id"), quantity},
 		},
 		{
-			name: "reserve_purchase", key: []string{"reserve_id"}, indexes: [][]string{{"product_id", quantityColumn}}, replaced: true,
-			columns: []columnSpec{id("reserve_id"), reservedProduct, quantity},
+			name: "reserve_purchase", key: "reserve_id", replaced: true,
+			indexes: []index{{Name: "reserve_purchase_held", Columns: "product_id, quantity"}},
+			columns: []columnSpec{id("reserve_id"), {"product_id", "varchar", 100, exact, true}, quantity},
 		},
 		{
-			name: "checkout_journal", key: []string{"checkout_id"},
-			indexes: [][]string{{"lease_expires_at"}, {"client_id", "lease_expires_at"}, {"client_id", "checkout_id"}, {"state", "checkout_id"},
-				{"committed_event_due_at"}, {"cancelled_event_due_at"}},
+			name: "checkout_journal", key: "checkout_id",
+			indexes: []index{
+				{Name: "lease_expires_at", Columns: "lease_expires_at"},
+				{Name: "client_id", Columns: "client_id, lease_expires_at"},
+				{Name: "checkout_journal_client_id", Columns: "client_id, checkout_id"},
+				{Name: "checkout_journal_state", Columns: "state, checkout_id"},
+				{Name: "checkout_journal_committed_event", Columns: "committed_event_due_at"},
+				{Name: "checkout_journal_cancelled_event", Columns: "cancelled_event_due_at"},
+			},
 			columns: []columnSpec{
 				{"checkout_id", "varchar", 36, exact, false},
 				id("client_id"),
 				{"state", "varchar", 16, exact, false},
 				{"epoch", "int", 0, "", false},
-				{leaseColumn, "datetime", 6, "", true},
+				{"lease_expires_at", "datetime", 6, "", true},
 				{"items", "mediumtext", 0, exact, false},
 				{"reason", "varchar", 500, exact, true},
 				{"idempotency_key", "varchar", 255, ascii, true},
@@ -77,7 +107,8 @@ func schema() []tableSpec {
 			},
 		},
 		{
-			name: "idempotency_key", key: []string{"client_id", "endpoint", "idempotency_key"}, indexes: [][]string{{"created_at"}},
+			name: "idempotency_key", key: "client_id, endpoint, idempotency_key",
+			indexes: []index{{Name: "created_at", Columns: "created_at"}},
 			columns: []columnSpec{
 				id("client_id"),
 				{"endpoint", "varchar", 32, exact, false},
@@ -91,8 +122,8 @@ func schema() []tableSpec {
 			},
 		},
 		{
-			name: guardTable, key: []string{"product_id"},
-			columns: []columnSpec{productID, {"version", "bigint", 0, "", false}},
+			name: "product_guard", key: "product_id",
+			columns: []columnSpec{id("product_id"), {"version", "bigint", 0, "", false}},
 		},
 	}
 }
@@ -102,30 +133,11 @@ func replacedTables() []tableSpec {
 	return slices.DeleteFunc(schema(), func(t tableSpec) bool { return !t.replaced })
 }
 
-// text returns the names of the character columns.
-func (t tableSpec) text() []string {
+// tableNames returns all tables' names, each between quote characters and separated by sep.
+func tableNames(quote, sep string) string {
 	var names []string
-	for _, c := range t.columns {
-		if c.collation != "" {
-			names = append(names, c.name)
-		}
+	for _, t := range schema() {
+		names = append(names, quote+t.name+quote)
 	}
-	return names
-}
-
-func (t tableSpec) column(name string) (columnSpec, bool) {
-	i := slices.IndexFunc(t.columns, func(c columnSpec) bool { return strings.EqualFold(c.name, name) })
-	if i < 0 {
-		return columnSpec{}, false
-	}
-	return t.columns[i], true
-}
-
-// list returns the columns' names, separated by commas.
-func (t tableSpec) list() string {
-	names := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		names[i] = c.name
-	}
-	return strings.Join(names, ", ")
+	return strings.Join(names, sep)
 }

@@ -24,7 +24,7 @@ func TestVerify_namesWhatWasChangedOnAServer(t *testing.T) {
 		for _, test := range []struct{ change, want, undo string }{
 			{
 				"ALTER TABLE client_cart CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
-				"client_cart.client_id compares as utf8mb4_general_ci, not utf8mb4_bin: ALTER TABLE client_cart MODIFY client_id",
+				"client_cart.client_id compares as utf8mb4_general_ci, not utf8mb4_bin (look for keys that become equal first): ALTER TABLE client_cart CONVERT TO",
 				"ALTER TABLE client_cart CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
 			},
 			{
@@ -44,7 +44,7 @@ func TestVerify_namesWhatWasChangedOnAServer(t *testing.T) {
 			},
 			{
 				"ALTER TABLE reserve_purchase DROP INDEX reserve_purchase_held",
-				"reserve_purchase has no index on (product_id, quantity): CREATE INDEX",
+				"reserve_purchase has no index on (product_id, quantity): ALTER TABLE reserve_purchase ADD INDEX reserve_purchase_held",
 				"CREATE INDEX another_name ON reserve_purchase (product_id, quantity)",
 			},
 			{

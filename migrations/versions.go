@@ -4,12 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"path"
-	"strings"
 	"time"
 
 	"cartwheel/database"
 
+	"github.com/jmoiron/sqlx"
 	goosedb "github.com/pressly/goose/v3/database"
 )
 
@@ -92,24 +91,17 @@ func (v *versions) applied(ctx context.Context, db *sql.DB) (map[int64]time.Time
 	if there, err := v.TableExists(ctx, db); err != nil || !there {
 		return nil, err
 	}
-	rows, err := db.QueryContext(ctx, "SELECT version_id, tstamp FROM goose_db_version WHERE version_id > 0")
-	if err != nil {
+	var rows []struct {
+		Version int64
+		At      time.Time
+	}
+	if err := sqlx.NewDb(db, "").SelectContext(ctx, &rows,
+		"SELECT version_id AS version, tstamp AS at FROM goose_db_version WHERE version_id > 0"); err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err says what there is to say
 	at := map[int64]time.Time{}
-	for rows.Next() {
-		var version int64
-		var when time.Time
-		if err := rows.Scan(&version, &when); err != nil {
-			return nil, err
-		}
-		at[version] = when.UTC()
+	for _, row := range rows {
+		at[row.Version] = row.At.UTC()
 	}
-	return at, rows.Err()
-}
-
-func trimExtension(file string) string {
-	base := path.Base(file)
-	return strings.TrimSuffix(base, path.Ext(base))
+	return at, nil
 }

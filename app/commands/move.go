@@ -103,13 +103,9 @@ func (c migrateMoveCommand) prepare(ctx context.Context, target *database.DB, lo
 }
 
 func (c migrateMoveCommand) print(w io.Writer, report migrations.CopyReport, place, moved string, took time.Duration) error {
-	out := newTable(w, "TABLE", "ROWS", "UNITS")
+	out := newTable(w, "TABLE", "ROWS")
 	for _, t := range report.Tables {
-		units := ""
-		if t.HasUnits {
-			units = humanize.Comma(t.Units)
-		}
-		if err := out.add(nil, t.Name, humanize.Comma(t.Rows), units); err != nil {
+		if err := out.add(nil, t.Name, humanize.Comma(t.Rows)); err != nil {
 			return err
 		}
 	}
@@ -122,9 +118,6 @@ func (c migrateMoveCommand) print(w io.Writer, report migrations.CopyReport, pla
 	}
 	fmt.Fprintf(w, "%s rows %s, to %s; %.1f s\n", humanize.Comma(report.Rows()), did, place, took.Seconds())
 	fmt.Fprintf(w, "the embedded engine's file is %s now\n", moved)
-	if n := report.Open(); n > 0 {
-		fmt.Fprintf(w, "checkouts that are not settled: %d; the next server finishes them\n", n)
-	}
 	_, err := fmt.Fprintln(w, "from now on, start the server with --mysql-dsn or MYSQL_DSN")
 	return err
 }

@@ -66,7 +66,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "CHECK (quantity >= 0) (MySQL)",
-			edits: []edit{{"migrations/adopt.go", `" CHECK (quantity >= 0)"`, `" CHECK (quantity >= -99)"`}},
+			edits: []edit{{"migrations/verify.go", `_quantity_check CHECK (quantity >= 0)"`, `_quantity_check CHECK (quantity >= -99)"`}},
 			in:    "migrations", tests: []string{"TestTables_refuseNegativeQuantities"},
 		},
 		{

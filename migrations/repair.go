@@ -1,0 +1,101 @@
+package migrations
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+)
+
+// maxSamples is the maximum number of changed rows that a line of the log names.
+const maxSamples = 5
+
+// A repairer changes the tables of a MySQL server and logs what it changes. Each of its methods
+// looks first whether there is anything to do, so it may run again after a crash anywhere: the
+// server commits each ALTER by itself.
+type repairer struct {
+	catalogue
+	log *slog.Logger
+}
+
+// addGuards adds a table with a version per product. On a cluster with several nodes transactions
+// that lock the same rows on two nodes are not certified against each other; those that write the
+// same row are.
+func (r repairer) addGuards(ctx context.Context) error {
+	if _, err := r.ExecContext(ctx, `
+		CREATE TABLE IF NOT EXISTS product_guard (
+			product_id varchar(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+			version    bigint NOT NULL,
+			PRIMARY KEY (product_id)
+		) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`); err != nil {
+		return fmt.Errorf("create product_guard: %w", err)
+	}
+	return r.reshapeOwn(ctx)
+}
+
+// reshapeOwn adds the columns and indexes that our own tables lack, those of later migrations
+// included.
+func (r repairer) reshapeOwn(ctx context.Context) error {
+	for _, t := range schema() {
+		if t.replaced {
+			continue
+		}
+		if err := r.reshape(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// change runs a statement that changes rows, if sampling finds any, and logs how many it changed.
+func (r repairer) change(ctx context.Context, what, name, sampling, statement string) error {
+	var samples []string
+	if err := r.SelectContext(ctx, &samples, sampling+" LIMIT ?", maxSamples); err != nil || len(samples) == 0 {
+		return err
+	}
+	result, err := r.ExecContext(ctx, statement)
+	if err != nil {
+		return fmt.Errorf("change rows of %s: %w", name, err)
+	}
+	rows, err := result.RowsAffected()
+	r.log.InfoContext(ctx, "adopting: "+what, "table", name, "rows", rows, "samples", samples)
+	return err
+}
+
+// reshape gives the table the shape that t describes, as far as ALTER TABLE alone can do so.
+func (r repairer) reshape(ctx context.Context, t tableSpec) error {
+	have, err := r.tableNamed(ctx, t.name)
+	if err != nil {
+		return err
+	}
+	var clauses []string
+	for _, d := range t.differences(have) {
+		if d.clause != "" && !slices.Contains(clauses, d.clause) {
+			clauses = append(clauses, d.clause)
+		}
+	}
+	for _, clause := range clauses {
+		if err := r.alter(ctx, t.name, clause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// alter changes the table's shape, and logs how many rows it holds: the server may copy each of
+// them.
+func (r repairer) alter(ctx context.Context, name, clause string) error {
+	var rows []int64
+	if err := r.SelectContext(ctx, &rows, "SELECT count(*) FROM "+name); err != nil {
+		return err
+	}
+	if _, err := r.ExecContext(ctx, "ALTER TABLE "+name+" "+clause); err != nil {
+		return fmt.Errorf("alter %s: %s: %w", name, clause, err)
+	}
+	level := slog.LevelInfo
+	if rows[0] == 0 {
+		level = slog.LevelDebug // a new table: nothing is being adopted
+	}
+	r.log.Log(ctx, level, "adopting: altered the table", "table", name, "rows", rows[0], "change", clause)
+	return nil
+}

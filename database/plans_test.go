@@ -155,7 +155,7 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 				t.Errorf("list %+v: %v", filter, err)
 			}
 		}
-		if err := stock.List(ctx, inventory.Filter{}, func(inventory.Product) error { return nil }); err != nil {
+		if err := stock.List(ctx, func(inventory.Product) error { return nil }); err != nil {
 			t.Error(err)
 		}
 		if err := db.Read(ctx, func(tx *database.Tx) error {

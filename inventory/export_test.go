@@ -1,8 +1,6 @@
 package inventory
 
 import (
-	"context"
-	"io"
 	"time"
 
 	"cartwheel/database"
@@ -20,9 +18,10 @@ func NewStock(levels map[string]Level, taken ...string) *Stock {
 	return s
 }
 
-// ImportWith is Import with another patience.
-func (m *Manager) ImportWith(ctx context.Context, file io.Reader, how Import, patience time.Duration) (ImportReport, error) {
-	return m.importWith(ctx, file, how, patience)
+// WithPatience returns an import that retries a chunk for this long at most.
+func (how Import) WithPatience(patience time.Duration) Import {
+	how.patience = patience
+	return how
 }
 
 // Suspected reports whether any of the products is asked for without waiting.

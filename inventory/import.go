@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,17 +19,17 @@ import (
 )
 
 const (
-	// importChunk is the most rows that one transaction of an import takes: few enough that nobody
-	// waits long for it. Many enough, because each costs the embedded engine's server what it has
-	// in memory of the file.
+	// importChunk is the maximum number of rows in one transaction of an import: few enough that
+	// nobody waits long for it. Many enough, because each costs the embedded engine's server what it
+	// has in memory of the file.
 	importChunk = 500
-	// maxListedBad is the most bad rows that an ImportReport lists.
-	maxListedBad = 100
-	// importPatience is how long an import tries one chunk again when the database is away, busy,
-	// or has a row locked.
+	// importPatience is the maximum time for which an import retries one chunk when the database is
+	// away, busy, or has a row locked.
 	importPatience = 30 * time.Second
-	// importRetry is the pause before such a try.
+	// importRetry is the pause before such a retry.
 	importRetry = 100 * time.Millisecond
+	// maxPause is the maximum pause after a chunk.
+	maxPause = 250 * time.Millisecond
 )
 
 // An Import says what becomes of a file's rows.
@@ -40,9 +41,6 @@ type Import struct {
 	DryRun bool
 	// Delimiter separates the fields. 0: a comma.
 	Delimiter rune
-	// Header is called once with the file's columns, in its order, without ReasonColumn. nil: not
-	// called.
-	Header func(columns string)
 	// Bad is called for every bad row, in the order of the file; its error stops the import. nil:
 	// not called.
 	Bad func(BadRow) error
@@ -51,13 +49,17 @@ type Import struct {
 	Warn func(LookAlike)
 	// Progress is called after every few hundred rows with the report so far. nil: not called.
 	Progress func(ImportReport)
+
+	patience time.Duration // for one chunk; 0: importPatience
 }
 
 // A BadRow is a record of an import file that was left out.
 type BadRow struct {
 	Line   int    // its first line, counted from 1; the header is the first
 	Reason string // for people
-	Text   string // the record as it stands in the file, without an earlier reason; empty: cut off by an unclosed quote
+	// Header and Text are the file's columns and the record as they stand in the file, without
+	// ReasonColumn. Text is empty when an unclosed quote cuts it off.
+	Header, Text string
 }
 
 // A LookAlike is a created product whose ID differs from another one only by invisible characters
@@ -73,8 +75,8 @@ type ImportReport struct {
 	Rows int // rows that were decided; empty lines are none
 	// Created, Changed, Unchanged and Bad are what became of the rows.
 	Created, Changed, Unchanged, Bad int
-	Listed                           []BadRow // the first 100 bad rows
-	Net                              int64    // units by which on hand was changed, all products together
+	// Net is the units by which on hand was changed, all products together.
+	Net int64
 	// NetUncertain says that Net may miss some units: a chunk was set again because the database
 	// went away when it had been set once. What is on hand is what the file says all the same.
 	NetUncertain bool
@@ -98,31 +100,16 @@ type ImportReport struct {
 // Errors: those of reading the file, of how.Bad, and of ctx; a header that is none;
 // database.ErrUnavailable; database.ErrOutcomeUnknown.
 func (m *Manager) Import(ctx context.Context, file io.Reader, how Import) (ImportReport, error) {
-	return m.importWith(ctx, file, how, importPatience)
-}
-
-func (m *Manager) importWith(ctx context.Context, file io.Reader, how Import, patience time.Duration) (ImportReport, error) {
-	im := &importing{
-		m: m, how: how, patience: patience, seed: maphash.MakeSeed(),
-		lines: map[uint64]int{}, created: map[uint64]int{},
-	}
-	if im.how.Delimiter == 0 {
-		im.how.Delimiter = ','
-	}
-	rows, err := openImport(file, im.how.Delimiter)
-	if err != nil {
-		return im.report, fmt.Errorf("import: %w", err)
-	}
-	im.report.Line = rows.line
-	if how.Header != nil {
-		how.Header(rows.header)
-	}
-	empty, err := m.Empty(ctx)
+	how.Delimiter = cmp.Or(how.Delimiter, ',')
+	how.patience = cmp.Or(how.patience, importPatience)
+	im := &importing{m: m, how: how, seed: maphash.MakeSeed(), lines: map[uint64]int{}, created: map[uint64]int{}}
+	rows, err := openImport(file, how.Delimiter)
 	if err != nil {
 		return im.report, fmt.Errorf("import: %w", err)
 	}
 	for {
-		chunk, err := readChunk(rows)
+		im.report.Line = rows.line
+		chunk, err := rows.chunk(importChunk)
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -130,10 +117,7 @@ func (m *Manager) importWith(ctx context.Context, file io.Reader, how Import, pa
 			return im.report, fmt.Errorf("import: stopped after line %d: %w", im.report.Line, err)
 		}
 		if len(chunk) == 0 {
-			im.report.Line = rows.line
-			if empty {
-				return im.report, nil
-			}
+			im.report.Line = rows.line // behind empty lines
 			return im.report, im.warnOfLookAlikes(ctx)
 		}
 		started := time.Now()
@@ -150,29 +134,12 @@ func (m *Manager) importWith(ctx context.Context, file io.Reader, how Import, pa
 	}
 }
 
-// readChunk reads the rows of one transaction, none at the file's end.
-func readChunk(rows *importFile) ([]importRow, error) {
-	chunk := make([]importRow, 0, importChunk)
-	for len(chunk) < importChunk {
-		row, err := rows.read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		chunk = append(chunk, row)
-	}
-	return chunk, nil
-}
-
 // importing is one import under way. It belongs to one goroutine.
 type importing struct {
-	m        *Manager
-	how      Import
-	patience time.Duration // for one chunk
-	report   ImportReport
-	waited   time.Duration // of the last chunk, for the start of its transaction
+	m      *Manager
+	how    Import
+	report ImportReport
+	waited time.Duration // of the last chunk, for the start of its transaction
 
 	// By the hashes of IDs under seed: two in 10 million products collide with a probability of 1
 	// in 300,000.
@@ -180,9 +147,6 @@ type importing struct {
 	lines   map[uint64]int // the line of each product; of those that were created its negative
 	created map[uint64]int // the line of each product that was created, by its ID's normal form
 }
-
-// maxPause is the maximum pause after a chunk.
-const maxPause = 250 * time.Millisecond
 
 // pause returns the pause after a chunk that took so long: others at work get four fifths of the
 // time.
@@ -224,7 +188,7 @@ func (im *importing) warnOfLookAlikes(ctx context.Context) error {
 	if len(im.created) == 0 || im.how.Warn == nil {
 		return nil
 	}
-	return im.m.List(ctx, Filter{}, func(p Product) error {
+	return im.m.List(ctx, func(p Product) error {
 		line, alike := im.created[maphash.String(im.seed, normalForm(p.ID))]
 		if alike && im.lines[maphash.String(im.seed, p.ID)] >= 0 {
 			im.how.Warn(LookAlike{line, strconv.QuoteToASCII(p.ID)})
@@ -252,27 +216,24 @@ func (im *importing) take(ctx context.Context, chunk []importRow) error {
 		}
 	}
 	for started := time.Now(); len(open) > 0; {
-		left, err := im.transact(ctx, open)
+		locked, err := im.transact(ctx, open)
 		lines := fmt.Sprintf("lines %d to %d", open[0].line, open[len(open)-1].line)
-		patient := time.Since(started) < im.patience && ctx.Err() == nil
+		patient := time.Since(started) < im.how.patience && ctx.Err() == nil
+		unknown := errors.Is(err, database.ErrOutcomeUnknown)
+		passing := unknown || errors.Is(err, database.ErrUnavailable) || errors.Is(err, database.ErrRowLocked)
+		im.report.NetUncertain = im.report.NetUncertain || unknown && !im.how.Add
 		switch {
-		case errors.Is(err, database.ErrOutcomeUnknown) && im.how.Add:
+		case unknown && im.how.Add:
 			return fmt.Errorf("it is not known whether %s were added; what follows was not: %w", lines, err)
-		case errors.Is(err, database.ErrOutcomeUnknown):
-			im.report.NetUncertain = true
-			fallthrough
-		case errors.Is(err, database.ErrUnavailable), errors.Is(err, database.ErrRowLocked):
-			if !patient {
-				return fmt.Errorf("%s were not imported, nor what follows: %w", lines, errors.Join(err, ctx.Err()))
+		case err != nil && !(passing && patient):
+			return fmt.Errorf("%s were not imported, nor what follows: %w", lines, errors.Join(err, ctx.Err()))
+		case err == nil && patient:
+			open = locked
+		case err == nil:
+			for _, row := range locked {
+				row.reason = "the product's row is locked by another session"
 			}
-		case err != nil:
-			return fmt.Errorf("%s were not imported, nor what follows: %w", lines, err)
-		default:
-			open = left
-			if !patient {
-				refuse(open, "the product's row is locked by another session")
-				open = nil
-			}
+			open = nil
 		}
 		if len(open) > 0 {
 			wait(ctx, importRetry)
@@ -281,58 +242,56 @@ func (im *importing) take(ctx context.Context, chunk []importRow) error {
 	return im.account(chunk)
 }
 
-func refuse(rows []*importRow, reason string) {
-	for _, row := range rows {
-		row.reason = reason
-	}
-}
-
 // account reports a chunk whose rows are all decided.
 func (im *importing) account(chunk []importRow) error {
-	r := &im.report
 	for _, row := range chunk {
-		r.Rows++
-		r.Line = row.end
+		im.report.Rows++
+		im.report.Line = row.end
 		if row.reason == "" {
 			continue
 		}
-		r.Bad++
-		bad := BadRow{row.line, row.reason, row.text}
-		if len(r.Listed) < maxListedBad {
-			r.Listed = append(r.Listed, bad)
-		}
+		im.report.Bad++
 		if im.how.Bad == nil {
 			continue
 		}
-		if err := im.how.Bad(bad); err != nil {
+		if err := im.how.Bad(BadRow{row.line, row.reason, row.header, row.text}); err != nil {
 			return fmt.Errorf("report line %d: %w", row.line, err)
 		}
 	}
 	return nil
 }
 
-// transact decides rows and writes what they change, in one transaction. It returns the rows whose
-// products someone else keeps locked; the others are decided.
-func (im *importing) transact(ctx context.Context, rows []*importRow) ([]*importRow, error) {
-	var d decided
-	err := im.transaction(ctx, func(tx *database.Tx) error {
+// transact decides rows and writes what they change, in one transaction that the end of ctx does
+// not break off. It returns the rows whose products someone else keeps locked.
+func (im *importing) transact(ctx context.Context, rows []*importRow) (locked []*importRow, err error) {
+	ctx = context.WithoutCancel(ctx) // a transaction is short, and its time is bounded
+	var changes []change
+	var unchanged int
+	decideAll := func(tx *database.Tx) error {
 		stock, err := im.stock(ctx, tx, rows)
-		if err != nil {
-			return err
+		if err == nil {
+			changes, locked, unchanged = decide(rows, stock, im.how.Add)
 		}
-		d = decide(rows, stock, im.how.Add)
-		if len(d.changes) == 0 || im.how.DryRun {
-			return errNothingToImport
-		}
-		return im.m.writeChanges(ctx, tx, d.changes, im.how.Add)
-	})
-	if err != nil && !errors.Is(err, errNothingToImport) {
+		return err
+	}
+	if im.how.DryRun {
+		err = im.m.db.Read(ctx, decideAll)
+	} else {
+		asked := time.Now()
+		// What a lost commit wrote cannot be told from what others wrote since: there is nothing to
+		// look for.
+		err = im.m.db.Transact(ctx, func(tx *database.Tx) error {
+			im.waited = time.Since(asked)
+			if err := decideAll(tx); err != nil || len(changes) == 0 {
+				return err
+			}
+			return im.m.writeChanges(ctx, tx, changes, im.how.Add)
+		}, nil)
+	}
+	if err != nil {
 		return nil, err
 	}
-	for i, row := range rows {
-		row.reason = d.reasons[i]
-	}
-	for _, c := range d.changes {
+	for _, c := range changes {
 		im.report.Net += c.after - c.before
 		if c.create {
 			im.report.Created++
@@ -341,26 +300,8 @@ func (im *importing) transact(ctx context.Context, rows []*importRow) ([]*import
 			im.report.Changed++
 		}
 	}
-	im.report.Unchanged += d.unchanged
-	return d.left, nil
-}
-
-// errNothingToImport ends a transaction that has nothing to commit.
-var errNothingToImport = errors.New("nothing to import")
-
-// transaction runs work so that the end of ctx does not break it off.
-func (im *importing) transaction(ctx context.Context, work func(*database.Tx) error) error {
-	ctx = context.WithoutCancel(ctx) // a transaction is short, and its time is bounded
-	if im.how.DryRun {
-		return im.m.db.Read(ctx, work)
-	}
-	asked := time.Now()
-	// What a lost commit wrote cannot be told from what others wrote since: there is nothing to
-	// look for.
-	return im.m.db.Transact(ctx, func(tx *database.Tx) error {
-		im.waited = time.Since(asked)
-		return work(tx)
-	}, nil)
+	im.report.Unchanged += unchanged
+	return locked, nil
 }
 
 // stock returns the stock of the rows' products, locked unless it is a dry run. Those that do not
@@ -412,20 +353,14 @@ type change struct {
 	before, after int64 // units on hand
 }
 
-// decided is what became of some rows.
-type decided struct {
-	reasons   []string     // for each row; empty: it is no bad row
-	left      []*importRow // those whose product's row another session keeps locked
-	changes   []change     // in the order of the products' IDs
-	unchanged int          // rows that say what is stored already
-}
-
-// decide judges rows, each of a product of its own.
-func decide(rows []*importRow, stock *Stock, add bool) decided {
-	d := decided{reasons: make([]string, len(rows))}
-	for i, row := range rows {
+// decide judges rows, each of a product of its own: it returns the changes in the order of the
+// products' IDs, the rows whose product another session keeps locked, and how many rows say what is
+// stored already. Bad rows get their reason. A repeat is harmless.
+func decide(rows []*importRow, stock *Stock, add bool) (changes []change, locked []*importRow, unchanged int) {
+	for _, row := range rows {
+		row.reason = ""
 		if stock.locked[row.productID] {
-			d.left = append(d.left, row)
+			locked = append(locked, row)
 			continue
 		}
 		level := stock.levels[row.productID]
@@ -436,19 +371,19 @@ func decide(rows []*importRow, stock *Stock, add bool) decided {
 		_, missing := slices.BinarySearch(stock.missing, row.productID)
 		switch {
 		case after < 0:
-			d.reasons[i] = fmt.Sprintf("would bring on hand to %d, below 0", after)
+			row.reason = fmt.Sprintf("would bring on hand to %d, below 0", after)
 		case after < level.Reserved:
-			d.reasons[i] = fmt.Sprintf("would bring on hand to %d, below the %d reserved by checkouts in flight", after, level.Reserved)
+			row.reason = fmt.Sprintf("would bring on hand to %d, below the %d reserved by checkouts in flight", after, level.Reserved)
 		case after > MaxOnHand:
-			d.reasons[i] = fmt.Sprintf("would bring on hand to %d, above %d", after, MaxOnHand)
+			row.reason = fmt.Sprintf("would bring on hand to %d, above %d", after, MaxOnHand)
 		case !missing && after == level.OnHand && (row.name == "" || row.name == stock.names[row.productID]):
-			d.unchanged++
+			unchanged++
 		default:
-			d.changes = append(d.changes, change{row.productID, row.name, row.line, missing, level.OnHand, after})
+			changes = append(changes, change{row.productID, row.name, row.line, missing, level.OnHand, after})
 		}
 	}
-	slices.SortFunc(d.changes, func(a, b change) int { return compare(a.productID, b.productID) })
-	return d
+	slices.SortFunc(changes, func(a, b change) int { return compare(a.productID, b.productID) })
+	return changes, locked, unchanged
 }
 
 // writeChanges writes what decide found, in the order of the products' IDs. Those that exist are

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -19,6 +20,7 @@ const ImportHeader = "product_id,product_name,quantity"
 const ReasonColumn = "reason"
 
 const (
+	columns      = 3   // of ImportHeader
 	maxIDRunes   = 100 // the column is varchar(100)
 	maxNameRunes = 100 // likewise
 	// maxRecord is the maximum size of a record in bytes: several times what the longest valid row
@@ -32,6 +34,7 @@ const (
 type importRow struct {
 	line      int    // the first line of the record
 	end       int    // the last one
+	header    string // of the file, without a reason's column
 	text      string // as it stands in the file, without the line's end and an earlier reason
 	productID string
 	name      string // empty: the product keeps its name
@@ -64,25 +67,20 @@ func openImport(source io.Reader, delimiter rune) (*importFile, error) {
 	f.csv.FieldsPerRecord = -1 // a wrong number has a reason of our own
 	f.csv.ReuseRecord = true
 	header, text, err := f.next()
-	if err != nil && !errors.Is(err, io.EOF) && !isSyntax(err) {
+	_, syntax := errors.AsType[*csv.ParseError](err)
+	if err != nil && !errors.Is(err, io.EOF) && !syntax {
 		return nil, err
 	}
 	if last := len(header) - 1; last > 0 && header[last] == ReasonColumn {
 		header, f.reasons = header[:last], true
 	}
-	at := map[string]int{}
-	for i, column := range header {
-		at[column] = i
-	}
-	wanted := strings.Split(ImportHeader, ",")
-	for _, column := range wanted {
-		if _, found := at[column]; !found || len(header) != len(wanted) || err != nil {
-			return nil, fmt.Errorf("line 1: want the header %s, got %s%s",
-				strings.ReplaceAll(ImportHeader, ",", string(delimiter)), quote(text), delimiterHint(text, delimiter))
-		}
+	wanted := strings.Split(ImportHeader, ",") // which are in alphabetical order
+	if err != nil || !slices.Equal(slices.Sorted(slices.Values(header)), wanted) {
+		return nil, fmt.Errorf("line 1: want the header %s, got %s%s",
+			strings.Join(wanted, string(delimiter)), quote(text), delimiterHint(text, delimiter))
 	}
 	f.header = strings.Join(header, string(delimiter))
-	f.productID, f.name, f.quantity = at[wanted[0]], at[wanted[1]], at[wanted[2]]
+	f.productID, f.name, f.quantity = slices.Index(header, wanted[0]), slices.Index(header, wanted[1]), slices.Index(header, wanted[2])
 	return f, nil
 }
 
@@ -91,11 +89,26 @@ const byteOrderMark = "\uFEFF"
 // delimiterHint names the delimiter that a header seems to have, if it is another one.
 func delimiterHint(header string, delimiter rune) string {
 	for _, other := range ",;\t" {
-		if other != delimiter && strings.Count(header, string(other)) >= strings.Count(ImportHeader, ",") {
+		if other != delimiter && strings.Count(header, string(other)) >= columns-1 {
 			return fmt.Sprintf(" (its delimiter seems to be %q: use --delimiter)", other)
 		}
 	}
 	return ""
+}
+
+// chunk returns the next rows, at most so many; none after the last.
+func (f *importFile) chunk(most int) (rows []importRow, err error) {
+	for len(rows) < most {
+		row, err := f.read()
+		if errors.Is(err, io.EOF) {
+			return rows, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
 }
 
 // read returns the next row; io.EOF after the last. After a record with an unclosed quote it reads
@@ -106,34 +119,34 @@ func (f *importFile) read() (importRow, error) {
 	}
 	before := f.line
 	fields, text, err := f.next()
-	row := importRow{line: before + 1 + strings.Count(text, "\n") - strings.Count(strings.TrimLeft(text, "\r\n"), "\n"), end: f.line}
-	row.text = strings.Trim(text, "\r\n")
-	if f.reasons && err == nil && len(fields) == f.fieldCount()+1 {
-		fields = fields[:f.fieldCount()]
+	emptyLines := strings.Count(text, "\n") - strings.Count(strings.TrimLeft(text, "\r\n"), "\n")
+	row := importRow{line: before + 1 + emptyLines, end: f.line, header: f.header, text: strings.Trim(text, "\r\n")}
+	if f.reasons && err == nil && len(fields) == columns+1 {
+		fields = fields[:columns]
 		row.text = f.joined(fields)
 	}
+	syntax, malformed := errors.AsType[*csv.ParseError](err)
+	unclosed := malformed && strings.Count(text, `"`)%2 == 1 && f.source.ended
 	switch {
-	case errors.Is(err, errRecordTooLong), isSyntax(err) && strings.Count(text, `"`)%2 == 1 && f.source.ended:
+	case unclosed, errors.Is(err, errRecordTooLong):
 		f.ended = true
 		row.text = ""
 		row.reason = "the record is longer than " + strconv.Itoa(maxRecord) + " bytes"
-		if isSyntax(err) || strings.Contains(text, `"`) {
+		if unclosed || strings.Contains(text, `"`) {
 			row.reason = "a quote is not closed"
 		}
 		row.reason += ": the import ends here, and what follows was not read"
-	case isSyntax(err):
-		row.reason = "not CSV: " + reasonOf(err)
+	case malformed:
+		row.reason = fmt.Sprintf("not CSV: %v, at byte %d", syntax.Err, syntax.Column)
 	case err != nil:
 		return importRow{}, err
-	case len(fields) != f.fieldCount():
-		row.reason = fmt.Sprintf("want %d fields, got %d", f.fieldCount(), len(fields))
+	case len(fields) != columns:
+		row.reason = fmt.Sprintf("want %d fields, got %d", columns, len(fields))
 	default:
 		row.fill(fields[f.productID], fields[f.name], fields[f.quantity])
 	}
 	return row, nil
 }
-
-func (f *importFile) fieldCount() int { return strings.Count(ImportHeader, ",") + 1 }
 
 // joined writes fields as a record of the file.
 func (f *importFile) joined(fields []string) string {
@@ -187,19 +200,6 @@ func (r *recorder) upTo(offset int64) string {
 	r.recorded = append(r.recorded[:0], r.recorded[n:]...)
 	r.offset = offset
 	return text
-}
-
-func isSyntax(err error) bool {
-	_, is := errors.AsType[*csv.ParseError](err)
-	return is
-}
-
-// reasonOf returns what encoding/csv found, without its own count of lines.
-func reasonOf(err error) string {
-	if syntax, ok := errors.AsType[*csv.ParseError](err); ok {
-		return fmt.Sprintf("%v, at byte %d", syntax.Err, syntax.Column)
-	}
-	return err.Error()
 }
 
 // fill takes the row's fields, or says what is wrong with them.

@@ -15,8 +15,8 @@ type ReservationRow struct {
 	Line
 }
 
-// Owner returns the checkout and the line, counted from 1, that the hold's ID names; ok is false
-// for an ID that Cartwheel did not make.
+// Owner returns the checkout and the line, counted from 1, that the reservation's ID names; ok is
+// false for an ID that Cartwheel did not make.
 func (h ReservationRow) Owner() (checkoutID string, line int, ok bool) {
 	at := strings.LastIndexByte(h.ReserveID, ':')
 	if at < 0 {
@@ -24,16 +24,6 @@ func (h ReservationRow) Owner() (checkoutID string, line int, ok bool) {
 	}
 	line, err := strconv.Atoi(h.ReserveID[at+1:])
 	return h.ReserveID[:at], line, err == nil
-}
-
-// EachReservation calls use for every hold. It locks nothing.
-func EachReservation(ctx context.Context, tx *database.Tx, use func(ReservationRow) error) error {
-	return eachReservation(ctx, tx, use)
-}
-
-// EachLevel calls use for every product that is in the catalogue or reserved. It locks nothing.
-func EachLevel(ctx context.Context, tx *database.Tx, use func(productID string, level Level) error) error {
-	return eachLevel(ctx, tx, use)
 }
 
 // DeleteReservations deletes rows by their reserve IDs.
@@ -45,7 +35,7 @@ func DeleteReservations(ctx context.Context, tx *database.Tx, reserveIDs []strin
 	b := tx.Batch()
 	deleteReservations(b, rows)
 	if err := b.Send(ctx); err != nil {
-		return fmt.Errorf("delete rows: %w", err)
+		return fmt.Errorf("delete reservations: %w", err)
 	}
 	return nil
 }

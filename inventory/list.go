@@ -3,7 +3,6 @@ package inventory
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"cartwheel/database"
 )
@@ -18,26 +17,12 @@ type Product struct {
 	Level
 }
 
-// A Filter picks products. The zero Filter picks all.
-type Filter struct {
-	Low    *int64 // with at most so many units available
-	Search string // with this in the ID or the name, in upper or lower case
-}
-
-func (f Filter) picks(p Product) bool {
-	if f.Low != nil && p.Available() > *f.Low {
-		return false
-	}
-	search := strings.ToLower(f.Search)
-	return strings.Contains(strings.ToLower(p.ID), search) || strings.Contains(strings.ToLower(p.Name), search)
-}
-
-// List calls each for the products that the filter picks, in the order of their IDs, until it
-// returns an error. What it tells of each product is of one moment, but not of all products
-// together. It locks nothing and blocks until each has had the last.
+// List calls each for every product, in the order of their IDs, until it returns an error. What it
+// tells of each product is of one moment, but not of all products together. It locks nothing and
+// blocks until each has had the last.
 //
 // Errors: those of each, and database.ErrUnavailable.
-func (m *Manager) List(ctx context.Context, filter Filter, each func(Product) error) error {
+func (m *Manager) List(ctx context.Context, each func(Product) error) error {
 	for after := ""; ; {
 		var page []Product
 		err := m.db.Read(ctx, func(tx *database.Tx) (err error) {
@@ -48,9 +33,6 @@ func (m *Manager) List(ctx context.Context, filter Filter, each func(Product) er
 			return err
 		}
 		for _, p := range page {
-			if !filter.picks(p) {
-				continue
-			}
 			if err := each(p); err != nil {
 				return err
 			}

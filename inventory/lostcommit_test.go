@@ -63,7 +63,7 @@ func TestImport_addingStopsAfterALostCommit(t *testing.T) {
 				if diff := cmp.Diff(inventory.ImportReport{Line: chunk + 1, Rows: chunk, Changed: chunk, Net: chunk}, report); diff != "" {
 					t.Errorf("report (-want +got):\n%s", diff)
 				}
-				for i, p := range listed(t, direct, inventory.Filter{}) {
+				for i, p := range listed(t, direct) {
 					want := int64(5)
 					if i < lost.taken {
 						want = 6
@@ -83,10 +83,10 @@ func TestImport_settingContinuesAfterALostCommit(t *testing.T) {
 		direct := databasetest.Open(t, database.Config{MySQLDSN: dsn})
 		report := imported(t, through(t, dsn, proxy.Deliver(), proxy.CutAfter()), inventory.Import{}, lines(3*chunk, 7))
 		// The second chunk was set twice; the second time it changed nothing.
-		if diff := cmp.Diff(inventory.ImportReport{Line: 3*chunk + 1, Rows: 3 * chunk, Created: 2 * chunk, Unchanged: chunk, Net: 2 * chunk * 7, NetUncertain: true}, report); diff != "" {
+		if diff := cmp.Diff(inventory.ImportReport{Line: 3*chunk + 1, Rows: 3 * chunk, Created: 2 * chunk, Unchanged: chunk, Net: 2 * chunk * 7, NetUncertain: true}, report.ImportReport); diff != "" {
 			t.Errorf("report (-want +got):\n%s", diff)
 		}
-		for _, p := range listed(t, direct, inventory.Filter{}) {
+		for _, p := range listed(t, direct) {
 			if p.OnHand != 7 {
 				t.Fatalf("%s: on hand is %d, want 7", p.ID, p.OnHand)
 			}

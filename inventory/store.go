@@ -246,7 +246,8 @@ func anys(ids []string) []any {
 	return out
 }
 
-func eachReservation(ctx context.Context, tx *database.Tx, use func(ReservationRow) error) error {
+// EachReservation calls use for every reservation. It locks nothing.
+func EachReservation(ctx context.Context, tx *database.Tx, use func(ReservationRow) error) error {
 	return tx.Each(ctx, func(rows *sql.Rows) error {
 		var h ReservationRow
 		var product sql.NullString
@@ -259,7 +260,8 @@ func eachReservation(ctx context.Context, tx *database.Tx, use func(ReservationR
 	}, "SELECT reserve_id, product_id, quantity FROM reserve_purchase ORDER BY reserve_id")
 }
 
-func eachLevel(ctx context.Context, tx *database.Tx, use func(string, Level) error) error {
+// EachLevel calls use for every product that is in the catalogue or reserved. It locks nothing.
+func EachLevel(ctx context.Context, tx *database.Tx, use func(string, Level) error) error {
 	return tx.Each(ctx, func(rows *sql.Rows) error {
 		var id string
 		var level Level

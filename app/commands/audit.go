@@ -26,7 +26,7 @@ type Audit struct {
 
 // Run prints each inconsistency, and fails if there is one that is not repaired.
 func (c *Audit) Run(ctx context.Context, console Console) error {
-	return c.reading(ctx, console, func(db *database.DB) error {
+	return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
 		report, err := checkout.Audit(ctx, db)
 		if err != nil {
 			return err

@@ -28,11 +28,9 @@ cartwheel.db-shm away. On MySQL, use mysqldump --single-transaction or mariadb-d
 
 // Run writes the backup.
 func (c Backup) Run(ctx context.Context, console Console) error {
-	ctx, stop := interruptible(ctx)
-	defer stop()
 	// Not only with tables that are up to date: a backup comes before an upgrade.
 	how := database.Config{Existing: true, StartTimeout: commandPatience}
-	return c.using(ctx, commandLog(console, slog.LevelWarn), how, func(db *database.DB) error {
+	return c.using(ctx, commandLog(console, slog.LevelWarn), how, func(ctx context.Context, db *database.DB) error {
 		started := time.Now()
 		err := db.Backup(ctx, c.File)
 		switch {

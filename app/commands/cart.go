@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 
 	"cartwheel/cart"
 	"cartwheel/database"
@@ -36,22 +35,39 @@ type shownLine struct {
 
 // Run shows the cart.
 func (c cartShowCommand) Run(ctx context.Context, console Console) error {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	return c.reading(ctx, console, func(db *database.DB) error { return c.run(ctx, console.Out, db) })
-}
-
-func (c cartShowCommand) run(ctx context.Context, w io.Writer, db *database.DB) error {
-	shown := shownCart{ClientID: c.Client, Lines: []shownLine{}}
-	var lines cart.Lines
-	err := db.Snapshot(ctx, func(tx *database.Tx) error {
-		found, err := lines.Get(ctx, tx, c.Client)
+	return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
+		shown, err := readCart(ctx, db, c.Client)
 		if err != nil {
 			return err
 		}
-		ids := make([]string, 0, len(found))
-		for _, line := range found {
-			ids = append(ids, line.ProductID)
+		if c.JSON {
+			return json.NewEncoder(console.Out).Encode(shown)
+		}
+		if len(shown.Lines) == 0 {
+			fmt.Fprintf(console.Out, "The cart of %s is empty.\n", printable(c.Client))
+			return nil
+		}
+		out := newListing(console.Out, false, "PRODUCT", "QUANTITY", "AVAILABLE")
+		for _, line := range shown.Lines {
+			if err := out.add(nil, line.ProductID, line.Quantity, line.Available); err != nil {
+				return err
+			}
+		}
+		return out.end()
+	})
+}
+
+func readCart(ctx context.Context, db *database.DB, clientID string) (shownCart, error) {
+	shown := shownCart{ClientID: clientID, Lines: []shownLine{}}
+	var lines cart.Lines
+	err := db.Snapshot(ctx, func(tx *database.Tx) error {
+		found, err := lines.Get(ctx, tx, clientID)
+		if err != nil {
+			return err
+		}
+		ids := make([]string, len(found))
+		for i, line := range found {
+			ids[i] = line.ProductID
 		}
 		b := tx.Batch()
 		stock := inventory.New(db).Check(b, ids)
@@ -64,21 +80,5 @@ func (c cartShowCommand) run(ctx context.Context, w io.Writer, db *database.DB) 
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		return json.NewEncoder(w).Encode(shown)
-	}
-	if len(shown.Lines) == 0 {
-		fmt.Fprintf(w, "The cart of %s is empty.\n", printable(c.Client))
-		return nil
-	}
-	out := newTable(w, "PRODUCT", "QUANTITY", "AVAILABLE")
-	for _, line := range shown.Lines {
-		if err := out.add(line, line.ProductID, line.Quantity, line.Available); err != nil {
-			return err
-		}
-	}
-	return out.end()
+	return shown, err
 }

@@ -4,10 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dustin/go-humanize/english"
 
 	"cartwheel/checkout"
 	"cartwheel/database"
@@ -23,51 +24,24 @@ type Checkouts struct {
 
 type checkoutsListCommand struct {
 	Storage
-	State  string `placeholder:"STATE" help:"Only those in this state: reserved, refunding, committed, rolled_back, cancelling, cancelled; open means reserved, refunding or cancelling."`
+	State  string `placeholder:"STATE" default:"any" enum:"any,open,reserved,refunding,committed,rolled_back,cancelling,cancelled" help:"Only those in this state: reserved, refunding, committed, rolled_back, cancelling, cancelled; open means reserved, refunding or cancelling."`
 	Client string `placeholder:"CLIENT" help:"Only this client's."`
-	Since  string `placeholder:"AGE" help:"Only those that began within this time, such as 30m, 24h or 7d."`
-	Limit  int    `default:"100" help:"At most so many; 0: all."`
+	Limit  uint   `default:"100" help:"At most so many; 0: all."`
 	JSON   bool   `name:"json" help:"Print a JSON array, for programs."`
 }
 
-// listedStates are what --state takes: kong's own list of choices would have the empty text among
-// them.
-var listedStates = []string{"reserved", "refunding", "committed", "rolled_back", "cancelling", "cancelled", openState}
-
-// openState is --state's word for all that are not settled.
-const openState = "open"
-
-// Validate says which flags make no sense. kong calls it.
-func (c *checkoutsListCommand) Validate() error {
-	switch {
-	case c.State != "" && !slices.Contains(listedStates, c.State):
-		return fmt.Errorf("--state is %q: expected one of %s", c.State, strings.Join(listedStates, ", "))
-	case c.Limit < 0:
-		return fmt.Errorf("--limit is %d: expected 0 (all) or more", c.Limit)
-	case c.Since != "":
-		if age, err := parseAge(c.Since); err != nil || age <= 0 {
-			return fmt.Errorf("--since is %q: expected an age, such as 24h or 7d", c.Since)
-		}
-	}
-	return nil
-}
-
 // Run lists checkouts.
-func (c *checkoutsListCommand) Run(ctx context.Context, console Console) error {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	return c.reading(ctx, console, func(db *database.DB) error {
-		filter := checkout.Filter{State: checkout.State(c.State), ClientID: c.Client, Limit: c.Limit}
-		if c.Since != "" {
-			filter.Since, _ = parseAge(c.Since) // checked by Validate
-		}
-		if c.State == openState {
-			filter.State, filter.Open = "", true
-		}
-		var out listing = newTable(console.Out, "CHECKOUT", "CLIENT", "STATE", "ITEMS", "CREATED (UTC)", "REASON")
-		if c.JSON {
-			out = newArray(console.Out)
-		}
+func (c checkoutsListCommand) Run(ctx context.Context, console Console) error {
+	filter := checkout.Filter{ClientID: c.Client, Limit: int(c.Limit)}
+	switch c.State {
+	case "any":
+	case "open":
+		filter.Open = true
+	default:
+		filter.State = checkout.State(c.State)
+	}
+	return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
+		out := newListing(console.Out, c.JSON, "CHECKOUT", "CLIENT", "STATE", "ITEMS", "CREATED (UTC)", "REASON")
 		if err := checkout.List(ctx, db, filter, func(e checkout.Entry) error {
 			return out.add(e, e.CheckoutID, e.ClientID, e.State, shortItems(e.Lines), e.CreatedAt.Format(time.DateTime), e.Reason)
 		}); err != nil {
@@ -77,7 +51,7 @@ func (c *checkoutsListCommand) Run(ctx context.Context, console Console) error {
 	})
 }
 
-// maxShownItems is how many lines of a checkout a table row shows.
+// maxShownItems is the maximum number of lines of a checkout in a row of the table.
 const maxShownItems = 3
 
 func shortItems(lines []inventory.Line) string {
@@ -98,10 +72,8 @@ type checkoutsShowCommand struct {
 }
 
 // Run shows one checkout.
-func (c *checkoutsShowCommand) Run(ctx context.Context, console Console) error {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	return c.reading(ctx, console, func(db *database.DB) error {
+func (c checkoutsShowCommand) Run(ctx context.Context, console Console) error {
+	return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
 		entry, err := checkout.Show(ctx, db, c.ID)
 		if err != nil {
 			return err
@@ -109,11 +81,11 @@ func (c *checkoutsShowCommand) Run(ctx context.Context, console Console) error {
 		if c.JSON {
 			return json.NewEncoder(console.Out).Encode(entry)
 		}
-		out := newTable(console.Out)
+		out := newListing(console.Out, false)
 		row := func(name string, value any) { _ = out.add(nil, name, value) } // a table keeps its errors for its end
 		row("checkout", entry.CheckoutID)
 		row("client", entry.ClientID)
-		row("state", stateInWords(entry))
+		row("state", fmt.Sprintf("%s (%s)", entry.State, stateInWords[entry.State]))
 		if entry.Reason != "" {
 			row("reason", entry.Reason)
 		}
@@ -133,53 +105,55 @@ func (c *checkoutsShowCommand) Run(ctx context.Context, console Console) error {
 }
 
 // stateInWords says what a state means to someone who has a customer on the phone.
-func stateInWords(e checkout.Entry) string {
-	words := map[checkout.State]string{
-		checkout.Reserved:   "the stock is held, the payment's outcome is not known yet",
-		checkout.Committed:  "paid and sold",
-		checkout.Refunding:  "paid, but the stock was lowered by hand; the money is going back",
-		checkout.RolledBack: "not sold; the lines are in the cart again",
-		checkout.Cancelling: "sold and cancelled; the money is going back",
-		checkout.Cancelled:  "sold and cancelled; the money is back, the units are on hand again",
-	}
-	return string(e.State) + " (" + words[e.State] + ")"
+var stateInWords = map[checkout.State]string{
+	checkout.Reserved:   "the stock is reserved, the payment's outcome is not known yet",
+	checkout.Committed:  "paid and sold",
+	checkout.Refunding:  "paid, but a manual SQL edit lowered the stock; the money is going back",
+	checkout.RolledBack: "not sold; the lines are in the cart again",
+	checkout.Cancelling: "sold and cancelled; the money is going back",
+	checkout.Cancelled:  "sold and cancelled; the money is back, the units are on hand again",
 }
 
 type checkoutsPruneCommand struct {
 	Storage
-	OlderThan string `default:"90d" placeholder:"AGE" help:"Minimum age of what is deleted, such as 90d or 2160h; at least 30d."`
+	OlderThan age `default:"90d" placeholder:"AGE" help:"Minimum age of what is deleted, such as 90d or 2160h; at least 30d."`
+}
+
+// Validate refuses an age below the minimum. kong calls it.
+func (c checkoutsPruneCommand) Validate() error {
+	if time.Duration(c.OlderThan) < checkout.MinPruneAge {
+		return fmt.Errorf("--older-than: expected at least %.0fd", checkout.MinPruneAge.Hours()/24)
+	}
+	return nil
 }
 
 // Run deletes settled checkouts.
-func (c *checkoutsPruneCommand) Run(ctx context.Context, console Console) error {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	age, err := parseAge(c.OlderThan)
-	if err != nil || age < checkout.MinPruneAge {
-		return fmt.Errorf("--older-than is %q: expected an age of at least 30d, such as 90d", c.OlderThan)
-	}
-	return c.reading(ctx, console, func(db *database.DB) error {
-		deleted, err := checkout.Prune(ctx, db, age, nil)
+func (c checkoutsPruneCommand) Run(ctx context.Context, console Console) error {
+	return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
+		deleted, err := checkout.Prune(ctx, db, time.Duration(c.OlderThan), nil)
+		checkouts := english.Plural(int(deleted), "checkout", "")
 		if err != nil {
-			return fmt.Errorf("deleted %d checkouts, then: %w", deleted, err)
+			return fmt.Errorf("deleted %s, then: %w", checkouts, err)
 		}
-		_, err = fmt.Fprintf(console.Out, "%s: deleted %s\n", db.Engine(), plural(deleted, "checkout"))
+		_, err = fmt.Fprintf(console.Out, "%s: deleted %s\n", db.Engine(), checkouts)
 		return err
 	})
 }
 
-// parseAge reads a duration that may be in days: 7d, 12h, 30m.
-func parseAge(text string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		return time.Duration(n) * 24 * time.Hour, err
-	}
-	return time.ParseDuration(text)
-}
+// An age is a duration that may be in days: 7d, 12h, 30m.
+type age time.Duration
 
-func plural(n int64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
+// UnmarshalText reads an age, which is more than 0. kong calls it.
+func (a *age) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	if days, ok := strings.CutSuffix(string(text), "d"); ok {
+		var n uint64
+		n, err = strconv.ParseUint(days, 10, 16)
+		parsed = time.Duration(n) * 24 * time.Hour
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	if err != nil || parsed <= 0 {
+		return fmt.Errorf("expected an age such as 12h or 90d, got %q", text)
+	}
+	*a = age(parsed)
+	return nil
 }

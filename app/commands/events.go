@@ -3,6 +3,9 @@ package commands
 import (
 	"context"
 	"fmt"
+	"time"
+
+	"github.com/dustin/go-humanize/english"
 
 	"cartwheel/checkout"
 	"cartwheel/database"
@@ -15,23 +18,18 @@ type Events struct {
 
 type eventsReplayCommand struct {
 	Storage
-	Since string `required:"" placeholder:"AGE" help:"Of the checkouts that began within this time, such as 7d or 12h."`
+	Since age `required:"" placeholder:"AGE" help:"Of the checkouts that began within this time, such as 7d or 12h."`
 }
 
 // Run makes events due again. A server with a webhook delivers them.
-func (c *eventsReplayCommand) Run(ctx context.Context, console Console) error {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	age, err := parseAge(c.Since)
-	if err != nil || age <= 0 {
-		return fmt.Errorf("--since is %q: expected an age such as 7d or 12h", c.Since)
-	}
-	return c.reading(ctx, console, func(db *database.DB) error {
-		replayed, err := checkout.ReplayEvents(ctx, db, age)
+func (c eventsReplayCommand) Run(ctx context.Context, console Console) error {
+	return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
+		replayed, err := checkout.ReplayEvents(ctx, db, time.Duration(c.Since))
+		events := english.Plural(int(replayed), "event", "")
 		if err != nil {
-			return fmt.Errorf("%s are due again, then: %w", plural(replayed, "event"), err)
+			return fmt.Errorf("%s are due again, then: %w", events, err)
 		}
-		_, err = fmt.Fprintf(console.Out, "%s: %s due again\n", db.Engine(), plural(replayed, "event"))
+		_, err = fmt.Fprintf(console.Out, "%s: %s due again\n", db.Engine(), events)
 		return err
 	})
 }

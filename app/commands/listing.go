@@ -3,95 +3,70 @@ package commands
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
-	"unicode"
 )
 
-// tablePage is how many lines of a table are aligned together: what a table may hold in memory.
+// tablePage is the maximum number of lines that a table aligns together, and so has in memory.
 const tablePage = 1000
 
-// A listing is what a list command prints: a table for people or an array for programs. It is
-// written as it comes.
-type listing interface {
-	add(item any, cells ...any) error
-	end() error
+// A listing prints an aligned table for people, or a JSON array for programs, as it comes.
+type listing struct {
+	out   *bufio.Writer
+	table *tabwriter.Writer // nil: an array
+	items int
 }
 
-var (
-	_ listing = (*table)(nil)
-	_ listing = (*array)(nil)
-)
-
-// A table is aligned page by page.
-type table struct {
-	out   *tabwriter.Writer
-	lines int
-}
-
-func newTable(w io.Writer, columns ...string) *table {
-	t := &table{out: tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
-	if len(columns) > 0 {
-		fmt.Fprintln(t.out, strings.Join(columns, "\t"))
+func newListing(w io.Writer, asJSON bool, columns ...string) *listing {
+	l := &listing{out: bufio.NewWriter(w)}
+	if asJSON {
+		return l
 	}
-	return t
+	l.table = tabwriter.NewWriter(l.out, 0, 0, 2, ' ', 0)
+	if len(columns) > 0 {
+		fmt.Fprintln(l.table, strings.Join(columns, "\t"))
+	}
+	return l
 }
 
-func (t *table) add(_ any, cells ...any) error {
+// add prints the cells in a table, the item in an array.
+func (l *listing) add(item any, cells ...any) error {
+	l.items++
+	if l.table == nil {
+		text, err := json.Marshal(item)
+		if err != nil {
+			return err
+		}
+		before := ",\n"
+		if l.items == 1 {
+			before = "[\n"
+		}
+		_, err = l.out.WriteString(before + string(text))
+		return err
+	}
 	text := make([]string, len(cells))
 	for i, cell := range cells {
 		text[i] = printable(fmt.Sprint(cell))
 	}
-	fmt.Fprintln(t.out, strings.Join(text, "\t"))
-	if t.lines++; t.lines%tablePage == 0 {
-		return t.out.Flush()
+	fmt.Fprintln(l.table, strings.Join(text, "\t"))
+	if l.items%tablePage == 0 {
+		return l.table.Flush()
 	}
 	return nil
 }
 
-func (t *table) end() error { return t.out.Flush() }
-
-// An array is a JSON array with one item a line.
-type array struct {
-	out   *bufio.Writer
-	items int
-}
-
-func newArray(w io.Writer) *array { return &array{out: bufio.NewWriter(w)} }
-
-func (a *array) add(item any, _ ...any) error {
-	text, err := json.Marshal(item)
-	if err != nil {
-		return err
-	}
-	before := ",\n"
-	if a.items == 0 {
-		before = "[\n"
-	}
-	a.items++
-	_, err = a.out.WriteString(before + string(text))
-	return err
-}
-
-func (a *array) end() error {
-	after := "\n]\n"
-	if a.items == 0 {
-		after = "[]\n"
-	}
-	_, err := a.out.WriteString(after)
-	return errors.Join(err, a.out.Flush())
-}
-
-// printable is text as a terminal may be shown it: what others wrote into the tables may hold
-// anything.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return unicode.ReplacementChar
+func (l *listing) end() error {
+	switch {
+	case l.table != nil:
+		if err := l.table.Flush(); err != nil {
+			return err
 		}
-		return r
-	}, text)
+	case l.items == 0:
+		fmt.Fprintln(l.out, "[]")
+	default:
+		fmt.Fprint(l.out, "\n]\n")
+	}
+	return l.out.Flush()
 }

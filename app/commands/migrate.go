@@ -21,10 +21,8 @@ type migrateUpCommand struct{ Storage }
 
 // Run migrates.
 func (c migrateUpCommand) Run(ctx context.Context, console Console) error {
-	ctx, stop := interruptible(ctx)
-	defer stop()
 	log := commandLog(console, slog.LevelInfo) // what becomes of an old system's rows is worth reading
-	return c.using(ctx, log, database.Config{}, func(db *database.DB) error {
+	return c.using(ctx, log, database.Config{}, func(ctx context.Context, db *database.DB) error {
 		applied, err := migrations.Up(ctx, db, log)
 		if err != nil {
 			return err
@@ -48,17 +46,12 @@ type migrationLine struct {
 
 // Run lists the migrations.
 func (c migrateStatusCommand) Run(ctx context.Context, console Console) error {
-	ctx, stop := interruptible(ctx)
-	defer stop()
-	return c.using(ctx, commandLog(console, slog.LevelWarn), database.Config{Existing: true}, func(db *database.DB) error {
+	return c.using(ctx, commandLog(console, slog.LevelWarn), database.Config{Existing: true}, func(ctx context.Context, db *database.DB) error {
 		states, err := migrations.Status(ctx, db)
 		if err != nil {
 			return err
 		}
-		var out listing = newTable(console.Out, "MIGRATION", "APPLIED AT (UTC)")
-		if c.JSON {
-			out = newArray(console.Out)
-		}
+		out := newListing(console.Out, c.JSON, "MIGRATION", "APPLIED AT (UTC)")
 		for _, s := range states {
 			line, at := migrationLine{Version: s.Version, Name: s.Name}, "pending"
 			if !s.Pending() {

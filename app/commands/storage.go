@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"cartwheel/database"
@@ -31,13 +34,19 @@ func (s Storage) Open(ctx context.Context, log *slog.Logger, how database.Config
 	return db, nil
 }
 
-// using opens the engine for one command and closes it after use.
-func (s Storage) using(ctx context.Context, log *slog.Logger, how database.Config, use func(*database.DB) error) error {
+// using opens the engine for one command and closes it after use. The context of use ends with
+// SIGINT or SIGTERM; a second one ends the process.
+func (s Storage) using(
+	ctx context.Context, log *slog.Logger, how database.Config, use func(context.Context, *database.DB) error,
+) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
 	db, err := s.Open(ctx, log, how)
 	if err != nil {
 		return err
 	}
-	return errors.Join(use(db), db.Close())
+	return errors.Join(use(ctx, db), db.Close())
 }
 
 // commandPatience is how long a command waits for a server that does not answer.
@@ -45,34 +54,33 @@ const commandPatience = 5 * time.Second
 
 // reading is for commands that look at what is there. They create nothing and change no table: the
 // database may be another system's, at work.
-func (s Storage) reading(ctx context.Context, console Console, use func(*database.DB) error) error {
-	return s.using(ctx, commandLog(console, slog.LevelWarn), database.Config{Existing: true, StartTimeout: commandPatience}, func(db *database.DB) error {
-		states, err := migrations.Status(ctx, db)
+func (s Storage) reading(ctx context.Context, console Console, use func(context.Context, *database.DB) error) error {
+	log, how := commandLog(console, slog.LevelWarn), database.Config{Existing: true, StartTimeout: commandPatience}
+	return s.using(ctx, log, how, func(ctx context.Context, db *database.DB) error {
+		ready, err := migrations.UpToDate(ctx, db)
+		if err == nil && !ready {
+			err = fmt.Errorf("the tables in %s are not up to date: start the server, or run cartwheel migrate up", db.Engine())
+		}
 		if err != nil {
 			return err
 		}
-		for _, state := range states {
-			if state.Pending() {
-				return fmt.Errorf("the tables in %s are not up to date: start the server, or run cartwheel migrate up", db.Engine())
-			}
-		}
-		return use(db)
+		return use(ctx, db)
 	})
 }
 
 // writing is for commands that may come before the first server: they create what is missing and
 // bring the tables up to date.
-func (s Storage) writing(ctx context.Context, console Console, use func(*database.DB) error) error {
+func (s Storage) writing(ctx context.Context, console Console, use func(context.Context, *database.DB) error) error {
 	level := slog.LevelWarn
 	if s.MySQLDSN != "" {
 		level = slog.LevelInfo // what becomes of an old system's rows is worth reading
 	}
 	log := commandLog(console, level)
-	return s.using(ctx, log, database.Config{}, func(db *database.DB) error {
+	return s.using(ctx, log, database.Config{}, func(ctx context.Context, db *database.DB) error {
 		if _, err := migrations.Up(ctx, db, log); err != nil {
 			return fmt.Errorf("bring the tables up to date: %w", err)
 		}
-		return use(db)
+		return use(ctx, db)
 	})
 }
 

@@ -16,38 +16,15 @@ type Version struct{}
 
 // Run prints the version.
 func (Version) Run(console Console) error {
-	info, _ := debug.ReadBuildInfo()
-	fmt.Fprintln(console.Out, "cartwheel", describeBuild(version, info))
-	return nil
+	_, err := fmt.Fprintf(console.Out, "cartwheel %s, %s, %s/%s\n", BuildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
 }
 
-// BuildVersion is the version of this binary, for metrics and the dashboard.
+// BuildVersion is the version of this binary. Without a release's name it is made of the commit.
 func BuildVersion() string {
 	name := version
 	if info, ok := debug.ReadBuildInfo(); ok {
 		name = cmp.Or(name, info.Main.Version)
 	}
 	return cmp.Or(name, "(devel)")
-}
-
-// describeBuild says what this binary was built from, in one line. info may be nil.
-func describeBuild(version string, info *debug.BuildInfo) string {
-	settings := map[string]string{}
-	if info != nil {
-		for _, s := range info.Settings {
-			settings[s.Key] = s.Value
-		}
-		version = cmp.Or(version, info.Main.Version)
-	}
-	version = cmp.Or(version, "(devel)")
-	if commit := settings["vcs.revision"]; commit != "" {
-		version += " commit " + commit[:min(len(commit), 12)]
-		if settings["vcs.modified"] == "true" {
-			version += " with changes"
-		}
-		if at := settings["vcs.time"]; at != "" {
-			version += " of " + at
-		}
-	}
-	return fmt.Sprintf("%s, %s, %s/%s", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -19,7 +20,9 @@ type Console = commands.Console
 
 // commandLine has the commands.
 type commandLine struct {
-	Serve       serveCommand         `cmd:"" default:"withargs" help:"Run the server. This is what runs without a command."`
+	PrintVersion versionFlag `name:"version" short:"v" help:"Print the version."`
+
+	Serve       serveCommand         `cmd:"" help:"Run the server. This is what runs without a command."`
 	Stock       commands.Stock       `cmd:"" help:"Import and list products and their stock."`
 	Cart        commands.Cart        `cmd:"" help:"Show a client's cart."`
 	Checkouts   commands.Checkouts   `cmd:"" help:"List and show checkouts."`
@@ -29,6 +32,30 @@ type commandLine struct {
 	Migrate     commands.Migrate     `cmd:"" help:"Migrate the tables, or show their state. The server migrates at start."`
 	Healthcheck commands.Healthcheck `cmd:"" help:"Ask a running server whether it is ready; exit status 0 if so."`
 	Version     commands.Version     `cmd:"" help:"Print the version."`
+	Completion  commands.Completion  `cmd:"" help:"Print a script that completes commands and flags in a shell."`
+}
+
+// errPrinted ends the parsing of a command line whose flag has been obeyed.
+var errPrinted = errors.New("printed")
+
+// A versionFlag prints the version, whatever else the command line has.
+type versionFlag bool
+
+// BeforeReset prints the version. kong calls it.
+func (versionFlag) BeforeReset(console commands.Console) error {
+	return errors.Join(errPrinted, commands.Version{}.Run(console))
+}
+
+// explicit returns the command line with what it leaves out: serve, where it begins with no command.
+// kong's default command would hide the other commands from its suggestions.
+func explicit(args []string) []string {
+	switch {
+	case len(args) > 0 && args[0] == "help":
+		return append(slices.Clone(args[1:]), "--help")
+	case len(args) == 0, strings.HasPrefix(args[0], "-") && !slices.Contains([]string{"-h", "--help", "-v", "--version"}, args[0]):
+		return append([]string{"serve"}, args...)
+	}
+	return args
 }
 
 const description = `Cartwheel keeps a shop's carts, stock and checkouts: one program, two endpoints, three MySQL tables.
@@ -55,7 +82,10 @@ func Main(args []string, console commands.Console) int {
 	err = readSecretFiles()
 	var command *kong.Context
 	if err == nil {
-		command, err = parser.Parse(args)
+		command, err = parser.Parse(explicit(args))
+	}
+	if errors.Is(err, errPrinted) {
+		return 0
 	}
 	if err != nil {
 		fmt.Fprintf(console.Err, "cartwheel: %s\nRun cartwheel --help for the commands and flags.\n", oneLine(err))

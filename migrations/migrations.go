@@ -50,14 +50,13 @@ const (
 
 // State is one migration and whether the database has it.
 type State struct {
-	Version int64
-	Name    string
-	// AppliedAt is when it was applied, in UTC; zero while it is pending.
-	AppliedAt time.Time
+	Version   int64      `json:"version"`
+	Name      string     `json:"name"`
+	AppliedAt *time.Time `json:"appliedAt"` // in UTC; nil while it is pending
 }
 
 // Pending reports whether the migration is still to be applied.
-func (s State) Pending() bool { return s.AppliedAt.IsZero() }
+func (s State) Pending() bool { return s.AppliedAt == nil }
 
 // Up applies what is pending and returns how many migrations that were. It blocks until they are
 // applied, or until ctx ends; while another instance applies them it waits for that one, ten

@@ -132,7 +132,7 @@ func TestUp_repeatAppliesNothing(t *testing.T) {
 		equal(t, "migrations", len(after), len(names))
 		for i, s := range after {
 			equal(t, "name", s.Name, names[i])
-			if age := time.Since(s.AppliedAt); age < -time.Minute || age > time.Minute {
+			if age := time.Since(*s.AppliedAt); age < -time.Minute || age > time.Minute {
 				t.Errorf("%s was applied at %v, want now", s.Name, s.AppliedAt)
 			}
 		}

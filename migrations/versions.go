@@ -87,7 +87,7 @@ func (v *versions) TableExists(ctx context.Context, conn goosedb.DBTxConn) (bool
 }
 
 // applied returns when each applied version was applied.
-func (v *versions) applied(ctx context.Context, db *sql.DB) (map[int64]time.Time, error) {
+func (v *versions) applied(ctx context.Context, db *sql.DB) (map[int64]*time.Time, error) {
 	if there, err := v.TableExists(ctx, db); err != nil || !there {
 		return nil, err
 	}
@@ -99,9 +99,9 @@ func (v *versions) applied(ctx context.Context, db *sql.DB) (map[int64]time.Time
 		"SELECT version_id AS version, tstamp AS at FROM goose_db_version WHERE version_id > 0"); err != nil {
 		return nil, err
 	}
-	at := map[int64]time.Time{}
+	at := map[int64]*time.Time{}
 	for _, row := range rows {
-		at[row.Version] = row.At.UTC()
+		at[row.Version] = new(row.At.UTC())
 	}
 	return at, nil
 }

@@ -37,13 +37,6 @@ type migrateStatusCommand struct {
 	JSON bool `name:"json" help:"Print a JSON array, for programs."`
 }
 
-// A migrationLine is a migration as migrate status --json prints it.
-type migrationLine struct {
-	Version   int64      `json:"version"`
-	Name      string     `json:"name"`
-	AppliedAt *time.Time `json:"appliedAt"` // null while it is pending
-}
-
 // Run lists the migrations.
 func (c migrateStatusCommand) Run(ctx context.Context, console Console) error {
 	return c.using(ctx, commandLog(console, slog.LevelWarn), database.Config{Existing: true}, func(ctx context.Context, db *database.DB) error {
@@ -53,11 +46,11 @@ func (c migrateStatusCommand) Run(ctx context.Context, console Console) error {
 		}
 		out := newListing(console.Out, c.JSON, "MIGRATION", "APPLIED AT (UTC)")
 		for _, s := range states {
-			line, at := migrationLine{Version: s.Version, Name: s.Name}, "pending"
+			at := "pending"
 			if !s.Pending() {
-				line.AppliedAt, at = &s.AppliedAt, s.AppliedAt.UTC().Format(time.DateTime)
+				at = s.AppliedAt.Format(time.DateTime)
 			}
-			if err := out.add(line, s.Name, at); err != nil {
+			if err := out.add(s, s.Name, at); err != nil {
 				return err
 			}
 		}

@@ -29,7 +29,7 @@ USER 65532:65532
 ENV DATA_DIR=/data \
     LOG_FORMAT=json
 VOLUME /data
-# The API; the admin listener is on 5004 where ADMIN_ADDR opens it to other containers.
+# The API; the admin listener is on 5004 where ADMIN_ADDR and ADMIN_TOKEN open it to other containers.
 EXPOSE 5003
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=70s \

@@ -140,7 +140,7 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 	base := clickable(r.listener.Addr())
 	addresses := []any{"api", base, "documentation", base + api.PathDocumentation, "engine", r.db.Engine(), "gateway", r.gateway.String()}
 	if r.adminListener != nil {
-		r.admin = admin.New(r.adminListener, r.metrics, r.newDashboard(), r.log)
+		r.admin = admin.New(r.adminListener, r.settings.AdminToken, r.metrics, r.newDashboard(), r.log)
 		if err := r.admin.Start(ctx); err != nil {
 			return err
 		}
@@ -162,6 +162,10 @@ func (r *running) listen(ctx context.Context, connections int) error {
 	}
 	if r.adminListener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", r.settings.AdminListen); err != nil {
 		return fmt.Errorf("%w; or turn it off with --admin-listen ''", cannotListen("--admin-listen (ADMIN_ADDR)", err))
+	}
+	if r.settings.AdminToken == "" && !admin.IsLoopback(r.adminListener.Addr()) {
+		return fmt.Errorf("--admin-token (ADMIN_TOKEN) is empty: expected a token, because other machines can reach the admin listener on %s",
+			r.adminListener.Addr())
 	}
 	return nil
 }

@@ -15,7 +15,8 @@ import (
 // settings are the flags of serve beside those of commands.Storage.
 type settings struct {
 	Listen            string        `env:"LISTEN_ADDR" default:":5003" help:"Where the API listens."`
-	AdminListen       string        `env:"ADMIN_ADDR" default:"127.0.0.1:5004" help:"Where the dashboard, metrics and profiles listen, without a key. Empty: off."`
+	AdminListen       string        `env:"ADMIN_ADDR" default:"127.0.0.1:5004" help:"Where the dashboard, metrics and profiles listen. Empty: off."`
+	AdminToken        string        `env:"ADMIN_TOKEN" placeholder:"SECRET" help:"Required of each request to the admin listener, as a bearer token or a password. May be empty on loopback alone."`
 	PaymentURL        string        `name:"payment-url" env:"PAYMENT_URL" default:"sandbox:" help:"The shop's payment service: http(s)://host/base. Or sandbox:, which approves at once; sandbox:?latency=2s&decline=0.1 delays, and declines that share."`
 	PaymentTimeout    time.Duration `env:"PAYMENT_TIMEOUT" default:"10s" help:"Maximum time of a charge; then it is voided."`
 	PaymentSecret     string        `env:"PAYMENT_SECRET" placeholder:"SECRET" help:"Signs requests to the payment service (HMAC-SHA256). Empty: unsigned."`
@@ -53,6 +54,7 @@ func (s *settings) Validate() error {
 		within("--batch-size (BATCH_SIZE)", s.BatchSize, 1, maxBatchSize),
 		s.validateRate(),
 		s.validateKeys(),
+		s.validateAdminToken(),
 		s.validateOrigins(),
 		s.validateWebhook(),
 	)
@@ -80,13 +82,24 @@ func (s *settings) validateKeys() error {
 		if key == "" {
 			return fmt.Errorf("--api-keys (API_KEYS): key %d of %d is empty: expected comma-separated keys", i+1, len(s.APIKeys))
 		}
-		if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		if strings.ContainsFunc(key, invisible) {
 			return fmt.Errorf("--api-keys (API_KEYS): key %d of %d has a space or a character that is not visible ASCII", i+1, len(s.APIKeys))
 		}
 		s.APIKeys[i] = key
 	}
 	return nil
 }
+
+// validateAdminToken trims the token. Its errors do not repeat it.
+func (s *settings) validateAdminToken() error {
+	s.AdminToken = strings.TrimSpace(s.AdminToken)
+	if strings.ContainsFunc(s.AdminToken, invisible) {
+		return errors.New("--admin-token (ADMIN_TOKEN) has a space or a character that is not visible ASCII")
+	}
+	return nil
+}
+
+func invisible(r rune) bool { return r <= ' ' || r > '~' }
 
 // validateOrigins trims the origins and a trailing slash.
 func (s *settings) validateOrigins() error {

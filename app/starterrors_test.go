@@ -54,6 +54,7 @@ func TestServe_startErrorNamesCauseAndRemedy(t *testing.T) {
 		"DSN without a slash":   {[]string{"--mysql-dsn", "root:secret@tcp(localhost)"}, []string{"--mysql-dsn (MYSQL_DSN)", "user:password@tcp(host:3306)/shop"}},
 		"DSN without a name":    {[]string{"--mysql-dsn", "root:secret@tcp(localhost)/"}, []string{"--mysql-dsn (MYSQL_DSN)", "names no database", "user:password@tcp(host:3306)/shop"}},
 		"DSN without an @":      {[]string{"--mysql-dsn", "secret/shop"}, []string{"--mysql-dsn (MYSQL_DSN)", "user:password@tcp(host:3306)/shop"}},
+		"admin without token":   {[]string{"--admin-listen", ":0"}, []string{"--admin-token (ADMIN_TOKEN) is empty", "expected a token", "[::]:"}},
 		"gateway of no kind":    {[]string{"--payment-url", "ftp://shop"}, []string{"--payment-url (PAYMENT_URL)", "expected sandbox:"}},
 		"gateway without host":  {[]string{"--payment-url", "http://"}, []string{"--payment-url (PAYMENT_URL)", "expected http://host/base"}},
 		"gateway's password":    {[]string{"--payment-url", "http://a:secret@b c"}, []string{"--payment-url (PAYMENT_URL)", "expected sandbox:"}},
@@ -137,6 +138,7 @@ func TestSettings_errorNamesFlagAndVariable(t *testing.T) {
 		"--rate-limit (RATE_LIMIT) is +Inf: expected 0 (no limit) or more":    func(s *settings) { s.RateLimit = math.Inf(1) },
 		"--api-keys (API_KEYS): key 2 of 2 is empty":                          func(s *settings) { s.APIKeys = []string{"a", " "} },
 		"--api-keys (API_KEYS): key 1 of 1 has":                               func(s *settings) { s.APIKeys = []string{"a b"} },
+		"--admin-token (ADMIN_TOKEN) has a space":                             func(s *settings) { s.AdminToken = "a secret" },
 		"--cors-origins (CORS_ORIGINS): \"shop.example\"":                     func(s *settings) { s.CORSOrigins = []string{"shop.example"} },
 		"--cors-origins (CORS_ORIGINS): \"https://shop.example/x\"":           func(s *settings) { s.CORSOrigins = []string{"https://shop.example/x"} },
 	} {

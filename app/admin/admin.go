@@ -4,6 +4,8 @@ package admin
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +13,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"strings"
 	"time"
 
 	"cartwheel/app/admin/dashboard"
@@ -32,8 +35,7 @@ const (
 	maxHeaderBytes = 16 << 10
 )
 
-// A Server answers operators. It asks for no key, so it belongs on loopback or on a private
-// network.
+// A Server answers operators.
 type Server struct {
 	http      *http.Server
 	listener  net.Listener
@@ -41,13 +43,15 @@ type Server struct {
 	served    chan error // has one value: what Serve returned
 }
 
-// New returns a server for listener. It answers nothing before Start.
-func New(listener net.Listener, m *metrics.Metrics, board *dashboard.Dashboard, log *slog.Logger) *Server {
+// New returns a server for listener. It answers nothing before Start. With a token, each request
+// must send it; without one the listener must be on loopback.
+func New(listener net.Listener, token string, m *metrics.Metrics, board *dashboard.Dashboard, log *slog.Logger) *Server {
 	handler := adminRoutes(m, board)
-	if isLoopback(listener.Addr()) {
+	if token != "" {
+		handler = requireToken(token, handler)
+	}
+	if IsLoopback(listener.Addr()) {
 		handler = sameMachine(handler)
-	} else {
-		log.Warn("the admin listener can be reached from other machines, and asks for no key", "address", listener.Addr().String())
 	}
 	return &Server{
 		listener: listener, dashboard: board, served: make(chan error, 1),
@@ -121,11 +125,28 @@ func sameMachine(next http.Handler) http.Handler {
 	})
 }
 
-func isLoopback(addr net.Addr) bool {
-	host, _, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+// IsLoopback reports whether only this machine can reach a listener on addr.
+func IsLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+// requireToken refuses requests without the token: as a bearer token, or as the password of Basic
+// authentication, which browsers ask their user for.
+func requireToken(token string, next http.Handler) http.Handler {
+	want := sha256.Sum256([]byte(token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, sent, ok := r.BasicAuth()
+		if scheme, value, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
+			sent, ok = value, true
+		}
+		got := sha256.Sum256([]byte(sent)) // of equal length, so that the comparison takes constant time
+		if !ok || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			w.Header().Add("WWW-Authenticate", `Bearer realm="cartwheel"`)
+			w.Header().Add("WWW-Authenticate", `Basic realm="cartwheel", charset="UTF-8"`)
+			http.Error(w, "the admin token is missing or wrong: send it as a bearer token or as the password", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }

@@ -1,8 +1,8 @@
 package admin
 
 import (
-	"bytes"
 	"context"
+	"encoding/base64"
 	"io"
 	"log/slog"
 	"net"
@@ -14,16 +14,15 @@ import (
 	"cartwheel/app/admin/metrics"
 )
 
-// startAdmin starts an admin listener. It returns its address as a URL, and its log.
-func startAdmin(t *testing.T, address string) (url string, log *bytes.Buffer) {
+// startAdmin starts an admin listener and returns its address as a URL.
+func startAdmin(t *testing.T, address, token string) (url string) {
 	t.Helper()
-	log = &bytes.Buffer{}
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := metrics.New(metrics.Build{})
-	a := New(listener, m, dashboard.New(nil, m, dashboard.About{}), slog.New(slog.NewJSONHandler(log, nil)))
+	a := New(listener, token, m, dashboard.New(nil, m, dashboard.About{}), slog.New(slog.DiscardHandler))
 	if err := a.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +32,7 @@ func startAdmin(t *testing.T, address string) (url string, log *bytes.Buffer) {
 		}
 	})
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return "http://127.0.0.1:" + port + "/", log
+	return "http://127.0.0.1:" + port + "/"
 }
 
 func getAdmin(t *testing.T, url, host string) (code int, kind, body string) {
@@ -57,7 +56,7 @@ func getAdmin(t *testing.T, url, host string) (code int, kind, body string) {
 
 func TestAdmin_answersMetricsAndProfilesOnly(t *testing.T) {
 	t.Parallel()
-	a, log := startAdmin(t, "127.0.0.1:0")
+	a := startAdmin(t, "127.0.0.1:0", "")
 	for path, want := range map[string]string{
 		"metrics":                        "cartwheel_http_request_duration_seconds_bucket",
 		"debug/pprof/":                   "goroutine",
@@ -77,14 +76,11 @@ func TestAdmin_answersMetricsAndProfilesOnly(t *testing.T) {
 			t.Errorf("/%s: %d %s %q, want a plain 404", path, code, kind, body)
 		}
 	}
-	if strings.Contains(log.String(), "WARN") {
-		t.Errorf("a warning about the loopback address: %s", log)
-	}
 }
 
 func TestAdmin_hidesTheCommandLine(t *testing.T) {
 	t.Parallel()
-	a, _ := startAdmin(t, "127.0.0.1:0")
+	a := startAdmin(t, "127.0.0.1:0", "")
 	code, _, body := getAdmin(t, a+"debug/pprof/cmdline", "")
 	if code != http.StatusOK || strings.Contains(body, "-test.") || strings.Contains(body, "\x00") {
 		t.Errorf("%d %q, want the program's name alone", code, body)
@@ -93,7 +89,7 @@ func TestAdmin_hidesTheCommandLine(t *testing.T) {
 
 func TestAdmin_loopbackRefusesOtherHostNames(t *testing.T) {
 	t.Parallel()
-	a, _ := startAdmin(t, "127.0.0.1:0")
+	a := startAdmin(t, "127.0.0.1:0", "")
 	for host, want := range map[string]int{
 		"": 200, "localhost:1": 200, "localhost": 200, "127.0.0.1:5004": 200, "[::1]:5004": 200,
 		"evil.example": 421, "evil.example:5004": 421, "127.0.0.1.evil.example": 421,
@@ -104,13 +100,39 @@ func TestAdmin_loopbackRefusesOtherHostNames(t *testing.T) {
 	}
 }
 
-func TestAdmin_publicListenerIsWarnedOf(t *testing.T) {
+func TestAdmin_everyRouteNeedsTheToken(t *testing.T) {
 	t.Parallel()
-	a, log := startAdmin(t, ":0")
-	if !strings.Contains(log.String(), "asks for no key") {
-		t.Errorf("no warning: %s", log)
+	a := startAdmin(t, ":0", "right")
+	for _, path := range []string{"", "metrics", "debug/pprof/", "dashboard/events", "dashboard/dashboard.css", "no-such-route"} {
+		if code, _, _ := getAdmin(t, a+path, "shop.internal:5004"); code != http.StatusUnauthorized {
+			t.Errorf("/%s without the token: %d, want 401", path, code)
+		}
 	}
-	if code, _, _ := getAdmin(t, a+"metrics", "shop.internal:5004"); code != http.StatusOK {
-		t.Errorf("asked for by the name of another machine: %d, want 200", code)
+	for header, want := range map[string]int{
+		"Bearer right": 200, "bearer right": 200, basic("operator", "right"): 200, basic("", "right"): 200,
+		"": 401, "right": 401, "Bearer": 401, "Bearer ": 401, "Bearer wrong": 401, "Bearer right ": 200, // HTTP trims it
+		"Basic right": 401, basic("right", ""): 401, basic("right", "wrong"): 401, "Digest right": 401,
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a+"metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", header)
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != want {
+			t.Errorf("Authorization %q: %d, want %d", header, answer.StatusCode, want)
+		}
+		challenges := strings.Join(answer.Header.Values("WWW-Authenticate"), ", ")
+		if want == 401 && (!strings.Contains(challenges, "Bearer ") || !strings.Contains(challenges, "Basic ")) {
+			t.Errorf("Authorization %q: WWW-Authenticate %q, want Bearer and Basic", header, challenges)
+		}
 	}
+}
+
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }

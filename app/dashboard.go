@@ -37,6 +37,7 @@ func (r *running) newDashboard() *dashboard.Dashboard {
 		Version: commands.BuildVersion(),
 		Engine:  r.db.Engine(),
 		Gateway: r.gateway.String(),
+		Sandbox: r.sandbox,
 	})
 }
 

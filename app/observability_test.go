@@ -29,6 +29,7 @@ var (
 func exported(t *testing.T) map[string]map[string][]string {
 	t.Helper()
 	m := metrics.New(metrics.Build{})
+	m.WatchSandbox(true)
 	for _, name := range []string{"cart.add", "checkout.reserve", "checkout.settle"} {
 		m.Queue(name).Batch(queue.Batch{})
 	}

@@ -80,6 +80,7 @@ type running struct {
 	listener      *api.ConnectionLimit
 	adminListener net.Listener // nil: off
 	gateway       payment.Gateway
+	sandbox       bool // the gateway is the sandbox, without --demo
 	db            *database.DB
 	stock         *inventory.Manager
 	checkouts     *checkout.Manager
@@ -110,6 +111,11 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 	}); err != nil {
 		return fmt.Errorf("--payment-url (PAYMENT_URL): %w", err)
 	}
+	if _, sandbox := r.gateway.(*payment.Sandbox); sandbox && !c.Demo {
+		r.sandbox = true
+		r.log.Warn("no customer is charged: the payment sandbox approves checkouts; set PAYMENT_URL, or --demo where that is meant")
+	}
+	r.metrics.WatchSandbox(r.sandbox)
 	if err := r.openDatabase(ctx, c); err != nil {
 		return err
 	}

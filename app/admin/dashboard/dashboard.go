@@ -43,7 +43,11 @@ type shop interface {
 }
 
 // About says which instance the page is about.
-type About struct{ Version, Engine, Gateway string }
+type About struct {
+	Version, Engine, Gateway string
+	// Sandbox warns that the payment sandbox approves checkouts outside a demo.
+	Sandbox bool
+}
 
 // A Dashboard serves the page and its events. Its methods may be called from any goroutine.
 type Dashboard struct {

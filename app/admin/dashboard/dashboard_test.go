@@ -72,7 +72,7 @@ func setup(t *testing.T) *site {
 			Queues: []metrics.Fill{{Name: "cart.add", Now: 3500, Most: 4096}}, Checkouts: metrics.Fill{Now: 2, Most: 4096}, Audit: s.audit.Load(),
 		}
 	})
-	s.dashboard = New(s.fakeShop, s.metrics, About{"v1", "embedded://data", "sandbox:"})
+	s.dashboard = New(s.fakeShop, s.metrics, About{Version: "v1", Engine: "embedded://data", Gateway: "sandbox:"})
 	routes := http.NewServeMux()
 	s.dashboard.Register(routes)
 	server := httptest.NewServer(routes)

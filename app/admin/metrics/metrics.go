@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -67,6 +68,17 @@ func (m *Metrics) Handler() http.Handler {
 
 // Gatherer is where the metrics can be read in Go.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
+
+// WatchSandbox adds whether the payment sandbox approves checkouts outside a demo.
+func (m *Metrics) WatchSandbox(used bool) {
+	gauge := promauto.With(m.registry).NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Subsystem: "payment", Name: "sandbox",
+		Help: "1: the payment sandbox approves checkouts, no customer is charged, and the server runs without --demo. Otherwise 0.",
+	})
+	if used {
+		gauge.Set(1)
+	}
+}
 
 // WatchLog adds the number of log records dropped since the start, which dropped returns.
 func (m *Metrics) WatchLog(dropped func() int64) {

@@ -46,8 +46,8 @@ func (versionFlag) BeforeReset(console commands.Console) error {
 	return errors.Join(errPrinted, commands.Version{}.Run(console))
 }
 
-// explicit returns the command line with what it leaves out: serve, where it begins with no command.
-// kong's default command would hide the other commands from its suggestions.
+// explicit returns the command line with what it leaves out: serve, where it begins with no
+// command. kong's default command would hide the other commands from its suggestions.
 func explicit(args []string) []string {
 	switch {
 	case len(args) > 0 && args[0] == "help":

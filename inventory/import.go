@@ -20,8 +20,8 @@ import (
 
 const (
 	// importChunk is the maximum number of rows in one transaction of an import: few enough that
-	// nobody waits long for it. Many enough, because each costs the embedded engine's server what it
-	// has in memory of the file.
+	// nobody waits long for it. Many enough, because each costs the embedded engine's server what
+	// it has in memory of the file.
 	importChunk = 500
 	// importPatience is the maximum time for which an import retries one chunk when the database is
 	// away, busy, or has a row locked.

@@ -160,8 +160,8 @@ func (c catalogue) tableNamed(ctx context.Context, name string) (table, error) {
 func (c catalogue) checksOf(ctx context.Context, name string) (clauses []string, err error) {
 	query := c.checks
 	if query == "" {
-		// MariaDB's names are unique in a table only, and its view has the table's name; MySQL's are
-		// unique in a database, and its view has not.
+		// MariaDB's names are unique in a table only, and its view has the table's name; MySQL's
+		// are unique in a database, and its view has not.
 		var namesTable []string
 		if err := c.SelectContext(ctx, &namesTable, `
 			SELECT column_name FROM information_schema.columns

@@ -16,8 +16,8 @@ import (
 const (
 	// copyRows is the maximum number of rows in one INSERT of a copy.
 	copyRows = 500
-	// copyBytes is the size in bytes from which on an INSERT gets no more rows. Servers accept 16 MiB
-	// and more at once.
+	// copyBytes is the size in bytes from which on an INSERT gets no more rows. Servers accept 16
+	// MiB and more at once.
 	copyBytes = 1 << 20
 )
 

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// healthcheckTimeout is the maximum time of the probe. Container runtimes allow five seconds and
-	// more.
+	// healthcheckTimeout is the maximum time of the probe. Container runtimes allow five seconds
+	// and more.
 	healthcheckTimeout = 4 * time.Second
 	// maxReadiness is the maximum size in bytes of an answer that is read.
 	maxReadiness = 4096

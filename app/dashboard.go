@@ -10,19 +10,18 @@ import (
 	"cartwheel/inventory"
 )
 
-// levels is how this instance stands now. It looks at counters alone.
+// levels returns the current levels. It reads counters alone.
 func (r *running) levels() metrics.Levels {
-	inFlight, most := r.checkouts.InFlight()
+	inFlight, limit := r.checkouts.InFlight()
 	open, refused := r.listener.Stats()
 	l := metrics.Levels{
-		Checkouts:   metrics.Fill{Now: inFlight, Most: most},
-		Connections: metrics.Fill{Now: open, Most: r.listener.Limit()},
-		TurnedAway:  refused,
-		Pool:        r.db.Stats(),
+		Checkouts:   metrics.Utilization{Used: inFlight, Limit: limit},
+		Connections: metrics.Utilization{Used: open, Limit: r.listener.Limit()},
+		Refused:     refused,
 		Audit:       r.auditor.Last(),
 	}
 	for _, q := range r.queues() {
-		l.Queues = append(l.Queues, metrics.Fill{Name: q.Name(), Now: q.Depth(), Most: q.Capacity()})
+		l.Queues = append(l.Queues, metrics.Utilization{Name: q.Name(), Used: q.Depth(), Limit: q.Capacity()})
 	}
 	return l
 }

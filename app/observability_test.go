@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/json"
 	"maps"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"gopkg.in/yaml.v3"
 
 	"cartwheel/app/admin/metrics"
@@ -28,14 +30,17 @@ var (
 // exported are the series that a scrape shows: for each name, the labels with their values.
 func exported(t *testing.T) map[string]map[string][]string {
 	t.Helper()
-	m := metrics.New(metrics.Build{})
+	m := metrics.New("")
 	m.WatchSandbox(true)
+	m.Transactions()
+	m.Payments()
+	m.WatchLog(func() int64 { return 0 })
 	for _, name := range []string{"cart.add", "checkout.reserve", "checkout.settle"} {
 		m.Queue(name).Batch(queue.Batch{})
 	}
 	m.Watch(func() metrics.Levels {
-		return metrics.Levels{Queues: []metrics.Fill{{Name: "cart.add"}}, Audit: &checkout.Report{}}
-	})
+		return metrics.Levels{Queues: []metrics.Utilization{{Name: "cart.add"}}, Audit: &checkout.Report{}}
+	}, collectors.NewDBStatsCollector(&sql.DB{}, "cartwheel"))
 	families, err := m.Gatherer().Gather()
 	if err != nil {
 		t.Fatal(err)

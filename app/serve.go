@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -51,9 +50,7 @@ func (c *serveCommand) Run(ctx context.Context, console commands.Console) (err e
 		_ = writer.Close(context.WithoutCancel(ctx)) // a reader that does not read is its own fault
 	}()
 	setGarbageCollection()
-	r := &running{settings: c.settings, log: log, metrics: metrics.New(metrics.Build{
-		Version: commands.BuildVersion(), GoVersion: runtime.Version(),
-	})}
+	r := &running{settings: c.settings, log: log, metrics: metrics.New(commands.BuildVersion())}
 	r.metrics.WatchLog(writer.Dropped)
 	if err := r.start(ctx, c); err != nil {
 		return errors.Join(err, r.close())
@@ -141,7 +138,7 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 		Metrics: r.metrics,
 		Log:     r.log,
 	}, api.Shop{Carts: r.carts, Checkouts: r.checkouts, Stock: r.stock}, r)
-	r.metrics.Watch(r.levels)
+	r.metrics.Watch(r.levels, r.db.Metrics())
 
 	base := clickable(r.listener.Addr())
 	addresses := []any{"api", base, "documentation", base + api.PathDocumentation, "engine", r.db.Engine(), "gateway", r.gateway.String()}

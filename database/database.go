@@ -9,6 +9,9 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
 	"cartwheel/database/engine"
 	"cartwheel/database/mysql"
 	"cartwheel/database/sqlite"
@@ -91,8 +94,10 @@ func (db *DB) Clustered() bool { return db.engine.Clustered }
 // Setup returns the connections for migrations: each statement commits by itself.
 func (db *DB) Setup() *sql.DB { return db.engine.Setup }
 
-// Stats returns the state of the pool that transactions take their connections from.
-func (db *DB) Stats() sql.DBStats { return db.engine.Writes.Stats() }
+// Metrics returns the metrics of the pool that transactions take their connections from.
+func (db *DB) Metrics() prometheus.Collector {
+	return collectors.NewDBStatsCollector(db.engine.Writes.DB, "cartwheel")
+}
 
 // Ping asks the engine whether it is there. It blocks until the answer or ctx's end.
 func (db *DB) Ping(ctx context.Context) error {

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -77,3 +78,6 @@ const (
 	MaxAttempts   = maxAttempts
 	MaxReconnects = maxReconnects
 )
+
+// Stats returns the state of the pool that transactions take their connections from.
+func (db *DB) Stats() sql.DBStats { return db.engine.Writes.Stats() }

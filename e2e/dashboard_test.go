@@ -3,7 +3,9 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -25,7 +27,7 @@ func (i *instance) dashboard() string {
 	return address
 }
 
-// isLive waits until the page gets news.
+// isLive waits until the page receives events.
 func (p *page) isLive() {
 	p.t.Helper()
 	p.awaits("the dashboard is live", `document.getElementById("connection").dataset.state === "live"
@@ -110,6 +112,40 @@ func TestDashboard_showsNewOrders(t *testing.T) {
 		}
 		p.isQuiet(shop.dashboard())
 	})
+}
+
+func TestDashboard_opensWithTheTokenAlone(t *testing.T) {
+	t.Parallel()
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("right\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shop := launchUnder(t, embeddedStore(t), []string{"env", "ADMIN_TOKEN_FILE=" + token}, "--admin-listen", ":0")
+	shop.await()
+	base := strings.TrimSuffix(strings.TrimPrefix(shop.dashboard(), "http://"), "/")
+	answer, err := http.Get("http://" + base + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusUnauthorized {
+		t.Errorf("without the token: %d, want 401", answer.StatusCode)
+	}
+	p := openBrowser(t)
+	p.do("open the dashboard", chromedp.Navigate("http://operator:right@"+base+"/"))
+	p.isLive()
+	p.isQuiet(shop.dashboard())
+
+	// Without --demo, the payment sandbox is warned of: on the page, in the log and by a metric.
+	if got := p.text("#sandbox"); !strings.Contains(got, "no customer is charged") {
+		t.Errorf("the page says of the sandbox: %q", got)
+	}
+	if !containsAll(shop.log.String(), "no customer is charged", "WARN") {
+		t.Errorf("the log does not warn of the sandbox:\n%s", shop.log)
+	}
+	if strings.Contains(shop.log.String(), "right") {
+		t.Errorf("the log has the token:\n%s", shop.log)
+	}
 }
 
 func TestDashboard_reconnectsAfterRestart(t *testing.T) {

@@ -65,8 +65,9 @@ func TestMetrics_countRequests(t *testing.T) {
 			`cartwheel_queue_batch_jobs_sum{queue="checkout.reserve"}`:                        6,
 			`cartwheel_queue_batch_jobs_sum{queue="checkout.settle"}`:                         6,
 			`cartwheel_queue_capacity_jobs{queue="cart.add"}`:                                 4096,
+			`cartwheel_payment_sandbox`:                                                       1, // without --demo
 			`cartwheel_checkouts_in_flight`:                                                   0,
-			`cartwheel_audit_breaches`:                                                        0,
+			`cartwheel_audit_inconsistencies`:                                                 0,
 			`cartwheel_payment_breaker_state{state="closed"}`:                                 1,
 			`cartwheel_transaction_duration_seconds_count{end="unavailable"}`:                 0,
 		} {
@@ -79,7 +80,7 @@ func TestMetrics_countRequests(t *testing.T) {
 		if got := series[`cartwheel_transaction_duration_seconds_count{end="committed"}`]; got < 18 {
 			t.Errorf("%v committed transactions, want 18 or more", got)
 		}
-		if series["cartwheel_http_connections"] < 1 || series["cartwheel_database_connections_max"] < 1 || series["process_open_fds"] < 1 {
+		if series["cartwheel_http_connections"] < 1 || series[`go_sql_max_open_connections{db_name="cartwheel"}`] < 1 || series["process_open_fds"] < 1 {
 			t.Error("connections, the pool or the process are not told of")
 		}
 	})

@@ -12,7 +12,16 @@ import (
 
 	"cartwheel/app/admin/dashboard"
 	"cartwheel/app/admin/metrics"
+	"cartwheel/checkout"
+	"cartwheel/inventory"
 )
+
+// An emptyShop has neither products nor checkouts.
+type emptyShop struct{}
+
+func (emptyShop) LowestStock(context.Context, int) ([]inventory.Product, error) { return nil, nil }
+
+func (emptyShop) OpenCheckouts(context.Context, int) ([]checkout.Entry, error) { return nil, nil }
 
 // startAdmin starts an admin listener and returns its address as a URL.
 func startAdmin(t *testing.T, address, token string) (url string) {
@@ -21,8 +30,8 @@ func startAdmin(t *testing.T, address, token string) (url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := metrics.New(metrics.Build{})
-	a := New(listener, token, m, dashboard.New(nil, m, dashboard.About{}), slog.New(slog.DiscardHandler))
+	m := metrics.New("")
+	a := New(listener, token, m, dashboard.New(emptyShop{}, m, dashboard.About{}), slog.New(slog.DiscardHandler))
 	if err := a.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ type requestMetrics struct {
 // newRequestMetrics accepts nil: nothing is reported then.
 func newRequestMetrics(m *metrics.Metrics) *requestMetrics {
 	if m == nil {
-		m = metrics.New(metrics.Build{})
+		m = metrics.New("")
 	}
 	l := &requestMetrics{routes: map[string]*metrics.Requests{}, other: m.Requests(metrics.RouteOther)}
 	for _, route := range metrics.Routes() {

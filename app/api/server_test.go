@@ -375,7 +375,7 @@ func (w *discardingWriter) Write(p []byte) (int, error) { return len(p), nil }
 
 func TestServer_countsRequestsByRouteAndCode(t *testing.T) {
 	t.Parallel()
-	m := metrics.New(metrics.Build{})
+	m := metrics.New("")
 	s := setup(t, Config{Metrics: m, RateLimit: 0.000001}) // one request of a minute's worth
 	s.do(http.MethodPost, PathAddToCart, `{"clientID":"ann","productID":"mug","quantity":1}`)
 	s.do(http.MethodPost, PathCheckOutCart, `{"clientID":"ann"}`) // over the rate

@@ -8,76 +8,64 @@ import (
 )
 
 const (
-	// readTime is the maximum time of one read of the database.
-	readTime = 3 * time.Second
-	// freshFor is the minimum time for which a table is shown again instead of being read.
-	freshFor = 2 * time.Second
-	// idleShare is how many times as long as a read took it is not repeated: reading takes two
+	// readTimeout is the maximum time of one read of the database.
+	readTimeout = 3 * time.Second
+	// minAge is the minimum age of cached rows when they are read again.
+	minAge = sampleInterval / 2
+	// idleShare is the minimum ratio of the age to the duration of the read: reading takes two
 	// hundredths of the time at most, however large the catalogue is.
 	idleShare = 50
 )
 
-// A table is what was read of the database.
-type table[T any] struct {
+// cachedRows are the first rows of a query.
+type cachedRows[T any] struct {
 	Rows   []T
 	More   bool // there are more than these
 	At     time.Time
-	Failed bool // it could not be read again; these are the last rows that could
+	Failed bool // the last read failed; these are of the one before
 
-	stale time.Time // when it is to be read again
+	expires time.Time
 }
 
-// A cache reads a table, one reader at a time, and caches it.
+// A cache holds the first rows of a query of the database.
 type cache[T any] struct {
-	read func(ctx context.Context, limit int) ([]T, error)
-	rows int // maximum
+	query func(ctx context.Context, limit int) ([]T, error)
+	limit int // rows
 
-	reading sync.Mutex
-	last    atomic.Pointer[table[T]]
+	reading sync.Mutex // held during a read
+	last    atomic.Pointer[cachedRows[T]]
 }
 
-// cached returns the table as it was read last. It does not block.
-func (c *cache[T]) cached() table[T] {
+// get returns the rows that were read last; none before the first read. It does not block.
+func (c *cache[T]) get() cachedRows[T] {
 	if last := c.last.Load(); last != nil {
 		return *last
 	}
-	return table[T]{}
+	return cachedRows[T]{}
 }
 
-// get returns the table, and reads it first when it is stale. It blocks while it or another caller
-// reads.
-func (c *cache[T]) get(ctx context.Context) table[T] {
+// refresh reads the rows again when they have expired. It blocks until they are read, by this
+// caller or another one.
+func (c *cache[T]) refresh(ctx context.Context) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
-	known := c.cached()
 	began := time.Now()
-	if began.Before(known.stale) {
-		return known
+	next := c.get()
+	if began.Before(next.expires) {
+		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, readTime)
+	bounded, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	rows, err := c.read(ctx, c.rows+1)
-	if err != nil {
-		known.Failed = true
-	} else {
-		known = table[T]{Rows: rows[:min(len(rows), c.rows)], More: len(rows) > c.rows, At: began}
+	rows, err := c.query(bounded, c.limit+1)
+	switch {
+	case ctx.Err() != nil: // the caller left, which says nothing of the database
+		return
+	case err != nil:
+		next.Failed = true
+	default:
+		next = cachedRows[T]{Rows: rows[:min(len(rows), c.limit)], More: len(rows) > c.limit, At: began}
 	}
-	known.stale = time.Now().Add(max(freshFor, idleShare*time.Since(began)))
-	c.last.Store(&known)
-	return known
-}
-
-// refresh reads the tables, apart from the collector: a slow database must not stop the clock.
-func (d *Dashboard) refresh(ctx context.Context) {
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
-	for {
-		d.open.get(ctx)
-		d.stock.get(ctx)
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
+	now := time.Now()
+	next.expires = now.Add(max(minAge, idleShare*now.Sub(began)))
+	c.last.Store(&next)
 }

@@ -2,8 +2,7 @@
 // payments, stock, open checkouts and the last audit, once a second. The admin listener in app
 // serves it.
 //
-// It looks only while somebody watches: one collector serves all viewers, and without one nothing
-// is read.
+// It reads only while there are viewers: one collector serves all of them.
 package dashboard
 
 import (
@@ -26,10 +25,10 @@ const (
 )
 
 const (
-	// openRows is the maximum of open checkouts that are shown.
-	openRows = 25
-	// stockRows is the maximum of products that are shown.
-	stockRows = 50
+	// maxProducts is the maximum number of products on the page.
+	maxProducts = 50
+	// maxOpenCheckouts is the maximum number of open checkouts on the page.
+	maxOpenCheckouts = 25
 )
 
 // contentPolicy lets the page have what this listener serves, and nothing else.
@@ -53,8 +52,8 @@ type About struct {
 type Dashboard struct {
 	about   About
 	metrics *metrics.Metrics
-	open    cache[checkoutView]
 	stock   cache[inventory.Product]
+	open    cache[checkout.Entry]
 
 	ending context.Context // ends with Close
 	end    context.CancelFunc
@@ -66,23 +65,34 @@ type Dashboard struct {
 	history    []sample             // under mu: the latest, oldest first
 }
 
-// New returns a dashboard, which does nothing until somebody looks. Close ends it.
+// New returns a dashboard, which does nothing until the first viewer. Close ends it.
 func New(shop shop, m *metrics.Metrics, about About) *Dashboard {
 	d := &Dashboard{
-		about: about, metrics: m, viewers: map[*viewer]struct{}{},
-		open:  cache[checkoutView]{read: openCheckouts(shop), rows: openRows},
-		stock: cache[inventory.Product]{read: lowestStock(shop), rows: stockRows},
+		about: about, metrics: m,
+		stock:   cache[inventory.Product]{query: shop.LowestStock, limit: maxProducts},
+		open:    cache[checkout.Entry]{query: shop.OpenCheckouts, limit: maxOpenCheckouts},
+		viewers: map[*viewer]struct{}{},
 	}
 	d.ending, d.end = context.WithCancel(context.Background())
 	return d
 }
 
-// Close sends the viewers away and waits for the collector. A repeat is harmless.
+// Close disconnects the viewers and waits for the collector. A repeat is harmless.
 func (d *Dashboard) Close() {
 	d.mu.Lock() // no collector starts after this
 	d.end()
 	d.mu.Unlock()
 	d.tasks.Wait()
+}
+
+// assets are the files of the page, with their content types: those that package mime knows differ
+// between machines.
+var assets = map[string]string{
+	"page/dashboard.css":      "text/css; charset=utf-8",
+	"page/dashboard.js":       "text/javascript; charset=utf-8",
+	"page/icon.svg":           "image/svg+xml",
+	"uplot/uPlot.iife.min.js": "text/javascript; charset=utf-8",
+	"uplot/uPlot.min.css":     "text/css; charset=utf-8",
 }
 
 //go:embed page/dashboard.css page/dashboard.js page/icon.svg uplot/uPlot.iife.min.js uplot/uPlot.min.css
@@ -92,13 +102,15 @@ var embedded embed.FS
 func (d *Dashboard) Register(routes *http.ServeMux) {
 	routes.Handle("GET "+pathPage+"{$}", guarded(http.HandlerFunc(d.page)))
 	routes.Handle("GET "+pathEvents, guarded(http.HandlerFunc(d.events)))
-	for _, file := range []string{"page/dashboard.css", "page/dashboard.js", "page/icon.svg", "uplot/uPlot.iife.min.js", "uplot/uPlot.min.css"} {
+	for file, contentType := range assets {
 		content, err := embedded.ReadFile(file)
 		if err != nil {
 			panic(err) // it is embedded
 		}
-		name := path.Base(file)
-		routes.Handle("GET "+pathFiles+name, guarded(asset(name, content)))
+		routes.Handle("GET "+pathFiles+path.Base(file), guarded(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", contentType)
+			_, _ = w.Write(content) // an error means that the browser left
+		})))
 	}
 }
 

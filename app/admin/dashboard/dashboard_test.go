@@ -3,6 +3,7 @@ package dashboard
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/goleak"
 
 	"cartwheel/app/admin/metrics"
@@ -30,12 +32,10 @@ type fakeShop struct {
 	open     []checkout.Entry    // under mu
 	err      error               // under mu
 	looks    atomic.Int64
-	takes    time.Duration // to find products
 }
 
 func (f *fakeShop) LowestStock(_ context.Context, limit int) ([]inventory.Product, error) {
 	f.looks.Add(1)
-	<-time.After(f.takes)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.products[:min(limit, len(f.products))], f.err
@@ -65,13 +65,13 @@ type site struct {
 
 func setup(t *testing.T) *site {
 	t.Helper()
-	s := &site{fakeShop: &fakeShop{}, t: t, metrics: metrics.New(metrics.Build{Version: "v1"})}
+	s := &site{fakeShop: &fakeShop{}, t: t, metrics: metrics.New("v1")}
 	s.metrics.Queue("cart.add")
 	s.metrics.Watch(func() metrics.Levels {
 		return metrics.Levels{
-			Queues: []metrics.Fill{{Name: "cart.add", Now: 3500, Most: 4096}}, Checkouts: metrics.Fill{Now: 2, Most: 4096}, Audit: s.audit.Load(),
+			Queues: []metrics.Utilization{{Name: "cart.add", Used: 3500, Limit: 4096}}, Checkouts: metrics.Utilization{Used: 2, Limit: 4096}, Audit: s.audit.Load(),
 		}
-	})
+	}, collectors.NewDBStatsCollector(&sql.DB{}, "cartwheel"))
 	s.dashboard = New(s.fakeShop, s.metrics, About{Version: "v1", Engine: "embedded://data", Gateway: "sandbox:"})
 	routes := http.NewServeMux()
 	s.dashboard.Register(routes)
@@ -197,7 +197,7 @@ func TestDashboard_readsNothingWithoutViewers(t *testing.T) {
 	s.dashboard.tasks.Wait() // the collector goes home
 	looks := s.looks.Load()
 	select {
-	case <-time.After(2 * lookEvery):
+	case <-time.After(2 * sampleInterval):
 	case <-t.Context().Done():
 	}
 	if got := s.looks.Load(); got != looks {
@@ -303,26 +303,23 @@ func TestDashboard_policyAllowsOnlyItself(t *testing.T) {
 	}
 }
 
-func TestDashboard_findsStockAndExplainsNone(t *testing.T) {
+func TestDashboard_showsLowestStockAndExplainsNone(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	if page := s.get("/").text; !strings.Contains(page, "cartwheel stock import") {
 		t.Error("an empty catalogue does not say how to fill it")
 	}
 	s = setup(t)
-	for i := range stockRows + 1 {
+	for i := range maxProducts + 1 {
 		s.products = append(s.products, product(fmt.Sprintf("p%03d", i), int64(i)))
 	}
-	all := s.get("/").text
-	if got := strings.Count(all, `scope="row" class="id">p`); got != stockRows || !strings.Contains(all, "And more") {
-		t.Errorf("%d products, want %d and that there are more", got, stockRows)
-	}
-	if stock := s.dashboard.stock.cached(); !stock.More || len(stock.Rows) != stockRows {
-		t.Errorf("%d rows are cached, more %t", len(stock.Rows), stock.More)
+	page := s.get("/").text
+	if got := strings.Count(page, `class="id">p`); got != maxProducts || !strings.Contains(page, "cartwheel stock list") {
+		t.Errorf("%d products, want %d and that there are more", got, maxProducts)
 	}
 }
 
-func TestDashboard_cachesStock(t *testing.T) {
+func TestDashboard_cachesWhatItReads(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	s.products = []inventory.Product{product("mug", 5)}
@@ -330,7 +327,34 @@ func TestDashboard_cachesStock(t *testing.T) {
 		s.get("/")
 	}
 	if got := s.looks.Load(); got != 2 {
-		t.Errorf("twenty pages at once read the database %d times, want once for each table", got)
+		t.Errorf("twenty pages in a row read the database %d times, want once for stock and once for checkouts", got)
+	}
+}
+
+func TestCache_callerThatLeavesIsNoFailure(t *testing.T) {
+	t.Parallel()
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	c := cache[int]{limit: 1, query: func(ctx context.Context, _ int) ([]int, error) { return []int{1, 2}, ctx.Err() }}
+	if c.refresh(left); c.get().Failed {
+		t.Error("a caller that left made the read fail for all")
+	}
+	c.refresh(t.Context())
+	if got := c.get(); len(got.Rows) != 1 || !got.More || got.Failed {
+		t.Errorf("got %+v, want one row of more", got)
+	}
+}
+
+func TestDashboard_warnsOfTheSandbox(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	const warning = "no customer is charged"
+	if strings.Contains(s.get("/").text, warning) {
+		t.Error("a warning of the sandbox, which is not used")
+	}
+	s.dashboard.about.Sandbox = true
+	if !strings.Contains(s.get("/").text, warning) {
+		t.Error("no warning of the sandbox")
 	}
 }
 

@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"bytes"
-	"context"
 	_ "embed" // the template
 	"html/template"
 	"net/http"
@@ -25,57 +24,53 @@ var pages = template.Must(template.New("page").Funcs(template.FuncMap{
 	"count": func(n any) string { return humanize.Comma(toInt(n)) },
 	"rate":  rateText,
 	"ms":    millisecondsText,
-	"ago":   func(t time.Time) string { return ageText(time.Since(t)) },
+	"ago":   humanize.Time,
+	"units": units, "claims": claims,
 	"clock": func(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" },
 }).Parse(pageText))
 
-// parts are the parts of the page that every event brings anew: templates, and the elements' IDs.
+// parts are the parts of the page that each broadcast replaces: names of templates and elements.
 var parts = []string{"figures", "queues", "open", "audit", "stock"}
 
 // A view is what the page shows.
 type view struct {
 	About
-	Sample *sample // nil before anything was measured
+	Sample *sample // nil before the first
 	Queues []queueView
 	Levels metrics.Levels
 	// Breaker is the state of the circuit breaker in front of the payment gateway.
 	Breaker string
-	Open    table[checkoutView]
-	Stock   table[inventory.Product]
+	Open    cachedRows[checkout.Entry]
+	Stock   cachedRows[inventory.Product]
 }
 
-// A queueView is a queue and how full it is.
+// A queueView is a row of the queues.
 type queueView struct {
-	metrics.Fill
+	metrics.Utilization
 
-	Percent int
 	Batch   *float64 // jobs a batch, in the last second
 	Refused uint64
 }
 
-// Status says in a word how full the queue is.
+// Status is "full", "filling" (over 80 %) or "ok".
 func (q queueView) Status() string {
 	switch {
-	case q.Now >= q.Most:
+	case q.Used >= q.Limit:
 		return "full"
-	case q.Percent >= 80:
+	case 5*q.Used > 4*q.Limit:
 		return "filling"
 	}
 	return "ok"
 }
 
-func (d *Dashboard) view(m *sample, levels metrics.Levels) view {
+func (d *Dashboard) view(s *sample, levels metrics.Levels) view {
 	v := view{
-		About: d.about, Sample: m, Levels: levels, Breaker: d.metrics.Breaker(),
-		Open: d.open.cached(), Stock: d.stock.cached(),
+		About: d.about, Sample: s, Levels: levels, Breaker: d.metrics.Breaker(), Open: d.open.get(), Stock: d.stock.get(),
 	}
 	for i, q := range levels.Queues {
-		one := queueView{Fill: q, Refused: d.metrics.Batches(q.Name).Refused}
-		if q.Most > 0 {
-			one.Percent = min(100, (100*q.Now+q.Most-1)/q.Most)
-		}
-		if m != nil {
-			one.Batch = m.Batches[i]
+		one := queueView{Utilization: q, Refused: d.metrics.Batches(q.Name).Refused}
+		if s != nil {
+			one.Batch = s.Batches[i]
 		}
 		v.Queues = append(v.Queues, one)
 	}
@@ -83,8 +78,8 @@ func (d *Dashboard) view(m *sample, levels metrics.Levels) view {
 }
 
 // fragments renders the parts of the page for every viewer at once.
-func (d *Dashboard) fragments(m sample, levels metrics.Levels) map[string]string {
-	v := d.view(&m, levels)
+func (d *Dashboard) fragments(s sample, levels metrics.Levels) map[string]string {
+	v := d.view(&s, levels)
 	rendered := make(map[string]string, len(parts))
 	for _, part := range parts {
 		var text bytes.Buffer
@@ -96,51 +91,32 @@ func (d *Dashboard) fragments(m sample, levels metrics.Levels) map[string]string
 	return rendered
 }
 
-// page renders the whole page, with what is known at once.
+// page renders the whole page.
 func (d *Dashboard) page(w http.ResponseWriter, r *http.Request) {
-	d.open.get(r.Context())
-	d.stock.get(r.Context())
+	d.open.refresh(r.Context())
+	d.stock.refresh(r.Context())
 	var text bytes.Buffer
 	if err := pages.ExecuteTemplate(&text, "page", d.view(nil, d.metrics.Levels())); err != nil {
 		panic(err) // as in fragments
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = text.WriteTo(w) // the browser left: nobody to tell
+	_, _ = text.WriteTo(w) // an error means that the browser left
 }
 
-// A checkoutView is an open checkout as a row.
-type checkoutView struct {
-	checkout.Entry
-
-	Units int64
-}
-
-// Claims is how often the checkout was taken over from an owner that left it.
-func (c checkoutView) Claims() int {
-	if c.State == checkout.Cancelling {
-		return c.Epoch - 2 // a cancellation begins under an epoch of its own
+// units returns how many units a checkout has.
+func units(e checkout.Entry) (n int64) {
+	for _, line := range e.Lines {
+		n += line.Quantity
 	}
-	return c.Epoch - 1
+	return n
 }
 
-// openCheckouts reads the open checkouts.
-func openCheckouts(shop shop) func(context.Context, int) ([]checkoutView, error) {
-	return func(ctx context.Context, limit int) ([]checkoutView, error) {
-		open, err := shop.OpenCheckouts(ctx, limit)
-		rows := make([]checkoutView, len(open))
-		for i, e := range open {
-			rows[i].Entry = e
-			for _, line := range e.Lines {
-				rows[i].Units += line.Quantity
-			}
-		}
-		return rows, err
+// claims is how often the checkout was taken over from an owner that left it.
+func claims(e checkout.Entry) int {
+	if e.State == checkout.Cancelling {
+		return e.Epoch - 2 // a cancellation begins under an epoch of its own
 	}
-}
-
-// lowestStock reads the products of which the least is available.
-func lowestStock(shop shop) func(context.Context, int) ([]inventory.Product, error) {
-	return func(ctx context.Context, limit int) ([]inventory.Product, error) { return shop.LowestStock(ctx, limit) }
+	return e.Epoch - 1
 }
 
 func toInt(n any) int64 {
@@ -174,18 +150,4 @@ func millisecondsText(ms *float64) string {
 		return strconv.FormatFloat(*ms, 'f', 0, 64) + " ms"
 	}
 	return strconv.FormatFloat(*ms, 'f', 1, 64) + " ms"
-}
-
-// ageText is how long ago something was, in its largest unit.
-func ageText(age time.Duration) string {
-	age = max(0, age)
-	switch {
-	case age < 2*time.Minute:
-		return strconv.Itoa(int(age.Seconds())) + " s"
-	case age < 2*time.Hour:
-		return strconv.Itoa(int(age.Minutes())) + " min"
-	case age < 48*time.Hour:
-		return strconv.Itoa(int(age.Hours())) + " h"
-	}
-	return strconv.Itoa(int(age.Hours()/24)) + " d"
 }

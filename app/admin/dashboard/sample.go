@@ -6,7 +6,7 @@ import (
 	"cartwheel/app/admin/metrics"
 )
 
-// A sample is one second, as the charts draw it. What there was nothing of to measure is null.
+// A sample is one second, as the charts draw it. A value without measurements is null.
 type sample struct {
 	At        float64    `json:"at"` // seconds since the Unix epoch
 	Adds      rates      `json:"adds"`
@@ -36,7 +36,7 @@ func (r rates) All() float64 {
 // TurnedAway is how many answers a second, of both kinds, said to come back later.
 func (s sample) TurnedAway() float64 { return s.Adds.TurnedAway + s.Checkouts.TurnedAway }
 
-// A reading is what the counters said at one time. Two of them make a sample.
+// A reading is the counters at one time. Two of them make a sample.
 type reading struct {
 	at              time.Time
 	adds, checkouts metrics.Answers
@@ -56,24 +56,24 @@ func (d *Dashboard) read(levels metrics.Levels) reading {
 	return r
 }
 
-// sampleBetween is what happened between two readings.
+// sampleBetween returns what happened between two readings.
 func (d *Dashboard) sampleBetween(before, now reading, levels metrics.Levels) sample {
 	seconds := max(now.at.Sub(before.at).Seconds(), 0.001)
-	m := sample{
+	s := sample{
 		At:        float64(now.at.UnixMilli()) / 1e3,
 		Adds:      ratesBetween(before.adds, now.adds, seconds),
 		Checkouts: ratesBetween(before.checkouts, now.checkouts, seconds),
 		Batches:   make([]*float64, len(levels.Queues)),
 		Payments:  d.metrics.PaymentsInFlight(),
-		InFlight:  levels.Checkouts.Now,
+		InFlight:  levels.Checkouts.Used,
 	}
 	for i, q := range levels.Queues {
 		was, is := before.batches[q.Name], now.batches[q.Name]
 		if n := is.Batches - was.Batches; n > 0 {
-			m.Batches[i] = new(tenth(float64(is.Jobs-was.Jobs) / float64(n)))
+			s.Batches[i] = new(tenth(float64(is.Jobs-was.Jobs) / float64(n)))
 		}
 	}
-	return m
+	return s
 }
 
 func ratesBetween(before, now metrics.Answers, seconds float64) rates {

@@ -4,29 +4,30 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 )
 
 const (
-	// maxViewers is how many watch at once; more are told to come back.
+	// maxViewers is the maximum number of viewers; beyond it the answer is 503.
 	maxViewers = 16
-	// lookEvery is how often the viewers get a sample.
-	lookEvery = time.Second
-	// maxHistory is how many samples a new viewer is shown at once: five minutes.
+	// sampleInterval is the interval between two samples.
+	sampleInterval = time.Second
+	// maxHistory is the maximum number of samples that a new viewer gets: five minutes.
 	maxHistory = 300
-	// sendTime is how long a viewer's browser may take to accept an event.
-	sendTime = 5 * time.Second
+	// sendTimeout is the maximum time for a browser to accept an event.
+	sendTimeout = 5 * time.Second
 )
 
-// A viewer is one browser that watches.
-type viewer struct{ latest chan []byte } // the latest event alone: who is slow misses some
+// A viewer is one browser. Its channel holds the latest event alone: a slow browser misses some.
+type viewer struct{ latest chan []byte }
 
 // events sends one event a second until the viewer leaves or the server ends.
 func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 	v, history, ok := d.join()
 	if !ok {
 		w.Header().Set("Retry-After", "5")
-		http.Error(w, "too many watch the dashboard, or the server is ending: try again", http.StatusServiceUnavailable)
+		http.Error(w, "the dashboard has too many viewers, or the server is shutting down: try again", http.StatusServiceUnavailable)
 		return
 	}
 	defer d.leave(v)
@@ -34,7 +35,7 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Accel-Buffering", "no") // a proxy must not collect events
 	stream := http.NewResponseController(w)
 	send := func(event []byte) error {
-		if err := stream.SetWriteDeadline(time.Now().Add(sendTime)); err != nil {
+		if err := stream.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
 			return err
 		}
 		if _, err := w.Write(event); err != nil {
@@ -78,13 +79,13 @@ func (d *Dashboard) leave(v *viewer) {
 	delete(d.viewers, v)
 }
 
-// collect takes a sample a second and sends it to all viewers, until none is left.
+// collect broadcasts a sample in each interval, until no viewer is left.
 func (d *Dashboard) collect() {
 	ctx, cancel := context.WithCancel(d.ending)
 	defer cancel()
 	d.tasks.Go(func() { d.refresh(ctx) })
 
-	ticker := time.NewTicker(lookEvery)
+	ticker := time.NewTicker(sampleInterval)
 	defer ticker.Stop()
 	before := d.read(d.metrics.Levels())
 	for {
@@ -95,16 +96,30 @@ func (d *Dashboard) collect() {
 		}
 		levels := d.metrics.Levels()
 		now := d.read(levels)
-		m := d.sampleBetween(before, now, levels)
+		s := d.sampleBetween(before, now, levels)
 		before = now
-		event := eventOf("sample", broadcast{sample: m, Version: d.about.Version, HTML: d.fragments(m, levels)})
-		if !d.send(m, event) {
+		if !d.send(s, eventOf("sample", broadcast{sample: s, Version: d.about.Version, HTML: d.fragments(s, levels)})) {
 			return
 		}
 	}
 }
 
-// A broadcast is one sample, with the parts of the page that it changes.
+// refresh keeps the caches fresh, apart from the collector: a slow database must not delay samples.
+func (d *Dashboard) refresh(ctx context.Context) {
+	ticker := time.NewTicker(sampleInterval)
+	defer ticker.Stop()
+	for {
+		d.open.refresh(ctx)
+		d.stock.refresh(ctx)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// A broadcast is a sample with the parts of the page that it changes.
 type broadcast struct {
 	sample
 
@@ -112,25 +127,25 @@ type broadcast struct {
 	HTML    map[string]string `json:"html"` // by the ID of the element
 }
 
-// send gives every viewer the event. It returns false, and the collector is over, where nobody
-// watches any more.
-func (d *Dashboard) send(m sample, event []byte) bool {
+// send sends the event to every viewer and adds the sample to the history. It returns false when
+// there are no viewers: then the collector ends.
+func (d *Dashboard) send(s sample, event []byte) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.viewers) == 0 {
 		d.collecting = false
 		return false
 	}
-	d.history = append(d.history, m)
-	if over := len(d.history) - maxHistory; over > 0 {
-		d.history = append(d.history[:0], d.history[over:]...)
+	if len(d.history) == maxHistory {
+		d.history = slices.Delete(d.history, 0, 1)
 	}
+	d.history = append(d.history, s)
 	for v := range d.viewers {
 		select {
-		case <-v.latest: // not fetched yet
+		case <-v.latest: // not received yet
 		default:
 		}
-		v.latest <- event // nobody else sends, so there is room
+		v.latest <- event // there is room: only the collector sends
 	}
 	return true
 }

@@ -7,6 +7,7 @@ package metrics
 
 import (
 	"net/http"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -17,47 +18,39 @@ import (
 // namespace begins the name of every metric of our own.
 const namespace = "cartwheel"
 
-// maxScrapes is how many readers are served at once; more are told to come back.
+// maxScrapes is the maximum number of concurrent scrapes; beyond it the answer is 503.
 const maxScrapes = 4
-
-// Build says what runs.
-type Build struct {
-	Version   string // of the release
-	GoVersion string
-}
 
 // Metrics are the instruments of one process. Their methods may be called from any goroutine.
 type Metrics struct {
-	registry     *prometheus.Registry
-	requests     *requests
-	queues       *queues
-	transactions *transactions
-	payments     *payments
-	checkouts    *checkouts
-	levels       func() Levels // nil before Watch
+	registry *prometheus.Registry
+	factory  promauto.Factory // registers what it makes
+
+	routes          map[Route]*Requests
+	queues          queues
+	moved           *prometheus.CounterVec // checkouts, by the state that they reached
+	recovered       *prometheus.CounterVec // tries of recovery, by the state that they reached
+	paymentInFlight *prometheus.GaugeVec
+	breaker         atomic.Value  // a string: the circuit breaker's state
+	levels          func() Levels // nil before Watch
 }
 
 // New makes the instruments, Go's runtime and the process among them.
-func New(build Build) *Metrics {
-	m := &Metrics{
-		registry:     prometheus.NewRegistry(),
-		requests:     newRequests(),
-		queues:       newQueues(),
-		transactions: newTransactions(),
-		payments:     newPayments(),
-		checkouts:    newCheckouts(),
-	}
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "build_info", Help: "What runs, in its labels. Always 1.",
-		ConstLabels: prometheus.Labels{"version": build.Version, "go_version": build.GoVersion},
-	})
-	info.Set(1)
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info)
-	m.registry.MustRegister(m.requests.latency)
-	m.registry.MustRegister(m.queues.all()...)
-	m.registry.MustRegister(m.transactions.all()...)
-	m.registry.MustRegister(m.payments.all()...)
-	m.registry.MustRegister(m.checkouts.moves, m.checkouts.recoveries)
+func New(version string) *Metrics {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m := &Metrics{registry: registry, factory: promauto.With(registry)}
+	m.factory.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "build_info", Help: "The running version, in its label. Always 1.",
+		ConstLabels: prometheus.Labels{"version": version},
+	}).Set(1)
+	m.routes = newRoutes(m.factory)
+	m.queues = newQueues(m.factory)
+	m.moved, m.recovered = newCheckouts(m.factory)
+	m.paymentInFlight = m.factory.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: namespace, Subsystem: "payment", Name: "calls_in_flight", Help: "Calls to the payment gateway in flight.",
+	}, []string{"call"})
+	m.breaker.Store(breakerClosed)
 	return m
 }
 
@@ -71,7 +64,7 @@ func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
 
 // WatchSandbox adds whether the payment sandbox approves checkouts outside a demo.
 func (m *Metrics) WatchSandbox(used bool) {
-	gauge := promauto.With(m.registry).NewGauge(prometheus.GaugeOpts{
+	gauge := m.factory.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Subsystem: "payment", Name: "sandbox",
 		Help: "1: the payment sandbox approves checkouts, no customer is charged, and the server runs without --demo. Otherwise 0.",
 	})
@@ -82,8 +75,8 @@ func (m *Metrics) WatchSandbox(used bool) {
 
 // WatchLog adds the number of log records dropped since the start, which dropped returns.
 func (m *Metrics) WatchLog(dropped func() int64) {
-	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+	m.factory.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: namespace, Name: "log_records_dropped_total",
 		Help: "Log records dropped because the reader of standard error was too slow.",
-	}, func() float64 { return float64(dropped()) }))
+	}, func() float64 { return float64(dropped()) })
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"cartwheel/checkout"
@@ -20,7 +21,7 @@ import (
 // setup returns metrics that have seen one of everything.
 func setup(t *testing.T) *Metrics {
 	t.Helper()
-	m := New(Build{Version: "v1.2.3", GoVersion: "go1.26"})
+	m := New("v1.2.3")
 	m.Requests(RouteAddToCart).Answered(200, 3*time.Millisecond)
 	m.Requests(RouteAddToCart).Answered(409, 7*time.Millisecond)
 	m.Requests(RouteAddToCart).Answered(503, time.Microsecond)
@@ -41,21 +42,21 @@ func setup(t *testing.T) *Metrics {
 	payments.Began("charge")
 	payments.Called("charge", string(payment.Approved), 20*time.Millisecond)
 	payments.Began("void")
-	payments.Called("void", "an outcome of tomorrow", 20*time.Millisecond)
+	payments.Called("void", "unknown", 20*time.Millisecond)
 	payments.Retried("charge")
 	payments.BreakerChanged("open")
 	m.Recovered(checkout.Committed)
 	m.Moved(checkout.Refunding)
+	m.WatchSandbox(true)
 	m.Watch(func() Levels {
 		return Levels{
-			Queues:      []Fill{{"cart.add", 3, 4096}},
-			Checkouts:   Fill{Now: 7, Most: 100},
-			Connections: Fill{Now: 9, Most: 16384},
-			TurnedAway:  2,
-			Pool:        sql.DBStats{MaxOpenConnections: 16, InUse: 2, Idle: 1, WaitCount: 5, WaitDuration: time.Second},
+			Queues:      []Utilization{{"cart.add", 3, 4096}},
+			Checkouts:   Utilization{Used: 7, Limit: 100},
+			Connections: Utilization{Used: 9, Limit: 16384},
+			Refused:     2,
 			Audit:       &checkout.Report{At: time.Unix(1000, 0), Count: 4},
 		}
-	})
+	}, collectors.NewDBStatsCollector(&sql.DB{}, "cartwheel"))
 	return m
 }
 
@@ -105,11 +106,11 @@ func TestMetrics_countWhatHappened(t *testing.T) {
 		`cartwheel_checkouts_in_flight_max 100`,
 		`cartwheel_http_connections 9`,
 		`cartwheel_http_connections_refused_total 2`,
-		`cartwheel_audit_breaches 4`,
+		`cartwheel_audit_inconsistencies 4`,
 		`cartwheel_audit_last_timestamp_seconds 1000`,
-		`cartwheel_database_connections{state="in_use"} 2`,
-		`cartwheel_database_connection_wait_seconds_total 1`,
-		`cartwheel_build_info{go_version="go1.26",version="v1.2.3"} 1`,
+		`cartwheel_payment_sandbox 1`,
+		`go_sql_in_use_connections{db_name="cartwheel"} 0`,
+		`cartwheel_build_info{version="v1.2.3"} 1`,
 	} {
 		if !strings.Contains(page, "\n"+want+"\n") {
 			t.Errorf("the page lacks %s", want)
@@ -151,7 +152,7 @@ func TestMetrics_answersFeedTheDashboard(t *testing.T) {
 
 func TestRequests_knowEveryRoute(t *testing.T) {
 	t.Parallel()
-	m := New(Build{})
+	m := New("")
 	for _, route := range Routes() {
 		if m.Requests(route) == nil {
 			t.Errorf("%s has no instruments", route)
@@ -161,14 +162,14 @@ func TestRequests_knowEveryRoute(t *testing.T) {
 
 //nolint:paralleltest // what is counted is the whole process's
 func TestRequests_countingAllocatesNothing(t *testing.T) {
-	r := New(Build{}).Requests(RouteAddToCart)
+	r := New("").Requests(RouteAddToCart)
 	if n := testing.AllocsPerRun(100, func() { r.Answered(200, time.Millisecond) }); n != 0 {
 		t.Errorf("%v allocations a request, want none", n)
 	}
 }
 
 func BenchmarkAnswered(b *testing.B) {
-	r := New(Build{}).Requests(RouteAddToCart)
+	r := New("").Requests(RouteAddToCart)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {

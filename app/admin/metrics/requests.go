@@ -2,11 +2,12 @@ package metrics
 
 import (
 	"maps"
-	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // The routes that requests are counted by. What is none of them is counted as RouteOther.
@@ -57,11 +58,6 @@ var (
 // codeOther is the label of a code that its route is not known to give.
 const codeOther = 0
 
-const (
-	firstCode = 100
-	codes     = 500 // from firstCode on
-)
-
 // latencyBuckets are the upper bounds of what a request is seen to take, in seconds. Where most
 // requests fall they stand half apart or less, which is how close the quantiles of the dashboard
 // are.
@@ -70,65 +66,38 @@ var latencyBuckets = []float64{
 	1, 1.5, 2.5, 5, 10, 15,
 }
 
-// requests times the requests by route and code.
-type requests struct {
-	latency *prometheus.HistogramVec
-	routes  map[Route]*Requests
-}
-
-func newRequests() *requests {
-	r := &requests{
-		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "http_request_duration_seconds", Buckets: latencyBuckets,
-			Help: "How long requests took, from the end of their head to the answer, by route and status code.",
-		}, []string{"route", "code"}),
-		routes: map[Route]*Requests{},
-	}
-	for route, known := range codesOf {
-		r.routes[route] = newRouteRequests(r.latency.MustCurryWith(prometheus.Labels{"route": string(route)}), known)
-	}
-	return r
-}
-
-// Requests times the requests of one route.
+// Requests times the requests of one route, by code.
 type Requests struct {
-	known    []int // and codeOther
-	children []prometheus.Observer
-	byCode   [codes]prometheus.Observer // resolved once: a request costs no look-up and no memory
+	byCode map[int]prometheus.Observer // read-only, so that a request allocates nothing
 }
 
-func newRouteRequests(latency prometheus.ObserverVec, known []int) *Requests {
-	r := &Requests{known: append(slices.Clone(known), codeOther)}
-	for _, code := range r.known {
-		r.children = append(r.children, latency.WithLabelValues(codeLabel(code)))
-	}
-	other := r.children[len(r.children)-1]
-	for i := range r.byCode {
-		r.byCode[i] = other
-		if at := slices.Index(known, firstCode+i); at >= 0 {
-			r.byCode[i] = r.children[at]
+func newRoutes(factory promauto.Factory) map[Route]*Requests {
+	latency := factory.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "http_request_duration_seconds", Buckets: latencyBuckets,
+		Help: "Duration of requests, from the end of their head to the answer, by route and status code.",
+	}, []string{"route", "code"})
+	routes := map[Route]*Requests{}
+	for route, codes := range codesOf {
+		byCode := map[int]prometheus.Observer{codeOther: latency.WithLabelValues(string(route), "other")}
+		for _, code := range codes {
+			byCode[code] = latency.WithLabelValues(string(route), strconv.Itoa(code))
 		}
+		routes[route] = &Requests{byCode}
 	}
-	return r
-}
-
-func codeLabel(code int) string {
-	if code == codeOther {
-		return "other"
-	}
-	return string([]byte{'0' + byte(code/100), '0' + byte(code/10%10), '0' + byte(code%10)})
+	return routes
 }
 
 // Answered counts a request that was answered with code after so long. It allocates nothing.
 func (r *Requests) Answered(code int, took time.Duration) {
-	if code < firstCode || code >= firstCode+codes {
-		code = http.StatusInternalServerError // nothing was sent that HTTP knows
+	latency, known := r.byCode[code]
+	if !known {
+		latency = r.byCode[codeOther]
 	}
-	r.byCode[code-firstCode].Observe(took.Seconds())
+	latency.Observe(took.Seconds())
 }
 
 // Routes returns all routes.
 func Routes() []Route { return slices.Collect(maps.Keys(codesOf)) }
 
 // Requests returns what times the requests of a route.
-func (m *Metrics) Requests(route Route) *Requests { return m.requests.routes[route] }
+func (m *Metrics) Requests(route Route) *Requests { return m.routes[route] }

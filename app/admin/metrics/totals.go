@@ -21,10 +21,9 @@ type Batches struct{ Batches, Jobs, Refused uint64 }
 
 // Answers returns what a route has answered. It is for a look now and then.
 func (m *Metrics) Answers(route Route) Answers {
-	r := m.requests.routes[route]
-	a := Answers{Codes: make(map[int]uint64, len(r.known)), Latency: make([]uint64, len(latencyBuckets)+1)}
-	for i, code := range r.known {
-		h := read(r.children[i]).GetHistogram()
+	a := Answers{Codes: map[int]uint64{}, Latency: make([]uint64, len(latencyBuckets)+1)}
+	for code, latency := range m.routes[route].byCode {
+		h := read(latency).GetHistogram()
 		a.Codes[code] = h.GetSampleCount()
 		if code == 429 || code == 503 {
 			continue
@@ -49,20 +48,18 @@ func (m *Metrics) Batches(queue string) Batches {
 	return Batches{Batches: jobs.GetSampleCount(), Jobs: uint64(jobs.GetSampleSum()), Refused: refused}
 }
 
-// PaymentsInFlight returns how many calls to the payment gateway are under way.
-func (m *Metrics) PaymentsInFlight() int { return int(m.payments.underWay.Load()) }
+// PaymentsInFlight returns the number of calls to the payment gateway in flight.
+func (m *Metrics) PaymentsInFlight() int {
+	calls := 0.0
+	for call := range paymentOutcomes {
+		calls += read(m.paymentInFlight.WithLabelValues(call)).GetGauge().GetValue()
+	}
+	return int(calls)
+}
 
 // Breaker returns the state of the circuit breaker in front of the payment gateway: "closed",
 // "half-open" or "open".
-func (m *Metrics) Breaker() string { return *m.payments.state.Load() }
-
-// Levels returns how things stand now, or the zero Levels before Watch.
-func (m *Metrics) Levels() Levels {
-	if m.levels == nil {
-		return Levels{}
-	}
-	return m.levels()
-}
+func (m *Metrics) Breaker() string { return m.breaker.Load().(string) }
 
 func read(one any) *dto.Metric {
 	var out dto.Metric

@@ -3,8 +3,8 @@
 (() => {
   const span = 300; // seconds that the charts show at most
   const least = 60; // and at least
-  const gapAfter = 3; // seconds without news before a line is broken
-  const silentAfter = 5000; // ms without news before the page says so
+  const gapAfter = 3; // seconds without a sample before a line is broken
+  const silentAfter = 5000; // ms without an event before the page says so
   const $ = (id) => document.getElementById(id);
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
@@ -144,7 +144,7 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach(build));
   setInterval(() => {
     const quiet = Date.now() - heard;
-    if (connection.dataset.state !== "lost" && heard && quiet > silentAfter) say("silent", `No news for ${Math.round(quiet / 1000)} s`);
+    if (connection.dataset.state !== "lost" && heard && quiet > silentAfter) say("silent", `No data for ${Math.round(quiet / 1000)} s`);
   }, 1000);
   connect();
 })();

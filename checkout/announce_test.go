@@ -254,7 +254,7 @@ func TestEvents_pruneKeepsWhatIsUndelivered(t *testing.T) {
 		}
 		s.exec("UPDATE checkout_journal SET committed_event_due_at = NULL WHERE client_id = 'delivered'")
 		kept := s.entries(checkout.Filter{})
-		if n, err := checkout.Prune(t.Context(), s.db, time.Nanosecond, nil); err != nil || n != 1 {
+		if n, err := checkout.Prune(t.Context(), s.db, time.Nanosecond); err != nil || n != 1 {
 			t.Errorf("pruned %d, %v, want 1", n, err)
 		}
 		left := s.entries(checkout.Filter{})

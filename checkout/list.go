@@ -10,12 +10,11 @@ import (
 
 // A Filter selects checkouts to list. The zero Filter selects all.
 type Filter struct {
-	State    State         // empty: any
-	Open     bool          // only those that are not settled
-	ClientID string        // empty: any
-	Since    time.Duration // only those that began within this time; 0: any
-	Limit    int           // 0: no limit
-	Oldest   bool          // the oldest first, instead of the newest
+	State    State  // empty: any
+	Open     bool   // only those that are not settled
+	ClientID string // empty: any
+	Limit    int    // 0: no limit
+	Oldest   bool   // the oldest first, instead of the newest
 }
 
 // clockSkew is by how much the clocks of instances and database may differ when checkouts are

@@ -12,9 +12,8 @@ import (
 const MinPruneAge = 30 * 24 * time.Hour
 
 // Prune deletes the settled checkouts that ended longer ago than age, in small transactions. It
-// calls progress after each with the number deleted so far; nil: not called. It blocks until all
-// are deleted or ctx ends. A repeat is harmless.
-func Prune(ctx context.Context, db *database.DB, age time.Duration, progress func(deleted int64)) (deleted int64, err error) {
+// blocks until all are deleted or ctx ends. A repeat is harmless.
+func Prune(ctx context.Context, db *database.DB, age time.Duration) (deleted int64, err error) {
 	for after := ""; ; {
 		var ids []string
 		if err := db.Read(ctx, func(tx *database.Tx) (err error) {
@@ -35,8 +34,5 @@ func Prune(ctx context.Context, db *database.DB, age time.Duration, progress fun
 			return deleted, err
 		}
 		deleted += n
-		if progress != nil {
-			progress(deleted)
-		}
 	}
 }

@@ -251,9 +251,6 @@ func idsByIndex(ctx context.Context, tx *database.Tx, filter Filter) ([]string, 
 	if filter.ClientID != "" {
 		args = append(args, filter.ClientID)
 	}
-	if filter.Since > 0 {
-		query += " AND created_at > " + tx.Dialect().NowPlus(-filter.Since)
-	}
 	var ids []string
 	if err := tx.Select(ctx, &ids, query, args...); err != nil {
 		return nil, fmt.Errorf("read the journal: %w", err)
@@ -270,13 +267,9 @@ func idsByIndex(ctx context.Context, tx *database.Tx, filter Filter) ([]string, 
 func entriesInOrder(ctx context.Context, tx *database.Tx, filter Filter, after string) ([]Entry, error) {
 	first, last, order := "", "~", "DESC" // IDs are lower than "~"
 	from := tx.Dialect().ByKey("checkout_journal") + " WHERE checkout_id > ? AND checkout_id < ?"
-	if filter.Since > 0 {
-		first = firstID(filter.Since)
-		from += " AND created_at > " + tx.Dialect().NowPlus(-filter.Since)
-	}
 	switch {
 	case filter.Oldest:
-		first, order = max(first, after), ""
+		first, order = after, ""
 	case after != "":
 		last = after
 	}

@@ -148,7 +148,7 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 
 	for range 2 { // a connection remembers what it ran, in whichever pool
 		for _, filter := range []checkout.Filter{
-			{}, {Oldest: true, Since: time.Hour}, {Open: true}, {State: checkout.Committed}, {State: checkout.RolledBack},
+			{}, {Oldest: true}, {Open: true}, {State: checkout.Committed}, {State: checkout.RolledBack},
 			{ClientID: "client-1"}, {ClientID: "client-1", Open: true},
 		} {
 			if err := checkout.List(ctx, db, filter, func(checkout.Entry) error { return nil }); err != nil {
@@ -178,7 +178,7 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 		if _, err := stock.Import(ctx, strings.NewReader("product_id,product_name,quantity\nlamp,,50\nnew,,5\n"), how); err != nil {
 			t.Errorf("import: %v", err)
 		}
-		if _, err := checkout.Prune(ctx, db, time.Nanosecond, nil); err != nil {
+		if _, err := checkout.Prune(ctx, db, time.Nanosecond); err != nil {
 			t.Errorf("prune: %v", err)
 		}
 	}

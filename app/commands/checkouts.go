@@ -130,7 +130,7 @@ func (c checkoutsPruneCommand) Validate() error {
 // Run deletes settled checkouts.
 func (c checkoutsPruneCommand) Run(ctx context.Context, console Console) error {
 	return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
-		deleted, err := checkout.Prune(ctx, db, time.Duration(c.OlderThan), nil)
+		deleted, err := checkout.Prune(ctx, db, time.Duration(c.OlderThan))
 		checkouts := english.Plural(int(deleted), "checkout", "")
 		if err != nil {
 			return fmt.Errorf("deleted %s, then: %w", checkouts, err)

@@ -19,7 +19,7 @@ func answer(args ...string) (status int, said string) {
 func TestCommandLine_wrongOneIsRefusedWithASuggestion(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
-		"versoin":                            `unexpected argument versoin, did you mean "version"?`,
+		"versoin":                            `unexpected argument versoin, did you mean "version"?`, //nolint:misspell // on purpose
 		"stock lst":                          `unexpected argument lst, did you mean "list"?`,
 		"--lisen :1":                         `unknown flag --lisen, did you mean "--listen"?`,
 		"serve stock":                        "unexpected argument stock",

@@ -225,7 +225,7 @@ func (im *importing) take(ctx context.Context, chunk []importRow) error {
 		switch {
 		case unknown && im.how.Add:
 			return fmt.Errorf("it is not known whether %s were added; what follows was not: %w", lines, err)
-		case err != nil && !(passing && patient):
+		case err != nil && (!passing || !patient):
 			return fmt.Errorf("%s were not imported, nor what follows: %w", lines, errors.Join(err, ctx.Err()))
 		case err == nil && patient:
 			open = locked

@@ -49,10 +49,11 @@ func (versionFlag) BeforeReset(console commands.Console) error {
 // explicit returns the command line with what it leaves out: serve, where it begins with no
 // command. kong's default command would hide the other commands from its suggestions.
 func explicit(args []string) []string {
+	own := []string{"-h", "--help", "-v", "--version"}
 	switch {
 	case len(args) > 0 && args[0] == "help":
 		return append(slices.Clone(args[1:]), "--help")
-	case len(args) == 0, strings.HasPrefix(args[0], "-") && !slices.Contains([]string{"-h", "--help", "-v", "--version"}, args[0]):
+	case len(args) == 0, strings.HasPrefix(args[0], "-") && !slices.Contains(own, args[0]):
 		return append([]string{"serve"}, args...)
 	}
 	return args

@@ -373,7 +373,8 @@ func decide(rows []*importRow, stock *Stock, add bool) (changes []change, locked
 		case after < 0:
 			row.reason = fmt.Sprintf("would bring on hand to %d, below 0", after)
 		case after < level.Reserved:
-			row.reason = fmt.Sprintf("would bring on hand to %d, below the %d reserved by checkouts in flight", after, level.Reserved)
+			row.reason = fmt.Sprintf("would bring on hand to %d, below the %d reserved by checkouts in flight",
+				after, level.Reserved)
 		case after > MaxOnHand:
 			row.reason = fmt.Sprintf("would bring on hand to %d, above %d", after, MaxOnHand)
 		case !missing && after == level.OnHand && (row.name == "" || row.name == stock.names[row.productID]):

@@ -80,7 +80,8 @@ func openImport(source io.Reader, delimiter rune) (*importFile, error) {
 			strings.Join(wanted, string(delimiter)), quote(text), delimiterHint(text, delimiter))
 	}
 	f.header = strings.Join(header, string(delimiter))
-	f.productID, f.name, f.quantity = slices.Index(header, wanted[0]), slices.Index(header, wanted[1]), slices.Index(header, wanted[2])
+	f.productID, f.name = slices.Index(header, wanted[0]), slices.Index(header, wanted[1])
+	f.quantity = slices.Index(header, wanted[2])
 	return f, nil
 }
 
@@ -220,7 +221,8 @@ func (r *importRow) fill(productID, name, quantity string) {
 	case !utf8.ValidString(name):
 		r.reason = "product_name: invalid UTF-8"
 	case utf8.RuneCountInString(name) > maxNameRunes:
-		r.reason = fmt.Sprintf("product_name: want at most %d characters, got %d", maxNameRunes, utf8.RuneCountInString(name))
+		r.reason = fmt.Sprintf("product_name: want at most %d characters, got %d",
+			maxNameRunes, utf8.RuneCountInString(name))
 	case strings.ContainsFunc(name, unicode.IsControl):
 		r.reason = "product_name: want no control characters"
 	default:

@@ -45,7 +45,7 @@ type column struct {
 	Length         int
 	Collation      string
 	Nullable       bool
-	Generated      bool
+	Generated      bool `db:"is_generated"`
 	Required       bool // an INSERT must name it
 }
 
@@ -78,13 +78,14 @@ func serverCatalogue(conn session) catalogue {
 			WHERE table_schema = database() AND table_name = ?`,
 		columns: `
 			SELECT LOWER(column_name) AS name, LOWER(data_type) AS type, LOWER(column_type) AS fulltype,
-				COALESCE(character_maximum_length, datetime_precision, 0) AS length, COALESCE(collation_name, '') AS collation,
-				is_nullable = 'YES' AS nullable, extra LIKE '%GENERATED%' AND extra NOT LIKE 'DEFAULT%' AS ` + "`generated`" + `,
+				COALESCE(character_maximum_length, datetime_precision, 0) AS length,
+				COALESCE(collation_name, '') AS collation, is_nullable = 'YES' AS nullable,
+				extra LIKE '%GENERATED%' AND extra NOT LIKE 'DEFAULT%' AS is_generated,
 				is_nullable = 'NO' AND column_default IS NULL AND extra = '' AS required
 			FROM information_schema.columns WHERE table_schema = database() AND table_name = ?`,
 		// Of an index over parts of columns it says only whether it is unique.
 		indexes: `
-			SELECT index_name AS name, MIN(non_unique) = 0 AS ` + "`unique`" + `,
+			SELECT index_name AS name, MIN(non_unique) = 0 AS is_unique,
 				COALESCE(LOWER(GROUP_CONCAT(column_name ORDER BY seq_in_index SEPARATOR ', ')), '') AS columns
 			FROM information_schema.statistics WHERE table_schema = database() AND table_name = ?
 			GROUP BY index_name HAVING MIN(non_unique) = 0 OR MAX(sub_part IS NOT NULL) = 0`,
@@ -114,11 +115,14 @@ func embeddedCatalogue(conn session) catalogue {
 	return catalogue{
 		session: conn,
 		table:   "SELECT 'BASE TABLE' AS kind FROM sqlite_master WHERE type = 'table' AND name = ?",
-		columns: `SELECT LOWER(name) AS name, "notnull" = 1 AND dflt_value IS NULL AND pk = 0 AS required FROM pragma_table_xinfo(?)`,
+		columns: `SELECT LOWER(name) AS name, "notnull" = 1 AND dflt_value IS NULL AND pk = 0 AS required
+			FROM pragma_table_xinfo(?)`,
 		indexes: `
-			SELECT CASE i.origin WHEN 'pk' THEN 'PRIMARY' ELSE i.name END AS name, i."unique" AS "unique",
-				GROUP_CONCAT(LOWER(x.name) || CASE x.coll WHEN 'BINARY' THEN '' ELSE ' collate ' || x.coll END, ', ' ORDER BY x.seqno) AS columns
-			FROM pragma_index_list(?) AS i, pragma_index_xinfo(i.name) AS x WHERE x.key GROUP BY i.name, i.origin, i."unique"`,
+			SELECT CASE i.origin WHEN 'pk' THEN 'PRIMARY' ELSE i.name END AS name, i."unique" AS is_unique,
+				GROUP_CONCAT(LOWER(x.name) || CASE x.coll WHEN 'BINARY' THEN '' ELSE ' collate ' || x.coll END, ', '
+					ORDER BY x.seqno) AS columns
+			FROM pragma_index_list(?) AS i, pragma_index_xinfo(i.name) AS x WHERE x.key
+			GROUP BY i.name, i.origin, i."unique"`,
 		checks: `SELECT 'quantity>=0' FROM sqlite_master
 			WHERE type = 'table' AND name = ? AND REPLACE(sql, ' ', '') LIKE '%check(quantity>=0)%'`,
 		attached: `SELECT 'the trigger ' || name || ' on ' || tbl_name || ': DROP TRIGGER ' || name FROM sqlite_master
@@ -164,11 +168,13 @@ func (c catalogue) checksOf(ctx context.Context, name string) (clauses []string,
 		// are unique in a database, and its view has not.
 		var namesTable []string
 		if err := c.SelectContext(ctx, &namesTable, `
-			SELECT column_name FROM information_schema.columns
-			WHERE table_schema = 'information_schema' AND table_name = 'CHECK_CONSTRAINTS' AND column_name = 'TABLE_NAME'`); err != nil {
+			SELECT column_name FROM information_schema.columns WHERE table_schema = 'information_schema'
+				AND table_name = 'CHECK_CONSTRAINTS' AND column_name = 'TABLE_NAME'`); err != nil {
 			return nil, err
 		}
-		query = "SELECT check_clause FROM information_schema.check_constraints WHERE constraint_schema = database() AND table_name = ?"
+		query = `
+			SELECT check_clause FROM information_schema.check_constraints
+			WHERE constraint_schema = database() AND table_name = ?`
 		if len(namesTable) == 0 {
 			query = `
 				SELECT c.check_clause FROM information_schema.check_constraints AS c

@@ -64,17 +64,20 @@ func (t tableSpec) rowObstacles(ctx context.Context, c catalogue, have table) (f
 	}
 	tuple := "SELECT CONCAT('(', CONCAT_WS(', ', " + strings.Join(quoted, ", ") + ", quantity), ')') FROM "
 	keyless, order := strings.Join(null, " OR "), strings.Join(binary, ", ")
+	counted := "(SELECT *, COUNT(*) OVER (PARTITION BY " + order + ") AS equal_keys FROM " + t.name +
+		" WHERE NOT (" + keyless + ")) AS k"
 	for _, look := range []struct{ what, query string }{
 		{"rows without a key", tuple + t.name + " WHERE " + keyless},
-		{"keys that utf8mb4_bin takes for the same, trailing spaces not counting", tuple + "(SELECT *, COUNT(*) OVER (PARTITION BY " + order +
-			") AS equal_keys FROM " + t.name + " WHERE NOT (" + keyless + ")) AS k WHERE equal_keys > 1 ORDER BY " + order},
+		{"keys that utf8mb4_bin takes for the same, trailing spaces not counting",
+			tuple + counted + " WHERE equal_keys > 1 ORDER BY " + order},
 	} {
 		var rows []string
 		if err := c.SelectContext(ctx, &rows, look.query+" LIMIT ?", maxConflicts); err != nil {
 			return nil, err
 		}
 		if len(rows) > 0 {
-			found = append(found, fmt.Sprintf("%s has %s (%s, quantity): %s", t.name, look.what, t.key, strings.Join(rows, " ")))
+			found = append(found,
+				fmt.Sprintf("%s has %s (%s, quantity): %s", t.name, look.what, t.key, strings.Join(rows, " ")))
 		}
 	}
 	return found, nil
@@ -102,6 +105,7 @@ func (t tableSpec) keysAreSound(ctx context.Context, c catalogue, have table) (b
 		return true, nil
 	}
 	var found []string
-	err := c.SelectContext(ctx, &found, "SELECT 'space' FROM "+t.name+" WHERE "+strings.Join(endInSpace, " OR ")+" LIMIT 1")
+	err := c.SelectContext(ctx, &found,
+		"SELECT 'space' FROM "+t.name+" WHERE "+strings.Join(endInSpace, " OR ")+" LIMIT 1")
 	return len(found) == 0, err
 }

@@ -122,7 +122,9 @@ func (r CopyReport) Rows() (n int64) {
 //
 // A repeat after success copies nothing and says so. Errors: ErrOccupied; ErrCopyDiffers; those of
 // ctx and of the engines.
-func Copy(ctx context.Context, source, target *database.DB, progress func(done, all int64)) (report CopyReport, err error) {
+func Copy(
+	ctx context.Context, source, target *database.DB, progress func(done, all int64),
+) (report CopyReport, err error) {
 	from, err := source.Setup().BeginTx(ctx, nil) // takes the write lock
 	if err != nil {
 		return report, fmt.Errorf("lock %s: %w", source.Engine(), err)

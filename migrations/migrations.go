@@ -146,7 +146,8 @@ func up(ctx context.Context, db *database.DB, log *slog.Logger) (int, error) {
 		err = fmt.Errorf("migration %s: %w", nameOf(partial.Failed.Source), partial.Err)
 	}
 	for _, result := range results {
-		log.InfoContext(ctx, "migrated the database", "migration", nameOf(result.Source), "took", result.Duration.Round(time.Millisecond))
+		log.InfoContext(ctx, "migrated the database",
+			"migration", nameOf(result.Source), "took", result.Duration.Round(time.Millisecond))
 	}
 	if err != nil {
 		return len(results), fmt.Errorf("migrate the database: %w", err)
@@ -179,7 +180,8 @@ func provider(db *database.DB, log *slog.Logger) (*goose.Provider, error) {
 			run := func(ctx context.Context, tx *sql.Tx) error {
 				return m.run(repairer{serverCatalogue(inTransaction(tx)), log}, ctx)
 			}
-			options = append(options, goose.WithGoMigrations(goose.NewGoMigration(version, &goose.GoFunc{RunTx: run}, nil)))
+			migration := goose.NewGoMigration(version, &goose.GoFunc{RunTx: run}, nil)
+			options = append(options, goose.WithGoMigrations(migration))
 		}
 	}
 	goosed, err := goose.NewProvider(goose.DialectCustom, db.Setup(), folder, options...)

@@ -46,7 +46,7 @@ func (c columnSpec) definition() string {
 type index struct {
 	Name    string
 	Columns string
-	Unique  bool
+	Unique  bool `db:"is_unique"`
 }
 
 // A tableSpec is one of our tables as the migrations leave it. Adoption gives a table this shape,

@@ -120,7 +120,7 @@ func (t tableSpec) compareColumns(have []column, report func(clause, format stri
 		}
 		switch c := have[i]; {
 		case c.Type == "": // the embedded engine
-		case c.Type != want.dataType || strings.Contains(c.FullType, "unsigned") || c.Length < want.length || c.Generated:
+		case c.Type != want.dataType || c.Length < want.length || c.Generated, strings.Contains(c.FullType, "unsigned"):
 			report("", ".%s is %s, not %s: change its type back", c.Name, c.FullType, want.sqlType())
 		case want.collation == exact && c.Collation != exact && t.replaced:
 			report("CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",

@@ -45,8 +45,10 @@ func newVersions(db *database.DB) (*versions, error) {
 				PRIMARY KEY (id),
 				UNIQUE KEY version_id (version_id)
 			) ENGINE = InnoDB`,
-			insertFirst: "INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, 1) ON DUPLICATE KEY UPDATE version_id = version_id",
-			exists:      "SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = 'goose_db_version'",
+			insertFirst: `INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, 1)
+				ON DUPLICATE KEY UPDATE version_id = version_id`,
+			exists: `SELECT count(*) FROM information_schema.tables
+				WHERE table_schema = database() AND table_name = 'goose_db_version'`,
 		}
 	}
 	store, err := goosedb.NewStore(dialect, versionTable)

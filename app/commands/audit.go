@@ -81,7 +81,8 @@ func (c *Audit) print(console Console, v checkout.Report) error {
 	if c.Gateway {
 		asked = fmt.Sprintf(", %d payments", v.Payments)
 	}
-	_, err := fmt.Fprintf(console.Out, "%d products, %d on hand, %d reserved by %d checkouts in flight%s: %d inconsistencies\n",
+	_, err := fmt.Fprintf(console.Out,
+		"%d products, %d on hand, %d reserved by %d checkouts in flight%s: %d inconsistencies\n",
 		v.Products, v.OnHand, v.Reserved, v.Open, asked, v.Count)
 	return err
 }

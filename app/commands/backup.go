@@ -35,7 +35,8 @@ func (c Backup) Run(ctx context.Context, console Console) error {
 		err := db.Backup(ctx, c.File)
 		switch {
 		case errors.Is(err, database.ErrNotEmbedded):
-			return fmt.Errorf("%w: back %s up with mysqldump --single-transaction or mariadb-dump --single-transaction", err, db.Engine())
+			return fmt.Errorf("%w: back %s up with mysqldump --single-transaction or mariadb-dump --single-transaction",
+				err, db.Engine())
 		case err != nil:
 			return err
 		}
@@ -43,7 +44,8 @@ func (c Backup) Run(ctx context.Context, console Console) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(console.Out, "%s: %s in %.1f s\n", c.File, humanize.IBytes(uint64(info.Size())), time.Since(started).Seconds())
+		_, err = fmt.Fprintf(console.Out, "%s: %s in %.1f s\n",
+			c.File, humanize.IBytes(uint64(info.Size())), time.Since(started).Seconds())
 		return err
 	})
 }

@@ -43,7 +43,8 @@ func (c checkoutsListCommand) Run(ctx context.Context, console Console) error {
 	return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
 		out := newListing(console.Out, c.JSON, "CHECKOUT", "CLIENT", "STATE", "ITEMS", "CREATED (UTC)", "REASON")
 		if err := checkout.List(ctx, db, filter, func(e checkout.Entry) error {
-			return out.add(e, e.CheckoutID, e.ClientID, e.State, shortItems(e.Lines), e.CreatedAt.Format(time.DateTime), e.Reason)
+			began := e.CreatedAt.Format(time.DateTime)
+			return out.add(e, e.CheckoutID, e.ClientID, e.State, shortItems(e.Lines), began, e.Reason)
 		}); err != nil {
 			return err
 		}

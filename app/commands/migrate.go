@@ -39,7 +39,8 @@ type migrateStatusCommand struct {
 
 // Run lists the migrations.
 func (c migrateStatusCommand) Run(ctx context.Context, console Console) error {
-	return c.using(ctx, commandLog(console, slog.LevelWarn), database.Config{Existing: true}, func(ctx context.Context, db *database.DB) error {
+	log, how := commandLog(console, slog.LevelWarn), database.Config{Existing: true}
+	return c.using(ctx, log, how, func(ctx context.Context, db *database.DB) error {
 		states, err := migrations.Status(ctx, db)
 		if err != nil {
 			return err

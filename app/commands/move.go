@@ -31,8 +31,9 @@ func (c migrateMoveCommand) Run(ctx context.Context, console Console) error {
 	}
 	log := commandLog(console, slog.LevelWarn)
 	from, to := Storage{DataDir: c.DataDir}, Storage{MySQLDSN: c.MySQLDSN}
-	return from.using(ctx, log, database.Config{Serve: true, Existing: true}, func(ctx context.Context, source *database.DB) error {
-		return to.using(ctx, log, database.Config{StartTimeout: commandPatience}, func(ctx context.Context, target *database.DB) error {
+	ours, theirs := database.Config{Serve: true, Existing: true}, database.Config{StartTimeout: commandPatience}
+	return from.using(ctx, log, ours, func(ctx context.Context, source *database.DB) error {
+		return to.using(ctx, log, theirs, func(ctx context.Context, target *database.DB) error {
 			return move(ctx, console, source, target, log)
 		})
 	})
@@ -57,8 +58,8 @@ func move(ctx context.Context, console Console, source, target *database.DB, log
 	}
 	moved, err := source.Decommission(ctx)
 	if err != nil {
-		return fmt.Errorf("everything is in %s, but %s could not be renamed: %w (nobody can use it any more; run this again to end the move)",
-			target.Engine(), source.Engine(), err)
+		return fmt.Errorf("everything is in %s, but %s could not be renamed: %w"+
+			" (nobody can use it any more; run this again to end the move)", target.Engine(), source.Engine(), err)
 	}
 	out := newListing(console.Out, false, "TABLE", "ROWS")
 	for _, t := range report.Tables {

@@ -72,8 +72,9 @@ func (c StockImport) Run(ctx context.Context, console Console) (err error) {
 }
 
 func (c StockImport) run(
-	ctx context.Context, console Console, db *database.DB, file io.Reader, bar *progressbar.ProgressBar, rejects *rejectFile,
-) (err error) {
+	ctx context.Context, console Console, db *database.DB,
+	file io.Reader, bar *progressbar.ProgressBar, rejects *rejectFile,
+) error {
 	began := time.Now()
 	say := func(format string, args ...any) {
 		_ = bar.Clear() // only looks
@@ -133,7 +134,8 @@ func (c StockImport) open(console Console) (io.ReadCloser, int64, error) {
 		return nil, 0, errors.Join(err, file.Close())
 	}
 	if rejects, err := os.Stat(c.Rejects); err == nil && os.SameFile(info, rejects) {
-		return nil, 0, errors.Join(fmt.Errorf("--rejects is %s, the file that is to be imported: choose another", c.Rejects), file.Close())
+		err = fmt.Errorf("--rejects is %s, the file that is to be imported: choose another", c.Rejects)
+		return nil, 0, errors.Join(err, file.Close())
 	}
 	if !info.Mode().IsRegular() { // a pipe says 0
 		return file, -1, nil
@@ -152,7 +154,8 @@ func (c StockImport) summary(r inventory.ImportReport, engine string, took time.
 	if r.Net > 0 {
 		net = "+" + net
 	}
-	return fmt.Sprintf("%s rows: %s %screated, %s %[3]schanged, %[5]s unchanged, %s bad; on hand %[3]schanged by %[7]s units%s in %s; %.1f s, %s rows a second",
+	return fmt.Sprintf("%s rows: %s %screated, %s %[3]schanged, %[5]s unchanged, %s bad;"+
+		" on hand %[3]schanged by %[7]s units%s in %s; %.1f s, %s rows a second",
 		comma(r.Rows), comma(r.Created), would, comma(r.Changed), comma(r.Unchanged), comma(r.Bad),
 		net, atLeast, engine, took.Seconds(), rate(r.Rows, took))
 }

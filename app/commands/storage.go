@@ -59,7 +59,8 @@ func (s Storage) reading(ctx context.Context, console Console, use func(context.
 	return s.using(ctx, log, how, func(ctx context.Context, db *database.DB) error {
 		ready, err := migrations.UpToDate(ctx, db)
 		if err == nil && !ready {
-			err = fmt.Errorf("the tables in %s are not up to date: start the server, or run cartwheel migrate up", db.Engine())
+			err = fmt.Errorf("the tables in %s are not up to date: start the server, or run cartwheel migrate up",
+				db.Engine())
 		}
 		if err != nil {
 			return err

@@ -16,7 +16,8 @@ type Version struct{}
 
 // Run prints the version.
 func (Version) Run(console Console) error {
-	_, err := fmt.Fprintf(console.Out, "cartwheel %s, %s, %s/%s\n", BuildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintf(console.Out, "cartwheel %s, %s, %s/%s\n",
+		BuildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }
 

@@ -35,6 +35,7 @@ func exported(t *testing.T) map[string]map[string][]string {
 	m.Transactions()
 	m.Payments()
 	m.WatchLog(func() int64 { return 0 })
+	_ = m.Events() // makes them
 	for _, name := range []string{"cart.add", "checkout.reserve", "checkout.settle"} {
 		m.Queue(name).Batch(queue.Batch{})
 	}

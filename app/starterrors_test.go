@@ -140,6 +140,8 @@ func TestSettings_errorNamesFlagAndVariable(t *testing.T) {
 		"--api-keys (API_KEYS): key 1 of 1 has":                               func(s *settings) { s.APIKeys = []string{"a b"} },
 		"--admin-token (ADMIN_TOKEN) has a space":                             func(s *settings) { s.AdminToken = "a secret" },
 		"--cors-origins (CORS_ORIGINS): \"shop.example\"":                     func(s *settings) { s.CORSOrigins = []string{"shop.example"} },
+		"--webhook-url (WEBHOOK_URL): expected an URL":                        func(s *settings) { s.WebhookURL = "shop.example" },
+		"--webhook-secret (WEBHOOK_SECRET): expected whsec_":                  func(s *settings) { s.WebhookURL, s.WebhookSecret = "http://shop", "c2VjcmV0" },
 		"--cors-origins (CORS_ORIGINS): \"https://shop.example/x\"":           func(s *settings) { s.CORSOrigins = []string{"https://shop.example/x"} },
 	} {
 		spoilt := sound

@@ -94,8 +94,8 @@ func (w *webhook) delivered() (ids map[string]bool, repeated int) {
 	return ids, repeated
 }
 
-// Medusa issue 6016: a process that ended between the sale and its event lost the event. Vendure
-// issue 4416: an event came before the sale was committed, or without it.
+// Medusa issue 6016: a process that ended while it handled an event lost the event. Vendure issue
+// 4416: an event came before the database had the sale.
 func TestEvents_killsLoseNoEventAndMakeNone(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, s store) {

@@ -23,7 +23,7 @@ func (m *Metrics) Events() checkout.EventObserver {
 		Namespace: namespace, Name: "events_undelivered", Help: "Sale events of all instances that are not delivered; 10,000 of a kind at most.",
 	})
 	oldest := made.NewGauge(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "event_lag_seconds", Help: "Age of the oldest undelivered sale event's checkout. 0: all are delivered.",
+		Namespace: namespace, Name: "event_lag_seconds", Help: "How long ago the checkout of the oldest undelivered sale event was sold or cancelled. 0: all are delivered.",
 	})
 	return checkout.EventObserver{
 		Delivered: delivered.Inc,

@@ -42,7 +42,7 @@ func (r *running) newDashboard() *dashboard.Dashboard {
 
 // LowestStock returns products for the dashboard, those of which the least is available first.
 func (r *running) LowestStock(ctx context.Context, limit int) ([]inventory.Product, error) {
-	return r.stock.Lowest(ctx, "", limit)
+	return r.stock.Lowest(ctx, limit)
 }
 
 // OpenCheckouts returns checkouts that are not settled, on any instance, the oldest first.

@@ -44,6 +44,18 @@ func (m *Manager) List(ctx context.Context, each func(Product) error) error {
 	}
 }
 
+// Lowest returns up to limit products, those of which the least is available first, all as of one
+// moment. It locks nothing. It reads the whole catalogue, so it is not for a busy path.
+//
+// Errors: database.ErrUnavailable.
+func (m *Manager) Lowest(ctx context.Context, limit int) (products []Product, err error) {
+	err = m.db.Read(ctx, func(tx *database.Tx) error {
+		products, err = lowest(ctx, tx, limit)
+		return err
+	})
+	return products, err
+}
+
 // Products returns those of the products that there are, in the order of their IDs. It locks
 // nothing.
 func (m *Manager) Products(ctx context.Context, tx *database.Tx, productIDs []string) (products []Product, err error) {

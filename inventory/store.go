@@ -207,14 +207,13 @@ func productsByID(ctx context.Context, tx *database.Tx, ids []string) ([]Product
 		" FROM product_details p WHERE p.product_id IN "+database.In(len(ids))+" ORDER BY p.product_id", anys(ids)...)
 }
 
-// lowest returns the products of which the least is available, search in their ID or name, in lower
-// case.
-func lowest(ctx context.Context, tx *database.Tx, search string, limit int) ([]Product, error) {
+// lowest returns the products of which the least is available.
+func lowest(ctx context.Context, tx *database.Tx, limit int) ([]Product, error) {
 	return selectProducts(ctx, tx, limit, "SELECT p.product_id, p.product_name, p.quantity, h.reserved"+
-		" FROM product_details p LEFT JOIN (SELECT product_id, SUM(quantity) AS reserved FROM reserve_purchase GROUP BY product_id) h"+
+		" FROM product_details p LEFT JOIN"+
+		" (SELECT product_id, SUM(quantity) AS reserved FROM reserve_purchase GROUP BY product_id) h"+
 		" ON h.product_id = p.product_id"+
-		" WHERE ? = '' OR INSTR(LOWER(p.product_id), ?) > 0 OR INSTR(LOWER(p.product_name), ?) > 0"+
-		" ORDER BY COALESCE(p.quantity, 0) - COALESCE(h.reserved, 0), p.product_id LIMIT ?", search, search, search, limit)
+		" ORDER BY COALESCE(p.quantity, 0) - COALESCE(h.reserved, 0), p.product_id LIMIT ?", limit)
 }
 
 // selectProducts runs a query for product_id, product_name, quantity and what is reserved of at

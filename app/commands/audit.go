@@ -53,7 +53,7 @@ func (c *Audit) Run(ctx context.Context, console Console) error {
 
 func (c *Audit) askGateway(ctx context.Context, db *database.DB, report *checkout.Report) error {
 	if strings.HasPrefix(c.PaymentURL, "sandbox:") {
-		return errors.New("--gateway: the sandbox keeps no books to compare with; --payment-url names a gateway that does")
+		return errors.New("--gateway: the sandbox remembers no payments; --payment-url names a service that does")
 	}
 	gateway, err := payment.Open(c.PaymentURL, payment.Options{Timeout: c.PaymentTimeout, Secret: c.PaymentSecret})
 	if err != nil {

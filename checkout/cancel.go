@@ -58,7 +58,7 @@ func (m *Manager) beginCancel(ctx context.Context, entry Entry) error {
 	return cancellation.wait(ctx, func(id string) error { return &CancelPendingError{id} })
 }
 
-// cancel is a cancellation: it claims a committed checkout, refunds it and settles it by the
+// cancel claims a committed checkout, has it refunded, and settles it by the
 // payment service's answer. errClaimLost means that another owner goes on, now or when the lease
 // has ended.
 func (m *Manager) cancel(o *operation, entry Entry) error {

@@ -1,6 +1,10 @@
 // Package checkout is the Checkout Manager: it reserves what is in a cart, has it paid, settles the
 // outcome, and finishes what any instance left unfinished. It owns the table checkout_journal; the
 // Cart Manager calls it.
+//
+// A checkout has two transactions. TX 1 reserves: it removes the cart's lines and writes
+// reservations and a journal row. TX 2 settles: it sells the lines or restores them, and ends the
+// journal row. Between the two the payment service is asked, and no transaction is open.
 package checkout
 
 import (
@@ -47,9 +51,9 @@ type stock interface {
 	Restock(context.Context, *database.Tx, *inventory.Stock, []inventory.Line) (lost []inventory.Line, err error)
 }
 
-// workers is how many workers each queue has. The transactions of two would wait for each other at
-// every product that is much bought, in batches of half the size: see docs/decisions.md. TX 1 and
-// TX 2 go on side by side.
+// workers is the number of workers of each queue. Two would wait for each other's row locks at
+// every popular product, with batches of half the size: see docs/decisions.md. TX 1 and TX 2 run
+// concurrently.
 const workers = 1
 
 // MinLeaseMargin is by how much the lease must exceed the payment timeout, so that an owner whose
@@ -167,7 +171,7 @@ type QueueState interface {
 // be.
 func (m *Manager) InFlight() (now, most int) { return int(m.inFlight.Load()), m.config.InFlight }
 
-// Full reports whether a checkout that came now would be refused for want of a place.
+// Full reports whether a checkout that came now would be refused because no slot is free.
 func (m *Manager) Full() bool {
 	return m.inFlight.Load() >= int64(m.config.InFlight) || m.reserves.Full()
 }
@@ -183,7 +187,8 @@ func (m *Manager) Full() bool {
 // ErrBusy, ErrDraining, payment.ErrUnavailable, queue.ErrFull, queue.ErrNotStarted,
 // database.ErrUnavailable, database.ErrRowLocked. The cart is as it was: ErrDeclined, ErrUnpaid,
 // ErrRefunded. Not known yet: ErrPending once the stock is reserved, queue.ErrUnanswered and
-// database.ErrOutcomeUnknown before. Of repeats: *idempotency.Replay, idempotency.ErrUnderWay.
+// database.ErrOutcomeUnknown before. Of repeats: *idempotency.Replay, idempotency.ErrMismatch,
+// idempotency.ErrUnderWay. Faults: queue.ErrClosed, queue.ErrPanicked.
 func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) (checkoutID string, err error) {
 	for {
 		id, err := m.checkOut(ctx, p)

@@ -71,7 +71,7 @@ func (o *operation) wait(ctx context.Context, pending func(checkoutID string) er
 	return fmt.Errorf("begin: %w: %w", queue.ErrUnanswered, ctx.Err())
 }
 
-// buy is a purchase.
+// buy reserves the cart, has it paid and settles it. It returns what the caller is told.
 func (m *Manager) buy(o *operation, p cart.Purchase) error {
 	job := reserveJob{p, time.Now()}
 	c, err := m.reserves.Finish(o.queued, job.ClientID, job)
@@ -176,9 +176,9 @@ func (m *Manager) void(ctx context.Context, c *claim) (chargeResult, error) {
 	return chargeResult{}, ctx.Err()
 }
 
-// finish settles a checkout, and refunds it when on hand does not suffice any more for its sale. It
-// returns what the journal says in the end. An error means that the owner has to give the claim up,
-// or has lost it.
+// finish settles a checkout, and refunds it when the quantity on hand does not suffice any more for
+// its sale. It returns what the journal says in the end. An error means that the owner has to give
+// the claim up, or has lost it.
 func (m *Manager) finish(ctx context.Context, c *claim, to State, reason string) (settled, error) {
 	for range retries(ctx) {
 		end, err := m.settles.Finish(ctx, c.clientID, settleJob{c, to, reason})
@@ -189,7 +189,7 @@ func (m *Manager) finish(ctx context.Context, c *claim, to State, reason string)
 		case end.state.Settled():
 			return end, nil
 		case end.state == Refunding && end.epoch == c.epoch:
-			m.log.Error("on hand was lowered below reserved by a manual SQL edit or by a second writer of a cluster; "+
+			m.log.Error("the quantity on hand was lowered below reserved by a manual SQL edit or by a second writer of a cluster; "+
 				"refunding a paid checkout", "checkout", c.id)
 			c.state = Refunding
 			return m.refund(ctx, c)

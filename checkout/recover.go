@@ -23,9 +23,8 @@ const (
 )
 
 // Start begins to recover: it claims the checkouts whose leases have expired, here or on another
-// instance, and finishes them. On the embedded engine, which has no other instance, every open
-// checkout is one at once. It blocks for one statement; recovery goes on in the background until
-// Close.
+// instance, and finishes them. On the embedded engine, which has no other instance, every lease is
+// expired at once. It blocks for one statement; recovery goes on in the background until Close.
 func (m *Manager) Start(ctx context.Context) error {
 	if m.db.Embedded() {
 		var open int64

@@ -33,9 +33,10 @@ type settled struct {
 // settle is TX 2 for a batch. It applies to the checkouts whose state and epoch are those of their
 // claims, and answers for all of them what the journal says then.
 //
-// The fast path assumes that all claims are valid, that on hand suffices, and that restored lines
-// fit. It checks each assumption by what its statements return. When one fails, the transaction is
-// rolled back and the slow path reads first. A cancellation that ends takes the slow path.
+// The fast path assumes that all claims are valid, that the quantity on hand suffices, and that
+// restored lines fit. It checks each assumption by what its statements return. When one fails, the
+// transaction is rolled back and the slow path reads first. A cancellation that ends takes the slow
+// path.
 func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.Answer[settled]) error {
 	b := &settleBatch{m: m, jobs: jobs, answers: answers}
 	err := b.transact(ctx)
@@ -134,7 +135,7 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 	if len(b.live) == 0 {
 		return errNothingToWrite
 	}
-	b.sort()
+	b.collectReservations()
 	if err := b.apply(ctx, batch); err != nil {
 		return b.orSlowPath(err, slow)
 	}
@@ -232,8 +233,9 @@ func (b *settleBatch) restored() []cart.ClientLine {
 	return lines
 }
 
-// sort collects what the live jobs do to reservations. Only reserved checkouts have any.
-func (b *settleBatch) sort() {
+// collectReservations collects what the live jobs do to reservations. Only reserved checkouts have
+// any.
+func (b *settleBatch) collectReservations() {
 	b.sold, b.dropped = nil, nil
 	for _, i := range b.live {
 		switch c := b.jobs[i].claim; {

@@ -67,9 +67,9 @@ func (b *settleBatch) checkClaims(ctx context.Context, tx *database.Tx, suspects
 	return nil
 }
 
-// checkStock turns the jobs for which on hand does not suffice into refunds, and leaves out those
-// whose products another transaction has locked. The claims were checked before. What is cancelled
-// is on hand before anything is sold.
+// checkStock turns the jobs for which the quantity on hand does not suffice into refunds, and
+// leaves out those whose products another transaction has locked. The claims were checked before.
+// What is cancelled is on hand before anything is sold.
 func (b *settleBatch) checkStock(ctx context.Context, tx *database.Tx) error {
 	var products []string
 	for _, i := range b.live {

@@ -81,7 +81,7 @@ func sorted(ids []string) []string {
 	return ids
 }
 
-// openByKey returns the unsold checkout in flight that was begun with this key.
+// openByKey returns the open checkout that was begun with this key and is not sold yet.
 func openByKey(ctx context.Context, tx *database.Tx, clientID, key string) (Entry, bool, error) {
 	entries, err := selectEntries(ctx, tx, "checkout_journal WHERE client_id = ? AND lease_expires_at IS NOT NULL AND idempotency_key = ?"+
 		" AND state <> ?", clientID, key, Cancelling)
@@ -117,12 +117,12 @@ func insertEntries(b *database.Batch, claims []*claim, lease time.Duration) erro
 	values := []string{"?", "?", "'" + string(Reserved) + "'", "1", d.NowPlus(lease), "?", "?", "?", d.Now(), d.Now()}
 	for piece := range database.Pieces(d, claims) {
 		args := make([]any, 0, 5*len(piece))
-		for _, o := range piece {
-			items, err := json.Marshal(o.lines)
+		for _, c := range piece {
+			items, err := json.Marshal(c.lines)
 			if err != nil {
-				return fmt.Errorf("encode the items of checkout %s: %w", o.id, err)
+				return fmt.Errorf("encode the items of checkout %s: %w", c.id, err)
 			}
-			args = append(args, o.id, o.clientID, string(items), nullable(o.reference), nullable(o.key))
+			args = append(args, c.id, c.clientID, string(items), nullable(c.reference), nullable(c.key))
 		}
 		b.Exec(nil, database.InsertEach("checkout_journal", columns, values, len(piece)), args...)
 	}
@@ -134,7 +134,7 @@ type transition struct {
 	from, to  State
 	epoch     int
 	reason    string
-	announced bool // by the event of its end, which becomes due
+	announced bool // the event of its end becomes due
 }
 
 // move makes a transition for checkouts that are in its state and epoch. The IDs are sorted. Where
@@ -205,8 +205,8 @@ func claimExpired(ctx context.Context, tx *database.Tx, ids []string, lease time
 func expire(ctx context.Context, tx *database.Tx, claims []*claim) error {
 	for chunk := range slices.Chunk(claims, database.ChunkRows) {
 		args := make([]any, 0, 2*len(chunk))
-		for _, o := range chunk {
-			args = append(args, o.id, o.epoch)
+		for _, c := range chunk {
+			args = append(args, c.id, c.epoch)
 		}
 		if _, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET lease_expires_at = "+tx.Dialect().Now()+
 			" WHERE "+database.AnyOf(len(chunk), "checkout_id = ? AND epoch = ?")+" AND lease_expires_at IS NOT NULL",
@@ -298,14 +298,14 @@ func settledAfter(ctx context.Context, tx *database.Tx, after string, age time.D
 		" AND created_at > "+tx.Dialect().NowPlus(-age)+" ORDER BY checkout_id LIMIT ?", after, limit)
 }
 
-// announced says that no event of a row is due.
-const announced = " AND committed_event_due_at IS NULL AND cancelled_event_due_at IS NULL"
+// noEventDue is the condition that no event of a row is due.
+const noEventDue = " AND committed_event_due_at IS NULL AND cancelled_event_due_at IS NULL"
 
 // settledBefore returns the IDs of settled checkouts that are older than age and have no event due,
 // in order, after the one given.
 func settledBefore(ctx context.Context, tx *database.Tx, after string, age time.Duration, limit int) (ids []string, err error) {
 	if err = tx.Select(ctx, &ids, "SELECT checkout_id FROM "+tx.Dialect().ByKey("checkout_journal")+
-		" WHERE checkout_id > ? AND checkout_id < ? AND lease_expires_at IS NULL"+announced+" AND updated_at < "+tx.Dialect().NowPlus(-age)+
+		" WHERE checkout_id > ? AND checkout_id < ? AND lease_expires_at IS NULL"+noEventDue+" AND updated_at < "+tx.Dialect().NowPlus(-age)+
 		" ORDER BY checkout_id LIMIT ?", after, firstID(age-2*clockSkew), limit); err != nil {
 		return nil, fmt.Errorf("read the journal: %w", err)
 	}
@@ -320,7 +320,7 @@ func deleteSettled(ctx context.Context, tx *database.Tx, ids []string) (int64, e
 	if tx.Dialect().Name() == "mysql" { // only this form takes an index hint
 		from = table + " FROM " + tx.Dialect().ByKey(table)
 	}
-	n, err := tx.Exec(ctx, "DELETE "+from+" WHERE checkout_id IN "+database.In(len(ids))+" AND lease_expires_at IS NULL"+announced, anys(ids)...)
+	n, err := tx.Exec(ctx, "DELETE "+from+" WHERE checkout_id IN "+database.In(len(ids))+" AND lease_expires_at IS NULL"+noEventDue, anys(ids)...)
 	if err != nil {
 		return 0, fmt.Errorf("prune the journal: %w", err)
 	}

@@ -277,7 +277,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "pruning keeps undelivered events",
-			edits: []edit{{"checkout/store.go", `const announced = " AND committed_event_due_at IS NULL AND cancelled_event_due_at IS NULL"`, `const announced = ""`}},
+			edits: []edit{{"checkout/store.go", `const noEventDue = " AND committed_event_due_at IS NULL AND cancelled_event_due_at IS NULL"`, `const noEventDue = ""`}},
 			in:    "checkout", tests: []string{"TestEvents_pruneKeepsWhatIsUndelivered"},
 		},
 		{

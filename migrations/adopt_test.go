@@ -277,6 +277,14 @@ func TestAdoption_refusalChangesNothingAndNamesObstacles(t *testing.T) {
 					"product_details has the unique index names (product_name)",
 				},
 			},
+			"columns that do not accept NULL": {
+				"utf8mb4_general_ci",
+				[]string{
+					"ALTER TABLE product_details MODIFY product_name varchar(100) NOT NULL",
+					"ALTER TABLE client_cart MODIFY quantity int NOT NULL",
+				},
+				[]string{"product_details.product_name does not accept NULL", "client_cart.quantity does not accept NULL"},
+			},
 			"a trigger": {
 				"utf8mb4_general_ci",
 				[]string{"CREATE TRIGGER lower_stock AFTER INSERT ON reserve_purchase FOR EACH ROW UPDATE product_details SET quantity = quantity - 1"},

@@ -42,7 +42,7 @@ func Verify(ctx context.Context, db *database.DB) error {
 		}
 	}
 	if len(found) > 0 {
-		return fmt.Errorf("%w (nothing was changed by this start): %s", ErrChanged, strings.Join(found, "; "))
+		return fmt.Errorf("%w: %s", ErrChanged, strings.Join(found, "; "))
 	}
 	return nil
 }
@@ -118,8 +118,11 @@ func (t tableSpec) compareColumns(have []column, report func(clause, format stri
 			report(clause, ".%s is missing", want.name)
 			continue
 		}
-		switch c := have[i]; {
-		case c.Type == "": // the embedded engine
+		c := have[i]
+		if c.Type == "" { // the embedded engine
+			continue
+		}
+		switch {
 		case c.Type != want.dataType || c.Length < want.length || c.Generated, strings.Contains(c.FullType, "unsigned"):
 			report("", ".%s is %s, not %s: change its type back", c.Name, c.FullType, want.sqlType())
 		case want.collation == exact && c.Collation != exact && t.replaced:
@@ -127,7 +130,8 @@ func (t tableSpec) compareColumns(have []column, report func(clause, format stri
 				".%s compares as %s, not %s (look for keys that become equal first)", c.Name, c.Collation, exact)
 		case want.collation != "" && c.Collation != want.collation:
 			report("", ".%s compares as %s, not %s: change it back", c.Name, c.Collation, want.collation)
-		case want.nullable && !c.Nullable:
+		}
+		if want.nullable && !c.Nullable {
 			report("", ".%s does not accept NULL: change it back", c.Name)
 		}
 	}

@@ -64,15 +64,6 @@ func (c columnSpec) fromText() string {
 	}
 }
 
-// expressions returns one expression for each column, separated by commas.
-func (t tableSpec) expressions(of func(columnSpec) string) string {
-	all := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		all[i] = of(c)
-	}
-	return strings.Join(all, ", ")
-}
-
 // A CopiedTable says what a copy has of one table.
 type CopiedTable struct {
 	Name string

@@ -32,7 +32,7 @@ var serverMigrations = map[int64]struct {
 	run  func(repairer, context.Context) error
 }{
 	adoption: {"00002_adopt_old_tables", repairer.adopt},
-	3:        {"00003_guards_and_indexes", repairer.addGuards},
+	3:        {"00003_guards_and_indexes", repairer.reshapeOwn},
 	4:        {"00004_storefront", repairer.reshapeOwn},
 }
 

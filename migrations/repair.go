@@ -18,27 +18,16 @@ type repairer struct {
 	log *slog.Logger
 }
 
-// addGuards adds a table with a version per product. On a cluster with several nodes transactions
-// that lock the same rows on two nodes are not certified against each other; those that write the
-// same row are.
-func (r repairer) addGuards(ctx context.Context) error {
-	if _, err := r.ExecContext(ctx, `
-		CREATE TABLE IF NOT EXISTS product_guard (
-			product_id varchar(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-			version    bigint NOT NULL,
-			PRIMARY KEY (product_id)
-		) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`); err != nil {
-		return fmt.Errorf("create product_guard: %w", err)
-	}
-	return r.reshapeOwn(ctx)
-}
-
-// reshapeOwn adds the columns and indexes that our own tables lack, those of later migrations
-// included.
+// reshapeOwn creates our own tables and adds the columns and indexes that they lack, those of later
+// migrations included.
 func (r repairer) reshapeOwn(ctx context.Context) error {
 	for _, t := range schema() {
 		if t.replaced {
 			continue
+		}
+		if _, err := r.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS "+t.name+" ("+t.expressions(columnSpec.definition)+
+			", PRIMARY KEY ("+t.key+")) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"); err != nil {
+			return fmt.Errorf("create %s: %w", t.name, err)
 		}
 		if err := r.reshape(ctx, t); err != nil {
 			return err

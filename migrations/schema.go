@@ -121,11 +121,23 @@ func schema() []tableSpec {
 				{"checkout_id", "varchar", 36, exact, true},
 			},
 		},
+		// A version per product. On a cluster with several nodes transactions that lock the same
+		// rows on two nodes are not certified against each other; those that write the same row
+		// are.
 		{
 			name: "product_guard", key: "product_id",
 			columns: []columnSpec{id("product_id"), {"version", "bigint", 0, "", false}},
 		},
 	}
+}
+
+// expressions returns one expression for each column, separated by commas.
+func (t tableSpec) expressions(of func(columnSpec) string) string {
+	all := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		all[i] = of(c)
+	}
+	return strings.Join(all, ", ")
 }
 
 // replacedTables returns the tables that the replaced system has too.

@@ -58,7 +58,7 @@ func (e *RefundedError) Is(target error) bool { return target == ErrRefunded }
 type PendingError struct{ CheckoutID string }
 
 func (e *PendingError) Error() string {
-	return fmt.Sprintf("the payment of checkout %s is not known yet; ask again with the same Idempotency-Key", e.CheckoutID)
+	return fmt.Sprintf("the payment of checkout %s is not known yet", e.CheckoutID)
 }
 
 // Is makes it an ErrPending.

@@ -165,9 +165,9 @@ func notCancellable(err error) string {
 
 func pending(err error) string {
 	if e, ok := errors.AsType[*checkout.CancelPendingError](err); ok {
-		return "the cancellation of checkout " + e.CheckoutID + " is under way: its refund's outcome is not known yet; ask again"
+		return "the cancellation of checkout " + e.CheckoutID + " is under way: its refund's outcome is not known yet; GET /checkout tells how it ends"
 	}
-	const ask = "its payment's outcome is not known yet; ask again with the same Idempotency-Key"
+	const ask = "its payment's outcome is not known yet; GET /checkout tells how it ends"
 	if e, ok := errors.AsType[*checkout.PendingError](err); ok {
 		return "checkout " + e.CheckoutID + " is under way: " + ask
 	}

@@ -66,7 +66,7 @@ func TestErrorTable_answersErrorsOfTheModules(t *testing.T) {
 		words string // all of them
 		retry string
 	}{
-		{&checkout.PendingError{CheckoutID: "c-1"}, 202, "checkout c-1 is under way: its payment's outcome is not known yet; ask again with the same Idempotency-Key", ""},
+		{&checkout.PendingError{CheckoutID: "c-1"}, 202, "checkout c-1 is under way: its payment's outcome is not known yet; GET /checkout tells how it ends", ""},
 		{&checkout.DeclinedError{Reason: "card expired"}, 402, "payment declined: card expired", ""},
 		{&checkout.UnpaidError{Reason: "no answer within 10s"}, 503, "payment not completed, nothing is charged: no answer within 10s", "5"},
 		{&checkout.RefundedError{Reason: "x"}, 409, "not enough stock: it was lowered during the payment; the payment was refunded", ""},
@@ -93,7 +93,7 @@ func TestErrorTable_answersErrorsOfTheModules(t *testing.T) {
 		// Errors that carry others: the one that says what became of the work counts.
 		{fmt.Errorf("%w: %w; then %w", database.ErrOutcomeUnknown, io.ErrUnexpectedEOF, database.ErrUnavailable), 504, wordsUnknown, ""},
 		{fmt.Errorf("%w: %w", database.ErrUnavailable, context.DeadlineExceeded), 503, "the database is unavailable, nothing was done: try again", "5"},
-		{errors.Join(&checkout.PendingError{CheckoutID: "c-2"}, queue.ErrUnanswered, database.ErrOutcomeUnknown), 202, "checkout c-2 is under way: its payment's outcome is not known yet; ask again with the same Idempotency-Key", ""},
+		{errors.Join(&checkout.PendingError{CheckoutID: "c-2"}, queue.ErrUnanswered, database.ErrOutcomeUnknown), 202, "checkout c-2 is under way: its payment's outcome is not known yet; GET /checkout tells how it ends", ""},
 		{&inventory.LockedError{ProductID: "tea"}, 503, "the stock or the cart is locked by another session, nothing was done: try again", "1"},
 	} {
 		t.Run(fmt.Sprintf("%d %v", test.code, test.err), func(t *testing.T) {

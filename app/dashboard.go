@@ -3,9 +3,7 @@ package app
 import (
 	"context"
 
-	"cartwheel/app/admin/dashboard"
 	"cartwheel/app/admin/metrics"
-	"cartwheel/app/commands"
 	"cartwheel/checkout"
 	"cartwheel/inventory"
 )
@@ -15,10 +13,12 @@ func (r *running) levels() metrics.Levels {
 	inFlight, limit := r.checkouts.InFlight()
 	open, refused := r.listener.Stats()
 	l := metrics.Levels{
-		Checkouts:   metrics.Utilization{Used: inFlight, Limit: limit},
-		Connections: metrics.Utilization{Used: open, Limit: r.listener.Limit()},
-		Refused:     refused,
-		Audit:       r.auditor.Last(),
+		Checkouts:          metrics.Utilization{Used: inFlight, Limit: limit},
+		Connections:        metrics.Utilization{Used: open, Limit: r.listener.Limit()},
+		RefusedConnections: refused,
+		DroppedRecords:     r.logWriter.Dropped(),
+		Audit:              r.auditor.Last(),
+		Sandbox:            r.sandbox,
 	}
 	for _, q := range r.queues() {
 		l.Queues = append(l.Queues, metrics.Utilization{Name: q.Name(), Used: q.Depth(), Limit: q.Capacity()})
@@ -31,15 +31,6 @@ func (r *running) queues() []checkout.QueueState {
 	return append([]checkout.QueueState{r.carts.Queue()}, r.checkouts.Queues()...)
 }
 
-func (r *running) newDashboard() *dashboard.Dashboard {
-	return dashboard.New(r, r.metrics, dashboard.About{
-		Version: commands.BuildVersion(),
-		Engine:  r.db.Engine(),
-		Gateway: r.gateway.String(),
-		Sandbox: r.sandbox,
-	})
-}
-
 // LowestStock returns products for the dashboard, those of which the least is available first.
 func (r *running) LowestStock(ctx context.Context, limit int) ([]inventory.Product, error) {
 	return r.stock.Lowest(ctx, limit)
@@ -47,7 +38,8 @@ func (r *running) LowestStock(ctx context.Context, limit int) ([]inventory.Produ
 
 // OpenCheckouts returns checkouts that are not settled, on any instance, the oldest first.
 func (r *running) OpenCheckouts(ctx context.Context, limit int) (open []checkout.Entry, err error) {
-	err = checkout.List(ctx, r.db, checkout.Filter{Open: true, Oldest: true, Limit: limit}, func(e checkout.Entry) error {
+	oldest := checkout.Filter{Open: true, Oldest: true, Limit: limit}
+	err = checkout.List(ctx, r.db, oldest, func(e checkout.Entry) error {
 		open = append(open, e)
 		return nil
 	})

@@ -31,11 +31,11 @@ var (
 func exported(t *testing.T) map[string]map[string][]string {
 	t.Helper()
 	m := metrics.New("")
-	m.WatchSandbox(true)
 	m.Transactions()
 	m.Payments()
-	m.WatchLog(func() int64 { return 0 })
-	_ = m.Events() // makes them
+	m.Moves()
+	m.Recoveries()
+	m.Events()
 	for _, name := range []string{"cart.add", "checkout.reserve", "checkout.settle"} {
 		m.Queue(name).Batch(queue.Batch{})
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cartwheel/app/admin"
+	"cartwheel/app/admin/dashboard"
 	"cartwheel/app/admin/metrics"
 	"cartwheel/app/api"
 	"cartwheel/app/commands"
@@ -50,8 +51,7 @@ func (c *serveCommand) Run(ctx context.Context, console commands.Console) (err e
 		_ = writer.Close(context.WithoutCancel(ctx)) // a reader that does not read is its own fault
 	}()
 	setGarbageCollection()
-	r := &running{settings: c.settings, log: log, metrics: metrics.New(commands.BuildVersion())}
-	r.metrics.WatchLog(writer.Dropped)
+	r := &running{settings: c.settings, log: log, logWriter: writer, metrics: metrics.New(commands.BuildVersion())}
 	if err := r.start(ctx, c); err != nil {
 		return errors.Join(err, r.close())
 	}
@@ -70,8 +70,9 @@ func (c *serveCommand) Run(ctx context.Context, console commands.Console) (err e
 
 // A running is the whole server, in the order in which its parts depend on each other.
 type running struct {
-	settings settings
-	log      *slog.Logger
+	settings  settings
+	log       *slog.Logger
+	logWriter *asyncWriter
 
 	metrics       *metrics.Metrics
 	listener      *api.ConnectionLimit
@@ -110,9 +111,9 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 	}
 	if _, sandbox := r.gateway.(*payment.Sandbox); sandbox && !c.Demo {
 		r.sandbox = true
-		r.log.Warn("no customer is charged: the payment sandbox approves checkouts; set PAYMENT_URL, or --demo where that is meant")
+		r.log.Warn("no customer is charged: the payment sandbox approves checkouts; " +
+			"set PAYMENT_URL, or --demo where that is meant")
 	}
-	r.metrics.WatchSandbox(r.sandbox)
 	if err := r.openDatabase(ctx, c); err != nil {
 		return err
 	}
@@ -141,9 +142,14 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 	r.metrics.Watch(r.levels, r.db.Metrics())
 
 	base := clickable(r.listener.Addr())
-	addresses := []any{"api", base, "documentation", base + api.PathDocumentation, "engine", r.db.Engine(), "gateway", r.gateway.String()}
+	addresses := []any{
+		"api", base, "documentation", base + api.PathDocumentation, "engine", r.db.Engine(), "gateway", r.gateway.String(),
+	}
 	if r.adminListener != nil {
-		r.admin = admin.New(r.adminListener, r.settings.AdminToken, r.metrics, r.newDashboard(), r.log)
+		board := dashboard.New(r, r.metrics, dashboard.About{
+			Version: commands.BuildVersion(), Engine: r.db.Engine(), Gateway: r.gateway.String(),
+		})
+		r.admin = admin.New(r.adminListener, r.settings.AdminToken, r.metrics, board, r.log)
 		if err := r.admin.Start(ctx); err != nil {
 			return err
 		}
@@ -167,8 +173,8 @@ func (r *running) listen(ctx context.Context, connections int) error {
 		return fmt.Errorf("%w; or turn it off with --admin-listen ''", cannotListen("--admin-listen (ADMIN_ADDR)", err))
 	}
 	if r.settings.AdminToken == "" && !admin.IsLoopback(r.adminListener.Addr()) {
-		return fmt.Errorf("--admin-token (ADMIN_TOKEN) is empty: expected a token, because other machines can reach the admin listener on %s",
-			r.adminListener.Addr())
+		return fmt.Errorf("--admin-token (ADMIN_TOKEN) is empty: expected a token, "+
+			"because other machines can reach the admin listener on %s", r.adminListener.Addr())
 	}
 	return nil
 }
@@ -205,8 +211,8 @@ func (r *running) startManagers(ctx context.Context) error {
 		Log:             r.log,
 		ObserveReserve:  r.metrics.Queue("checkout.reserve"),
 		ObserveSettle:   r.metrics.Queue("checkout.settle"),
-		ObserveMove:     r.metrics.Moved,
-		ObserveRecovery: r.metrics.Recovered,
+		ObserveMove:     r.metrics.Moves(),
+		ObserveRecovery: r.metrics.Recoveries(),
 	})
 	r.carts = cart.NewManager(r.db, lines, r.stock, r.checkouts, cart.Config{
 		QueueCapacity: s.QueueCapacity,

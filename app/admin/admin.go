@@ -21,8 +21,7 @@ import (
 )
 
 const (
-	pathMetrics = "/metrics"
-	pathPprof   = "/debug/pprof/"
+	pathPprof = "/debug/pprof/"
 
 	// closeTimeout is the maximum time for the last answers at shutdown.
 	closeTimeout = time.Second
@@ -45,7 +44,9 @@ type Server struct {
 
 // New returns a server for listener. It answers nothing before Start. With a token, each request
 // must send it; without one the listener must be on loopback.
-func New(listener net.Listener, token string, m *metrics.Metrics, board *dashboard.Dashboard, log *slog.Logger) *Server {
+func New(
+	listener net.Listener, token string, m *metrics.Metrics, board *dashboard.Dashboard, log *slog.Logger,
+) *Server {
 	handler := adminRoutes(m, board)
 	if token != "" {
 		handler = requireToken(token, handler)
@@ -91,8 +92,8 @@ func (a *Server) Close(ctx context.Context) error {
 // adminRoutes are the routes of the admin listener.
 func adminRoutes(m *metrics.Metrics, board *dashboard.Dashboard) http.Handler {
 	routes := http.NewServeMux()
-	board.Register(routes)
-	routes.Handle("GET "+pathMetrics, m.Handler())
+	routes.Handle("/", board.Handler())
+	routes.Handle("GET /metrics", m.Handler())
 	routes.HandleFunc("GET "+pathPprof, pprof.Index)
 	routes.HandleFunc("GET "+pathPprof+"cmdline", programName)
 	routes.HandleFunc("GET "+pathPprof+"profile", pprof.Profile)
@@ -118,7 +119,8 @@ func sameMachine(next http.Handler) http.Handler {
 			host = r.Host
 		}
 		if net.ParseIP(host) == nil && host != "localhost" {
-			http.Error(w, "this listener is for this machine alone: ask for localhost or 127.0.0.1", http.StatusMisdirectedRequest)
+			http.Error(w, "this listener is for this machine alone: ask for localhost or 127.0.0.1",
+				http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -144,7 +146,8 @@ func requireToken(token string, next http.Handler) http.Handler {
 		if !ok || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			w.Header().Add("WWW-Authenticate", `Bearer realm="cartwheel"`)
 			w.Header().Add("WWW-Authenticate", `Basic realm="cartwheel", charset="UTF-8"`)
-			http.Error(w, "the admin token is missing or wrong: send it as a bearer token or as the password", http.StatusUnauthorized)
+			http.Error(w, "the admin token is missing or wrong: send it as a bearer token or as the password",
+				http.StatusUnauthorized)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -61,6 +61,7 @@ type site struct {
 	metrics   *metrics.Metrics
 	dashboard *Dashboard
 	audit     atomic.Pointer[checkout.Report]
+	sandbox   atomic.Bool
 }
 
 func setup(t *testing.T) *site {
@@ -69,13 +70,14 @@ func setup(t *testing.T) *site {
 	s.metrics.Queue("cart.add")
 	s.metrics.Watch(func() metrics.Levels {
 		return metrics.Levels{
-			Queues: []metrics.Utilization{{Name: "cart.add", Used: 3500, Limit: 4096}}, Checkouts: metrics.Utilization{Used: 2, Limit: 4096}, Audit: s.audit.Load(),
+			Queues:    []metrics.Utilization{{Name: "cart.add", Used: 3500, Limit: 4096}},
+			Checkouts: metrics.Utilization{Used: 2, Limit: 4096},
+			Audit:     s.audit.Load(),
+			Sandbox:   s.sandbox.Load(),
 		}
 	}, collectors.NewDBStatsCollector(&sql.DB{}, "cartwheel"))
 	s.dashboard = New(s.fakeShop, s.metrics, About{Version: "v1", Engine: "embedded://data", Gateway: "sandbox:"})
-	routes := http.NewServeMux()
-	s.dashboard.Register(routes)
-	server := httptest.NewServer(routes)
+	server := httptest.NewServer(s.dashboard.Handler())
 	s.url = server.URL
 	t.Cleanup(func() {
 		s.dashboard.Close()
@@ -352,7 +354,7 @@ func TestDashboard_warnsOfTheSandbox(t *testing.T) {
 	if strings.Contains(s.get("/").text, warning) {
 		t.Error("a warning of the sandbox, which is not used")
 	}
-	s.dashboard.about.Sandbox = true
+	s.sandbox.Store(true)
 	if !strings.Contains(s.get("/").text, warning) {
 		t.Error("no warning of the sandbox")
 	}

@@ -1,11 +1,13 @@
 package dashboard
 
 import (
-	"bytes"
 	_ "embed" // the template
 	"html/template"
+	"io"
 	"net/http"
+	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -18,54 +20,52 @@ import (
 //go:embed page/dashboard.html
 var pageText string
 
-// pages are the page and its parts, each of which can be rendered alone. Everything that comes from
-// outside is escaped here and nowhere else: the browser only puts in what it is sent.
-var pages = template.Must(template.New("page").Funcs(template.FuncMap{
-	"count": func(n any) string { return humanize.Comma(toInt(n)) },
+// templates are the page and its parts. They escape all text that comes from outside: the browser
+// inserts the parts as they are.
+var templates = template.Must(template.New("page").Funcs(template.FuncMap{
+	"count": func(n any) string { return humanize.Comma(reflect.ValueOf(n).Int()) },
 	"rate":  rateText,
 	"ms":    millisecondsText,
 	"ago":   humanize.Time,
-	"units": units, "claims": claims,
 	"clock": func(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" },
+	"units": func(lines []inventory.Line) (sum int64) {
+		for _, line := range lines {
+			sum += line.Quantity
+		}
+		return sum
+	},
+	"failures": failedRecoveries,
 }).Parse(pageText))
 
-// parts are the parts of the page that each broadcast replaces: names of templates and elements.
-var parts = []string{"figures", "queues", "open", "audit", "stock"}
+// partNames are the templates that every broadcast has, and the IDs of their elements.
+var partNames = []string{"figures", "queues", "open", "audit", "stock"}
 
 // A view is what the page shows.
 type view struct {
 	About
-	Sample *sample // nil before the first
-	Queues []queueView
-	Levels metrics.Levels
-	// Breaker is the state of the circuit breaker in front of the payment gateway.
-	Breaker string
+	Sample  *sample // nil before the first
+	Queues  []queueView
+	Levels  metrics.Levels
+	Breaker string // state of the circuit breaker in front of the payment service
 	Open    cachedRows[checkout.Entry]
 	Stock   cachedRows[inventory.Product]
 }
 
-// A queueView is a row of the queues.
+// A queueView is a queue and its utilization.
 type queueView struct {
 	metrics.Utilization
 
 	Batch   *float64 // jobs a batch, in the last second
-	Refused uint64
+	Refused int64
 }
 
-// Status is "full", "filling" (over 80 %) or "ok".
-func (q queueView) Status() string {
-	switch {
-	case q.Used >= q.Limit:
-		return "full"
-	case 5*q.Used > 4*q.Limit:
-		return "filling"
-	}
-	return "ok"
-}
+// Filling reports whether four fifths of the limit are used.
+func (q queueView) Filling() bool { return 5*q.Used >= 4*q.Limit }
 
 func (d *Dashboard) view(s *sample, levels metrics.Levels) view {
 	v := view{
-		About: d.about, Sample: s, Levels: levels, Breaker: d.metrics.Breaker(), Open: d.open.get(), Stock: d.stock.get(),
+		About: d.about, Sample: s, Levels: levels, Breaker: d.metrics.Breaker(),
+		Open: d.open.get(), Stock: d.stock.get(),
 	}
 	for i, q := range levels.Queues {
 		one := queueView{Utilization: q, Refused: d.metrics.Batches(q.Name).Refused}
@@ -77,58 +77,38 @@ func (d *Dashboard) view(s *sample, levels metrics.Levels) view {
 	return v
 }
 
-// fragments renders the parts of the page for every viewer at once.
-func (d *Dashboard) fragments(s sample, levels metrics.Levels) map[string]string {
+// parts renders the parts of the page.
+func (d *Dashboard) parts(s sample, levels metrics.Levels) map[string]string {
 	v := d.view(&s, levels)
-	rendered := make(map[string]string, len(parts))
-	for _, part := range parts {
-		var text bytes.Buffer
-		if err := pages.ExecuteTemplate(&text, part, v); err != nil {
-			panic(err) // the templates fit the view: every test renders them
-		}
-		rendered[part] = text.String()
+	rendered := map[string]string{}
+	for _, part := range partNames {
+		rendered[part] = render(part, v)
 	}
 	return rendered
 }
 
-// page renders the whole page.
+// page serves the whole page.
 func (d *Dashboard) page(w http.ResponseWriter, r *http.Request) {
 	d.open.refresh(r.Context())
 	d.stock.refresh(r.Context())
-	var text bytes.Buffer
-	if err := pages.ExecuteTemplate(&text, "page", d.view(nil, d.metrics.Levels())); err != nil {
-		panic(err) // as in fragments
-	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = text.WriteTo(w) // an error means that the browser left
+	_, _ = io.WriteString(w, render("page", d.view(nil, d.metrics.Levels()))) // fails when the browser has left
 }
 
-// units returns how many units a checkout has.
-func units(e checkout.Entry) (n int64) {
-	for _, line := range e.Lines {
-		n += line.Quantity
+func render(part string, v view) string {
+	var text strings.Builder
+	if err := templates.ExecuteTemplate(&text, part, v); err != nil {
+		panic(err) // the templates fit the view: every test renders them
 	}
-	return n
+	return text.String()
 }
 
-// claims is how often the checkout was taken over from an owner that left it.
-func claims(e checkout.Entry) int {
+// failedRecoveries is how often an open checkout was claimed and left again.
+func failedRecoveries(e checkout.Entry) int {
 	if e.State == checkout.Cancelling {
 		return e.Epoch - 2 // a cancellation begins under an epoch of its own
 	}
 	return e.Epoch - 1
-}
-
-func toInt(n any) int64 {
-	switch n := n.(type) {
-	case int:
-		return int64(n)
-	case int64:
-		return n
-	case uint64:
-		return int64(n)
-	}
-	panic("count: not a number that is counted")
 }
 
 // rateText is a rate for a tile: whole from ten on.

@@ -6,13 +6,13 @@ import (
 	"cartwheel/app/admin/metrics"
 )
 
-// A sample is one second, as the charts draw it. A value without measurements is null.
+// A sample is one second, as the charts draw it. What could not be measured is null.
 type sample struct {
 	At        float64    `json:"at"` // seconds since the Unix epoch
 	Adds      rates      `json:"adds"`
 	Checkouts rates      `json:"checkouts"`
 	Batches   []*float64 `json:"batches"`  // jobs a batch, by queue in the order of the flow
-	Payments  int        `json:"payments"` // calls to the gateway under way
+	Payments  int        `json:"payments"` // calls to the payment service under way
 	InFlight  int        `json:"inFlight"` // checkouts
 }
 
@@ -22,7 +22,7 @@ type rates struct {
 	Pending    float64  `json:"pending"`    // 202
 	Declined   float64  `json:"declined"`   // 402
 	Refused    float64  `json:"refused"`    // by a rule: 400, 404, 409 and their like
-	TurnedAway float64  `json:"turnedAway"` // over a limit, or for want of the database or the gateway: 429, 503
+	TurnedAway float64  `json:"turnedAway"` // 429, 503: over a limit, or without database or payment service
 	Failed     float64  `json:"failed"`     // 500, 504
 	P50        *float64 `json:"p50"`        // milliseconds, of what was not turned away
 	P99        *float64 `json:"p99"`        // milliseconds
@@ -36,41 +36,39 @@ func (r rates) All() float64 {
 // TurnedAway is how many answers a second, of both kinds, said to come back later.
 func (s sample) TurnedAway() float64 { return s.Adds.TurnedAway + s.Checkouts.TurnedAway }
 
-// A reading is the counters at one time. Two of them make a sample.
-type reading struct {
+// totals are the counters at one time. The difference of two makes a sample.
+type totals struct {
 	at              time.Time
 	adds, checkouts metrics.Answers
-	batches         map[string]metrics.Batches
+	queues          []metrics.Batches
 }
 
-func (d *Dashboard) read(levels metrics.Levels) reading {
-	r := reading{
+func (d *Dashboard) readTotals(levels metrics.Levels) totals {
+	t := totals{
 		at:        time.Now(),
 		adds:      d.metrics.Answers(metrics.RouteAddToCart),
 		checkouts: d.metrics.Answers(metrics.RouteCheckOutCart),
-		batches:   map[string]metrics.Batches{},
 	}
 	for _, q := range levels.Queues {
-		r.batches[q.Name] = d.metrics.Batches(q.Name)
+		t.queues = append(t.queues, d.metrics.Batches(q.Name))
 	}
-	return r
+	return t
 }
 
-// sampleBetween returns what happened between two readings.
-func (d *Dashboard) sampleBetween(before, now reading, levels metrics.Levels) sample {
+// sampleBetween returns what happened between two totals.
+func (d *Dashboard) sampleBetween(before, now totals, levels metrics.Levels) sample {
 	seconds := max(now.at.Sub(before.at).Seconds(), 0.001)
 	s := sample{
 		At:        float64(now.at.UnixMilli()) / 1e3,
 		Adds:      ratesBetween(before.adds, now.adds, seconds),
 		Checkouts: ratesBetween(before.checkouts, now.checkouts, seconds),
-		Batches:   make([]*float64, len(levels.Queues)),
+		Batches:   make([]*float64, len(now.queues)),
 		Payments:  d.metrics.PaymentsInFlight(),
 		InFlight:  levels.Checkouts.Used,
 	}
-	for i, q := range levels.Queues {
-		was, is := before.batches[q.Name], now.batches[q.Name]
-		if n := is.Batches - was.Batches; n > 0 {
-			s.Batches[i] = new(tenth(float64(is.Jobs-was.Jobs) / float64(n)))
+	for i, q := range now.queues {
+		if n := q.Batches - before.queues[i].Batches; n > 0 {
+			s.Batches[i] = new(tenth(float64(q.Jobs-before.queues[i].Jobs) / float64(n)))
 		}
 	}
 	return s
@@ -106,30 +104,25 @@ func ratesBetween(before, now metrics.Answers, seconds float64) rates {
 	return r
 }
 
-// quantile estimates a quantile in milliseconds from counts by bucket: it takes for granted that
-// what fell into a bucket is spread evenly in it. What is beyond the last bound is told as that
-// bound. Nil: there was nothing.
+// quantile estimates a quantile in milliseconds from counts by bucket, as if answers were spread
+// evenly in each. Beyond the last bound it is that bound. Nil: there were none.
 func quantile(q float64, counts []uint64) *float64 {
-	bounds := metrics.LatencyBounds()
-	total := uint64(0)
+	total := 0.0
 	for _, n := range counts {
-		total += n
+		total += float64(n)
 	}
 	if total == 0 {
 		return nil
 	}
-	rank := q * float64(total)
-	below, from := 0.0, 0.0
-	for i, n := range counts {
-		if i == len(bounds) {
-			break
+	rank, below, from := q*total, 0.0, 0.0
+	for i, bound := range metrics.LatencyBounds() {
+		n := float64(counts[i])
+		if n > 0 && below+n >= rank {
+			return new(milliseconds(from + (bound-from)*(rank-below)/n))
 		}
-		if count := float64(n); count > 0 && below+count >= rank {
-			return new(milliseconds(from + (bounds[i]-from)*(rank-below)/count))
-		}
-		below, from = below+float64(n), bounds[i]
+		below, from = below+n, bound
 	}
-	return new(milliseconds(bounds[len(bounds)-1]))
+	return new(milliseconds(from))
 }
 
 func milliseconds(seconds float64) float64 { return float64(int64(seconds*1e5+.5)) / 100 }

@@ -27,24 +27,17 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 	v, history, ok := d.join()
 	if !ok {
 		w.Header().Set("Retry-After", "5")
-		http.Error(w, "the dashboard has too many viewers, or the server is shutting down: try again", http.StatusServiceUnavailable)
+		http.Error(w, "the dashboard has too many viewers, or the server is shutting down: try again",
+			http.StatusServiceUnavailable)
 		return
 	}
 	defer d.leave(v)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // a proxy must not collect events
 	stream := http.NewResponseController(w)
-	send := func(event []byte) error {
-		if err := stream.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
-			return err
-		}
-		if _, err := w.Write(event); err != nil {
-			return err
-		}
-		return stream.Flush()
-	}
 	for event := history; ; {
-		if send(event) != nil {
+		_ = stream.SetWriteDeadline(time.Now().Add(sendTimeout)) // net/http supports it
+		if _, err := w.Write(event); err != nil || stream.Flush() != nil {
 			return // the browser has left
 		}
 		select {
@@ -87,7 +80,7 @@ func (d *Dashboard) collect() {
 
 	ticker := time.NewTicker(sampleInterval)
 	defer ticker.Stop()
-	before := d.read(d.metrics.Levels())
+	before := d.readTotals(d.metrics.Levels())
 	for {
 		select {
 		case <-ticker.C:
@@ -95,10 +88,10 @@ func (d *Dashboard) collect() {
 			return
 		}
 		levels := d.metrics.Levels()
-		now := d.read(levels)
+		now := d.readTotals(levels)
 		s := d.sampleBetween(before, now, levels)
 		before = now
-		if !d.send(s, eventOf("sample", broadcast{sample: s, Version: d.about.Version, HTML: d.fragments(s, levels)})) {
+		if !d.send(s, eventOf("sample", broadcast{s, d.about.Version, d.parts(s, levels)})) {
 			return
 		}
 	}

@@ -1,70 +1,82 @@
 package metrics
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"cartwheel/checkout"
 )
 
-// Levels are the values that are read when somebody asks, and not counted as they change.
+// Levels are what is read at a scrape, and not counted as it changes.
 type Levels struct {
-	Queues      []Utilization    // always the same ones
-	Checkouts   Utilization      // in flight, between their admission and their end
-	Connections Utilization      // open ones of the API's listener
-	Refused     int64            // connections beyond the limit, since the start
-	Audit       *checkout.Report // the last one; nil before the first
+	Queues             []Utilization
+	Checkouts          Utilization      // in flight, between their admission and their end
+	Connections        Utilization      // open ones of the API's listener
+	RefusedConnections int64            // since the start
+	DroppedRecords     int64            // of the log, since the start
+	Audit              *checkout.Report // the last one; nil before the first
+	Sandbox            bool             // payments go to the sandbox, and this is no demo
 }
 
-// A Utilization is how much of something limited is used.
+// Utilization is how much of a limit is used.
 type Utilization struct {
 	Name        string
 	Used, Limit int
 }
 
-// Watch has each scrape, and Levels, read levels. It also adds the pool of database connections. It
-// is called once, before anybody reads.
+// Watch makes the metrics that each scrape reads from levels, where the dashboard reads, too, and
+// adds those of the pool of connections. It is called once.
 func (m *Metrics) Watch(levels func() Levels, pool prometheus.Collector) {
 	m.levels = levels
 	m.registry.MustRegister(pool)
-	gauge := func(name, help string, labels prometheus.Labels, value func(l Levels) float64) {
-		m.factory.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help, ConstLabels: labels},
-			func() float64 { return value(levels()) })
+	gauge := func(name, help string, value func(Levels) float64) {
+		m.auto.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return value(levels()) })
+	}
+	counter := func(name, help string, value func(Levels) float64) {
+		m.auto.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return value(levels()) })
 	}
 	for i, q := range levels().Queues {
-		labels := prometheus.Labels{"queue": q.Name}
-		gauge("queue_depth_jobs", "Jobs that wait.", labels, func(l Levels) float64 { return float64(l.Queues[i].Used) })
-		gauge("queue_capacity_jobs", "Maximum jobs that wait; beyond it they are refused.", labels,
-			func(l Levels) float64 { return float64(l.Queues[i].Limit) })
+		auto := promauto.With(prometheus.WrapRegistererWith(prometheus.Labels{"queue": q.Name}, m.own))
+		auto.NewGaugeFunc(prometheus.GaugeOpts{Name: "queue_depth_jobs", Help: "Jobs that wait."},
+			func() float64 { return float64(levels().Queues[i].Used) })
+		auto.NewGauge(prometheus.GaugeOpts{
+			Name: "queue_capacity_jobs", Help: "Maximum jobs that wait; beyond it they are refused.",
+		}).Set(float64(q.Limit))
 	}
-	gauge("checkouts_in_flight", "Checkouts between their admission and their end.", nil,
+	gauge("checkouts_in_flight", "Checkouts between their admission and their end.",
 		func(l Levels) float64 { return float64(l.Checkouts.Used) })
-	gauge("checkouts_in_flight_max", "Maximum checkouts in flight; beyond it they are refused.", nil,
+	gauge("checkouts_in_flight_max", "Maximum checkouts in flight; beyond it they are refused.",
 		func(l Levels) float64 { return float64(l.Checkouts.Limit) })
-	gauge("http_connections", "Open connections of the API's listener.", nil,
+	gauge("http_connections", "Open connections of the API's listener.",
 		func(l Levels) float64 { return float64(l.Connections.Used) })
-	gauge("http_connections_max", "Maximum open connections; beyond it they are refused.", nil,
+	gauge("http_connections_max", "Maximum open connections; beyond it they are refused.",
 		func(l Levels) float64 { return float64(l.Connections.Limit) })
-	m.factory.NewCounterFunc(prometheus.CounterOpts{
-		Namespace: namespace, Name: "http_connections_refused_total", Help: "Connections refused because the limit was reached.",
-	}, func() float64 { return float64(levels().Refused) })
-	gauge("audit_inconsistencies", "Inconsistencies that the last audit found. 0 before the first audit.", nil, func(l Levels) float64 {
-		if l.Audit == nil {
-			return 0
-		}
-		return float64(l.Audit.Count)
-	})
-	gauge("audit_last_timestamp_seconds", "When the last audit ended, since the Unix epoch. 0 before the first audit.", nil, func(l Levels) float64 {
-		if l.Audit == nil {
-			return 0
-		}
-		return float64(l.Audit.At.UnixMilli()) / 1e3
-	})
+	counter("http_connections_refused_total", "Connections that were refused because too many were open.",
+		func(l Levels) float64 { return float64(l.RefusedConnections) })
+	counter("log_records_dropped_total", "Log records dropped because the reader of standard error was too slow.",
+		func(l Levels) float64 { return float64(l.DroppedRecords) })
+	gauge("audit_inconsistencies", "Inconsistencies that the last audit found. 0 before the first audit.",
+		func(l Levels) float64 { return float64(l.audit().Count) })
+	gauge("audit_last_timestamp_seconds", "Time of the last audit since the Unix epoch. 0 before the first.",
+		func(l Levels) float64 { return float64(l.audit().At.UnixMilli()) / 1e3 })
+	gauge("payment_sandbox", "1: payments go to the sandbox, which charges nothing, and this is no demo.",
+		func(l Levels) float64 { return boolean(l.Sandbox) })
 }
 
-// Levels returns the current levels, or the zero Levels before Watch.
-func (m *Metrics) Levels() Levels {
-	if m.levels == nil {
-		return Levels{}
+// audit is the last audit, or one at the Unix epoch that found nothing.
+func (l Levels) audit() checkout.Report {
+	if l.Audit == nil {
+		return checkout.Report{At: time.Unix(0, 0)}
 	}
-	return m.levels()
+	return *l.Audit
+}
+
+// boolean is 1 for true and 0 for false.
+func boolean(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }

@@ -1,8 +1,9 @@
-// Package metrics owns what Cartwheel counts and times: the instruments that its parts are given,
-// and the page on which Prometheus reads them. The composition in app is its only maker; the
-// dashboard reads the same numbers.
+// Package metrics owns what Cartwheel counts and times: the hooks that its parts are given, and the
+// page on which Prometheus reads them. The composition in app is its only maker; the dashboard
+// reads the same numbers.
 //
 // Labels have few values, known beforehand: never a client, a product, a checkout or a raw path.
+// Every series is there from the start, so that the first event of a kind is seen as an increase.
 package metrics
 
 import (
@@ -15,42 +16,40 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// namespace begins the name of every metric of our own.
-const namespace = "cartwheel"
+const (
+	// prefix begins the name of every metric of our own.
+	prefix = "cartwheel_"
+	// maxScrapes is the maximum number of scrapes at once; more are answered 503.
+	maxScrapes = 4
+)
 
-// maxScrapes is the maximum number of concurrent scrapes; beyond it the answer is 503.
-const maxScrapes = 4
-
-// Metrics are the instruments of one process. Their methods may be called from any goroutine.
+// Metrics are the instruments of one process. Each method that returns hooks is called at most
+// once, before there are requests. The others may be called from any goroutine.
 type Metrics struct {
 	registry *prometheus.Registry
-	factory  promauto.Factory // registers what it makes
-
-	routes          map[Route]*Requests
-	queues          queues
-	moved           *prometheus.CounterVec // checkouts, by the state that they reached
-	recovered       *prometheus.CounterVec // tries of recovery, by the state that they reached
-	paymentInFlight *prometheus.GaugeVec
-	breaker         atomic.Value  // a string: the circuit breaker's state
-	levels          func() Levels // nil before Watch
+	own      prometheus.Registerer // adds prefix
+	auto     promauto.Factory      // of own
+	routes   map[Route]*Requests
+	queues   map[string]queueMetrics
+	payments atomic.Int64           // calls under way
+	breaker  atomic.Pointer[string] // its state
+	levels   func() Levels          // nil before Watch
 }
 
-// New makes the instruments, Go's runtime and the process among them.
+// New makes the metrics of requests, of Go's runtime and of the process.
 func New(version string) *Metrics {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m := &Metrics{registry: registry, factory: promauto.With(registry)}
-	m.factory.NewGauge(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "build_info", Help: "The running version, in its label. Always 1.",
+	registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	own := prometheus.WrapRegistererWithPrefix(prefix, registry)
+	m := &Metrics{registry: registry, own: own, auto: promauto.With(own), queues: map[string]queueMetrics{}}
+	m.breaker.Store(new("closed"))
+	m.routes = newRoutes(m.auto)
+	m.auto.NewGauge(prometheus.GaugeOpts{
+		Name: "build_info", Help: "The running version, in its label. Always 1.",
 		ConstLabels: prometheus.Labels{"version": version},
 	}).Set(1)
-	m.routes = newRoutes(m.factory)
-	m.queues = newQueues(m.factory)
-	m.moved, m.recovered = newCheckouts(m.factory)
-	m.paymentInFlight = m.factory.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: namespace, Subsystem: "payment", Name: "calls_in_flight", Help: "Calls to the payment gateway in flight.",
-	}, []string{"call"})
-	m.breaker.Store(breakerClosed)
 	return m
 }
 
@@ -61,22 +60,3 @@ func (m *Metrics) Handler() http.Handler {
 
 // Gatherer is where the metrics can be read in Go.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
-
-// WatchSandbox adds whether the payment sandbox approves checkouts outside a demo.
-func (m *Metrics) WatchSandbox(used bool) {
-	gauge := m.factory.NewGauge(prometheus.GaugeOpts{
-		Namespace: namespace, Subsystem: "payment", Name: "sandbox",
-		Help: "1: the payment sandbox approves checkouts, no customer is charged, and the server runs without --demo. Otherwise 0.",
-	})
-	if used {
-		gauge.Set(1)
-	}
-}
-
-// WatchLog adds the number of log records dropped since the start, which dropped returns.
-func (m *Metrics) WatchLog(dropped func() int64) {
-	m.factory.NewCounterFunc(prometheus.CounterOpts{
-		Namespace: namespace, Name: "log_records_dropped_total",
-		Help: "Log records dropped because the reader of standard error was too slow.",
-	}, func() float64 { return float64(dropped()) })
-}

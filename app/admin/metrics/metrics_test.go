@@ -45,16 +45,17 @@ func setup(t *testing.T) *Metrics {
 	payments.Called("void", "unknown", 20*time.Millisecond)
 	payments.Retried("charge")
 	payments.BreakerChanged("open")
-	m.Recovered(checkout.Committed)
-	m.Moved(checkout.Refunding)
-	m.WatchSandbox(true)
+	m.Recoveries()(checkout.Committed)
+	m.Moves()(checkout.Refunding)
 	m.Watch(func() Levels {
 		return Levels{
-			Queues:      []Utilization{{"cart.add", 3, 4096}},
-			Checkouts:   Utilization{Used: 7, Limit: 100},
-			Connections: Utilization{Used: 9, Limit: 16384},
-			Refused:     2,
-			Audit:       &checkout.Report{At: time.Unix(1000, 0), Count: 4},
+			Queues:             []Utilization{{"cart.add", 3, 4096}},
+			Checkouts:          Utilization{Used: 7, Limit: 100},
+			Connections:        Utilization{Used: 9, Limit: 16384},
+			RefusedConnections: 2,
+			DroppedRecords:     6,
+			Audit:              &checkout.Report{At: time.Unix(1000, 0), Count: 4},
+			Sandbox:            true,
 		}
 	}, collectors.NewDBStatsCollector(&sql.DB{}, "cartwheel"))
 	return m
@@ -107,6 +108,7 @@ func TestMetrics_countWhatHappened(t *testing.T) {
 		`cartwheel_http_connections 9`,
 		`cartwheel_http_connections_refused_total 2`,
 		`cartwheel_audit_inconsistencies 4`,
+		`cartwheel_log_records_dropped_total 6`,
 		`cartwheel_audit_last_timestamp_seconds 1000`,
 		`cartwheel_payment_sandbox 1`,
 		`go_sql_in_use_connections{db_name="cartwheel"} 0`,

@@ -62,8 +62,8 @@ const codeOther = 0
 // requests fall they stand half apart or less, which is how close the quantiles of the dashboard
 // are.
 var latencyBuckets = []float64{
-	.00025, .0005, .00075, .001, .0015, .002, .003, .004, .005, .0075, .01, .015, .02, .03, .05, .075, .1, .15, .25, .375, .5, .75,
-	1, 1.5, 2.5, 5, 10, 15,
+	.00025, .0005, .00075, .001, .0015, .002, .003, .004, .005, .0075, .01, .015, .02, .03, .05, .075,
+	.1, .15, .25, .375, .5, .75, 1, 1.5, 2.5, 5, 10, 15,
 }
 
 // Requests times the requests of one route, by code.
@@ -71,9 +71,9 @@ type Requests struct {
 	byCode map[int]prometheus.Observer // read-only, so that a request allocates nothing
 }
 
-func newRoutes(factory promauto.Factory) map[Route]*Requests {
-	latency := factory.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace: namespace, Name: "http_request_duration_seconds", Buckets: latencyBuckets,
+func newRoutes(auto promauto.Factory) map[Route]*Requests {
+	latency := auto.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "http_request_duration_seconds", Buckets: latencyBuckets,
 		Help: "Duration of requests, from the end of their head to the answer, by route and status code.",
 	}, []string{"route", "code"})
 	routes := map[Route]*Requests{}

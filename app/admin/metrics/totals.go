@@ -8,8 +8,8 @@ import (
 // Answers are what a route has answered since the start.
 type Answers struct {
 	Codes map[int]uint64 // by status code; 0 for the codes that its route is not known to give
-	// Latency is how many answers took how long, in the buckets of LatencyBounds; the last one is
-	// for the longer ones. What was turned away (429, 503) is not among them.
+	// Latency counts answers by the buckets of LatencyBounds; the last one is for the longer ones.
+	// 429 and 503 are not among them.
 	Latency []uint64
 }
 
@@ -17,13 +17,16 @@ type Answers struct {
 func LatencyBounds() []float64 { return latencyBuckets }
 
 // Batches are what a queue has done since the start.
-type Batches struct{ Batches, Jobs, Refused uint64 }
+type Batches struct {
+	Batches       uint64
+	Jobs, Refused int64
+}
 
-// Answers returns what a route has answered. It is for a look now and then.
+// Answers returns what a route has answered.
 func (m *Metrics) Answers(route Route) Answers {
 	a := Answers{Codes: map[int]uint64{}, Latency: make([]uint64, len(latencyBuckets)+1)}
-	for code, latency := range m.routes[route].byCode {
-		h := read(latency).GetHistogram()
+	for code, observer := range m.routes[route].byCode {
+		h := read(observer.(prometheus.Metric)).GetHistogram()
 		a.Codes[code] = h.GetSampleCount()
 		if code == 429 || code == 503 {
 			continue
@@ -40,30 +43,30 @@ func (m *Metrics) Answers(route Route) Answers {
 
 // Batches returns what a queue has done.
 func (m *Metrics) Batches(queue string) Batches {
-	jobs := read(m.queues.jobs.WithLabelValues(queue)).GetHistogram()
-	refused := uint64(0)
-	for _, reason := range []string{refusedFull, refusedClosed} {
-		refused += uint64(read(m.queues.refused.WithLabelValues(queue, reason)).GetCounter().GetValue())
-	}
-	return Batches{Batches: jobs.GetSampleCount(), Jobs: uint64(jobs.GetSampleSum()), Refused: refused}
+	q := m.queues[queue]
+	jobs := read(q.jobs).GetHistogram()
+	refused := read(q.full).GetCounter().GetValue() + read(q.closed).GetCounter().GetValue()
+	return Batches{jobs.GetSampleCount(), int64(jobs.GetSampleSum()), int64(refused)}
 }
 
-// PaymentsInFlight returns the number of calls to the payment gateway in flight.
-func (m *Metrics) PaymentsInFlight() int {
-	calls := 0.0
-	for call := range paymentOutcomes {
-		calls += read(m.paymentInFlight.WithLabelValues(call)).GetGauge().GetValue()
-	}
-	return int(calls)
-}
+// PaymentsInFlight returns how many calls to the payment service are under way.
+func (m *Metrics) PaymentsInFlight() int { return int(m.payments.Load()) }
 
-// Breaker returns the state of the circuit breaker in front of the payment gateway: "closed",
+// Breaker returns the state of the circuit breaker in front of the payment service: "closed",
 // "half-open" or "open".
-func (m *Metrics) Breaker() string { return m.breaker.Load().(string) }
+func (m *Metrics) Breaker() string { return *m.breaker.Load() }
 
-func read(one any) *dto.Metric {
+// Levels returns the levels of now, or zero ones before Watch.
+func (m *Metrics) Levels() Levels {
+	if m.levels == nil {
+		return Levels{}
+	}
+	return m.levels()
+}
+
+func read(one prometheus.Metric) *dto.Metric {
 	var out dto.Metric
-	if err := one.(prometheus.Metric).Write(&out); err != nil {
+	if err := one.Write(&out); err != nil {
 		panic(err) // only of a metric that was made wrong
 	}
 	return &out

@@ -64,8 +64,11 @@ const description = `Cartwheel keeps a shop's carts, stock and checkouts: one pr
 Without a command it serves. Flags beat the environment, which beats the defaults.`
 
 // Main runs one command and returns its exit status: 0 for success, 1 for failure, 2 for a wrong
-// command line. It blocks until the command ends; serve ends with SIGINT, SIGTERM and SIGHUP.
+// command line. It blocks until the command ends. SIGINT, SIGTERM and SIGHUP end the command's
+// context.
 func Main(args []string, console commands.Console) int {
+	ctx, stop := untilSignal(context.Background())
+	defer stop()
 	var line commandLine
 	parser, err := kong.New(&line,
 		kong.Name("cartwheel"),
@@ -73,7 +76,7 @@ func Main(args []string, console commands.Console) int {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 		kong.Writers(console.Out, console.Err),
 		kong.Bind(console),
-		kong.BindTo(context.Background(), (*context.Context)(nil)),
+		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.ExplicitGroups(nil),
 	)
 	if err != nil {

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os/signal"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,10 +40,9 @@ type serveCommand struct {
 	Demo bool `help:"Fill an empty catalogue with a few products."`
 }
 
-// Run serves until SIGINT, SIGTERM or SIGHUP, and drains then.
+// Run serves until ctx ends, and drains then.
 func (c *serveCommand) Run(ctx context.Context, console commands.Console) (err error) {
-	ctx, stop := untilSignal(ctx)
-	defer stop()
+	signal.Ignore(syscall.SIGPIPE) // a standard error that nobody reads ends nothing
 	log, writer := newLog(c.LogFormat, console.Err)
 	defer func() {
 		if err != nil {

@@ -13,10 +13,8 @@ import (
 const repeatedSignalGrace = time.Second
 
 // untilSignal returns a context that ends with SIGINT, SIGTERM or SIGHUP. A signal that comes more
-// than repeatedSignalGrace later ends the process at once. Writing to a closed pipe ends nothing.
-// The caller calls stop at the end.
+// than repeatedSignalGrace later ends the process at once. The caller calls stop at the end.
 func untilSignal(ctx context.Context) (_ context.Context, stop context.CancelFunc) {
-	signal.Ignore(syscall.SIGPIPE)
 	wanted := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
 		wanted = append(wanted, syscall.SIGHUP)

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"cartwheel/database"
@@ -34,14 +31,10 @@ func (s Storage) Open(ctx context.Context, log *slog.Logger, how database.Config
 	return db, nil
 }
 
-// using opens the engine for one command and closes it after use. The context of use ends with
-// SIGINT or SIGTERM; a second one ends the process.
+// using opens the engine for one command and closes it after use.
 func (s Storage) using(
 	ctx context.Context, log *slog.Logger, how database.Config, use func(context.Context, *database.DB) error,
 ) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop)
 	db, err := s.Open(ctx, log, how)
 	if err != nil {
 		return err

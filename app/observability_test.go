@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -92,6 +93,26 @@ func isAnswered(t *testing.T, where, query string, series map[string]map[string]
 	}
 }
 
+// logMessages is the text of the packages whose log messages the alerts quote.
+func logMessages(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	for _, pattern := range []string{"../checkout/*.go", "api/*.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Write(text)
+		}
+	}
+	return all.String()
+}
+
 func TestAlerts_useExistingMetricsAndHaveAnAction(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../deploy/alerts.yaml")
@@ -109,7 +130,7 @@ func TestAlerts_useExistingMetricsAndHaveAnAction(t *testing.T) {
 	if err := yaml.Unmarshal(text, &rules); err != nil {
 		t.Fatal(err)
 	}
-	series := exported(t)
+	series, logged := exported(t), logMessages(t)
 	var alerts []string
 	for _, group := range rules.Groups {
 		for _, rule := range group.Rules {
@@ -117,6 +138,11 @@ func TestAlerts_useExistingMetricsAndHaveAnAction(t *testing.T) {
 			isAnswered(t, rule.Alert, rule.Expr, series)
 			if rule.Annotations["summary"] == "" || rule.Annotations["action"] == "" {
 				t.Errorf("%s has no summary, or does not say what to do", rule.Alert)
+			}
+			for _, message := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(rule.Annotations["action"], -1) {
+				if !strings.Contains(logged, `"`+message[1]+`"`) {
+					t.Errorf("%s quotes the log message %q, which does not exist", rule.Alert, message[1])
+				}
 			}
 			if got, want := rule.Annotations["runbook_url"], "docs/operations.md#"+strings.ToLower(rule.Alert); got != want {
 				t.Errorf("%s: runbook_url is %q, want %q", rule.Alert, got, want)

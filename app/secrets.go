@@ -10,7 +10,7 @@ import (
 var secretFiles = []string{"MYSQL_DSN", "PAYMENT_SECRET", "WEBHOOK_SECRET", "API_KEYS", "ADMIN_TOKEN"}
 
 // readSecretFiles sets each variable of which a file is named, without the white space at its ends.
-// Errors name the variable: it is set twice, or the file cannot be read.
+// Errors name the variable: it is set twice, or the file cannot be read or is empty.
 func readSecretFiles() error {
 	for _, name := range secretFiles {
 		path := os.Getenv(name + "_FILE")
@@ -20,11 +20,15 @@ func readSecretFiles() error {
 		if os.Getenv(name) != "" {
 			return fmt.Errorf("%s and %s_FILE are both set: expected one of them", name, name)
 		}
-		secret, err := os.ReadFile(path)
+		content, err := os.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("%s_FILE: %w", name, err)
 		}
-		if err := os.Setenv(name, strings.TrimSpace(string(secret))); err != nil {
+		secret := strings.TrimSpace(string(content))
+		if secret == "" { // it would turn a protection off
+			return fmt.Errorf("%s_FILE: %s is empty: expected the secret", name, path)
+		}
+		if err := os.Setenv(name, secret); err != nil {
 			return fmt.Errorf("%s_FILE: %w", name, err)
 		}
 	}

@@ -40,6 +40,7 @@ func TestSecretFiles_errorNamesTheVariableAndNoSecret(t *testing.T) {
 	for name, test := range map[string]struct{ file, value, want string }{
 		"both":      {secretFile(t, "whsec_p4ss"), "whsec_p4ss", "WEBHOOK_SECRET and WEBHOOK_SECRET_FILE are both set"},
 		"no file":   {filepath.Join(t.TempDir(), "none"), "", "WEBHOOK_SECRET_FILE: open"},
+		"empty":     {secretFile(t, " "), "", "is empty: expected the secret"},
 		"malformed": {secretFile(t, "whsec_p4ss"), "", "--webhook-secret (WEBHOOK_SECRET): expected whsec_ and 24 to 64 bytes in base64"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -413,6 +413,16 @@ func mutations() []mutation {
 			in:    "app/api", tests: []string{"TestBodies_slowLargeBodiesAreBounded"},
 		},
 		{
+			name:  "the admin token is compared",
+			edits: []edit{{"app/admin/admin.go", "subtle.ConstantTimeCompare(got[:], want[:]) != 1", "subtle.ConstantTimeCompare(got[:], want[:]) < 0"}},
+			in:    "app/admin", tests: []string{"TestAdmin_everyRouteNeedsTheToken"},
+		},
+		{
+			name:  "an empty secret file is refused",
+			edits: []edit{{"app/secrets.go", "if secret == \"\" {", "if false {"}},
+			in:    "app", tests: []string{"TestSecretFiles_emptyFileIsRefused"},
+		},
+		{
 			name:  "logging never blocks",
 			edits: []edit{{"app/log.go", "if w.waiting.Add(size) > maxLogBytes {", "if false {"}, {"app/log.go", "	default:\n		w.drop(size)\n", "	case <-w.done:\n"}},
 			in:    "app", tests: []string{"TestLog_stalledReaderNeverBlocks"},

@@ -5,10 +5,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
-	"net/http"
 	"time"
-
-	"github.com/labstack/echo/v4"
 )
 
 // What the status of an answer can be.
@@ -91,10 +88,4 @@ func render(v any) []byte {
 		panic(err) // text, numbers and times always encode
 	}
 	return line.Bytes()
-}
-
-// look answers a look-up, which nobody may cache.
-func look(c echo.Context, v any) error {
-	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-	return c.JSONBlob(http.StatusOK, render(v))
 }

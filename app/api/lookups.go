@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -18,6 +19,28 @@ const (
 	defaultCheckouts = 20
 	maxCheckouts     = 100
 )
+
+// lookUp returns the handler of a GET route with these parameters. Nobody may cache what find
+// returns.
+func (s *Server) lookUp(
+	find func(ctx context.Context, c echo.Context, parameters url.Values) (any, error), names ...string,
+) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
+		defer cancel()
+
+		parameters, err := query(c, names...)
+		if err != nil {
+			return err
+		}
+		found, err := find(ctx, c, parameters)
+		if err != nil {
+			return err
+		}
+		c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+		return c.JSONBlob(http.StatusOK, render(found))
+	}
+}
 
 // showCart shows a client's cart.
 //
@@ -39,28 +62,21 @@ const (
 //	@Header			200	{string}	ETag	"Of products and quantities."
 //	@Security		Bearer
 //	@Router			/cart [get]
-func (s *Server) showCart(c echo.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
-	defer cancel()
-
-	parameters, err := query(c, "clientID")
-	if err != nil {
-		return err
-	}
+func (s *Server) showCart(ctx context.Context, c echo.Context, parameters url.Values) (any, error) {
 	clientID, err := oneID(parameters, "clientID")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	view, err := s.shop.Carts.Show(ctx, clientID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	found := cartAnswer{answer{Status: statusSuccess}, make([]cartLine, len(view.Lines)), view.CheckoutUnderWay}
 	for i, line := range view.Lines {
 		found.Lines[i] = cartLine(line)
 	}
 	c.Response().Header()[headerETag] = []string{`"` + view.ETag + `"`}
-	return look(c, found)
+	return found, nil
 }
 
 // showStock shows the stock of some products.
@@ -82,32 +98,25 @@ func (s *Server) showCart(c echo.Context) error {
 //	@Header			429,503	{integer}	Retry-After	"Seconds to wait before a retry."
 //	@Security		Bearer
 //	@Router			/stock [get]
-func (s *Server) showStock(c echo.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
-	defer cancel()
-
-	parameters, err := query(c, "productID")
-	if err != nil {
-		return err
-	}
+func (s *Server) showStock(ctx context.Context, _ echo.Context, parameters url.Values) (any, error) {
 	ids := parameters["productID"]
 	if len(ids) == 0 || len(ids) > maxStockProducts {
-		return badRequest("productID: want it 1 to %d times, got it %d times", maxStockProducts, len(ids))
+		return nil, badRequest("productID: want it 1 to %d times, got it %d times", maxStockProducts, len(ids))
 	}
 	for _, id := range ids {
 		if problem := checkID(id); problem != "" {
-			return badRequest("productID: %s", problem)
+			return nil, badRequest("productID: %s", problem)
 		}
 	}
 	products, err := s.shop.Stock.Look(ctx, ids)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	found := stockAnswer{answer{Status: statusSuccess}, make([]stockProduct, len(products))}
 	for i, p := range products {
 		found.Products[i] = stockProduct{p.ID, p.Name, p.OnHand, p.Reserved, p.Available()}
 	}
-	return look(c, found)
+	return found, nil
 }
 
 // showCheckout shows a checkout.
@@ -130,23 +139,16 @@ func (s *Server) showStock(c echo.Context) error {
 //	@Header			429,503	{integer}	Retry-After	"Seconds to wait before a retry."
 //	@Security		Bearer
 //	@Router			/checkout [get]
-func (s *Server) showCheckout(c echo.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
-	defer cancel()
-
-	parameters, err := query(c, "checkoutID")
-	if err != nil {
-		return err
-	}
+func (s *Server) showCheckout(ctx context.Context, _ echo.Context, parameters url.Values) (any, error) {
 	id, err := oneID(parameters, "checkoutID")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	entry, err := s.shop.Checkouts.Show(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return look(c, checkoutAnswer{answer{Status: statusSuccess}, viewOf(entry)})
+	return checkoutAnswer{answer{Status: statusSuccess}, viewOf(entry)}, nil
 }
 
 // listCheckouts lists a client's checkouts.
@@ -170,38 +172,31 @@ func (s *Server) showCheckout(c echo.Context) error {
 //	@Header			429,503	{integer}	Retry-After	"Seconds to wait before a retry."
 //	@Security		Bearer
 //	@Router			/checkouts [get]
-func (s *Server) listCheckouts(c echo.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
-	defer cancel()
-
-	parameters, err := query(c, "clientID", "limit", "before")
-	if err != nil {
-		return err
-	}
+func (s *Server) listCheckouts(ctx context.Context, _ echo.Context, parameters url.Values) (any, error) {
 	clientID, err := oneID(parameters, "clientID")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	limit, before := defaultCheckouts, ""
 	if parameters.Has("limit") {
 		if limit, err = strconv.Atoi(parameters.Get("limit")); err != nil || limit < 1 || limit > maxCheckouts {
-			return badRequest("limit: want an integer from 1 to %d, got %s", maxCheckouts, shorten(parameters.Get("limit")))
+			return nil, badRequest("limit: want an integer from 1 to %d, got %s", maxCheckouts, shorten(parameters.Get("limit")))
 		}
 	}
 	if parameters.Has("before") {
 		if before, err = oneID(parameters, "before"); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	entries, err := s.shop.Checkouts.OfClient(ctx, clientID, before, limit)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	found := checkoutsAnswer{answer{Status: statusSuccess}, make([]checkoutView, len(entries))}
 	for i, entry := range entries {
 		found.Checkouts[i] = viewOf(entry)
 	}
-	return look(c, found)
+	return found, nil
 }
 
 func viewOf(e checkout.Entry) checkoutView {

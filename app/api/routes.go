@@ -29,20 +29,20 @@ const (
 
 func (s *Server) addRoutes(keys apiKeys) {
 	for path, handler := range map[string]echo.HandlerFunc{
-		PathAddToCart:    s.addToCart,
-		PathUpdateCart:   s.updateCart,
-		PathEmptyCart:    s.emptyCart,
-		PathMergeCarts:   s.mergeCarts,
-		PathCheckOutCart: s.checkOutCart,
-		pathCancel:       s.cancelCheckout,
+		PathAddToCart:    change(s, s.addToCart),
+		PathUpdateCart:   change(s, s.updateCart),
+		PathEmptyCart:    change(s, s.emptyCart),
+		PathMergeCarts:   change(s, s.mergeCarts),
+		PathCheckOutCart: change(s, s.checkOutCart),
+		pathCancel:       change(s, s.cancelCheckout),
 	} {
 		s.add(path, keys.required(handler), http.MethodPost)
 	}
 	for path, handler := range map[string]echo.HandlerFunc{
-		pathCart:      s.showCart,
-		pathStock:     s.showStock,
-		pathCheckout:  s.showCheckout,
-		pathCheckouts: s.listCheckouts,
+		pathCart:      s.lookUp(s.showCart, "clientID"),
+		pathStock:     s.lookUp(s.showStock, "productID"),
+		pathCheckout:  s.lookUp(s.showCheckout, "checkoutID"),
+		pathCheckouts: s.lookUp(s.listCheckouts, "clientID", "limit", "before"),
 	} {
 		s.add(path, keys.required(handler), http.MethodGet, http.MethodHead)
 	}
@@ -56,12 +56,31 @@ func (s *Server) addRoutes(keys apiKeys) {
 	s.add(PathDocumentation+"/*", docs.serve, http.MethodGet, http.MethodHead)
 }
 
-// succeed answers a change that may have failed.
-func succeed(c echo.Context, err error) error {
-	if err != nil {
-		return err
+// A requestBody is a pointer to the R that parse reads.
+type requestBody[R any] interface {
+	*R
+	parse([]byte) error
+}
+
+// change returns the handler of a POST route: it reads the request and has act make the change. The
+// key is the Idempotency-Key, or "" without one.
+func change[R any, B requestBody[R]](
+	s *Server, act func(ctx context.Context, c echo.Context, request R, key string) error,
+) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
+		defer cancel()
+
+		var request R
+		key, err := s.readRequest(c, B(&request).parse)
+		if err != nil {
+			return err
+		}
+		if err := act(ctx, c, request, key); err != nil {
+			return err
+		}
+		return c.JSONBlob(http.StatusOK, successBody)
 	}
-	return c.JSONBlob(http.StatusOK, successBody)
 }
 
 // addToCart adds units of a product to a client's cart.
@@ -93,18 +112,10 @@ func succeed(c echo.Context, err error) error {
 //	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
 //	@Security		Bearer
 //	@Router			/addToCart [post]
-func (s *Server) addToCart(c echo.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
-	defer cancel()
-
-	var request addToCartRequest
-	key, err := s.readRequest(c, request.parse)
-	if err != nil {
-		return err
-	}
-	return succeed(c, s.shop.Carts.AddToCart(ctx, cart.Addition{
+func (s *Server) addToCart(ctx context.Context, _ echo.Context, request addToCartRequest, key string) error {
+	return s.shop.Carts.AddToCart(ctx, cart.Addition{
 		ClientID: request.ClientID, ProductID: request.ProductID, Quantity: request.Quantity, Key: key,
-	}))
+	})
 }
 
 // updateCart sets a line of a client's cart.
@@ -136,18 +147,10 @@ func (s *Server) addToCart(c echo.Context) error {
 //	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
 //	@Security		Bearer
 //	@Router			/updateCart [post]
-func (s *Server) updateCart(c echo.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
-	defer cancel()
-
-	var request updateCartRequest
-	key, err := s.readRequest(c, request.parse)
-	if err != nil {
-		return err
-	}
-	return succeed(c, s.shop.Carts.UpdateCart(ctx, cart.Addition{
+func (s *Server) updateCart(ctx context.Context, _ echo.Context, request updateCartRequest, key string) error {
+	return s.shop.Carts.UpdateCart(ctx, cart.Addition{
 		ClientID: request.ClientID, ProductID: request.ProductID, Quantity: request.Quantity, Key: key,
-	}))
+	})
 }
 
 // emptyCart removes all lines of a client's cart.
@@ -177,16 +180,8 @@ func (s *Server) updateCart(c echo.Context) error {
 //	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
 //	@Security		Bearer
 //	@Router			/emptyCart [post]
-func (s *Server) emptyCart(c echo.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
-	defer cancel()
-
-	var request clientRequest
-	key, err := s.readRequest(c, request.parse)
-	if err != nil {
-		return err
-	}
-	return succeed(c, s.shop.Carts.EmptyCart(ctx, request.ClientID, key))
+func (s *Server) emptyCart(ctx context.Context, _ echo.Context, request clientRequest, key string) error {
+	return s.shop.Carts.EmptyCart(ctx, request.ClientID, key)
 }
 
 // mergeCarts moves one client's lines into another's cart.
@@ -217,19 +212,11 @@ func (s *Server) emptyCart(c echo.Context) error {
 //	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
 //	@Security		Bearer
 //	@Router			/mergeCarts [post]
-func (s *Server) mergeCarts(c echo.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
-	defer cancel()
-
-	var request mergeCartsRequest
-	key, err := s.readRequest(c, request.parse)
-	if err != nil {
-		return err
-	}
+func (s *Server) mergeCarts(ctx context.Context, _ echo.Context, request mergeCartsRequest, key string) error {
 	if request.FromClientID == request.ToClientID {
 		return badRequest("toClientID: want another client than fromClientID")
 	}
-	return succeed(c, s.shop.Carts.MergeCarts(ctx, request.FromClientID, request.ToClientID, key))
+	return s.shop.Carts.MergeCarts(ctx, request.FromClientID, request.ToClientID, key)
 }
 
 // checkOutCart buys what is in a client's cart.
@@ -266,15 +253,7 @@ func (s *Server) mergeCarts(c echo.Context) error {
 //	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
 //	@Security		Bearer
 //	@Router			/checkOutCart [post]
-func (s *Server) checkOutCart(c echo.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
-	defer cancel()
-
-	var request clientRequest
-	key, err := s.readRequest(c, request.parse)
-	if err != nil {
-		return err
-	}
+func (s *Server) checkOutCart(ctx context.Context, c echo.Context, request clientRequest, key string) error {
 	reference, err := visibleHeader(c.Request().Header, headerReference)
 	if err != nil {
 		return err
@@ -283,11 +262,13 @@ func (s *Server) checkOutCart(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	id, err := s.shop.Carts.CheckOut(withTrace(ctx, c), cart.Purchase{ClientID: request.ClientID, Key: key, Reference: reference, IfMatch: tags})
+	id, err := s.shop.Carts.CheckOut(withTrace(ctx, c), cart.Purchase{
+		ClientID: request.ClientID, Key: key, Reference: reference, IfMatch: tags,
+	})
 	if id != "" {
 		c.Response().Header()[headerCheckout] = []string{id}
 	}
-	return succeed(c, err)
+	return err
 }
 
 // cancelCheckout cancels a committed checkout.
@@ -318,15 +299,8 @@ func (s *Server) checkOutCart(c echo.Context) error {
 //	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
 //	@Security		Bearer
 //	@Router			/cancelCheckout [post]
-func (s *Server) cancelCheckout(c echo.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
-	defer cancel()
-
-	var request cancelCheckoutRequest
-	if _, err := s.readRequest(c, request.parse); err != nil {
-		return err
-	}
-	return succeed(c, s.shop.Checkouts.Cancel(withTrace(ctx, c), request.CheckoutID))
+func (s *Server) cancelCheckout(ctx context.Context, c echo.Context, request cancelCheckoutRequest, _ string) error {
+	return s.shop.Checkouts.Cancel(withTrace(ctx, c), request.CheckoutID)
 }
 
 // withTrace returns a context whose calls to the payment service carry the request's ID and trace.

@@ -75,7 +75,7 @@ func (l *ConnectionLimit) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		addr := addressOf(conn)
+		addr := networkOf(conn.RemoteAddr().String())
 		if l.acquire(addr) {
 			return &limitedConn{Conn: conn, release: sync.OnceFunc(func() { l.release(addr) })}, nil
 		}
@@ -132,16 +132,6 @@ func (l *ConnectionLimit) Close() error {
 	err := l.Listener.Close()
 	l.refusals.Wait()
 	return err
-}
-
-// addressOf is the address that a connection counts for: of IPv6 the /64 network, which one client
-// has.
-func addressOf(conn net.Conn) netip.Addr {
-	at, err := netip.ParseAddrPort(conn.RemoteAddr().String())
-	if err != nil {
-		return netip.Addr{}
-	}
-	return clientNetwork(at.Addr())
 }
 
 // A limitedConn gives its place back when it is closed.

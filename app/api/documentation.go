@@ -11,7 +11,7 @@ import (
 	"cartwheel/docs"
 )
 
-// documentation serves the Swagger UI, all of it from the binary, and the description of the API.
+// documentationPage serves the Swagger UI, all of it from the binary, and the description of the API.
 //
 //	@title						Cartwheel
 //	@version					1.0
@@ -35,24 +35,18 @@ import (
 //	@in							header
 //	@name						Authorization
 //	@description				Only where the server has API keys configured: the word Bearer, a space, and the key.
-type documentation struct {
-	page echo.HandlerFunc
-}
+var documentationPage = echoswagger.EchoWrapHandler(func(config *echoswagger.Config) {
+	config.URLs = []string{"doc.json"}
+})
 
-func newDocumentation() *documentation {
-	return &documentation{
-		page: echoswagger.EchoWrapHandler(func(config *echoswagger.Config) { config.URLs = []string{"doc.json"} }),
-	}
-}
-
-// redirect leads to the page, whose links only work below the slash. The target is relative, so
+// redirectToDocumentation leads to the page, whose links only work below the slash. The target is relative, so
 // that it holds behind a proxy that adds a prefix.
-func (d *documentation) redirect(c echo.Context) error {
+func redirectToDocumentation(c echo.Context) error {
 	return c.Redirect(http.StatusMovedPermanently, "documentation/")
 }
 
-// serve answers with the page, the description, or one of the page's files.
-func (d *documentation) serve(c echo.Context) error {
+// serveDocumentation answers with the page, the description, or one of the page's files.
+func serveDocumentation(c echo.Context) error {
 	h := c.Response().Header()
 	h.Set(echo.HeaderXContentTypeOptions, "nosniff")
 	// Nothing from elsewhere: the page works offline, and tells nobody that it was read.
@@ -79,5 +73,5 @@ func (d *documentation) serve(c echo.Context) error {
 	request.Method = http.MethodGet
 	request.RequestURI = PathDocumentation + "/" + name
 	c.SetRequest(&request)
-	return d.page(c)
+	return documentationPage(c)
 }

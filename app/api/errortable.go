@@ -61,8 +61,10 @@ const (
 const (
 	wordsTooBusy  = "too busy, nothing was done: try again"
 	wordsDraining = "this instance is shutting down, nothing was done: try again"
-	wordsUnknown  = "the outcome is unknown: repeat the request with the same Idempotency-Key; without one, look before you repeat it"
+	wordsUnknown  = "the outcome is unknown: repeat the request with the same Idempotency-Key; " +
+		"without one, look before you repeat it"
 	wordsInternal = "internal error"
+	wordsPending  = "its payment's outcome is not known yet; GET /checkout tells how it ends"
 )
 
 // statusCallerLeft is the status of a request whose caller left before its answer, for metrics
@@ -74,104 +76,86 @@ type row struct {
 	sentinel   error
 	status     int // HTTP
 	code       string
-	retryAfter int                // seconds; 0: none
-	words      func(error) string // for the caller: no internal detail
+	retryAfter int    // seconds; 0: none
+	words      string // for the caller: no internal detail; wordsOf may add to them
 }
 
 // errorTable is the one table from the modules' errors to answers. The first row that matches
 // counts: modules come before the queue and the database, whose errors theirs may wrap. Any other
 // error is a 500.
 var errorTable = []row{
-	{inventory.ErrNoProduct, http.StatusNotFound, codeNoSuchProduct, 0, noProduct},
-	{inventory.ErrNotEnough, http.StatusConflict, codeNotEnoughStock, 0, notEnough},
+	{inventory.ErrNoProduct, http.StatusNotFound, codeNoSuchProduct, 0, "no such product"},
+	{inventory.ErrNotEnough, http.StatusConflict, codeNotEnoughStock, 0, "not enough stock"},
 
-	{errUnderWay, http.StatusConflict, codeCheckoutUnderWay, 0, always("the cart is empty: a checkout of this client is under way")},
-	{cart.ErrEmpty, http.StatusConflict, codeCartEmpty, 0, always("the cart is empty")},
+	{errUnderWay, http.StatusConflict, codeCheckoutUnderWay, 0,
+		"the cart is empty: a checkout of this client is under way"},
+	{cart.ErrEmpty, http.StatusConflict, codeCartEmpty, 0, "the cart is empty"},
 	{cart.ErrChanged, http.StatusPreconditionFailed, codeCartChanged, 0,
-		always("the cart has changed since it was read: read it again")},
-	{checkout.ErrNotFound, http.StatusNotFound, codeNoSuchCheckout, 0, always("no such checkout")},
-	{cart.ErrTooManyLines, http.StatusConflict, codeTooManyLines, 0, always("the cart would have more than 500 lines, or more than 2147483647 units of one product")},
+		"the cart has changed since it was read: read it again"},
+	{checkout.ErrNotFound, http.StatusNotFound, codeNoSuchCheckout, 0, "no such checkout"},
+	{cart.ErrTooManyLines, http.StatusConflict, codeTooManyLines, 0,
+		"the cart would have more than 500 lines, or more than 2147483647 units of one product"},
 
 	{idempotency.ErrMismatch, http.StatusUnprocessableEntity, codeKeyReused, 0,
-		always("this Idempotency-Key was used with another request")},
+		"this Idempotency-Key was used with another request"},
 	{idempotency.ErrUnderWay, http.StatusServiceUnavailable, codeBusy, retrySoon,
-		always("the first request with this Idempotency-Key is still under way: try again with the same key")},
+		"the first request with this Idempotency-Key is still under way: try again with the same key"},
 
-	{checkout.ErrDeclined, http.StatusPaymentRequired, codePaymentDeclined, 0, declined},
-	{checkout.ErrUnpaid, http.StatusServiceUnavailable, codePaymentUnavailable, retryLater, unpaid},
+	{checkout.ErrDeclined, http.StatusPaymentRequired, codePaymentDeclined, 0, "payment declined"},
+	{checkout.ErrUnpaid, http.StatusServiceUnavailable, codePaymentUnavailable, retryLater,
+		"payment not completed, nothing is charged: try again"},
 	{checkout.ErrRefunded, http.StatusConflict, codeNotEnoughStock, 0,
-		always("not enough stock: it was lowered during the payment; the payment was refunded")},
-	{checkout.ErrNotCancellable, http.StatusConflict, codeNotCancellable, 0, notCancellable},
-	{checkout.ErrPending, http.StatusAccepted, codePending, 0, pending},
-	{checkout.ErrBusy, http.StatusServiceUnavailable, codeBusy, retrySoon, always(wordsTooBusy)},
-	{checkout.ErrDraining, http.StatusServiceUnavailable, codeDraining, retryLater, always(wordsDraining)},
+		"not enough stock: it was lowered during the payment; the payment was refunded"},
+	{checkout.ErrNotCancellable, http.StatusConflict, codeNotCancellable, 0, "the checkout cannot be cancelled"},
+	{checkout.ErrPending, http.StatusAccepted, codePending, 0, "the checkout is under way: " + wordsPending},
+	{checkout.ErrBusy, http.StatusServiceUnavailable, codeBusy, retrySoon, wordsTooBusy},
+	{checkout.ErrDraining, http.StatusServiceUnavailable, codeDraining, retryLater, wordsDraining},
 
 	{payment.ErrUnavailable, http.StatusServiceUnavailable, codePaymentUnavailable, retryLater,
-		always("payments are not possible at the moment, nothing was done: try again")},
+		"payments are not possible at the moment, nothing was done: try again"},
 
-	{queue.ErrFull, http.StatusServiceUnavailable, codeBusy, retrySoon, always(wordsTooBusy)},
-	{queue.ErrClosed, http.StatusServiceUnavailable, codeDraining, retryLater, always(wordsDraining)},
-	{queue.ErrNotStarted, http.StatusServiceUnavailable, codeBusy, retrySoon, always(wordsTooBusy)},
-	{queue.ErrUnanswered, http.StatusGatewayTimeout, codeUnknown, 0, always(wordsUnknown)},
-	{queue.ErrPanicked, http.StatusInternalServerError, codeInternal, 0, always(wordsInternal)},
+	{queue.ErrFull, http.StatusServiceUnavailable, codeBusy, retrySoon, wordsTooBusy},
+	{queue.ErrClosed, http.StatusServiceUnavailable, codeDraining, retryLater, wordsDraining},
+	{queue.ErrNotStarted, http.StatusServiceUnavailable, codeBusy, retrySoon, wordsTooBusy},
+	{queue.ErrUnanswered, http.StatusGatewayTimeout, codeUnknown, 0, wordsUnknown},
+	{queue.ErrPanicked, http.StatusInternalServerError, codeInternal, 0, wordsInternal},
 
-	{database.ErrOutcomeUnknown, http.StatusGatewayTimeout, codeUnknown, 0, always(wordsUnknown)},
+	{database.ErrOutcomeUnknown, http.StatusGatewayTimeout, codeUnknown, 0, wordsUnknown},
 	{database.ErrRowLocked, http.StatusServiceUnavailable, codeLocked, retrySoon,
-		always("the stock or the cart is locked by another session, nothing was done: try again")},
+		"the stock or the cart is locked by another session, nothing was done: try again"},
 	{database.ErrUnavailable, http.StatusServiceUnavailable, codeDatabaseUnavailable, retryLater,
-		always("the database is unavailable, nothing was done: try again")},
+		"the database is unavailable, nothing was done: try again"},
 
 	// Last: a request timed out in a place that does not know the outcome.
-	{context.DeadlineExceeded, http.StatusGatewayTimeout, codeUnknown, 0, always(wordsUnknown)},
-	{context.Canceled, http.StatusGatewayTimeout, codeUnknown, 0, always(wordsUnknown)},
+	{context.DeadlineExceeded, http.StatusGatewayTimeout, codeUnknown, 0, wordsUnknown},
+	{context.Canceled, http.StatusGatewayTimeout, codeUnknown, 0, wordsUnknown},
 }
 
-func always(words string) func(error) string { return func(error) string { return words } }
-
-func noProduct(err error) string {
+// wordsOf returns the words of a row with what the error names: a product, a checkout or a reason.
+func wordsOf(err error, words string) string {
 	if e, ok := errors.AsType[*inventory.NoProductError](err); ok {
-		return "no such product: " + e.ProductID
+		return words + ": " + e.ProductID
 	}
-	return "no such product"
-}
-
-func notEnough(err error) string {
 	if e, ok := errors.AsType[*inventory.NotEnoughError](err); ok {
-		return fmt.Sprintf("not enough stock of product %s: wanted %d, available %d", e.ProductID, e.Wanted, e.Available)
+		return fmt.Sprintf("%s of product %s: wanted %d, available %d", words, e.ProductID, e.Wanted, e.Available)
 	}
-	return "not enough stock"
-}
-
-func declined(err error) string {
 	if e, ok := errors.AsType[*checkout.DeclinedError](err); ok && e.Reason != "" {
-		return "payment declined: " + e.Reason
+		return words + ": " + e.Reason
 	}
-	return "payment declined"
-}
-
-func unpaid(err error) string {
 	if e, ok := errors.AsType[*checkout.UnpaidError](err); ok && e.Reason != "" {
 		return "payment not completed, nothing is charged: " + e.Reason
 	}
-	return "payment not completed, nothing is charged: try again"
-}
-
-func notCancellable(err error) string {
 	if e, ok := errors.AsType[*checkout.NotCancellableError](err); ok {
-		return "the checkout cannot be cancelled: " + e.Reason
+		return words + ": " + e.Reason
 	}
-	return "the checkout cannot be cancelled"
-}
-
-func pending(err error) string {
 	if e, ok := errors.AsType[*checkout.CancelPendingError](err); ok {
-		return "the cancellation of checkout " + e.CheckoutID + " is under way: its refund's outcome is not known yet; GET /checkout tells how it ends"
+		return "the cancellation of checkout " + e.CheckoutID +
+			" is under way: its refund's outcome is not known yet; GET /checkout tells how it ends"
 	}
-	const ask = "its payment's outcome is not known yet; GET /checkout tells how it ends"
 	if e, ok := errors.AsType[*checkout.PendingError](err); ok {
-		return "checkout " + e.CheckoutID + " is under way: " + ask
+		return "checkout " + e.CheckoutID + " is under way: " + wordsPending
 	}
-	return "the checkout is under way: " + ask
+	return words
 }
 
 // A presentation is what is sent for an error.
@@ -206,7 +190,7 @@ func presentError(err error) presentation {
 		if r.status == http.StatusAccepted {
 			status = statusPending
 		}
-		return presentation{r.status, r.code, answer{status, r.words(err)}.body(), r.retryAfter}
+		return presentation{r.status, r.code, answer{status, wordsOf(err, r.words)}.body(), r.retryAfter}
 	}
 	return presentation{http.StatusInternalServerError, codeInternal, answer{statusFailed, wordsInternal}.body(), 0}
 }

@@ -101,21 +101,21 @@ func (l *rateLimits) of(addr netip.Addr) *rate.Limiter {
 
 // clientAddress is the address that a request counts for. Headers of proxies are ignored: anyone
 // can write them.
-func clientAddress(r *http.Request) netip.Addr {
-	at, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
+func clientAddress(r *http.Request) netip.Addr { return networkOf(r.RemoteAddr) }
+
+// networkOf is the part of a remote address and port that one client has, or the zero Addr where
+// remote is something else.
+func networkOf(remote string) netip.Addr {
+	at, _ := netip.ParseAddrPort(remote)
 	return clientNetwork(at.Addr())
 }
 
 // clientNetwork is the part of an address that one client has: of IPv6 the /64 network.
 func clientNetwork(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
-	if addr.Is6() {
-		if network, err := addr.Prefix(64); err == nil {
-			return network.Addr()
-		}
+	if !addr.Is6() {
+		return addr
 	}
-	return addr
+	network, _ := addr.Prefix(64)
+	return network.Addr()
 }

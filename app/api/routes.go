@@ -51,9 +51,8 @@ func (s *Server) addRoutes(keys apiKeys) {
 
 	// Free of keys, too: a browser cannot send one before it has loaded the page on which to enter
 	// it.
-	docs := newDocumentation()
-	s.add(PathDocumentation, docs.redirect, http.MethodGet, http.MethodHead)
-	s.add(PathDocumentation+"/*", docs.serve, http.MethodGet, http.MethodHead)
+	s.add(PathDocumentation, redirectToDocumentation, http.MethodGet, http.MethodHead)
+	s.add(PathDocumentation+"/*", serveDocumentation, http.MethodGet, http.MethodHead)
 }
 
 // A requestBody is a pointer to the R that parse reads.

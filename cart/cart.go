@@ -121,9 +121,6 @@ func (m *Manager) Full() bool { return m.changes.Full() }
 // Close refuses new changes, finishes those that were accepted, and returns; ctx bounds the wait.
 func (m *Manager) Close(ctx context.Context) error { return m.changes.Close(ctx) }
 
-// errProbed ends the transaction of a probe, which has nothing to commit.
-var errProbed = errors.New("probed")
-
 // Probe reports whether an add could be written now. It writes nothing. It blocks as
 // database.Transact does.
 //
@@ -133,9 +130,9 @@ func (m *Manager) Probe(ctx context.Context) error {
 		if err := probe(ctx, tx); err != nil {
 			return err
 		}
-		return errProbed
+		return errNothingToWrite
 	}, nil)
-	if errors.Is(err, errProbed) {
+	if errors.Is(err, errNothingToWrite) {
 		return nil
 	}
 	return err

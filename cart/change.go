@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"time"
 
 	"cartwheel/cart/idempotency"
 	"cartwheel/database"
@@ -98,37 +97,23 @@ func (m *Manager) do(ctx context.Context, c change) error {
 	return m.submit(ctx, c)
 }
 
-// submit is do for a client of whom no merge is under way, or for the merge itself.
+// submit is do for a client of whom no merge is under way, or for the merge itself. A change that
+// was refused before its key was looked up gets the answer stored under the key, if there is one.
 func (m *Manager) submit(ctx context.Context, c change) error {
 	_, err := m.changes.Do(ctx, c.ClientID, c)
-	if err != nil && c.Key != "" && keyNotRead(err) {
-		return m.replayOr(ctx, c, err)
+	if c.Key == "" || !keyNotRead(err) {
+		return err
 	}
-	return err
+	request := c.request()
+	record, found, findErr := idempotency.FindLate(ctx, m.db, request.Key)
+	if findErr != nil || !found {
+		return err
+	}
+	return record.Answer(request.Hash)
 }
 
 // keyNotRead reports whether the change was refused before its key was looked up.
 func keyNotRead(err error) bool {
-	for _, refusal := range []error{queue.ErrFull, queue.ErrClosed, queue.ErrNotStarted, database.ErrRowLocked} {
-		if errors.Is(err, refusal) {
-			return true
-		}
-	}
-	return false
-}
-
-// keyTimeout is the maximum time for the look-up of a refused request's key. The request's own time
-// may be over.
-const keyTimeout = time.Second
-
-// replayOr returns the answer stored under the change's key, or refusal when there is none.
-func (m *Manager) replayOr(ctx context.Context, c change, refusal error) error {
-	request := c.request()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout)
-	defer cancel()
-	record, found, err := idempotency.Find(ctx, m.db, request.Key)
-	if err != nil || !found {
-		return refusal
-	}
-	return record.Answer(request.Hash)
+	return errors.Is(err, queue.ErrFull) || errors.Is(err, queue.ErrClosed) ||
+		errors.Is(err, queue.ErrNotStarted) || errors.Is(err, database.ErrRowLocked)
 }

@@ -20,7 +20,7 @@ func (b *changeBatch) edit(ctx context.Context, tx *database.Tx) error {
 		}
 	}
 	e := edited{lines: map[lineKey]*editedLine{}, carts: map[string][]*editedLine{}}
-	for chunk := range slices.Chunk(sortedUnique(clients), database.ChunkRows) {
+	for chunk := range slices.Chunk(database.SortedUnique(clients), database.ChunkRows) {
 		stored, err := selectCarts(ctx, tx, chunk, tx.ForUpdate(), noLimit)
 		if err != nil {
 			return err

@@ -65,11 +65,11 @@ func (c *Carts) Clear(clientID string) { delete(c.lines, clientID) }
 // long.
 func (l *Lines) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (*Carts, error) {
 	carts := &Carts{lines: map[string][]inventory.Line{}, deferred: map[string]bool{}}
-	fits, err := l.lock(ctx, tx, sortedUnique(clientIDs), carts)
+	fits, err := l.lock(ctx, tx, database.SortedUnique(clientIDs), carts)
 	if err != nil || fits {
 		return carts, err
 	}
-	counts, err := countLines(ctx, tx, sortedUnique(clientIDs), "")
+	counts, err := countLines(ctx, tx, database.SortedUnique(clientIDs), "")
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (l *Lines) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (
 	// The first pass locked a prefix of all lines in key order. The second goes over it again and
 	// on from there: the lock order stays the order of the keys.
 	clear(carts.lines)
-	for chunk := range slices.Chunk(sortedUnique(chosen), database.ChunkRows) {
+	for chunk := range slices.Chunk(database.SortedUnique(chosen), database.ChunkRows) {
 		if err := carts.read(ctx, tx, chunk, noLimit); err != nil {
 			return nil, err
 		}
@@ -195,7 +195,7 @@ func mergeLines(lines []ClientLine) []ClientLine {
 // It asks about each client by itself. One statement over all clients would have to skip rows that
 // another transaction has inserted and not committed, and the next INSERT would wait for those.
 func (l *Lines) LockedOf(ctx context.Context, tx *database.Tx, clientIDs []string, keys []idempotency.Key) (map[string]bool, error) {
-	suspects := sortedUnique(clientIDs)
+	suspects := database.SortedUnique(clientIDs)
 	if !tx.AfterLockWait() {
 		_, suspects = l.locked.Split(suspects)
 	}
@@ -217,10 +217,4 @@ func (l *Lines) LockedOf(ctx context.Context, tx *database.Tx, clientIDs []strin
 		}
 	}
 	return found, nil
-}
-
-func sortedUnique(ids []string) []string {
-	ids = slices.Clone(ids)
-	slices.Sort(ids)
-	return slices.Compact(ids)
 }

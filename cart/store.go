@@ -20,16 +20,13 @@ func selectCarts(ctx context.Context, tx *database.Tx, clientIDs []string, locki
 		return nil, nil
 	}
 	padded := database.Pad(clientIDs)
-	args := make([]any, 0, len(padded))
-	for _, id := range padded {
-		args = append(args, id)
-	}
 	upTo := ""
 	if limit != noLimit {
 		upTo = " LIMIT " + strconv.Itoa(limit)
 	}
 	return readLines(ctx, tx, "SELECT client_id, product_id, quantity FROM "+tx.Dialect().ByKey("client_cart")+
-		" WHERE client_id IN "+database.In(len(args))+" AND quantity > 0 ORDER BY client_id, product_id"+upTo+locking, args)
+		" WHERE client_id IN "+database.In(len(padded))+" AND quantity > 0 ORDER BY client_id, product_id"+upTo+locking,
+		database.Anys(padded))
 }
 
 // A storedLine is what is stored of a line, and how many lines its cart has.
@@ -62,7 +59,7 @@ func selectLines(b *database.Batch, lines []ClientLine, count func(row string) s
 		padded := database.Pad(chunk)
 		query := "SELECT t.client_id, t.product_id, t.quantity, " + count("t") + " FROM " +
 			b.Dialect().JoinKeys("client_cart", len(padded), "client_id", "product_id")
-		b.Query(scanStored(found), query, lineArgs(b.Dialect(), padded)...)
+		b.Query(scanStored(found), query, b.Dialect().List(2, lineArgs(padded))...)
 	}
 	return found
 }
@@ -73,12 +70,9 @@ func lockLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[li
 	found := make(map[lineKey]int64, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		args := make([]any, 0, 2*len(padded))
-		for _, line := range padded {
-			args = append(args, line.ClientID, line.ProductID)
-		}
-		stored, err := readLines(ctx, tx, "SELECT client_id, product_id, quantity FROM "+tx.Dialect().ByKey("client_cart")+" WHERE "+
-			database.AnyOf(len(padded), "client_id = ? AND product_id = ?")+" ORDER BY client_id, product_id"+tx.ForUpdate(), args)
+		stored, err := readLines(ctx, tx, "SELECT client_id, product_id, quantity FROM "+tx.Dialect().ByKey("client_cart")+
+			" WHERE "+database.AnyOf(len(padded), "client_id = ? AND product_id = ?")+
+			" ORDER BY client_id, product_id"+tx.ForUpdate(), lineArgs(padded))
 		if err != nil {
 			return nil, err
 		}
@@ -117,10 +111,6 @@ func scanStored(found map[lineKey]storedLine) func(*sql.Rows) error {
 func countLines(ctx context.Context, tx *database.Tx, clientIDs []string, locking string) (map[string]int, error) {
 	counts := make(map[string]int, len(clientIDs))
 	for chunk := range slices.Chunk(clientIDs, database.ChunkRows) {
-		args := make([]any, 0, len(chunk))
-		for _, id := range chunk {
-			args = append(args, id)
-		}
 		err := tx.Each(ctx, func(rows *sql.Rows) error {
 			var id string
 			var count int
@@ -129,8 +119,8 @@ func countLines(ctx context.Context, tx *database.Tx, clientIDs []string, lockin
 			}
 			counts[id] = count
 			return nil
-		}, "SELECT client_id, COUNT(*) FROM "+tx.Dialect().ByKey("client_cart")+" WHERE client_id IN "+database.In(len(chunk))+
-			" AND quantity > 0 GROUP BY client_id"+locking, args...)
+		}, "SELECT client_id, COUNT(*) FROM "+tx.Dialect().ByKey("client_cart")+
+			" WHERE client_id IN "+database.In(len(chunk))+" AND quantity > 0 GROUP BY client_id"+locking, database.Anys(chunk)...)
 		if err != nil {
 			return nil, fmt.Errorf("count cart lines: %w", err)
 		}
@@ -198,16 +188,18 @@ func setLines(b *database.Batch, lines []ClientLine) {
 func deleteLines(b *database.Batch, lines []ClientLine) {
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		b.Exec(nil, b.Dialect().DeleteKeys("client_cart", len(padded), "client_id", "product_id"), lineArgs(b.Dialect(), padded)...)
+		b.Exec(nil, b.Dialect().DeleteKeys("client_cart", len(padded), "client_id", "product_id"),
+			b.Dialect().List(2, lineArgs(padded))...)
 	}
 }
 
-func lineArgs(d database.Dialect, lines []ClientLine) []any {
+// lineArgs are the keys of the lines as arguments.
+func lineArgs(lines []ClientLine) []any {
 	args := make([]any, 0, 2*len(lines))
 	for _, line := range lines {
 		args = append(args, line.ClientID, line.ProductID)
 	}
-	return d.List(2, args)
+	return args
 }
 
 // probe deletes a line that cannot exist: it fails where an add would, on a server that is

@@ -58,6 +58,22 @@ func Pieces[T any](d Dialect, items []T) iter.Seq[[]T] {
 	}
 }
 
+// SortedUnique returns the IDs in order, each once: the order in which their rows are locked.
+func SortedUnique(ids []string) []string {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// Anys returns the IDs as arguments of a statement.
+func Anys(ids []string) []any {
+	args := make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = id
+	}
+	return args
+}
+
 // Values returns n groups of that many placeholders: Values(2, 3) is "(?,?,?),(?,?,?)".
 func Values(n, columns int) string {
 	group := "(" + strings.TrimSuffix(strings.Repeat("?,", columns), ",") + "),"

@@ -98,6 +98,17 @@ func Find(ctx context.Context, db *database.DB, key Key) (Record, bool, error) {
 	return record, ok, err
 }
 
+// lateTimeout is the maximum time of FindLate.
+const lateTimeout = time.Second
+
+// FindLate is Find for a request that was refused before its key was looked up, and whose own time
+// may be over.
+func FindLate(ctx context.Context, db *database.DB, key Key) (Record, bool, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
+	defer cancel()
+	return Find(ctx, db, key)
+}
+
 // A stamp is when records were stored, by the database's clock to the microsecond. It tells the
 // records of one transaction from those that another one stored under the same keys.
 type stamp string

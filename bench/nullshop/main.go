@@ -5,12 +5,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"cartwheel/app/api"
 	"cartwheel/cart"
@@ -40,5 +43,24 @@ func run(listen string, log *slog.Logger) error {
 		return err
 	}
 	log.Info("listening", "api", "http://"+listener.Addr().String())
-	return api.Serve(ctx, listener, nothing{}, log)
+	return serve(ctx, listener, log)
 }
+
+// requestTimeout is the maximum time of a request, as Cartwheel has it by default.
+const requestTimeout = 15 * time.Second
+
+// serve blocks until ctx ends, and returns nil then.
+func serve(ctx context.Context, l net.Listener, log *slog.Logger) error {
+	server := api.New(api.Config{RequestTimeout: requestTimeout, Log: log}, api.Shop{Carts: nothing{}}, alwaysReady{})
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // nobody waits for its answers
+	defer stop()
+	err := server.Serve(api.LimitConnections(l, api.MaxConnections))
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+type alwaysReady struct{}
+
+func (alwaysReady) Ready(context.Context) error { return nil }

@@ -144,10 +144,6 @@ func isJSON(contentType string) bool {
 	if err != nil || kind != echo.MIMEApplicationJSON {
 		return false
 	}
-	for name, value := range parameters {
-		if name != "charset" || !strings.EqualFold(value, "utf-8") {
-			return false
-		}
-	}
-	return true
+	charset, ok := parameters["charset"]
+	return len(parameters) == 0 || len(parameters) == 1 && ok && strings.EqualFold(charset, "utf-8")
 }

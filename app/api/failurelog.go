@@ -26,11 +26,11 @@ type failureLog struct {
 func (f *failureLog) write(c echo.Context, code int, cause error) {
 	r := c.Request()
 	level := slog.LevelError
-	attrs := make([]slog.Attr, 0, 8)
-	attrs = append(attrs,
+	attrs := []slog.Attr{
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", code),
 		slog.String("request_id", requestID(c.Response().Header())),
-		slog.String("address", r.RemoteAddr), slog.Any("error", cause))
+		slog.String("address", r.RemoteAddr), slog.Any("error", cause),
+	}
 
 	if code == http.StatusServiceUnavailable {
 		level = slog.LevelWarn

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -170,23 +171,12 @@ func parseQuantity(field string, value jsontext.Value, least int64) (int64, erro
 		field, least, maxQuantity, shorten(string(value)))
 }
 
-// describe names the kind of a JSON value.
-func describe(kind jsontext.Kind) string {
-	switch byte(kind) {
-	case '{':
-		return "an object"
-	case '[':
-		return "an array"
-	case '"':
-		return "a string"
-	case 'n':
-		return "null"
-	case 't', 'f':
-		return "a boolean"
-	default:
-		return "a number"
-	}
+// kindNames are the names of the kinds of a JSON value. All others are numbers.
+var kindNames = map[jsontext.Kind]string{
+	'{': "an object", '[': "an array", '"': "a string", 'n': "null", 't': "a boolean", 'f': "a boolean",
 }
+
+func describe(kind jsontext.Kind) string { return cmp.Or(kindNames[kind], "a number") }
 
 // shorten returns a caller's text in a form that fits a message.
 func shorten(sent string) string {

@@ -49,13 +49,5 @@ func requestID(answer http.Header) string { return answer.Get(headerRequestID) }
 
 // isVisible reports whether s is 1 to most characters of visible ASCII.
 func isVisible(s string, most int) bool {
-	if s == "" || len(s) > most {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] < '!' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
+	return s != "" && len(s) <= most && !strings.ContainsFunc(s, func(r rune) bool { return r < '!' || r > '~' })
 }

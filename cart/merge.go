@@ -40,32 +40,20 @@ type merges struct {
 // wait blocks while a merge of one of the clients is under way. Its error says that nothing was
 // done.
 func (g *merges) wait(ctx context.Context, clientIDs ...string) error {
-	for g.active.Load() > 0 {
-		g.mu.Lock()
-		ended := g.of(clientIDs)
-		g.mu.Unlock()
-		if ended == nil {
-			return nil
-		}
-		if err := await(ctx, ended); err != nil {
-			return err
-		}
+	if g.active.Load() == 0 {
+		return nil
 	}
+	if err := g.lock(ctx, clientIDs...); err != nil {
+		return err
+	}
+	g.mu.Unlock()
 	return nil
 }
 
 // begin waits as wait does and then makes later changes of both clients wait until end is called.
 func (g *merges) begin(ctx context.Context, from, to string) (end func(), err error) {
-	for {
-		g.mu.Lock()
-		under := g.of([]string{from, to})
-		if under == nil {
-			break
-		}
-		g.mu.Unlock()
-		if err := await(ctx, under); err != nil {
-			return nil, err
-		}
+	if err := g.lock(ctx, from, to); err != nil {
+		return nil, err
 	}
 	defer g.mu.Unlock()
 	if g.clients == nil {
@@ -84,6 +72,24 @@ func (g *merges) begin(ctx context.Context, from, to string) (end func(), err er
 	}, nil
 }
 
+// lock locks mu once no merge of one of the clients is under way. It blocks until then, and leaves
+// mu unlocked when ctx ends first.
+func (g *merges) lock(ctx context.Context, clientIDs ...string) error {
+	for {
+		g.mu.Lock()
+		ended := g.of(clientIDs)
+		if ended == nil {
+			return nil
+		}
+		g.mu.Unlock()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for a merge of the cart: %w: %w", queue.ErrNotStarted, ctx.Err())
+		}
+	}
+}
+
 // of returns the end of a merge of one of the clients, or nil. The caller holds mu.
 func (g *merges) of(clientIDs []string) chan struct{} {
 	for _, id := range clientIDs {
@@ -92,13 +98,4 @@ func (g *merges) of(clientIDs []string) chan struct{} {
 		}
 	}
 	return nil
-}
-
-func await(ctx context.Context, ended <-chan struct{}) error {
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait for a merge of the cart: %w: %w", queue.ErrNotStarted, ctx.Err())
-	}
 }

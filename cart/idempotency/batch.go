@@ -34,11 +34,9 @@ func (b *Batch) Find(ctx context.Context, tx *database.Tx) (known map[int]error,
 			keys = append(keys, r.Key)
 		}
 	}
-	var stored map[Key]Record
-	if len(keys) > 0 {
-		if stored, err = find(ctx, tx, keys); err != nil {
-			return nil, nil, err
-		}
+	stored, err := find(ctx, tx, keys)
+	if err != nil {
+		return nil, nil, err
 	}
 	known = map[int]error{}
 	first := make(map[Key]int, len(keys))

@@ -383,7 +383,7 @@ func decide(rows []*importRow, stock *Stock, add bool) (changes []change, locked
 			changes = append(changes, change{row.productID, row.name, row.line, missing, level.OnHand, after})
 		}
 	}
-	slices.SortFunc(changes, func(a, b change) int { return compare(a.productID, b.productID) })
+	slices.SortFunc(changes, func(a, b change) int { return strings.Compare(a.productID, b.productID) })
 	return changes, locked, unchanged
 }
 

@@ -28,12 +28,8 @@ func (h ReservationRow) Owner() (checkoutID string, line int, ok bool) {
 
 // DeleteReservations deletes rows by their reserve IDs.
 func DeleteReservations(ctx context.Context, tx *database.Tx, reserveIDs []string) error {
-	rows := make([]hold, len(reserveIDs))
-	for i, id := range reserveIDs {
-		rows[i].reserveID = id
-	}
 	b := tx.Batch()
-	deleteReservations(b, rows)
+	deleteReservations(b, sortedUnique(reserveIDs))
 	if err := b.Send(ctx); err != nil {
 		return fmt.Errorf("delete reservations: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"cartwheel/database"
@@ -212,7 +213,14 @@ func (m *Manager) certify(ctx context.Context, tx *database.Tx, changes []change
 // Rollback drops the rows of the reservations, whose stock is available again when the transaction
 // commits. Dropping what is no longer reserved is harmless.
 func (m *Manager) Rollback(b *database.Batch, reservations []Reservation) {
-	deleteReservations(b, reservationRows(reservations))
+	var ids []string
+	for _, r := range reservations {
+		for i := range r.Lines {
+			ids = append(ids, ReserveID(r.CheckoutID, i+1))
+		}
+	}
+	slices.Sort(ids)
+	deleteReservations(b, ids)
 }
 
 // ReserveID names the hold of a checkout's line, counted from 1.
@@ -229,6 +237,6 @@ func sortedLines(quantities map[string]int64) []Line {
 	for id, quantity := range quantities {
 		lines = append(lines, Line{id, quantity})
 	}
-	slices.SortFunc(lines, func(a, b Line) int { return compare(a.ProductID, b.ProductID) })
+	slices.SortFunc(lines, func(a, b Line) int { return strings.Compare(a.ProductID, b.ProductID) })
 	return lines
 }

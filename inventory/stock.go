@@ -1,7 +1,5 @@
 package inventory
 
-import "strings"
-
 // Stock is what a transaction knows of some products, and of what it has promised of them since. It
 // belongs to one goroutine.
 type Stock struct {
@@ -17,11 +15,10 @@ func newStock(products int) *Stock {
 
 // Level returns a product's stock, and whether there is such a product.
 func (s *Stock) Level(productID string) (Level, bool) {
-	level, ok := s.levels[productID]
-	if !ok {
-		return Level{}, false
+	if level := s.levels[productID]; level != nil {
+		return *level, true
 	}
-	return *level, true
+	return Level{}, false
 }
 
 // Free returns a *LockedError for the first line whose product is locked by someone else.
@@ -34,7 +31,7 @@ func (s *Stock) Free(lines []Line) error {
 	return nil
 }
 
-// Reserve counts the lines as reserved, all of them or none.
+// Reserve counts the lines, each of another product, as reserved: all of them or none.
 //
 // Errors: *LockedError when a product is locked by someone else, *NotEnoughError for the first line
 // that is short; a line whose product is gone has 0 available.
@@ -42,45 +39,34 @@ func (s *Stock) Reserve(lines []Line) error {
 	if err := s.Free(lines); err != nil {
 		return err
 	}
-	for i, line := range lines {
-		level := s.levels[line.ProductID]
-		if level == nil || line.Quantity > level.Available() {
-			short := &NotEnoughError{ProductID: line.ProductID, Wanted: line.Quantity}
-			if level != nil {
-				short.Available = level.Available()
-			}
-			s.unreserve(lines[:i])
-			return short
+	for _, line := range lines {
+		level, exists := s.Level(line.ProductID)
+		if !exists || line.Quantity > level.Available() {
+			return &NotEnoughError{line.ProductID, line.Quantity, level.Available()}
 		}
-		level.Reserved += line.Quantity
+	}
+	for _, line := range lines {
+		s.levels[line.ProductID].Reserved += line.Quantity
 	}
 	return nil
 }
 
-func (s *Stock) unreserve(lines []Line) {
-	for _, line := range lines {
-		s.levels[line.ProductID].Reserved -= line.Quantity
-	}
-}
-
-// Sell takes the lines off what is on hand, all of them or none, whatever is reserved.
+// Sell takes the lines, each of another product, off what is on hand: all of them or none, whatever
+// is reserved.
 //
 // Errors: *LockedError; ErrShort when less is on hand.
 func (s *Stock) Sell(lines []Line) error {
 	if err := s.Free(lines); err != nil {
 		return err
 	}
-	for i, line := range lines {
-		level := s.levels[line.ProductID]
-		if level == nil || line.Quantity > level.OnHand {
-			for _, sold := range lines[:i] {
-				s.levels[sold.ProductID].OnHand += sold.Quantity
-			}
+	for _, line := range lines {
+		level, exists := s.Level(line.ProductID)
+		if !exists || line.Quantity > level.OnHand {
 			return ErrShort
 		}
-		level.OnHand -= line.Quantity
+	}
+	for _, line := range lines {
+		s.levels[line.ProductID].OnHand -= line.Quantity
 	}
 	return nil
 }
-
-func compare(a, b string) int { return strings.Compare(a, b) }

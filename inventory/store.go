@@ -10,91 +10,73 @@ import (
 	"cartwheel/database"
 )
 
+// queryByID queries the products with these IDs. (?) in the query stands for the list of IDs.
+func queryByID(b *database.Batch, ids []string, scan func(*sql.Rows) error, query string) {
+	for chunk := range slices.Chunk(ids, database.ChunkRows) {
+		padded := database.Pad(chunk)
+		b.Query(scan, strings.Replace(query, "(?)", database.In(len(padded)), 1), anys(padded)...)
+	}
+}
+
 // queryOnHand reads the products' rows into stock, with the locking clause given. The IDs are
 // sorted.
 func queryOnHand(b *database.Batch, ids []string, locking string, stock *Stock) {
-	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		padded := database.Pad(chunk)
-		b.Query(func(rows *sql.Rows) error {
-			var id string
-			var quantity sql.NullInt64
-			if err := rows.Scan(&id, &quantity); err != nil {
-				return err
-			}
-			stock.levels[id] = &Level{OnHand: quantity.Int64}
-			return nil
-		}, "SELECT product_id, quantity FROM "+b.Dialect().ByKey("product_details")+" WHERE product_id IN "+database.In(len(padded))+
-			" ORDER BY product_id"+locking, anys(padded)...)
-	}
+	queryByID(b, ids, func(rows *sql.Rows) error {
+		var id string
+		var quantity sql.NullInt64
+		err := rows.Scan(&id, &quantity)
+		stock.levels[id] = &Level{OnHand: quantity.Int64}
+		return err
+	}, "SELECT product_id, quantity FROM "+b.Dialect().ByKey("product_details")+
+		" WHERE product_id IN (?) ORDER BY product_id"+locking)
 }
 
 // queryNames reads the products' names. It locks nothing.
 func queryNames(b *database.Batch, ids []string, names map[string]string) {
-	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		padded := database.Pad(chunk)
-		b.Query(func(rows *sql.Rows) error {
-			var id string
-			var name sql.NullString
-			err := rows.Scan(&id, &name)
-			names[id] = name.String
-			return err
-		}, "SELECT product_id, product_name FROM "+b.Dialect().ByKey("product_details")+
-			" WHERE product_id IN "+database.In(len(padded)), anys(padded)...)
-	}
+	queryByID(b, ids, func(rows *sql.Rows) error {
+		var id string
+		var name sql.NullString
+		err := rows.Scan(&id, &name)
+		names[id] = name.String
+		return err
+	}, "SELECT product_id, product_name FROM "+b.Dialect().ByKey("product_details")+" WHERE product_id IN (?)")
 }
 
 // queryLevels reads the products' stock into stock. One statement sees one snapshot.
 func queryLevels(b *database.Batch, ids []string, stock *Stock) {
-	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		padded := database.Pad(chunk)
-		b.Query(func(rows *sql.Rows) error {
-			var id string
-			var quantity, sum sql.NullInt64
-			if err := rows.Scan(&id, &quantity, &sum); err != nil {
-				return err
-			}
-			stock.levels[id] = &Level{OnHand: quantity.Int64, Reserved: sum.Int64}
-			return nil
-		}, "SELECT p.product_id, p.quantity,"+
-			" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
-			" FROM product_details p WHERE p.product_id IN "+database.In(len(padded)), anys(padded)...)
-	}
+	queryByID(b, ids, func(rows *sql.Rows) error {
+		var id string
+		var quantity, sum sql.NullInt64
+		err := rows.Scan(&id, &quantity, &sum)
+		stock.levels[id] = &Level{OnHand: quantity.Int64, Reserved: sum.Int64}
+		return err
+	}, "SELECT p.product_id, p.quantity,"+
+		" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
+		" FROM product_details p WHERE p.product_id IN (?)")
 }
 
 // queryReserved adds up what is reserved of the products that stock knows. It locks nothing.
 func queryReserved(b *database.Batch, ids []string, stock *Stock) {
-	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		padded := database.Pad(chunk)
-		b.Query(func(rows *sql.Rows) error {
-			var id string
-			var sum sql.NullInt64
-			if err := rows.Scan(&id, &sum); err != nil {
-				return err
-			}
-			if level := stock.levels[id]; level != nil {
-				level.Reserved = sum.Int64
-			}
-			return nil
-		}, "SELECT product_id, SUM(quantity) FROM reserve_purchase WHERE product_id IN "+database.In(len(padded))+
-			" GROUP BY product_id", anys(padded)...)
-	}
-}
-
-// A hold is one row of reserve_purchase.
-type hold struct {
-	reserveID string
-	line      Line
+	queryByID(b, ids, func(rows *sql.Rows) error {
+		var id string
+		var sum sql.NullInt64
+		err := rows.Scan(&id, &sum)
+		if level := stock.levels[id]; level != nil {
+			level.Reserved = sum.Int64
+		}
+		return err
+	}, "SELECT product_id, SUM(quantity) FROM reserve_purchase WHERE product_id IN (?) GROUP BY product_id")
 }
 
 // reservationRows returns the reservations' rows in the order of their reserve IDs.
-func reservationRows(reservations []Reservation) []hold {
-	var rows []hold
+func reservationRows(reservations []Reservation) []ReservationRow {
+	var rows []ReservationRow
 	for _, r := range reservations {
 		for i, line := range r.Lines {
-			rows = append(rows, hold{ReserveID(r.CheckoutID, i+1), line})
+			rows = append(rows, ReservationRow{ReserveID(r.CheckoutID, i+1), line})
 		}
 	}
-	slices.SortFunc(rows, func(a, b hold) int { return compare(a.reserveID, b.reserveID) })
+	slices.SortFunc(rows, func(a, b ReservationRow) int { return strings.Compare(a.ReserveID, b.ReserveID) })
 	return rows
 }
 
@@ -107,26 +89,23 @@ func incrementGuards(b *database.Batch, ids []string) {
 	}
 }
 
-func insertReservations(b *database.Batch, rows []hold) {
+func insertReservations(b *database.Batch, rows []ReservationRow) {
 	d := b.Dialect()
 	for piece := range database.Pieces(d, rows) {
 		args := make([]any, 0, 3*len(piece))
 		for _, h := range piece {
-			args = append(args, h.reserveID, h.line.ProductID, h.line.Quantity)
+			args = append(args, h.ReserveID, h.ProductID, h.Quantity)
 		}
 		b.Exec(nil, d.InsertList("reserve_purchase", len(piece), "quantity", "reserve_id", "product_id"), d.List(3, args)...)
 	}
 }
 
-func deleteReservations(b *database.Batch, rows []hold) {
-	for chunk := range slices.Chunk(rows, database.ChunkRows) {
+// deleteReservations deletes the rows with these IDs, which are sorted.
+func deleteReservations(b *database.Batch, reserveIDs []string) {
+	d := b.Dialect()
+	for chunk := range slices.Chunk(reserveIDs, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		args := make([]any, 0, len(padded))
-		for _, h := range padded {
-			args = append(args, h.reserveID)
-		}
-		d := b.Dialect()
-		b.Exec(nil, d.DeleteKeys("reserve_purchase", len(padded), "reserve_id"), d.List(1, args)...)
+		b.Exec(nil, d.DeleteKeys("reserve_purchase", len(padded), "reserve_id"), d.List(1, anys(padded))...)
 	}
 }
 
@@ -195,31 +174,30 @@ func changeProducts(ctx context.Context, tx *database.Tx, products []change, add
 
 // pageOf returns the products whose IDs follow one, in their order, as they are committed now.
 func pageOf(ctx context.Context, tx *database.Tx, after string, limit int) ([]Product, error) {
-	return selectProducts(ctx, tx, limit, "SELECT p.product_id, p.product_name, p.quantity,"+
+	return selectProducts(ctx, tx, "SELECT p.product_id, p.product_name, p.quantity,"+
 		" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
 		" FROM product_details p WHERE p.product_id > ? ORDER BY p.product_id LIMIT ?", after, limit)
 }
 
 // productsByID returns those of the products, sorted, that there are.
 func productsByID(ctx context.Context, tx *database.Tx, ids []string) ([]Product, error) {
-	return selectProducts(ctx, tx, len(ids), "SELECT p.product_id, p.product_name, p.quantity,"+
+	return selectProducts(ctx, tx, "SELECT p.product_id, p.product_name, p.quantity,"+
 		" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
 		" FROM product_details p WHERE p.product_id IN "+database.In(len(ids))+" ORDER BY p.product_id", anys(ids)...)
 }
 
 // lowest returns the products of which the least is available.
 func lowest(ctx context.Context, tx *database.Tx, limit int) ([]Product, error) {
-	return selectProducts(ctx, tx, limit, "SELECT p.product_id, p.product_name, p.quantity, h.reserved"+
+	return selectProducts(ctx, tx, "SELECT p.product_id, p.product_name, p.quantity, h.reserved"+
 		" FROM product_details p LEFT JOIN"+
 		" (SELECT product_id, SUM(quantity) AS reserved FROM reserve_purchase GROUP BY product_id) h"+
 		" ON h.product_id = p.product_id"+
 		" ORDER BY COALESCE(p.quantity, 0) - COALESCE(h.reserved, 0), p.product_id LIMIT ?", limit)
 }
 
-// selectProducts runs a query for product_id, product_name, quantity and what is reserved of at
-// most so many products.
-func selectProducts(ctx context.Context, tx *database.Tx, most int, query string, args ...any) ([]Product, error) {
-	products := make([]Product, 0, most)
+// selectProducts runs a query for product_id, product_name, quantity and what is reserved.
+func selectProducts(ctx context.Context, tx *database.Tx, query string, args ...any) ([]Product, error) {
+	products := []Product{}
 	err := tx.Each(ctx, func(rows *sql.Rows) error {
 		var p Product
 		var name sql.NullString

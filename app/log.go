@@ -87,15 +87,10 @@ func (w *asyncWriter) run(log *slog.Logger) {
 		case record := <-w.records:
 			w.write(record)
 		case <-w.stop:
-			for {
-				select {
-				case record := <-w.records:
-					w.write(record)
-					continue
-				default:
-				}
-				return
+			for len(w.records) > 0 {
+				w.write(<-w.records)
 			}
+			return
 		}
 		if dropped := w.dropped.Load(); dropped > reported && len(w.records) == 0 && !w.failing.Load() {
 			log.Warn("log records were dropped: the reader of the log was too slow", "records", dropped-reported)

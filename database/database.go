@@ -5,7 +5,6 @@ package database
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -97,14 +96,6 @@ func (db *DB) Setup() *sql.DB { return db.engine.Setup }
 // Metrics returns the metrics of the pool that transactions take their connections from.
 func (db *DB) Metrics() prometheus.Collector {
 	return collectors.NewDBStatsCollector(db.engine.Writes.DB, "cartwheel")
-}
-
-// Ping asks the engine whether it is there. It blocks until the answer or ctx's end.
-func (db *DB) Ping(ctx context.Context) error {
-	if err := db.engine.Reads.PingContext(ctx); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	return nil
 }
 
 // Backup writes the embedded engine's data, as of one snapshot, into a new file, which is on disk

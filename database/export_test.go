@@ -79,5 +79,8 @@ const (
 	MaxReconnects = maxReconnects
 )
 
+// Ping asks the engine whether it is there.
+func (db *DB) Ping(ctx context.Context) error { return db.engine.Reads.PingContext(ctx) }
+
 // Stats returns the state of the pool that transactions take their connections from.
 func (db *DB) Stats() sql.DBStats { return db.engine.Writes.Stats() }

@@ -197,11 +197,6 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 	return nil
 }
 
-// isOutage reports whether a fault is the database's and no statement's.
-func isOutage(f engine.Fault) bool {
-	return f == engine.Lost || f == engine.Refused || f == engine.ReadOnly
-}
-
 // reusable reports whether a connection may run other transactions, once the one that failed with
 // err is rolled back. A nil err is a panic's.
 func (db *DB) reusable(err error) bool {
@@ -247,7 +242,7 @@ func (db *DB) resolve(ctx context.Context, committed func(*Tx) (bool, error)) (f
 		}
 		var noConnection *acquireError
 		f := faultOf(err)
-		passes := f == engine.Conflict || f == engine.RowLocked || isOutage(f) || errors.As(err, &noConnection)
+		passes := f == engine.Conflict || f == engine.RowLocked || f.Outage() || errors.As(err, &noConnection)
 		if !passes || !pause(ctx, attempt+4) {
 			return false, fmt.Errorf("look for the commit: %w", err)
 		}
@@ -287,7 +282,7 @@ func (db *DB) read(ctx context.Context, pool *sqlx.DB, read func(*Tx) error, beg
 			return fmt.Errorf("%w: begin snapshot: %w", ErrUnavailable, err)
 		}
 	}
-	if err = read(tx); err != nil && isOutage(faultOf(err)) {
+	if err = read(tx); err != nil && faultOf(err).Outage() {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	broken = len(begin) > 0 && tx.rollback() != nil

@@ -58,7 +58,7 @@ func TestServer_keepsCommittedDataWhenKilled(t *testing.T) {
 		if !server.Gone() {
 			t.Error("a killed server is reported as running")
 		}
-		if err := db.Ping(t.Context()); !errors.Is(err, database.ErrUnavailable) {
+		if err := db.Read(t.Context(), func(*database.Tx) error { return nil }); !errors.Is(err, database.ErrUnavailable) {
 			t.Errorf("a killed server answered %v, want %v", err, database.ErrUnavailable)
 		}
 		server.Start(t)

@@ -126,3 +126,6 @@ const (
 	Refused                // the server is there and will not: full, shutting down
 	ReadOnly               // Refused, and a COMMIT that was refused so had no effect
 )
+
+// Outage reports whether a fault is the database's and no statement's.
+func (f Fault) Outage() bool { return f == Lost || f == Refused || f == ReadOnly }

@@ -71,27 +71,15 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 	}
 	// Writers leave autocommit off: the first statement begins the transaction, which saves a round
 	// trip.
-	writes, err := pool(settings, writeConnections, readWrite, "autocommit = 0")
-	if err != nil {
-		return nil, err
-	}
-	reads, err := pool(settings, readConnections, readOnly)
-	if err != nil {
-		return nil, err
-	}
+	writes := pool(settings, writeConnections, readWrite, "autocommit = 0")
+	reads := pool(settings, readConnections, readOnly)
 	// An audit adds up whole tables.
 	patient := settings.Clone()
 	patient.ReadTimeout = snapshotSilence
-	snapshots, err := pool(patient, snapshotConnections, readOnly)
-	if err != nil {
-		return nil, err
-	}
+	snapshots := pool(patient, snapshotConnections, readOnly)
 	// An ALTER of a large adopted table takes as long as it takes.
 	patient.ReadTimeout = 0
-	setup, err := pool(patient, setupConnections, readWrite, "lock_wait_timeout = 60", "wait_timeout = 3600")
-	if err != nil {
-		return nil, err
-	}
+	setup := pool(patient, setupConnections, readWrite, "lock_wait_timeout = 60", "wait_timeout = 3600")
 	e := &engine.Engine{
 		Location:  "mysql://" + place(settings) + "/" + settings.DBName,
 		Writes:    writes,
@@ -209,10 +197,10 @@ const (
 
 // pool opens a pool of READ COMMITTED connections with sessionSettings, which other settings may
 // follow. access is readWrite or readOnly.
-func pool(settings *mysql.Config, connections int, access string, other ...string) (*sqlx.DB, error) {
+func pool(settings *mysql.Config, connections int, access string, other ...string) *sqlx.DB {
 	inner, err := mysql.NewConnector(settings)
 	if err != nil {
-		return nil, fmt.Errorf("the MySQL DSN: %w", err)
+		panic(err) // never: awaitServer has connected with these settings
 	}
 	settled := &connector{Connector: inner, statements: []string{
 		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access,
@@ -223,7 +211,7 @@ func pool(settings *mysql.Config, connections int, access string, other ...strin
 	db.SetMaxIdleConns(connections) // fewer would open and close connections under load
 	db.SetConnMaxLifetime(connectionLifetime)
 	db.SetConnMaxIdleTime(connectionIdle)
-	return sqlx.NewDb(db, "mysql"), nil
+	return sqlx.NewDb(db, "mysql")
 }
 
 // driverLog takes what the driver says beside the errors that it returns.
@@ -260,16 +248,11 @@ func awaitServer(ctx context.Context, cfg Config, settings *mysql.Config) error 
 	waiting.MaxInterval = 2 * time.Second
 	var last error // that was not the context's end
 	try := func() (struct{}, error) {
-		err := connectOnce(ctx, settings)
+		err := onConnection(ctx, settings, "DO 1")
 		if ctx.Err() == nil {
 			last = err
 		}
-		var my *mysql.MySQLError
-		missing := errors.As(err, &my) && my.Number == 1049 // ER_BAD_DB_ERROR
-		switch {
-		case missing && cfg.Existing:
-			return struct{}{}, backoff.Permanent(err)
-		case missing:
+		if isMissing(err) && !cfg.Existing {
 			if err = createDatabase(ctx, settings); err == nil {
 				cfg.Log.Info("created the database", "database", settings.DBName)
 			}
@@ -298,12 +281,16 @@ func awaitServer(ctx context.Context, cfg Config, settings *mysql.Config) error 
 	return fmt.Errorf("%w: %s at %s: %w", engine.ErrUnavailable, settings.DBName, place(settings), err)
 }
 
+// isMissing reports whether the server has no database of that name.
+func isMissing(err error) bool {
+	my, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok && my.Number == 1049 // ER_BAD_DB_ERROR
+}
+
 // mayPass reports whether waiting could help: the server is not there yet, or is busy.
 func mayPass(err error) bool {
-	var my *mysql.MySQLError
-	if errors.As(err, &my) {
-		f := faults[my.Number]
-		return f == engine.Lost || f == engine.Refused || f == engine.ReadOnly
+	if my, ok := errors.AsType[*mysql.MySQLError](err); ok {
+		return faults[my.Number].Outage() && !isMissing(err)
 	}
 	for _, ours := range []error{
 		mysql.ErrNoTLS, mysql.ErrCleartextPassword, mysql.ErrNativePassword, mysql.ErrOldPassword,
@@ -313,12 +300,8 @@ func mayPass(err error) bool {
 			return false
 		}
 	}
-	var certificate *tls.CertificateVerificationError
-	return !errors.As(err, &certificate) // all else is the network's, where a container's name may come later, too
-}
-
-func connectOnce(ctx context.Context, settings *mysql.Config) error {
-	return onConnection(ctx, settings, "DO 1")
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
+	return !certificate // all else is the network's, where a container's name may come later, too
 }
 
 func createDatabase(ctx context.Context, settings *mysql.Config) error {
@@ -367,20 +350,17 @@ func checkServer(ctx context.Context, e *engine.Engine, log *slog.Logger) error 
 	return nil
 }
 
-// checkedVariables are the global variables that checkServer reads. A server does not have all.
-var checkedVariables = []any{
-	"version", "innodb_rollback_on_timeout", "innodb_flush_log_at_trx_commit", "log_bin", "binlog_format",
-	"wsrep_on", "wsrep_cluster_address", "group_replication_group_name",
-}
-
-// variables reads those of checkedVariables that the server has, by lower-case name.
+// variables reads the global variables that checkServer needs, by lower-case name. A server does not
+// have all.
 func variables(ctx context.Context, db *sqlx.DB) (map[string]string, error) {
 	rows := []struct {
 		Name  string `db:"Variable_name"`
 		Value string `db:"Value"`
 	}{}
-	const query = `SHOW GLOBAL VARIABLES WHERE Variable_name IN (?, ?, ?, ?, ?, ?, ?, ?)`
-	if err := db.SelectContext(ctx, &rows, query, checkedVariables...); err != nil {
+	const query = `SHOW GLOBAL VARIABLES WHERE Variable_name IN (
+		'version', 'innodb_rollback_on_timeout', 'innodb_flush_log_at_trx_commit', 'log_bin', 'binlog_format',
+		'wsrep_on', 'wsrep_cluster_address', 'group_replication_group_name')`
+	if err := db.SelectContext(ctx, &rows, query); err != nil {
 		return nil, err
 	}
 	values := make(map[string]string, len(rows))

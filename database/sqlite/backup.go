@@ -43,7 +43,7 @@ func Backup(ctx context.Context, e *engine.Engine, to string) (err error) {
 		return fmt.Errorf("copy the data: %w", err)
 	}
 	// SQLite does not flush what it vacuums into.
-	if err := flush(part); err != nil {
+	if err := flush(part, os.O_RDWR); err != nil {
 		return err
 	}
 	if err := check(ctx, part); err != nil {
@@ -57,7 +57,7 @@ func Backup(ctx context.Context, e *engine.Engine, to string) (err error) {
 			return err
 		}
 	}
-	return flush(filepath.Dir(to))
+	return flush(filepath.Dir(to), os.O_RDONLY)
 }
 
 // check opens a file and asks SQLite whether it is whole.
@@ -79,13 +79,9 @@ func check(ctx context.Context, path string) (err error) {
 	return nil
 }
 
-// flush writes a file, or a folder's names, to disk. Windows flushes only files that are open for
-// writing, and no folders.
-func flush(path string) (err error) {
-	mode := os.O_RDWR
-	if isFolder(path) {
-		mode = os.O_RDONLY
-	}
+// flush writes to disk a file, opened with os.O_RDWR, or a folder's names, with os.O_RDONLY. Windows
+// flushes only files that are open for writing, and no folders.
+func flush(path string, mode int) (err error) {
 	file, err := os.OpenFile(path, mode, 0)
 	if err != nil {
 		return err
@@ -95,9 +91,4 @@ func flush(path string) (err error) {
 		return fmt.Errorf("flush %s: %w", path, err)
 	}
 	return nil
-}
-
-func isFolder(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
 }

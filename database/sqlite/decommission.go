@@ -58,7 +58,7 @@ func Decommission(ctx context.Context, e *engine.Engine) (string, error) {
 		err = os.Rename(e.Path, to)
 	}
 	if err == nil {
-		err = flush(filepath.Dir(to))
+		err = flush(filepath.Dir(to), os.O_RDONLY)
 	}
 	return to, errors.Join(err, e.Unlock())
 }

@@ -121,7 +121,6 @@ func (m *Manager) Import(ctx context.Context, file io.Reader, how Import) (Impor
 			return im.report, im.warnOfLookAlikes(ctx)
 		}
 		started := time.Now()
-		im.findDuplicates(chunk)
 		if err := im.take(ctx, chunk); err != nil {
 			return im.report, fmt.Errorf("import: %w", err)
 		}
@@ -157,20 +156,22 @@ func (im *importing) pause(took time.Duration) time.Duration {
 	return min(took*4, maxPause)
 }
 
-// findDuplicates refuses the second and every further row of a product.
-func (im *importing) findDuplicates(chunk []importRow) {
-	for i := range chunk {
-		row := &chunk[i]
-		if row.reason != "" {
-			continue
-		}
+// undecided returns the rows that are good so far. It refuses the second and every further row of a
+// product.
+func (im *importing) undecided(chunk []*importRow) (open []*importRow) {
+	for _, row := range chunk {
 		hash := maphash.String(im.seed, row.productID)
-		if first, found := im.lines[hash]; found {
+		first, found := im.lines[hash]
+		switch {
+		case row.reason != "":
+		case found:
 			row.reason = fmt.Sprintf("the product is on line %d already", max(first, -first))
-			continue
+		default:
+			im.lines[hash] = row.line
+			open = append(open, row)
 		}
-		im.lines[hash] = row.line
 	}
+	return open
 }
 
 // recordCreated remembers a created product, and warns when another one of this file looks like it.
@@ -208,13 +209,8 @@ func normalForm(id string) string {
 }
 
 // take decides a chunk's rows and reports them.
-func (im *importing) take(ctx context.Context, chunk []importRow) error {
-	var open []*importRow
-	for i := range chunk {
-		if chunk[i].reason == "" {
-			open = append(open, &chunk[i])
-		}
-	}
+func (im *importing) take(ctx context.Context, chunk []*importRow) error {
+	open := im.undecided(chunk)
 	for started := time.Now(); len(open) > 0; {
 		locked, err := im.transact(ctx, open)
 		lines := fmt.Sprintf("lines %d to %d", open[0].line, open[len(open)-1].line)
@@ -243,7 +239,7 @@ func (im *importing) take(ctx context.Context, chunk []importRow) error {
 }
 
 // account reports a chunk whose rows are all decided.
-func (im *importing) account(chunk []importRow) error {
+func (im *importing) account(chunk []*importRow) error {
 	for _, row := range chunk {
 		im.report.Rows++
 		im.report.Line = row.end
@@ -307,13 +303,9 @@ func (im *importing) transact(ctx context.Context, rows []*importRow) (locked []
 // stock returns the stock of the rows' products, locked unless it is a dry run. Those that do not
 // exist have none, but may be reserved: someone may have deleted a product by hand.
 func (im *importing) stock(ctx context.Context, tx *database.Tx, rows []*importRow) (*Stock, error) {
-	ids := make([]string, 0, len(rows))
-	var named []string
-	for _, row := range rows {
-		ids = append(ids, row.productID)
-		if row.name != "" {
-			named = append(named, row.productID)
-		}
+	ids := make([]string, len(rows))
+	for i, row := range rows {
+		ids[i] = row.productID
 	}
 	b := tx.Batch()
 	var stock *Stock
@@ -327,17 +319,15 @@ func (im *importing) stock(ctx context.Context, tx *database.Tx, rows []*importR
 	if err != nil {
 		return nil, fmt.Errorf("read stock: %w", err)
 	}
-	var missing []string
 	for _, id := range sortedUnique(ids) {
 		if stock.levels[id] == nil && !stock.locked[id] {
-			missing = append(missing, id)
+			stock.missing = append(stock.missing, id)
 			stock.levels[id] = &Level{}
 		}
 	}
-	stock.missing = missing
-	queryReserved(b, missing, stock)
+	queryReserved(b, stock.missing, stock)
 	stock.names = map[string]string{}
-	queryNames(b, named, stock.names)
+	queryNames(b, ids, stock.names)
 	if err := b.Send(ctx); err != nil {
 		return nil, fmt.Errorf("read stock: %w", err)
 	}
@@ -422,10 +412,8 @@ func (m *Manager) writeChanges(ctx context.Context, tx *database.Tx, changes []c
 
 // wait waits so long, or until ctx ends.
 func wait(ctx context.Context, pause time.Duration) {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(pause):
 	case <-ctx.Done():
 	}
 }

@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -98,7 +99,7 @@ func delimiterHint(header string, delimiter rune) string {
 }
 
 // chunk returns the next rows, at most so many; none after the last.
-func (f *importFile) chunk(most int) (rows []importRow, err error) {
+func (f *importFile) chunk(most int) (rows []*importRow, err error) {
 	for len(rows) < most {
 		row, err := f.read()
 		if errors.Is(err, io.EOF) {
@@ -114,14 +115,14 @@ func (f *importFile) chunk(most int) (rows []importRow, err error) {
 
 // read returns the next row; io.EOF after the last. After a record with an unclosed quote it reads
 // no more: what follows cannot be told from the field's text.
-func (f *importFile) read() (importRow, error) {
+func (f *importFile) read() (*importRow, error) {
 	if f.ended {
-		return importRow{}, io.EOF
+		return nil, io.EOF
 	}
 	before := f.line
 	fields, text, err := f.next()
 	emptyLines := strings.Count(text, "\n") - strings.Count(strings.TrimLeft(text, "\r\n"), "\n")
-	row := importRow{line: before + 1 + emptyLines, end: f.line, header: f.header, text: strings.Trim(text, "\r\n")}
+	row := &importRow{line: before + 1 + emptyLines, end: f.line, header: f.header, text: strings.Trim(text, "\r\n")}
 	if f.reasons && err == nil && len(fields) == columns+1 {
 		fields = fields[:columns]
 		row.text = f.joined(fields)
@@ -140,7 +141,7 @@ func (f *importFile) read() (importRow, error) {
 	case malformed:
 		row.reason = fmt.Sprintf("not CSV: %v, at byte %d", syntax.Err, syntax.Column)
 	case err != nil:
-		return importRow{}, err
+		return nil, err
 	case len(fields) != columns:
 		row.reason = fmt.Sprintf("want %d fields, got %d", columns, len(fields))
 	default:
@@ -176,7 +177,7 @@ var errRecordTooLong = errors.New("the record is too long")
 // A recorder keeps what a csv.Reader has read of the current record.
 type recorder struct {
 	source   io.Reader
-	recorded []byte
+	recorded bytes.Buffer
 	offset   int64 // of the first recorded byte
 	ended    bool  // the source has no more
 }
@@ -185,20 +186,18 @@ type recorder struct {
 const readAhead = 4 << 10
 
 func (r *recorder) Read(p []byte) (int, error) {
-	if len(r.recorded) > maxRecord+readAhead {
+	if r.recorded.Len() > maxRecord+readAhead {
 		return 0, errRecordTooLong
 	}
 	n, err := r.source.Read(p)
-	r.recorded = append(r.recorded, p[:n]...)
+	r.recorded.Write(p[:n])
 	r.ended = r.ended || errors.Is(err, io.EOF)
 	return n, err
 }
 
 // upTo returns what was read up to an offset, and forgets it.
 func (r *recorder) upTo(offset int64) string {
-	n := int(offset - r.offset)
-	text := string(r.recorded[:n])
-	r.recorded = append(r.recorded[:0], r.recorded[n:]...)
+	text := string(r.recorded.Next(int(offset - r.offset)))
 	r.offset = offset
 	return text
 }
@@ -206,15 +205,13 @@ func (r *recorder) upTo(offset int64) string {
 // fill takes the row's fields, or says what is wrong with them.
 func (r *importRow) fill(productID, name, quantity string) {
 	r.productID, r.name = productID, name
-	first, _ := utf8.DecodeRuneInString(productID)
-	last, _ := utf8.DecodeLastRuneInString(productID)
 	count := utf8.RuneCountInString(productID)
 	switch {
 	case !utf8.ValidString(productID):
 		r.reason = "product_id: invalid UTF-8"
 	case count < 1 || count > maxIDRunes:
 		r.reason = fmt.Sprintf("product_id: want 1 to %d characters, got %d", maxIDRunes, count)
-	case unicode.IsSpace(first) || unicode.IsSpace(last):
+	case strings.TrimSpace(productID) != productID:
 		r.reason = "product_id: want no white space at either end"
 	case strings.ContainsFunc(productID, unicode.IsControl):
 		r.reason = "product_id: want no control characters"

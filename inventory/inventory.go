@@ -74,10 +74,7 @@ func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string
 	queryOnHand(b, wait, tx.ForUpdate(), stock)
 	// After the others: what is asked for without waiting can close no circle of waits.
 	if len(ask) > 0 {
-		if err := b.Send(ctx); err != nil {
-			return nil, fmt.Errorf("lock products: %w", err)
-		}
-		if err := m.ask(ctx, tx, ask, times, stock); err != nil {
+		if err := m.ask(ctx, tx, b, ask, times, stock); err != nil {
 			return nil, fmt.Errorf("lock products: %w", err)
 		}
 	}
@@ -98,11 +95,12 @@ const (
 	askPause = 20 * time.Millisecond
 )
 
-// ask locks the rows that are free, trying so many times, and finds out which of the others are
-// locked and which are gone.
-func (m *Manager) ask(ctx context.Context, tx *database.Tx, ids []string, times int, stock *Stock) error {
+// ask sends the batch and locks the rows that are free, trying so many times. It finds out which of
+// the others are locked and which are gone.
+func (m *Manager) ask(
+	ctx context.Context, tx *database.Tx, b *database.Batch, ids []string, times int, stock *Stock,
+) error {
 	there := newStock(len(ids))
-	b := tx.Batch()
 	queryOnHand(b, ids, "", there)
 	locked := ids
 	for {

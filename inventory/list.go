@@ -24,11 +24,7 @@ type Product struct {
 // Errors: those of each, and database.ErrUnavailable.
 func (m *Manager) List(ctx context.Context, each func(Product) error) error {
 	for after := ""; ; {
-		var page []Product
-		err := m.db.Read(ctx, func(tx *database.Tx) (err error) {
-			page, err = pageOf(ctx, tx, after, listPage)
-			return err
-		})
+		page, err := m.page(ctx, after, listPage)
 		if err != nil {
 			return err
 		}
@@ -54,6 +50,15 @@ func (m *Manager) Lowest(ctx context.Context, limit int) (products []Product, er
 		return err
 	})
 	return products, err
+}
+
+// page returns the products whose IDs follow one, in their order.
+func (m *Manager) page(ctx context.Context, after string, limit int) (page []Product, err error) {
+	err = m.db.Read(ctx, func(tx *database.Tx) error {
+		page, err = pageOf(ctx, tx, after, limit)
+		return err
+	})
+	return page, err
 }
 
 // Products returns those of the products that there are, in the order of their IDs. It locks
@@ -82,10 +87,7 @@ func (m *Manager) Look(ctx context.Context, productIDs []string) (products []Pro
 }
 
 // Empty reports whether the catalogue has no product.
-func (m *Manager) Empty(ctx context.Context) (empty bool, err error) {
-	err = m.db.Read(ctx, func(tx *database.Tx) error {
-		empty, err = noProducts(ctx, tx)
-		return err
-	})
-	return empty, err
+func (m *Manager) Empty(ctx context.Context) (bool, error) {
+	page, err := m.page(ctx, "", 1)
+	return len(page) == 0, err
 }

@@ -6,7 +6,7 @@ type Stock struct {
 	levels  map[string]*Level // no entry: there is no such product
 	locked  map[string]bool   // locked by another session, and therefore not known
 	missing []string          // an import's: products that it creates, sorted; they have an entry
-	names   map[string]string // an import's: the names of products whose row has one
+	names   map[string]string // an import's: the names of the products that there are
 }
 
 func newStock(products int) *Stock {

@@ -227,14 +227,11 @@ func anys(ids []string) []any {
 func EachReservation(ctx context.Context, tx *database.Tx, use func(ReservationRow) error) error {
 	return tx.Each(ctx, func(rows *sql.Rows) error {
 		var h ReservationRow
-		var product sql.NullString
-		var quantity sql.NullInt64
-		if err := rows.Scan(&h.ReserveID, &product, &quantity); err != nil {
+		if err := rows.Scan(&h.ReserveID, &h.ProductID, &h.Quantity); err != nil {
 			return err
 		}
-		h.ProductID, h.Quantity = product.String, quantity.Int64
 		return use(h)
-	}, "SELECT reserve_id, product_id, quantity FROM reserve_purchase ORDER BY reserve_id")
+	}, "SELECT reserve_id, COALESCE(product_id, ''), COALESCE(quantity, 0) FROM reserve_purchase ORDER BY reserve_id")
 }
 
 // EachLevel calls use for every product that is in the catalogue or reserved. It locks nothing.
@@ -250,12 +247,4 @@ func EachLevel(ctx context.Context, tx *database.Tx, use func(string, Level) err
 		"SELECT product_id, COALESCE(quantity, 0) AS on_hand, 0 AS reserved FROM product_details UNION ALL "+
 		"SELECT product_id, 0, COALESCE(quantity, 0) FROM reserve_purchase WHERE product_id IS NOT NULL"+
 		") books GROUP BY product_id ORDER BY product_id")
-}
-
-func noProducts(ctx context.Context, tx *database.Tx) (bool, error) {
-	var ids []string
-	if err := tx.Select(ctx, &ids, "SELECT product_id FROM product_details LIMIT 1"); err != nil {
-		return false, fmt.Errorf("look for products: %w", err)
-	}
-	return len(ids) == 0, nil
 }

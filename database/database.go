@@ -3,6 +3,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"log/slog"
@@ -50,12 +51,8 @@ type DB struct {
 // Errors: ErrLocked when another server has the data directory; whatever the engine said otherwise,
 // with what to do.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
-	if cfg.Log == nil {
-		cfg.Log = slog.Default()
-	}
-	if cfg.StartTimeout == 0 {
-		cfg.StartTimeout = time.Minute
-	}
+	cfg.Log = cmp.Or(cfg.Log, slog.Default())
+	cfg.StartTimeout = cmp.Or(cfg.StartTimeout, time.Minute)
 	var e *engine.Engine
 	var err error
 	if cfg.MySQLDSN != "" {

@@ -69,7 +69,7 @@ func TestFaultOf_tellsWhatAnErrorMeans(t *testing.T) {
 		{&net.DNSError{Err: "no such host"}, engine.Lost},
 		{fmt.Errorf("it: %w", context.Canceled), engine.Lost},
 		{context.DeadlineExceeded, engine.Lost},
-		{&acquireError{my(1040)}, engine.Refused},
+		{fmt.Errorf("%w: %w", errNoConnection, my(1040)), engine.Refused},
 	} {
 		if got := faultOf(test.err); got != test.want {
 			t.Errorf("%v: got fault %d, want %d", test.err, got, test.want)

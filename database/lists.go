@@ -4,6 +4,8 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"cartwheel/database/engine"
 )
 
 // ChunkRows is the maximum number of rows, or values of an IN list, that one statement names: lists
@@ -75,10 +77,7 @@ func Anys(ids []string) []any {
 }
 
 // Values returns n groups of that many placeholders: Values(2, 3) is "(?,?,?),(?,?,?)".
-func Values(n, columns int) string {
-	group := "(" + strings.TrimSuffix(strings.Repeat("?,", columns), ",") + "),"
-	return strings.TrimSuffix(strings.Repeat(group, n), ",")
-}
+func Values(n, columns int) string { return engine.Values(n, columns) }
 
 // In returns a list of n placeholders in parentheses.
 func In(n int) string { return Values(1, n) }

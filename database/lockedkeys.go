@@ -31,16 +31,12 @@ func (t *LockedKeys) Split(keys []string) (wait, ask []string) {
 	}
 	now := time.Now()
 	for _, key := range keys {
-		until, known := t.keys[key]
-		switch {
-		case !known:
-			wait = append(wait, key)
-		case now.After(until):
-			delete(t.keys, key)
-			wait = append(wait, key)
-		default:
+		if until, known := t.keys[key]; known && !now.After(until) {
 			ask = append(ask, key)
+			continue
 		}
+		delete(t.keys, key)
+		wait = append(wait, key)
 	}
 	return wait, ask
 }

@@ -85,7 +85,6 @@ func (db *DB) transact(
 		silent := time.Since(tried) > db.limits.attempt/2
 		f := faultOf(err)
 		var lost *commitLostError
-		var noConnection *acquireError
 		switch {
 		case errors.As(err, &lost):
 			db.log.Warn("the answer to a commit was lost", "error", lost.cause)
@@ -105,7 +104,7 @@ func (db *DB) transact(
 			// The database does not answer at all. Another attempt would take as long, and requests
 			// that wait behind this transaction would time out without an answer.
 			f = engine.Refused
-		case f == engine.Other && errors.As(err, &noConnection):
+		case f == engine.Other && errors.Is(err, errNoConnection):
 			f = engine.Refused
 		}
 		switch f {
@@ -156,7 +155,7 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 	defer cancel()
 	conn, err := db.engine.Writes.Connx(ctx)
 	if err != nil {
-		return &acquireError{err}
+		return fmt.Errorf("%w: %w", errNoConnection, err)
 	}
 	tx := &Tx{conn: conn, engine: db.engine, afterLockWait: afterLockWait, overdue: overdue}
 	if lookup {
@@ -216,11 +215,8 @@ func (db *DB) reusable(err error) bool {
 	}
 }
 
-// acquireError says that no connection was to be had. Whatever it wraps, nothing was done.
-type acquireError struct{ cause error }
-
-func (e *acquireError) Error() string { return "connect: " + e.cause.Error() }
-func (e *acquireError) Unwrap() error { return e.cause }
+// errNoConnection says that no connection was to be had. Whatever comes with it, nothing was done.
+var errNoConnection = errors.New("connect")
 
 func (db *DB) resolve(ctx context.Context, committed func(*Tx) (bool, error)) (found bool, err error) {
 	if committed == nil {
@@ -240,9 +236,8 @@ func (db *DB) resolve(ctx context.Context, committed func(*Tx) (bool, error)) (f
 		if errors.Is(err, errLookedUp) {
 			return found, nil
 		}
-		var noConnection *acquireError
 		f := faultOf(err)
-		passes := f == engine.Conflict || f == engine.RowLocked || f.Outage() || errors.As(err, &noConnection)
+		passes := f == engine.Conflict || f == engine.RowLocked || f.Outage() || errors.Is(err, errNoConnection)
 		if !passes || !pause(ctx, attempt+4) {
 			return false, fmt.Errorf("look for the commit: %w", err)
 		}
@@ -293,10 +288,8 @@ func (db *DB) read(ctx context.Context, pool *sqlx.DB, read func(*Tx) error, beg
 // whether ctx goes on.
 func pause(ctx context.Context, attempt int) bool {
 	longest := min(backoffStep<<min(attempt-1, 10), backoffMax)
-	timer := time.NewTimer(time.Duration(rand.Int64N(int64(longest))) + time.Millisecond)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(time.Duration(rand.Int64N(int64(longest))) + time.Millisecond):
 		return true
 	case <-ctx.Done():
 		return false

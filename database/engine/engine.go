@@ -5,6 +5,7 @@ package engine
 import (
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -111,6 +112,12 @@ type Dialect interface {
 	Returning() bool
 	// Parallel is how many writing transactions can make progress at once.
 	Parallel() int
+}
+
+// Values returns n groups of that many placeholders: Values(2, 3) is "(?,?,?),(?,?,?)".
+func Values(n, columns int) string {
+	group := "(" + strings.TrimSuffix(strings.Repeat("?,", columns), ",") + "),"
+	return strings.TrimSuffix(strings.Repeat(group, n), ",")
 }
 
 // A Fault is what an engine's error means for the transaction that met it.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"cartwheel/database/engine"
 )
 
 // dialect is SQLite's.
@@ -40,31 +42,25 @@ func (dialect) JoinKeys(table string, n int, key ...string) string {
 		names[i] = fmt.Sprintf("column%d AS c%d", i+1, i)
 		equal[i] = fmt.Sprintf("t.%s = k.c%d", column, i)
 	}
-	return "(SELECT " + strings.Join(names, ",") + " FROM (VALUES " + placeholders(n, len(key)) + ")) k" +
+	return "(SELECT " + strings.Join(names, ",") + " FROM (VALUES " + engine.Values(n, len(key)) + ")) k" +
 		" CROSS JOIN " + table + " t ON " + strings.Join(equal, " AND ")
 }
 
 func (dialect) DeleteKeys(table string, n int, key ...string) string {
 	return "DELETE FROM " + table +
-		" WHERE (" + strings.Join(key, ",") + ") IN (VALUES " + placeholders(n, len(key)) + ")"
+		" WHERE (" + strings.Join(key, ",") + ") IN (VALUES " + engine.Values(n, len(key)) + ")"
 }
 
 func (dialect) Subtract(table, key, column string, n int) string {
 	return fmt.Sprintf("UPDATE %[1]s SET %[3]s = %[1]s.%[3]s - k.column2 FROM (VALUES %[4]s) k"+
-		" WHERE %[1]s.%[2]s = k.column1 AND %[1]s.%[3]s >= k.column2", table, key, column, placeholders(n, 2))
+		" WHERE %[1]s.%[2]s = k.column1 AND %[1]s.%[3]s >= k.column2", table, key, column, engine.Values(n, 2))
 }
 
 func (dialect) InsertList(table string, n int, number string, key ...string) string {
 	return "INSERT INTO " + table + " (" + strings.Join(key, ",") + "," + number + ")" +
-		" VALUES " + placeholders(n, len(key)+1)
+		" VALUES " + engine.Values(n, len(key)+1)
 }
 
 func (dialect) Returning() bool { return true }
 
 func (dialect) Parallel() int { return 1 }
-
-// placeholders returns n groups of placeholders, one for each column.
-func placeholders(n, columns int) string {
-	group := "(" + strings.TrimSuffix(strings.Repeat("?,", columns), ",") + ")"
-	return group + strings.Repeat(","+group, n-1)
-}

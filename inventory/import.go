@@ -163,11 +163,11 @@ func (im *importing) undecided(chunk []*importRow) (open []*importRow) {
 		hash := maphash.String(im.seed, row.productID)
 		first, found := im.lines[hash]
 		switch {
-		case row.reason != "":
+		case row.Reason != "":
 		case found:
-			row.reason = fmt.Sprintf("the product is on line %d already", max(first, -first))
+			row.Reason = fmt.Sprintf("the product is on line %d already", max(first, -first))
 		default:
-			im.lines[hash] = row.line
+			im.lines[hash] = row.Line
 			open = append(open, row)
 		}
 	}
@@ -213,7 +213,7 @@ func (im *importing) take(ctx context.Context, chunk []*importRow) error {
 	open := im.undecided(chunk)
 	for started := time.Now(); len(open) > 0; {
 		locked, err := im.transact(ctx, open)
-		lines := fmt.Sprintf("lines %d to %d", open[0].line, open[len(open)-1].line)
+		lines := fmt.Sprintf("lines %d to %d", open[0].Line, open[len(open)-1].Line)
 		patient := time.Since(started) < im.how.patience && ctx.Err() == nil
 		unknown := errors.Is(err, database.ErrOutcomeUnknown)
 		passing := unknown || errors.Is(err, database.ErrUnavailable) || errors.Is(err, database.ErrRowLocked)
@@ -227,7 +227,7 @@ func (im *importing) take(ctx context.Context, chunk []*importRow) error {
 			open = locked
 		case err == nil:
 			for _, row := range locked {
-				row.reason = "the product's row is locked by another session"
+				row.Reason = "the product's row is locked by another session"
 			}
 			open = nil
 		}
@@ -243,15 +243,15 @@ func (im *importing) account(chunk []*importRow) error {
 	for _, row := range chunk {
 		im.report.Rows++
 		im.report.Line = row.end
-		if row.reason == "" {
+		if row.Reason == "" {
 			continue
 		}
 		im.report.Bad++
 		if im.how.Bad == nil {
 			continue
 		}
-		if err := im.how.Bad(BadRow{row.line, row.reason, row.header, row.text}); err != nil {
-			return fmt.Errorf("report line %d: %w", row.line, err)
+		if err := im.how.Bad(row.BadRow); err != nil {
+			return fmt.Errorf("report line %d: %w", row.Line, err)
 		}
 	}
 	return nil
@@ -348,7 +348,7 @@ type change struct {
 // stored already. Bad rows get their reason. A repeat is harmless.
 func decide(rows []*importRow, stock *Stock, add bool) (changes []change, locked []*importRow, unchanged int) {
 	for _, row := range rows {
-		row.reason = ""
+		row.Reason = ""
 		if stock.locked[row.productID] {
 			locked = append(locked, row)
 			continue
@@ -361,16 +361,16 @@ func decide(rows []*importRow, stock *Stock, add bool) (changes []change, locked
 		_, missing := slices.BinarySearch(stock.missing, row.productID)
 		switch {
 		case after < 0:
-			row.reason = fmt.Sprintf("would bring on hand to %d, below 0", after)
+			row.Reason = fmt.Sprintf("would bring on hand to %d, below 0", after)
 		case after < level.Reserved:
-			row.reason = fmt.Sprintf("would bring on hand to %d, below the %d reserved by checkouts in flight",
+			row.Reason = fmt.Sprintf("would bring on hand to %d, below the %d reserved by checkouts in flight",
 				after, level.Reserved)
 		case after > MaxOnHand:
-			row.reason = fmt.Sprintf("would bring on hand to %d, above %d", after, MaxOnHand)
+			row.Reason = fmt.Sprintf("would bring on hand to %d, above %d", after, MaxOnHand)
 		case !missing && after == level.OnHand && (row.name == "" || row.name == stock.names[row.productID]):
 			unchanged++
 		default:
-			changes = append(changes, change{row.productID, row.name, row.line, missing, level.OnHand, after})
+			changes = append(changes, change{row.productID, row.name, row.Line, missing, level.OnHand, after})
 		}
 	}
 	slices.SortFunc(changes, func(a, b change) int { return strings.Compare(a.productID, b.productID) })

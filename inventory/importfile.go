@@ -33,14 +33,11 @@ const (
 
 // An importRow is one record of an import file.
 type importRow struct {
-	line      int    // the first line of the record
-	end       int    // the last one
-	header    string // of the file, without a reason's column
-	text      string // as it stands in the file, without the line's end and an earlier reason
+	BadRow        // its Reason is empty as long as the row is good
+	end       int // the last line of the record
 	productID string
 	name      string // empty: the product keeps its name
 	quantity  int64
-	reason    string // why it is a bad row; empty: it is none so far
 }
 
 // An importFile reads the records of an import file as RFC 4180 defines them.
@@ -122,28 +119,29 @@ func (f *importFile) read() (*importRow, error) {
 	before := f.line
 	fields, text, err := f.next()
 	emptyLines := strings.Count(text, "\n") - strings.Count(strings.TrimLeft(text, "\r\n"), "\n")
-	row := &importRow{line: before + 1 + emptyLines, end: f.line, header: f.header, text: strings.Trim(text, "\r\n")}
+	row := &importRow{end: f.line}
+	row.Line, row.Header, row.Text = before+1+emptyLines, f.header, strings.Trim(text, "\r\n")
 	if f.reasons && err == nil && len(fields) == columns+1 {
 		fields = fields[:columns]
-		row.text = f.joined(fields)
+		row.Text = f.joined(fields)
 	}
 	syntax, malformed := errors.AsType[*csv.ParseError](err)
 	unclosed := malformed && strings.Count(text, `"`)%2 == 1 && f.source.ended
 	switch {
 	case unclosed, errors.Is(err, errRecordTooLong):
 		f.ended = true
-		row.text = ""
-		row.reason = "the record is longer than " + strconv.Itoa(maxRecord) + " bytes"
+		row.Text = ""
+		row.Reason = "the record is longer than " + strconv.Itoa(maxRecord) + " bytes"
 		if unclosed || strings.Contains(text, `"`) {
-			row.reason = "a quote is not closed"
+			row.Reason = "a quote is not closed"
 		}
-		row.reason += ": the import ends here, and what follows was not read"
+		row.Reason += ": the import ends here, and what follows was not read"
 	case malformed:
-		row.reason = fmt.Sprintf("not CSV: %v, at byte %d", syntax.Err, syntax.Column)
+		row.Reason = fmt.Sprintf("not CSV: %v, at byte %d", syntax.Err, syntax.Column)
 	case err != nil:
 		return nil, err
 	case len(fields) != columns:
-		row.reason = fmt.Sprintf("want %d fields, got %d", columns, len(fields))
+		row.Reason = fmt.Sprintf("want %d fields, got %d", columns, len(fields))
 	default:
 		row.fill(fields[f.productID], fields[f.name], fields[f.quantity])
 	}
@@ -208,28 +206,28 @@ func (r *importRow) fill(productID, name, quantity string) {
 	count := utf8.RuneCountInString(productID)
 	switch {
 	case !utf8.ValidString(productID):
-		r.reason = "product_id: invalid UTF-8"
+		r.Reason = "product_id: invalid UTF-8"
 	case count < 1 || count > maxIDRunes:
-		r.reason = fmt.Sprintf("product_id: want 1 to %d characters, got %d", maxIDRunes, count)
+		r.Reason = fmt.Sprintf("product_id: want 1 to %d characters, got %d", maxIDRunes, count)
 	case strings.TrimSpace(productID) != productID:
-		r.reason = "product_id: want no white space at either end"
+		r.Reason = "product_id: want no white space at either end"
 	case strings.ContainsFunc(productID, unicode.IsControl):
-		r.reason = "product_id: want no control characters"
+		r.Reason = "product_id: want no control characters"
 	case !utf8.ValidString(name):
-		r.reason = "product_name: invalid UTF-8"
+		r.Reason = "product_name: invalid UTF-8"
 	case utf8.RuneCountInString(name) > maxNameRunes:
-		r.reason = fmt.Sprintf("product_name: want at most %d characters, got %d",
+		r.Reason = fmt.Sprintf("product_name: want at most %d characters, got %d",
 			maxNameRunes, utf8.RuneCountInString(name))
 	case strings.ContainsFunc(name, unicode.IsControl):
-		r.reason = "product_name: want no control characters"
+		r.Reason = "product_name: want no control characters"
 	default:
 		var err error
 		r.quantity, err = strconv.ParseInt(quantity, 10, 64)
 		switch {
 		case errors.Is(err, strconv.ErrRange) || r.quantity > MaxOnHand || r.quantity < -MaxOnHand:
-			r.reason = fmt.Sprintf("quantity: want an integer up to %d, got %s", MaxOnHand, quote(quantity))
+			r.Reason = fmt.Sprintf("quantity: want an integer up to %d, got %s", MaxOnHand, quote(quantity))
 		case err != nil:
-			r.reason = "quantity: want an integer, got " + quote(quantity)
+			r.Reason = "quantity: want an integer, got " + quote(quantity)
 		}
 	}
 }

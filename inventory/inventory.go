@@ -129,16 +129,15 @@ func (m *Manager) ask(
 // Reserve writes the reservations' lines. The caller has the products locked and found enough of
 // each.
 func (m *Manager) Reserve(b *database.Batch, reservations []Reservation) {
+	rows := reservationRows(reservations)
 	if m.clustered {
-		var ids []string
-		for _, r := range reservations {
-			for _, line := range r.Lines {
-				ids = append(ids, line.ProductID)
-			}
+		ids := make([]string, len(rows))
+		for i, row := range rows {
+			ids[i] = row.ProductID
 		}
 		incrementGuards(b, sortedUnique(ids))
 	}
-	insertReservations(b, reservationRows(reservations))
+	insertReservations(b, rows)
 }
 
 // Commit takes what was reserved off the stock on hand, then drops the rows. It waits for rows that

@@ -7,8 +7,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// allowedOrigins are the web origins whose pages may call the shop from a browser (CORS). "*" is all
-// of them: that is safe because nothing here trusts a cookie.
+// allowedOrigins are the web origins whose pages may call the shop from a browser (CORS). "*" is
+// all of them: that is safe because nothing here trusts a cookie.
 type allowedOrigins []string
 
 // allows reports whether a page of this origin may read our answers.

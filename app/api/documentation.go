@@ -11,7 +11,7 @@ import (
 	"cartwheel/docs"
 )
 
-// documentationPage serves the Swagger UI, all of it from the binary, and the description of the API.
+// documentationPage serves the Swagger UI, all of it from the binary, and the API's description.
 //
 //	@title						Cartwheel
 //	@version					1.0
@@ -39,8 +39,8 @@ var documentationPage = echoswagger.EchoWrapHandler(func(config *echoswagger.Con
 	config.URLs = []string{"doc.json"}
 })
 
-// redirectToDocumentation leads to the page, whose links only work below the slash. The target is relative, so
-// that it holds behind a proxy that adds a prefix.
+// redirectToDocumentation leads to the page, whose links only work below the slash. The target is
+// relative, so that it holds behind a proxy that adds a prefix.
 func redirectToDocumentation(c echo.Context) error {
 	return c.Redirect(http.StatusMovedPermanently, "documentation/")
 }

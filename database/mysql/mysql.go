@@ -350,8 +350,8 @@ func checkServer(ctx context.Context, e *engine.Engine, log *slog.Logger) error 
 	return nil
 }
 
-// variables reads the global variables that checkServer needs, by lower-case name. A server does not
-// have all.
+// variables reads the global variables that checkServer needs, by lower-case name. A server does
+// not have all.
 func variables(ctx context.Context, db *sqlx.DB) (map[string]string, error) {
 	rows := []struct {
 		Name  string `db:"Variable_name"`

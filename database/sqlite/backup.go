@@ -79,8 +79,8 @@ func check(ctx context.Context, path string) (err error) {
 	return nil
 }
 
-// flush writes to disk a file, opened with os.O_RDWR, or a folder's names, with os.O_RDONLY. Windows
-// flushes only files that are open for writing, and no folders.
+// flush writes to disk a file, opened with os.O_RDWR, or a folder's names, with os.O_RDONLY.
+// Windows flushes only files that are open for writing, and no folders.
 func flush(path string, mode int) (err error) {
 	file, err := os.OpenFile(path, mode, 0)
 	if err != nil {

@@ -3,6 +3,7 @@ package cart
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"cartwheel/database"
@@ -137,9 +138,7 @@ func (added *addedLines) count(ctx context.Context, tx *database.Tx, fresh map[s
 		if err != nil {
 			return err
 		}
-		for client, count := range exact {
-			added.counts[client] = count
-		}
+		maps.Copy(added.counts, exact)
 	}
 	for client, made := range fresh {
 		added.counts[client] -= made

@@ -22,7 +22,7 @@ const maxExamined = 8_000
 // fullReads are the statements that read a whole table, each for a reason.
 var fullReads = []string{
 	"SUM(on_hand), SUM(reserved)",                                                  // the audit compares all products
-	"SELECT reserve_id, product_id, quantity FROM reserve_purchase ORDER BY",       // the audit looks for orphans
+	"FROM reserve_purchase ORDER BY reserve_id",                                    // the audit looks for orphans
 	"FROM product_details p WHERE p.product_id > '' ORDER BY p.product_id LIMIT",   // a page of the stock list, in key order
 	"WHERE checkout_id > '' AND checkout_id < '~' ORDER BY checkout_id DESC LIMIT", // a page of the journal, in key order
 	"SELECT product_id FROM product_details LIMIT 1",                               // the first row

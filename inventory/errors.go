@@ -12,8 +12,8 @@ var (
 	ErrNotEnough = errors.New("not enough stock")
 	// ErrNoProduct means that there is no such product; it comes as a *NoProductError.
 	ErrNoProduct = errors.New("no such product")
-	// ErrShort means that less is on hand than a paid checkout rows: someone lowered the stock by
-	// hand.
+	// ErrShort means that less is on hand than a paid checkout reserved: a manual SQL edit lowered
+	// it.
 	ErrShort = errors.New("less on hand than was reserved")
 )
 

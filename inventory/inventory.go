@@ -59,22 +59,21 @@ func (m *Manager) Check(b *database.Batch, productIDs []string) *Stock {
 }
 
 // Lock locks the products' rows to the end of the transaction, in the order of their IDs, and
-// returns their stock: what anyone else reserves, commits or imports comes after. It waits for rows
-// that are locked, but not again for those that were waited for until the timeout: the stock knows
-// them as taken.
+// returns their stock: what others reserve, sell or import comes after. It waits for locked rows, but
+// not again for those whose lock wait timed out lately: the stock knows them as locked.
 func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string) (*Stock, error) {
 	ids := sortedUnique(productIDs)
 	stock := newStock(len(ids))
 	wait, ask := m.locked.Split(ids)
 	times := 1
 	if tx.AfterLockWait() {
-		wait, ask, times = nil, ids, asks
+		wait, ask, times = nil, ids, lockTries
 	}
 	b := tx.Batch()
 	queryOnHand(b, wait, tx.ForUpdate(), stock)
-	// After the others: what is asked for without waiting can close no circle of waits.
+	// After the others: what is locked without waiting cannot deadlock.
 	if len(ask) > 0 {
-		if err := m.ask(ctx, tx, b, ask, times, stock); err != nil {
+		if err := m.tryLock(ctx, tx, b, ask, times, stock); err != nil {
 			return nil, fmt.Errorf("lock products: %w", err)
 		}
 	}
@@ -87,17 +86,19 @@ func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string
 	return stock, nil
 }
 
-// After a lock that was waited for until the timeout nobody knows which product it was. One that is
-// much bought is locked by other transactions of ours most of the time, each for some milliseconds:
-// it must not be taken for one that somebody keeps locked.
+// After a lock wait that timed out nobody knows which product it was. A popular one is locked by
+// other transactions of ours most of the time, each for some milliseconds: it must not be mistaken
+// for one that another session keeps locked.
 const (
-	asks     = 5
-	askPause = 20 * time.Millisecond
+	// lockTries is the number of attempts to lock a row without waiting.
+	lockTries = 5
+	// tryPause is the pause between two attempts.
+	tryPause = 20 * time.Millisecond
 )
 
-// ask sends the batch and locks the rows that are free, trying so many times. It finds out which of
-// the others are locked and which are gone.
-func (m *Manager) ask(
+// tryLock sends the batch and locks the rows that are free, with so many attempts. It finds out
+// which of the others are locked and which are gone.
+func (m *Manager) tryLock(
 	ctx context.Context, tx *database.Tx, b *database.Batch, ids []string, times int, stock *Stock,
 ) error {
 	there := newStock(len(ids))
@@ -114,12 +115,12 @@ func (m *Manager) ask(
 		if times--; times <= 0 || len(locked) == 0 {
 			break
 		}
-		wait(ctx, askPause)
+		wait(ctx, tryPause)
 	}
 	for _, id := range ids {
-		_, taken := slices.BinarySearch(locked, id)
-		m.locked.Found(id, taken)
-		if taken {
+		_, isLocked := slices.BinarySearch(locked, id)
+		m.locked.Found(id, isLocked)
+		if isLocked {
 			stock.locked[id] = true
 		}
 	}
@@ -220,7 +221,7 @@ func (m *Manager) Rollback(b *database.Batch, reservations []Reservation) {
 	deleteReservations(b, ids)
 }
 
-// ReserveID names the hold of a checkout's line, counted from 1.
+// ReserveID names the reservation of a checkout's line, counted from 1.
 func ReserveID(checkoutID string, line int) string { return fmt.Sprintf("%s:%d", checkoutID, line) }
 
 func sortedUnique(ids []string) []string {

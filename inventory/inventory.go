@@ -59,8 +59,8 @@ func (m *Manager) Check(b *database.Batch, productIDs []string) *Stock {
 }
 
 // Lock locks the products' rows to the end of the transaction, in the order of their IDs, and
-// returns their stock: what others reserve, sell or import comes after. It waits for locked rows, but
-// not again for those whose lock wait timed out lately: the stock knows them as locked.
+// returns their stock: what others reserve, sell or import comes after. It waits for locked rows,
+// but not again for those whose lock wait timed out lately: the stock knows them as locked.
 func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string) (*Stock, error) {
 	ids := sortedUnique(productIDs)
 	stock := newStock(len(ids))

@@ -73,6 +73,18 @@ func TestCancel_goesOnWithoutItsCaller(t *testing.T) {
 		first := in.beginCancel(id)
 		refund.await(t, 1)
 		second, third, fourth := in.beginCancel(id), in.beginCancel(id), in.beginCancel(id)
+		// As many wait as may be in flight; the other one is answered at once.
+		eventually(t, "two repeats wait", func() bool {
+			answered := 0
+			for _, c := range []*cancelCall{second, third, fourth} {
+				select {
+				case <-c.done:
+					answered++
+				default:
+				}
+			}
+			return answered == 1 && in.Waiting() == 2
+		})
 		for _, c := range []*cancelCall{first, second, third, fourth} {
 			c.hangUp()
 			wantCancelPending(t, c.end(), id)

@@ -92,15 +92,20 @@ func (m *Manager) EmptyCart(ctx context.Context, clientID, key string) error {
 // do has the queue make a change.
 func (m *Manager) do(ctx context.Context, c change) error {
 	if err := m.merges.wait(ctx, c.ClientID); err != nil {
-		return err
+		return m.replayOr(ctx, c, err)
 	}
 	return m.submit(ctx, c)
 }
 
-// submit is do for a client of whom no merge is under way, or for the merge itself. A change that
-// was refused before its key was looked up gets the answer stored under the key, if there is one.
+// submit queues a change whose clients have no merge under way but this one.
 func (m *Manager) submit(ctx context.Context, c change) error {
 	_, err := m.changes.Do(ctx, c.ClientID, c)
+	return m.replayOr(ctx, c, err)
+}
+
+// replayOr returns the answer that is stored under the key of a change that was refused before its
+// key was looked up, or else err.
+func (m *Manager) replayOr(ctx context.Context, c change, err error) error {
 	if c.Key == "" || !keyNotRead(err) {
 		return err
 	}

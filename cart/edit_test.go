@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -345,6 +346,63 @@ func TestUpdate_instancesThatSetALineAtOnceDoNotAddUp(t *testing.T) {
 			wantCart(t, db, client, map[string]int64{"tea": 5})
 		}
 	})
+}
+
+// A repeat looks its key up before anything else, also where it cannot wait for its turn.
+func TestMerge_repeatIsAnsweredBesideAnotherMerge(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		putProduct(t, db, "tea", 100)
+		m := newManager(t, db)
+		if err := m.MergeCarts(t.Context(), "guest", "ann", "merge"); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.UpdateCart(t.Context(), addition("ann", "tea", 1, "update")); err != nil {
+			t.Fatal(err)
+		}
+		end := m.BeginMerge(t, "bob", "ann")
+		defer end()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for name, err := range map[string]error{
+			"merge":  m.MergeCarts(ctx, "guest", "ann", "merge"),
+			"update": m.UpdateCart(ctx, addition("ann", "tea", 1, "update")),
+		} {
+			if !sameError(err, replayOf(nil)) {
+				t.Errorf("the repeat of the %s was answered %v, want the first answer", name, err)
+			}
+		}
+	})
+}
+
+// Audits take seconds, and have few connections.
+func TestShow_isAnsweredBesideAudits(t *testing.T) {
+	t.Parallel()
+	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
+		m := newManager(t, db)
+		beside(t, db, 2, func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			if _, err := m.Show(ctx, "ann"); err != nil {
+				t.Errorf("the cart cannot be shown: %v", err)
+			}
+		})
+	})
+}
+
+// beside runs do while that many snapshots are open.
+func beside(t *testing.T, db *database.DB, snapshots int, do func()) {
+	t.Helper()
+	if snapshots == 0 {
+		do()
+		return
+	}
+	if err := db.Snapshot(t.Context(), func(*database.Tx) error {
+		beside(t, db, snapshots-1, do)
+		return nil
+	}); err != nil {
+		t.Errorf("snapshot: %v", err)
+	}
 }
 
 func TestMerge_callerWhoLeavesWhileAnotherMergeRunsChangesNothing(t *testing.T) {

@@ -2,6 +2,7 @@ package cart
 
 import (
 	"context"
+	"testing"
 
 	"cartwheel/queue"
 )
@@ -50,3 +51,13 @@ func (l *Lines) Suspected(clientIDs ...string) bool {
 
 // Merging returns the number of merges under way.
 func (m *Manager) Merging() int { return int(m.merges.active.Load()) }
+
+// BeginMerge makes later changes of both clients wait until end is called.
+func (m *Manager) BeginMerge(t *testing.T, from, to string) (end func()) {
+	t.Helper()
+	end, err := m.merges.begin(t.Context(), from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return end
+}

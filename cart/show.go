@@ -7,11 +7,11 @@ import (
 	"cartwheel/inventory"
 )
 
-// A View is a client's cart as a customer sees it, at one moment.
+// A View is a client's cart as a customer sees it.
 type View struct {
 	Lines []ViewLine
-	// CheckoutUnderWay says that a checkout of this client has not ended: the lines that it took
-	// are not in Lines.
+	// CheckoutUnderWay says that a checkout of this client was open while the lines were read: the
+	// lines that it removed may be missing.
 	CheckoutUnderWay bool
 	ETag             string // see ETag
 }
@@ -25,9 +25,16 @@ type ViewLine struct {
 // Show returns a client's cart, in the order of the product IDs. It locks nothing and reads the
 // primary. It blocks for one read.
 //
-// Errors: those of database.DB.Snapshot.
+// Each statement has a snapshot of its own: the few connections for snapshots of several statements
+// are the audits'. So checkouts are looked for before and after the lines.
+//
+// Errors: those of database.DB.Read.
 func (m *Manager) Show(ctx context.Context, clientID string) (v View, err error) {
-	err = m.db.Snapshot(ctx, func(tx *database.Tx) error {
+	err = m.db.Read(ctx, func(tx *database.Tx) error {
+		before, err := m.checkouts.UnderWay(ctx, tx, clientID)
+		if err != nil {
+			return err
+		}
 		lines, err := m.lines.Get(ctx, tx, clientID)
 		if err != nil {
 			return err
@@ -41,7 +48,8 @@ func (m *Manager) Show(ctx context.Context, clientID string) (v View, err error)
 			return err
 		}
 		v = View{Lines: viewLines(lines, products), ETag: ETag(lines)}
-		v.CheckoutUnderWay, err = m.checkouts.UnderWay(ctx, tx, clientID)
+		after, err := m.checkouts.UnderWay(ctx, tx, clientID)
+		v.CheckoutUnderWay = before || after
 		return err
 	})
 	return v, err

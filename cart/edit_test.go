@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -375,36 +374,6 @@ func TestMerge_repeatIsAnsweredBesideAnotherMerge(t *testing.T) {
 	})
 }
 
-// Audits take seconds, and have few connections.
-func TestShow_isAnsweredBesideAudits(t *testing.T) {
-	t.Parallel()
-	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
-		m := newManager(t, db)
-		beside(t, db, 2, func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			defer cancel()
-			if _, err := m.Show(ctx, "ann"); err != nil {
-				t.Errorf("the cart cannot be shown: %v", err)
-			}
-		})
-	})
-}
-
-// beside runs do while that many snapshots are open.
-func beside(t *testing.T, db *database.DB, snapshots int, do func()) {
-	t.Helper()
-	if snapshots == 0 {
-		do()
-		return
-	}
-	if err := db.Snapshot(t.Context(), func(*database.Tx) error {
-		beside(t, db, snapshots-1, do)
-		return nil
-	}); err != nil {
-		t.Errorf("snapshot: %v", err)
-	}
-}
-
 func TestMerge_callerWhoLeavesWhileAnotherMergeRunsChangesNothing(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
@@ -447,34 +416,6 @@ func TestEmpty_removesEveryLineOfItsClientAlone(t *testing.T) {
 		}
 		wantCart(t, db, "ann", map[string]int64{})
 		wantCart(t, db, "Ann", map[string]int64{"tea": 1})
-	})
-}
-
-func TestShow_hasNamesAvailabilityAndETag(t *testing.T) {
-	t.Parallel()
-	databasetest.Each(t, func(t *testing.T, db *database.DB) {
-		execute(t, db, "INSERT INTO product_details (product_id, product_name, quantity) VALUES ('tea', 'Grüner Tee', 5), ('pen', NULL, NULL)")
-		execute(t, db, "INSERT INTO reserve_purchase (reserve_id, product_id, quantity) VALUES ('c:1', 'tea', 2)")
-		for product, quantity := range map[string]any{"tea": 4, "pen": 1, "gone": 2, "zero": 0, "null": nil} {
-			putLine(t, db, "ann", product, quantity)
-		}
-		m := newManager(t, db)
-		want := cart.View{
-			Lines: []cart.ViewLine{
-				{ProductID: "gone", Quantity: 2}, {ProductID: "pen", Quantity: 1},
-				{ProductID: "tea", ProductName: "Grüner Tee", Quantity: 4, Available: 3},
-			},
-			CheckoutUnderWay: true,
-			ETag:             cart.ETag([]inventory.Line{{ProductID: "gone", Quantity: 2}, {ProductID: "pen", Quantity: 1}, {ProductID: "tea", Quantity: 4}}),
-		}
-		got, err := m.Show(t.Context(), "ann")
-		if diff := cmp.Diff(want, got); err != nil || diff != "" {
-			t.Errorf("%v (-want +got):\n%s", err, diff)
-		}
-		nobody, err := m.Show(t.Context(), "nobody")
-		if diff := cmp.Diff(cart.View{Lines: []cart.ViewLine{}, ETag: cart.ETag(nil)}, nobody); err != nil || diff != "" {
-			t.Errorf("%v (-want +got):\n%s", err, diff)
-		}
 	})
 }
 

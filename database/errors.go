@@ -84,6 +84,10 @@ func (db *DB) rolledBack(err error) bool {
 // IsDuplicate reports whether err is an insert of a key that is there already.
 func IsDuplicate(err error) bool { return err != nil && faultOf(err) == engine.Duplicate }
 
+// IsConflict reports whether the engine rolled a transaction back in favour of another one: a retry
+// may succeed.
+func IsConflict(err error) bool { return err != nil && faultOf(err) == engine.Conflict }
+
 // IsJobFault reports whether a batch that failed with err may succeed in parts: the database is
 // there, the batch certainly had no effect, and trying its jobs one by one does not mean waiting
 // for a lock once for each.

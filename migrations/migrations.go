@@ -46,6 +46,9 @@ const (
 	lockInterval = time.Second
 	// lockAttempts is the maximum number of attempts: adopting a large database takes minutes.
 	lockAttempts = 600
+	// maxRejected is the maximum number of attempts that a cluster may reject. Instances that start
+	// through different nodes create the lock's table at the same time.
+	maxRejected = 10
 )
 
 // State is one migration and whether the database has it.
@@ -79,11 +82,15 @@ func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, er
 			return 0, err
 		}
 	}
-	for left := pending(states); left > 0; {
+	for left, conflicts := pending(states), 0; left > 0; {
 		n, err := up(ctx, db, log)
 		applied += n
 		if err == nil {
 			break
+		}
+		if conflicts++; database.IsConflict(err) && conflicts < maxRejected {
+			log.InfoContext(ctx, "migrating again: another node of the cluster wrote at the same time", "error", err)
+			continue
 		}
 		// On the embedded engine two processes may apply the same migration: one transaction
 		// commits, the other fails whole. That is no error as long as it means progress.

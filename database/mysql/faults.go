@@ -3,6 +3,7 @@ package mysql
 import (
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -60,6 +61,11 @@ var faults = map[uint16]engine.Fault{
 // "" where there is none. It reports false for other errors.
 func Fault(err error) (fault engine.Fault, number string, known bool) {
 	if my, ok := errors.AsType[*mysql.MySQLError](err); ok {
+		if my.Number == 1180 && strings.Contains(my.Message, "error 149 ") {
+			// ER_ERROR_DURING_COMMIT with HA_ERR_LOCK_DEADLOCK: rolled back for a transaction of
+			// another node, by group replication.
+			return engine.Conflict, "1180", true
+		}
 		return faults[my.Number], strconv.Itoa(int(my.Number)), true
 	}
 	for _, lost := range []error{mysql.ErrInvalidConn, mysql.ErrMalformPkt, mysql.ErrPktSync, mysql.ErrPktSyncMul} {

@@ -66,21 +66,28 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 	if err := pin(settings, cfg.Log); err != nil {
 		return nil, err
 	}
-	if err := awaitServer(ctx, cfg, settings); err != nil {
+	server, err := awaitServer(ctx, cfg, settings)
+	if err != nil {
 		return nil, err
 	}
+	if err := server.check(cfg.Log); err != nil {
+		return nil, err
+	}
+	causal := server.causalRead()
 	// Writers leave autocommit off: the first statement begins the transaction, which saves a round
 	// trip.
-	writes := pool(settings, writeConnections, readWrite, "autocommit = 0")
-	reads := pool(settings, readConnections, readOnly)
+	writes := pool(settings, writeConnections, readWrite, causal, "autocommit = 0")
+	reads := pool(settings, readConnections, readOnly, causal)
 	// An audit adds up whole tables.
 	patient := settings.Clone()
 	patient.ReadTimeout = snapshotSilence
-	snapshots := pool(patient, snapshotConnections, readOnly)
+	snapshots := pool(patient, snapshotConnections, readOnly, causal)
 	// An ALTER of a large adopted table takes as long as it takes.
 	patient.ReadTimeout = 0
-	setup := pool(patient, setupConnections, readWrite, "lock_wait_timeout = 60", "wait_timeout = 3600")
+	setup := pool(patient, setupConnections, readWrite, causal, "lock_wait_timeout = 60", "wait_timeout = 3600")
 	e := &engine.Engine{
+		Dialect:   server.dialect(),
+		Clustered: server.isClustered(),
 		Location:  "mysql://" + place(settings) + "/" + settings.DBName,
 		Writes:    writes,
 		Reads:     reads,
@@ -101,9 +108,6 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 	for _, db := range []*sqlx.DB{writes, reads, snapshots, setup} {
 		// An error says only that the server was first to end the connection.
 		e.Closers = append(e.Closers, func() error { _ = db.Close(); return nil })
-	}
-	if err := checkServer(ctx, e, cfg.Log); err != nil {
-		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
 }
@@ -196,16 +200,19 @@ const (
 )
 
 // pool opens a pool of READ COMMITTED connections with sessionSettings, which other settings may
-// follow. access is readWrite or readOnly.
-func pool(settings *mysql.Config, connections int, access string, other ...string) *sqlx.DB {
+// follow. access is readWrite or readOnly. Each connection begins with the causal read, if any.
+func pool(settings *mysql.Config, connections int, access, causal string, other ...string) *sqlx.DB {
 	inner, err := mysql.NewConnector(settings)
 	if err != nil {
-		panic(err) // never: awaitServer has connected with these settings
+		panic(err) // never: parse has read the settings
 	}
 	settled := &connector{Connector: inner, statements: []string{
 		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access,
 		"SET " + strings.Join(append(sessionSettings(), other...), ", "),
 	}}
+	if causal != "" {
+		settled.statements = append(settled.statements, causal)
+	}
 	db := sql.OpenDB(engine.CachingConnector{Connector: settled, MaxPrepared: maxPrepared})
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections) // fewer would open and close connections under load
@@ -242,27 +249,29 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 }
 
 // awaitServer waits for a server that is starting, and creates the database when it is not there.
-func awaitServer(ctx context.Context, cfg Config, settings *mysql.Config) error {
+// It returns the server's variables.
+func awaitServer(ctx context.Context, cfg Config, settings *mysql.Config) (variables, error) {
 	waiting := backoff.NewExponentialBackOff()
 	waiting.InitialInterval = 100 * time.Millisecond
 	waiting.MaxInterval = 2 * time.Second
 	var last error // that was not the context's end
-	try := func() (struct{}, error) {
-		err := onConnection(ctx, settings, "DO 1")
+	try := func() (variables, error) {
+		server, err := readVariables(ctx, settings)
 		if ctx.Err() == nil {
 			last = err
 		}
 		if isMissing(err) && !cfg.Existing {
 			if err = createDatabase(ctx, settings); err == nil {
 				cfg.Log.Info("created the database", "database", settings.DBName)
+				server, err = readVariables(ctx, settings)
 			}
 		}
 		if err != nil && !mayPass(err) {
-			return struct{}{}, backoff.Permanent(err)
+			return nil, backoff.Permanent(err)
 		}
-		return struct{}{}, err
+		return server, err
 	}
-	_, err := backoff.Retry(ctx, try,
+	server, err := backoff.Retry(ctx, try,
 		backoff.WithBackOff(waiting),
 		backoff.WithMaxElapsedTime(cfg.StartTimeout),
 		backoff.WithNotify(func(err error, next time.Duration) {
@@ -271,14 +280,14 @@ func awaitServer(ctx context.Context, cfg Config, settings *mysql.Config) error 
 		}))
 	switch {
 	case err == nil:
-		return nil
+		return server, nil
 	case ctx.Err() != nil && last != nil:
 		err = fmt.Errorf("%w while waiting: %w", err, last)
 	}
 	if advice := adviceOn(err); advice != "" {
 		err = fmt.Errorf("%w (%s)", err, advice)
 	}
-	return fmt.Errorf("%w: %s at %s: %w", engine.ErrUnavailable, settings.DBName, place(settings), err)
+	return nil, fmt.Errorf("%w: %s at %s: %w", engine.ErrUnavailable, settings.DBName, place(settings), err)
 }
 
 // isMissing reports whether the server has no database of that name.
@@ -304,77 +313,16 @@ func mayPass(err error) bool {
 	return !certificate // all else is the network's, where a container's name may come later, too
 }
 
-func createDatabase(ctx context.Context, settings *mysql.Config) error {
+func createDatabase(ctx context.Context, settings *mysql.Config) (err error) {
 	server := settings.Clone()
 	server.DBName = ""
-	name := "`" + strings.ReplaceAll(settings.DBName, "`", "``") + "`"
-	return onConnection(ctx, server, "CREATE DATABASE IF NOT EXISTS "+name+" CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
-}
-
-func onConnection(ctx context.Context, settings *mysql.Config, statement string) (err error) {
-	c, err := mysql.NewConnector(settings)
+	c, err := mysql.NewConnector(server)
 	if err != nil {
 		return err
 	}
 	db := sql.OpenDB(c)
 	defer func() { err = errors.Join(err, db.Close()) }()
-	_, err = db.ExecContext(ctx, statement)
+	name := "`" + strings.ReplaceAll(settings.DBName, "`", "``") + "`"
+	_, err = db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS "+name+" CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
 	return err
 }
-
-// checkServer refuses a server whose settings break what transactions rely on and that no session
-// can set. It warns of one that may forget a commit that it answered, and sets the dialect.
-func checkServer(ctx context.Context, e *engine.Engine, log *slog.Logger) error {
-	e.Dialect = dialect{}
-	server, err := variables(ctx, e.Reads)
-	if err != nil {
-		log.Warn("could not read the server's settings", "error", err)
-		return nil
-	}
-	// MariaDB has INSERT … RETURNING, of all versions that we run on; MySQL has not.
-	e.Dialect = dialect{returning: strings.Contains(server["version"], "MariaDB")}
-	e.Clustered = isClustered(server)
-	switch {
-	case isOn(server["innodb_rollback_on_timeout"]):
-		// A locked row must cost its statement alone, not what the transaction did before.
-		return errors.New("innodb_rollback_on_timeout is ON:" +
-			" turn it OFF, which is the default, and restart the database server")
-	case isOn(server["log_bin"]) && strings.EqualFold(server["binlog_format"], "STATEMENT"):
-		// READ COMMITTED cannot be logged as statements: every write would fail with error 1665.
-		return errors.New("binlog_format is STATEMENT:" +
-			" set it to ROW (SET GLOBAL binlog_format = ROW, and in the server's configuration)")
-	case server["innodb_flush_log_at_trx_commit"] != "1":
-		log.Warn("innodb_flush_log_at_trx_commit is not 1: a power cut or a crash can lose confirmed orders",
-			"value", server["innodb_flush_log_at_trx_commit"])
-	}
-	return nil
-}
-
-// variables reads the global variables that checkServer needs, by lower-case name. A server does
-// not have all.
-func variables(ctx context.Context, db *sqlx.DB) (map[string]string, error) {
-	rows := []struct {
-		Name  string `db:"Variable_name"`
-		Value string `db:"Value"`
-	}{}
-	const query = `SHOW GLOBAL VARIABLES WHERE Variable_name IN (
-		'version', 'innodb_rollback_on_timeout', 'innodb_flush_log_at_trx_commit', 'log_bin', 'binlog_format',
-		'wsrep_on', 'wsrep_cluster_address', 'group_replication_group_name')`
-	if err := db.SelectContext(ctx, &rows, query); err != nil {
-		return nil, err
-	}
-	values := make(map[string]string, len(rows))
-	for _, row := range rows {
-		values[strings.ToLower(row.Name)] = row.Value
-	}
-	return values, nil
-}
-
-// isClustered reports whether the server is a node of Galera or Group Replication. Row locks are
-// local to a node there, and only what a transaction changes is certified.
-func isClustered(server map[string]string) bool {
-	return isOn(server["wsrep_on"]) && strings.HasPrefix(server["wsrep_cluster_address"], "gcomm:") ||
-		server["group_replication_group_name"] != ""
-}
-
-func isOn(value string) bool { return strings.EqualFold(value, "ON") || value == "1" }

@@ -378,6 +378,16 @@ func mutations() []mutation {
 			in:    "inventory", tests: []string{"TestRestock_incrementsTheGuardInAClusterOnly"},
 		},
 		{
+			name:  "a connection to a node of Galera begins with a causal read",
+			edits: []edit{{"database/mysql/mysql.go", `if causal != "" {`, `if causal == "never" {`}},
+			in:    "database", tests: []string{"TestGalera_connectionsBeginWithACausalRead"},
+		},
+		{
+			name:  "a deadlock during COMMIT is retried",
+			edits: []edit{{"database/mysql/faults.go", `"error 149 ")`, `"error 14 ")`}},
+			in:    "database/mysql", tests: []string{"TestFault_deadlockDuringCommitIsAConflict"},
+		},
+		{
 			name:  "a checkout is admitted before TX 1",
 			edits: []edit{{"checkout/checkout.go", "case m.inFlight.Load() >= int64(m.config.InFlight):", "case m.inFlight.Load() < 0:"}},
 			in:    "checkout", tests: []string{"TestLimits_moreCheckoutsThanMayBeInFlightAreRefused"},

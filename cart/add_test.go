@@ -25,7 +25,7 @@ func TestAddBatch_addIsStoredAndAddedToItsLine(t *testing.T) {
 		putProduct(t, db, "mug", 10)
 		putProduct(t, db, "Mug", 10) // another product
 		m := newManager(t, db)
-		for _, a := range []cart.Addition{
+		for _, a := range []cart.LineChange{
 			addition("ann", "mug", 2), addition("ann", "mug", 3), addition("ann", "Mug", 1),
 			addition("Ann", "mug", 10), // another client; nothing is held by ann's
 		} {
@@ -53,7 +53,7 @@ func TestAddBatch_addIsRefused(t *testing.T) {
 		putLine(t, db, "zero", "mug", 0)
 		m := newManager(t, db)
 		for _, test := range []struct {
-			add  cart.Addition
+			add  cart.LineChange
 			want error
 		}{
 			{addition("ann", "gone", 1), gone("gone")},
@@ -92,7 +92,7 @@ func TestAddBatch_refusedAddsOfABatchLeaveNoTrace(t *testing.T) {
 		putLine(t, db, "cid", "tea", nil)
 		putLine(t, db, "dan", "tea", 0)
 		m := newManager(t, db)
-		wantBatch(t, m, []cart.Addition{
+		wantBatch(t, m, []cart.LineChange{
 			addition("ann", "mug", 6), // fits
 			addition("ann", "mug", 5), // does not, beside the first
 			addition("ann", "mug", 4), // fits again
@@ -123,7 +123,7 @@ func TestAddBatch_shortageWithoutAKeyWritesNothing(t *testing.T) {
 		putProduct(t, db, "mug", 1)
 		putLine(t, db, "cid", "mug", nil)
 		m := newManager(t, db)
-		wantBatch(t, m, []cart.Addition{addition("ann", "mug", 2), addition("cid", "mug", 2), addition("ann", "gone", 1)},
+		wantBatch(t, m, []cart.LineChange{addition("ann", "mug", 2), addition("cid", "mug", 2), addition("ann", "gone", 1)},
 			short("mug", 2, 1), short("mug", 2, 1), gone("gone"))
 		if lines, keys := rowsOf(t, db, "client_cart"), rowsOf(t, db, "idempotency_key"); lines != 1 || keys != 0 {
 			t.Errorf("%d lines and %d keys are there, want the line that was", lines, keys)
@@ -152,7 +152,7 @@ func TestAddBatch_lineThatWouldNotFitItsColumnIsAShortage(t *testing.T) {
 		// Beside others it fails alone, also where only the batch's sum does not fit.
 		var wg sync.WaitGroup
 		for _, test := range []struct {
-			add  cart.Addition
+			add  cart.LineChange
 			want error
 		}{
 			{addition("ann", "mug", much), short("mug", 2*much, most)},
@@ -189,7 +189,7 @@ func TestAddBatch_cartHasAtMost500Lines(t *testing.T) {
 		putLine(t, db, "ann", product(498), nil) // no lines, these two
 		putLine(t, db, "ann", product(499), 0)
 		m := newManager(t, db)
-		wantBatch(t, m, []cart.Addition{
+		wantBatch(t, m, []cart.LineChange{
 			addition("ann", product(501), 1),
 			addition("ann", product(0), 1),       // a line that is there
 			addition("ann", product(502), 1_000), // refused for another reason: takes no line
@@ -205,9 +205,9 @@ func TestAddBatch_cartHasAtMost500Lines(t *testing.T) {
 		if len(got) != 500 || got[product(0)] != 2 || got[product(501)] != 2 || got[product(499)] != 1 {
 			t.Errorf("got %d lines, %d, %d and %d units", len(got), got[product(0)], got[product(501)], got[product(499)])
 		}
-		wantBatch(t, m, []cart.Addition{addition("ann", product(505), 1), addition("ann", product(1), 1)}, cart.ErrTooManyLines, nil)
+		wantBatch(t, m, []cart.LineChange{addition("ann", product(505), 1), addition("ann", product(1), 1)}, cart.ErrTooManyLines, nil)
 		execute(t, db, "DELETE FROM client_cart WHERE client_id = 'ann' AND product_id = ?", product(2))
-		wantBatch(t, m, []cart.Addition{addition("ann", product(505), 1), addition("ann", product(506), 1)}, nil, cart.ErrTooManyLines)
+		wantBatch(t, m, []cart.LineChange{addition("ann", product(505), 1), addition("ann", product(506), 1)}, nil, cart.ErrTooManyLines)
 	})
 }
 
@@ -253,7 +253,7 @@ func TestAddBatch_largeBatchesOfThreeInstancesFillACartTo500Lines(t *testing.T) 
 			var wg sync.WaitGroup
 			start := make(chan struct{})
 			for n, m := range managers {
-				var batch []cart.Addition
+				var batch []cart.LineChange
 				for i := range each {
 					batch = append(batch, addition(client, product(n*each+i), 1))
 				}
@@ -300,7 +300,7 @@ func TestAddBatch_batchIsItsAddsInTurn(t *testing.T) {
 				execute2(t, db, "DELETE FROM client_cart")
 				clear(stored)
 			}
-			var batch []cart.Addition
+			var batch []cart.LineChange
 			var want []error
 			for range rapid.IntRange(1, 12).Draw(t, "adds") {
 				a := addition(rapid.SampledFrom([]string{"x", "y"}).Draw(t, "client"),
@@ -435,7 +435,7 @@ func TestAddBatch_fullQueueRefusesAllButKnownKeys(t *testing.T) {
 		eventually(t, "the queue is full", m.Queue().Full)
 
 		for _, test := range []struct {
-			add  cart.Addition
+			add  cart.LineChange
 			want error
 		}{
 			{addition("ann", "mug", 1), queue.ErrFull},

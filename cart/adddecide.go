@@ -28,23 +28,23 @@ const (
 // quantities; where it did not and a line has MaxQuantity units, the transaction is retried and
 // reads all lines first.
 type addedLines struct {
-	wanted []ClientLine           // what the live jobs add, merged and sorted
-	read   map[lineKey]int64      // quantities that were read first
-	stored map[lineKey]storedLine // as they are stored after the batch
-	capped map[lineKey]int64      // units that were added to the lines that were read first
-	counts map[string]int         // lines of each cart, before the batch, then with the accepted jobs
+	wanted      []ClientLine           // what the undecided jobs add, merged and sorted
+	read        map[lineKey]int64      // quantities that were read first
+	stored      map[lineKey]storedLine // as they are stored after the batch
+	addedToRead map[lineKey]int64      // units that were added to the lines that were read first
+	lineCounts  map[string]int         // lines of each cart, before the batch, then with the accepted jobs
 	// quantity has the lines without the batch, then with the accepted jobs.
 	quantity map[lineKey]int64
 }
 
-// addLines adds what the live jobs want, and reads the stock of their products in the same round
-// trip.
+// addLines adds what the undecided jobs want, and reads the stock of their products in the same
+// round trip.
 func (b *changeBatch) addLines(ctx context.Context, tx *database.Tx) (*addedLines, *inventory.Stock, error) {
-	lines := make([]ClientLine, 0, len(b.live))
-	for _, i := range b.live {
+	lines := make([]ClientLine, 0, len(b.undecided))
+	for _, i := range b.undecided {
 		lines = append(lines, b.jobs[i].line())
 	}
-	added := &addedLines{wanted: mergeLines(lines), read: map[lineKey]int64{}, capped: map[lineKey]int64{}}
+	added := &addedLines{wanted: mergeLines(lines), read: map[lineKey]int64{}, addedToRead: map[lineKey]int64{}}
 	var clients []string
 	for _, line := range added.wanted {
 		if b.readFirst || line.Quantity > largeQuantity {
@@ -67,7 +67,7 @@ func (b *changeBatch) addLines(ctx context.Context, tx *database.Tx) (*addedLine
 		products[i] = line.ProductID
 		if before, ok := added.read[line.key()]; ok {
 			written[i].Quantity = min(line.Quantity, MaxQuantity-before)
-			added.capped[line.key()] = written[i].Quantity
+			added.addedToRead[line.key()] = written[i].Quantity
 		}
 	}
 	batch := tx.Batch()
@@ -79,7 +79,7 @@ func (b *changeBatch) addLines(ctx context.Context, tx *database.Tx) (*addedLine
 	return added, stock, nil
 }
 
-// decide answers the live jobs in turn and returns those that it refused.
+// decide answers the undecided jobs in turn and returns those that it refused.
 func (b *changeBatch) decide(
 	ctx context.Context, tx *database.Tx, added *addedLines, stock *inventory.Stock,
 ) (refused []int, err error) {
@@ -90,7 +90,7 @@ func (b *changeBatch) decide(
 	if err := added.count(ctx, tx, fresh); err != nil {
 		return nil, err
 	}
-	for _, i := range b.live {
+	for _, i := range b.undecided {
 		if b.answers[i].Err = added.accept(b.jobs[i], stock); b.answers[i].Err != nil {
 			refused = append(refused, i)
 		}
@@ -107,7 +107,7 @@ func (b *changeBatch) subtract(added *addedLines) (fresh map[string]int, err err
 		stored := added.stored[line.key()].quantity
 		before := stored - line.Quantity
 		if read, ok := added.read[line.key()]; ok {
-			if before = read; stored != read+added.capped[line.key()] {
+			if before = read; stored != read+added.addedToRead[line.key()] {
 				return nil, database.ErrRetry // another transaction inserted the line after it was read
 			}
 		} else if stored >= MaxQuantity {
@@ -124,11 +124,11 @@ func (b *changeBatch) subtract(added *addedLines) (fresh map[string]int, err err
 
 // count counts the lines of each cart without those that the batch made.
 func (added *addedLines) count(ctx context.Context, tx *database.Tx, fresh map[string]int) error {
-	added.counts = make(map[string]int, len(added.wanted))
+	added.lineCounts = make(map[string]int, len(added.wanted))
 	var long []string
 	for _, line := range added.wanted {
 		count := added.stored[line.key()].lines
-		added.counts[line.ClientID] = count
+		added.lineCounts[line.ClientID] = count
 		if count >= nearLimit || fresh[line.ClientID] > maxUncounted {
 			long = append(long, line.ClientID)
 		}
@@ -138,10 +138,10 @@ func (added *addedLines) count(ctx context.Context, tx *database.Tx, fresh map[s
 		if err != nil {
 			return err
 		}
-		maps.Copy(added.counts, exact)
+		maps.Copy(added.lineCounts, exact)
 	}
 	for client, made := range fresh {
-		added.counts[client] -= made
+		added.lineCounts[client] -= made
 	}
 	return nil
 }
@@ -151,11 +151,11 @@ func (added *addedLines) accept(job change, stock *inventory.Stock) error {
 	key := job.line().key()
 	before := added.quantity[key]
 	after := before + job.Quantity
-	if err := raise(stock, job.ProductID, before, after, added.counts[job.ClientID]); err != nil {
+	if err := raise(stock, job.ProductID, before, after, added.lineCounts[job.ClientID]); err != nil {
 		return err
 	}
 	if before <= 0 {
-		added.counts[job.ClientID]++
+		added.lineCounts[job.ClientID]++
 	}
 	added.quantity[key] = after
 	return nil

@@ -53,8 +53,8 @@ type changeBatch struct {
 	// readFirst makes the next attempt read all lines before it adds to them: see addedLines.
 	readFirst bool
 
-	// live has the indexes of the jobs to be decided, in order. Each attempt makes it anew.
-	live []int
+	// undecided has the indexes of the jobs to be decided, in order. Each attempt makes it anew.
+	undecided []int
 }
 
 // run is one attempt.
@@ -67,15 +67,15 @@ func (b *changeBatch) run(ctx context.Context, tx *database.Tx) error {
 	for i, answer := range known {
 		b.answers[i].Err = answer
 	}
-	b.live = slices.DeleteFunc(fresh, func(i int) bool { return b.jobs[i].kind == kindPass })
+	b.undecided = slices.DeleteFunc(fresh, func(i int) bool { return b.jobs[i].kind == kindBarrier })
 	if err := b.refuseLocked(ctx, tx); err != nil {
 		return err
 	}
-	if len(b.live) == 0 {
+	if len(b.undecided) == 0 {
 		return errNothingToWrite
 	}
 	write := b.add
-	if slices.ContainsFunc(b.live, func(i int) bool { return b.jobs[i].kind != kindAdd }) {
+	if slices.ContainsFunc(b.undecided, func(i int) bool { return b.jobs[i].kind != kindAdd }) {
 		write = b.edit
 	}
 	if err := write(ctx, tx); err != nil {
@@ -84,10 +84,10 @@ func (b *changeBatch) run(ctx context.Context, tx *database.Tx) error {
 	return b.keys.Store(ctx, tx)
 }
 
-// putAnswers notes the live jobs' answers for their keys. It returns errNothingToWrite when there
-// is no key and the jobs changed nothing.
+// putAnswers notes the undecided jobs' answers for their keys. It returns errNothingToWrite when
+// there is no key and the jobs changed nothing.
 func (b *changeBatch) putAnswers(changed bool) error {
-	for _, i := range b.live {
+	for _, i := range b.undecided {
 		if b.jobs[i].Key != "" {
 			b.keys.Put(i, b.present(b.answers[i].Err))
 		}
@@ -112,7 +112,7 @@ func (b *changeBatch) add(ctx context.Context, tx *database.Tx) error {
 	if err != nil {
 		return err
 	}
-	if err := b.putAnswers(len(refused) < len(b.live)); err != nil {
+	if err := b.putAnswers(len(refused) < len(b.undecided)); err != nil {
 		return err
 	}
 	return b.undo(ctx, tx, refused, added)
@@ -121,9 +121,9 @@ func (b *changeBatch) add(ctx context.Context, tx *database.Tx) error {
 // refuseLocked refuses the jobs whose cart or key another transaction has locked, as far as that is
 // known or suspected.
 func (b *changeBatch) refuseLocked(ctx context.Context, tx *database.Tx) error {
-	clients := make([]string, 0, len(b.live))
+	clients := make([]string, 0, len(b.undecided))
 	var keys []idempotency.Key
-	for _, i := range b.live {
+	for _, i := range b.undecided {
 		clients = append(clients, b.jobs[i].clients()...)
 		if key := b.jobs[i].request().Key; !key.None() {
 			keys = append(keys, key)
@@ -133,7 +133,7 @@ func (b *changeBatch) refuseLocked(ctx context.Context, tx *database.Tx) error {
 	if err != nil {
 		return err
 	}
-	b.live = slices.DeleteFunc(b.live, func(i int) bool {
+	b.undecided = slices.DeleteFunc(b.undecided, func(i int) bool {
 		if !slices.ContainsFunc(b.jobs[i].clients(), func(id string) bool { return locked[id] }) {
 			return false
 		}
@@ -175,6 +175,6 @@ func (b *changeBatch) committed(ctx context.Context, tx *database.Tx) (bool, err
 	return b.keys.Committed(ctx, tx)
 }
 
-func (a Addition) line() ClientLine {
+func (a LineChange) line() ClientLine {
 	return ClientLine{a.ClientID, inventory.Line{ProductID: a.ProductID, Quantity: a.Quantity}}
 }

@@ -45,7 +45,7 @@ func BenchmarkAddBatch(b *testing.B) {
 				m := cart.NewManager(db, &cart.Lines{}, inventory.New(db), nil,
 					cart.Config{QueueCapacity: 1, BatchSize: size, Present: present, Log: cfg.Log})
 				defer func() { _ = m.Close(context.Background()) }()
-				batch := make([]cart.Addition, size)
+				batch := make([]cart.LineChange, size)
 				b.ReportAllocs()
 				for n := 0; b.Loop(); n++ {
 					for i := range batch {

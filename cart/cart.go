@@ -37,8 +37,8 @@ func (e *EmptyError) Error() string {
 // Is makes it an ErrEmpty.
 func (e *EmptyError) Is(target error) bool { return target == ErrEmpty }
 
-// An Addition asks to add units of a product to a client's cart.
-type Addition struct {
+// An LineChange asks to add units of a product to a client's cart.
+type LineChange struct {
 	ClientID, ProductID string
 	Quantity            int64  // units, 1 or more
 	Key                 string // the Idempotency-Key; empty: none
@@ -97,7 +97,7 @@ func NewManager(db *database.DB, lines *Lines, stock stock, checkouts checkouts,
 		BatchSize:     cfg.BatchSize,
 		Weight:        change.weight,
 		Work:          m.applyBatch,
-		RetryOneByOne: database.IsJobFault,
+		RetryOneByOne: database.MayRetryOneByOne,
 		Limiter:       cfg.Limiter,
 		Log:           cfg.Log,
 		Observe:       cfg.Observe,

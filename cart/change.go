@@ -18,14 +18,15 @@ const (
 	kindUpdate kind = "updateCart"
 	kindEmpty  kind = "emptyCart"
 	kindMerge  kind = "mergeCarts"
-	// kindPass changes nothing. Its answer tells that all earlier changes of its client are done.
-	kindPass kind = ""
+	// kindBarrier changes nothing. Its answer tells that all earlier changes of its client are
+	// done.
+	kindBarrier kind = ""
 )
 
 // A change is one job of the queue cart.add.
 type change struct {
 	kind kind
-	Addition
+	LineChange
 	from string // of a merge: the client whose lines move to ClientID
 }
 
@@ -73,20 +74,20 @@ func (c change) request() idempotency.Request {
 // Errors: inventory.ErrNoProduct, inventory.ErrNotEnough when the line would exceed what is
 // available now, ErrTooManyLines; *idempotency.Replay and idempotency.ErrMismatch; those of
 // database.Transact; those of queue.Queue.Do.
-func (m *Manager) AddToCart(ctx context.Context, a Addition) error {
-	return m.do(ctx, change{kind: kindAdd, Addition: a})
+func (m *Manager) AddToCart(ctx context.Context, a LineChange) error {
+	return m.do(ctx, change{kind: kindAdd, LineChange: a})
 }
 
 // UpdateCart sets a line to a's quantity; 0 removes it. Lowering and removing succeed whatever the
 // stock is. Raising has the errors of AddToCart, and blocks as that does.
-func (m *Manager) UpdateCart(ctx context.Context, a Addition) error {
-	return m.do(ctx, change{kind: kindUpdate, Addition: a})
+func (m *Manager) UpdateCart(ctx context.Context, a LineChange) error {
+	return m.do(ctx, change{kind: kindUpdate, LineChange: a})
 }
 
 // EmptyCart removes all lines of a client's cart. It blocks and fails as AddToCart does, but for
 // the errors of stock.
 func (m *Manager) EmptyCart(ctx context.Context, clientID, key string) error {
-	return m.do(ctx, change{kind: kindEmpty, Addition: Addition{ClientID: clientID, Key: key}})
+	return m.do(ctx, change{kind: kindEmpty, LineChange: LineChange{ClientID: clientID, Key: key}})
 }
 
 // do has the queue make a change.

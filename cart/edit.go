@@ -13,7 +13,7 @@ import (
 // the changes in memory, one after the other, and writes the differences.
 func (b *changeBatch) edit(ctx context.Context, tx *database.Tx) error {
 	var clients, products []string
-	for _, i := range b.live {
+	for _, i := range b.undecided {
 		clients = append(clients, b.jobs[i].clients()...)
 		if b.jobs[i].ProductID != "" {
 			products = append(products, b.jobs[i].ProductID)
@@ -34,7 +34,7 @@ func (b *changeBatch) edit(ctx context.Context, tx *database.Tx) error {
 	if err := read.Send(ctx); err != nil {
 		return fmt.Errorf("check the stock: %w", err)
 	}
-	for _, i := range b.live {
+	for _, i := range b.undecided {
 		b.answers[i].Err = e.apply(b.jobs[i], stock)
 	}
 	if err := b.putAnswers(e.changed()); err != nil {

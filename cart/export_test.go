@@ -11,10 +11,10 @@ import (
 const MaxLockedLines = maxLockedLines
 
 // AddBatch does additions as one batch of the queue's worker, and returns what each is answered.
-func (m *Manager) AddBatch(ctx context.Context, additions ...Addition) ([]error, error) {
+func (m *Manager) AddBatch(ctx context.Context, additions ...LineChange) ([]error, error) {
 	changes := make([]Change, len(additions))
 	for i, a := range additions {
-		changes[i] = change{kind: kindAdd, Addition: a}
+		changes[i] = change{kind: kindAdd, LineChange: a}
 	}
 	return m.ApplyBatch(ctx, changes...)
 }
@@ -23,13 +23,13 @@ func (m *Manager) AddBatch(ctx context.Context, additions ...Addition) ([]error,
 type Change = change
 
 // The changes of each kind.
-func Add(a Addition) Change    { return change{kind: kindAdd, Addition: a} }
-func Update(a Addition) Change { return change{kind: kindUpdate, Addition: a} }
+func Add(a LineChange) Change    { return change{kind: kindAdd, LineChange: a} }
+func Update(a LineChange) Change { return change{kind: kindUpdate, LineChange: a} }
 func Empty(clientID, key string) Change {
-	return change{kind: kindEmpty, Addition: Addition{ClientID: clientID, Key: key}}
+	return change{kind: kindEmpty, LineChange: LineChange{ClientID: clientID, Key: key}}
 }
 func Merge(from, to, key string) Change {
-	return change{kind: kindMerge, Addition: Addition{ClientID: to, Key: key}, from: from}
+	return change{kind: kindMerge, LineChange: LineChange{ClientID: to, Key: key}, from: from}
 }
 
 // ApplyBatch makes changes as one batch of the queue's worker, and returns what each is answered.

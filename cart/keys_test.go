@@ -22,7 +22,7 @@ func TestKeys_repeatGetsTheFirstAnswer(t *testing.T) {
 		m, other := newManager(t, db), newManager(t, db)
 		for _, test := range []struct {
 			name string
-			add  cart.Addition
+			add  cart.LineChange
 			want error
 		}{
 			{"success", addition("ann", "mug", 4, "K1"), nil},
@@ -55,9 +55,9 @@ func TestKeys_lineLimitIsStoredWithItsKey(t *testing.T) {
 		putLines(t, db, "ann", 500)
 		m := newManager(t, db)
 		add := addition("ann", product(500), 1, "key")
-		wantBatch(t, m, []cart.Addition{add}, cart.ErrTooManyLines)
+		wantBatch(t, m, []cart.LineChange{add}, cart.ErrTooManyLines)
 		execute(t, db, "DELETE FROM client_cart")
-		wantBatch(t, m, []cart.Addition{add}, replayOf(cart.ErrTooManyLines))
+		wantBatch(t, m, []cart.LineChange{add}, replayOf(cart.ErrTooManyLines))
 	})
 }
 
@@ -67,8 +67,8 @@ func TestKeys_isItsClientsAndForOneRequest(t *testing.T) {
 		putProduct(t, db, "mug", 10)
 		putProduct(t, db, "tea", 10)
 		m := newManager(t, db)
-		wantBatch(t, m, []cart.Addition{addition("ann", "mug", 1, "key")}, nil)
-		wantBatch(t, m, []cart.Addition{
+		wantBatch(t, m, []cart.LineChange{addition("ann", "mug", 1, "key")}, nil)
+		wantBatch(t, m, []cart.LineChange{
 			addition("ann", "mug", 2, "key"), addition("ann", "tea", 1, "key"), addition("ann", "mug", 1, "KEY"),
 			addition("Ann", "mug", 3, "key"), addition("ann", "mug", 1),
 		}, errMismatch, errMismatch, nil, nil, nil)
@@ -82,7 +82,7 @@ func TestKeys_repeatsInOneBatchAreDoneOnce(t *testing.T) {
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		putProduct(t, db, "mug", 10)
 		m := newManager(t, db)
-		wantBatch(t, m, []cart.Addition{
+		wantBatch(t, m, []cart.LineChange{
 			addition("ann", "mug", 2, "a"),
 			addition("ann", "mug", 2, "a"),
 			addition("ann", "mug", 3, "a"),
@@ -97,7 +97,7 @@ func TestKeys_repeatsInOneBatchAreDoneOnce(t *testing.T) {
 			t.Errorf("%d keys are stored, want 3", keys)
 		}
 		// A batch of nothing but what is known writes nothing and answers all.
-		wantBatch(t, m, []cart.Addition{addition("ann", "mug", 2, "a"), addition("ann", "mug", 9, "b"), addition("ann", "mug", 1, "b")},
+		wantBatch(t, m, []cart.LineChange{addition("ann", "mug", 2, "a"), addition("ann", "mug", 9, "b"), addition("ann", "mug", 1, "b")},
 			replayOf(nil), replayOf(short("mug", 11, 10)), errMismatch)
 	})
 }

@@ -33,7 +33,7 @@ func TestAddBatch_aQuantityThatOverflowsCostsTheOthersNoRetry(t *testing.T) {
 		putLine(t, db, "eve", "mug", 5)
 		var attempts atomic.Int64
 		m := newManager(t, db, countAttempts(&attempts))
-		wantBatch(t, m, []cart.Addition{
+		wantBatch(t, m, []cart.LineChange{
 			addition("ann", "mug", 1), addition("eve", "mug", cart.MaxQuantity), addition("eve", "mug", 2),
 			addition("fay", "mug", cart.MaxQuantity), addition("fay", "mug", cart.MaxQuantity), addition("zoe", "mug", 3),
 		}, nil, short("mug", 5+cart.MaxQuantity, 100), nil,
@@ -56,7 +56,7 @@ func TestAddBatch_aFullLineCostsTheOthersOneRetry(t *testing.T) {
 		putLine(t, db, "fay", "pixel", cart.MaxQuantity-3)
 		var attempts atomic.Int64
 		m := newManager(t, db, countAttempts(&attempts))
-		wantBatch(t, m, []cart.Addition{
+		wantBatch(t, m, []cart.LineChange{
 			addition("ann", "mug", 1), addition("eve", "pixel", 1), addition("fay", "pixel", 2), addition("fay", "pixel", 2),
 			addition("fay", "pixel", 1),
 		}, nil, short("pixel", cart.MaxQuantity+1, cart.MaxQuantity), nil, short("pixel", cart.MaxQuantity+1, cart.MaxQuantity), nil)

@@ -195,7 +195,7 @@ func TestLines_restorePassesTheLineLimit(t *testing.T) {
 		if len(got) != 600 || got[product(0)] != 1 || got[product(449)] != 3 || got[product(599)] != 2 {
 			t.Errorf("got %d lines, %d, %d and %d units", len(got), got[product(0)], got[product(449)], got[product(599)])
 		}
-		wantBatch(t, newManager(t, db), []cart.Addition{addition("ann", product(610), 1), addition("ann", product(599), 1)},
+		wantBatch(t, newManager(t, db), []cart.LineChange{addition("ann", product(610), 1), addition("ann", product(599), 1)},
 			cart.ErrTooManyLines, nil)
 	})
 }

@@ -23,7 +23,7 @@ func TestAddBatch_lockedLineDelaysItsOwnClientOnly(t *testing.T) {
 		m := newManager(t, db)
 		release := lockLine(t, db, "ann", "mug")
 		for range 2 { // the second time without waiting
-			wantBatch(t, m, []cart.Addition{
+			wantBatch(t, m, []cart.LineChange{
 				addition("ann", "mug", 1), addition("bob", "mug", 1), addition("cid", "mug", 1), addition("ann", "tea", 1, "key"),
 				addition("ann", "tea", 1, "key"),
 			}, database.ErrRowLocked, nil, nil, database.ErrRowLocked, database.ErrRowLocked)
@@ -33,7 +33,7 @@ func TestAddBatch_lockedLineDelaysItsOwnClientOnly(t *testing.T) {
 		release()
 		wantCart(t, db, "ann", map[string]int64{"mug": 1})
 		// Nothing was stored with the key: nothing was done.
-		wantBatch(t, m, []cart.Addition{addition("ann", "mug", 1), addition("ann", "tea", 1, "key")}, nil, nil)
+		wantBatch(t, m, []cart.LineChange{addition("ann", "mug", 1), addition("ann", "tea", 1, "key")}, nil, nil)
 		wantCart(t, db, "ann", map[string]int64{"mug": 2, "tea": 1})
 	})
 }
@@ -60,7 +60,7 @@ func TestAddBatch_rowBeingInsertedDelaysItsOwnClientOnly(t *testing.T) {
 					}
 					for round := range 3 {
 						began := time.Now()
-						wantBatch(t, m, []cart.Addition{addition("ann", "mug", 1, test.key), addition("bob", "mug", 1)}, database.ErrRowLocked, nil)
+						wantBatch(t, m, []cart.LineChange{addition("ann", "mug", 1, test.key), addition("bob", "mug", 1)}, database.ErrRowLocked, nil)
 						if took := time.Since(began); round > 0 && took >= lockWait {
 							t.Errorf("bob waited %v for ann's row, though it was known to be taken", took)
 						}
@@ -82,7 +82,7 @@ func TestAddBatch_lockedLineOfALongCartDelaysItsOwnClientOnly(t *testing.T) {
 		lockLine(t, db, "ann", product(7))
 		for round := range 3 {
 			began := time.Now()
-			wantBatch(t, m, []cart.Addition{addition("ann", product(350), 1), addition("bob", product(1), 1)}, database.ErrRowLocked, nil)
+			wantBatch(t, m, []cart.LineChange{addition("ann", product(350), 1), addition("bob", product(1), 1)}, database.ErrRowLocked, nil)
 			if took := time.Since(began); round > 0 && took >= lockWait {
 				t.Errorf("bob waited %v for ann's cart, though it was known to be taken", took)
 			}

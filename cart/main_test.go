@@ -191,8 +191,8 @@ func rowsOf(t *testing.T, db *database.DB, table string) (rows int) {
 	return rows
 }
 
-func addition(clientID, productID string, quantity int64, key ...string) cart.Addition {
-	a := cart.Addition{ClientID: clientID, ProductID: productID, Quantity: quantity}
+func addition(clientID, productID string, quantity int64, key ...string) cart.LineChange {
+	a := cart.LineChange{ClientID: clientID, ProductID: productID, Quantity: quantity}
 	if len(key) > 0 {
 		a.Key = key[0]
 	}
@@ -200,7 +200,7 @@ func addition(clientID, productID string, quantity int64, key ...string) cart.Ad
 }
 
 // wantBatch does additions in one batch and compares what they are answered; nil is Success.
-func wantBatch(t *testing.T, m *cart.Manager, additions []cart.Addition, want ...error) {
+func wantBatch(t *testing.T, m *cart.Manager, additions []cart.LineChange, want ...error) {
 	t.Helper()
 	got, err := m.AddBatch(t.Context(), additions...)
 	if err != nil {

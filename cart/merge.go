@@ -14,7 +14,7 @@ import (
 // It blocks and fails as AddToCart does, but for the errors of stock; ErrTooManyLines also means
 // that a line would have more than MaxQuantity units. The key is toClientID's.
 func (m *Manager) MergeCarts(ctx context.Context, fromClientID, toClientID, key string) error {
-	merge := change{kind: kindMerge, Addition: Addition{ClientID: toClientID, Key: key}, from: fromClientID}
+	merge := change{kind: kindMerge, LineChange: LineChange{ClientID: toClientID, Key: key}, from: fromClientID}
 	end, err := m.merges.begin(ctx, fromClientID, toClientID)
 	if err != nil {
 		return m.replayOr(ctx, merge, err)
@@ -22,7 +22,7 @@ func (m *Manager) MergeCarts(ctx context.Context, fromClientID, toClientID, key 
 	defer end()
 	// The queue keeps the order of one client's changes; the clients may have different workers.
 	if m.db.Dialect().Parallel() > 1 {
-		pass := change{kind: kindPass, Addition: Addition{ClientID: fromClientID}}
+		pass := change{kind: kindBarrier, LineChange: LineChange{ClientID: fromClientID}}
 		if _, err := m.changes.Do(ctx, fromClientID, pass); err != nil {
 			return m.replayOr(ctx, merge, err)
 		}

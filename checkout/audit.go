@@ -191,7 +191,7 @@ func dropUnowned(ctx context.Context, tx *database.Tx, reserveID string) error {
 	if !ours {
 		return nil
 	}
-	entries, err := entriesLocked(ctx, tx, []string{id})
+	entries, err := lockEntries(ctx, tx, []string{id})
 	if err == nil && entries[id].State == Reserved {
 		err = errOwned
 	}

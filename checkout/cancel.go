@@ -73,7 +73,7 @@ func (m *Manager) cancel(o *operation, entry Entry) error {
 	c.state, c.epoch = begun.state, begun.epoch
 	o.claim.Store(c)
 
-	ctx, cancel := context.WithDeadline(m.owning, c.until)
+	ctx, cancel := context.WithDeadline(m.ownerCtx, c.until)
 	defer cancel()
 	end, err := m.refund(payment.WithTrace(ctx, o.trace), c)
 	if err != nil {
@@ -92,7 +92,7 @@ func (m *Manager) awaitCancel(ctx context.Context, checkoutID string) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(m.owning, cancel)()
+	defer context.AfterFunc(m.ownerCtx, cancel)()
 	end, err := m.awaitEnd(ctx, checkoutID)
 	if errors.Is(err, errAbandoned) {
 		return &CancelPendingError{checkoutID}

@@ -46,8 +46,8 @@ type carts interface {
 type stock interface {
 	Lock(context.Context, *database.Tx, []string) (*inventory.Stock, error)
 	Reserve(*database.Batch, []inventory.Reservation)
-	Commit(*database.Batch, []inventory.Reservation) error
-	Rollback(*database.Batch, []inventory.Reservation)
+	Sell(*database.Batch, []inventory.Reservation) error
+	Release(*database.Batch, []inventory.Reservation)
 	Restock(context.Context, *database.Tx, *inventory.Stock, []inventory.Line) (lost []inventory.Line, err error)
 }
 
@@ -98,7 +98,7 @@ type Manager struct {
 	waiting  atomic.Int64 // repeats that wait for their first
 	draining atomic.Bool  // set under mu
 
-	owning       context.Context // ends when owners must leave their checkouts to others
+	ownerCtx     context.Context // ends when owners must leave their checkouts to others
 	cancelOwners context.CancelFunc
 	owners       sync.WaitGroup // purchases and recoveries under way
 
@@ -108,12 +108,12 @@ type Manager struct {
 
 	mu         sync.Mutex
 	unfinished []*claim                // under mu: claims that owners gave up because they had to
-	awaited    map[chan settled]string // under mu: IDs of checkouts that another owner finishes
+	endWaiters map[chan settled]string // under mu: IDs of checkouts that another owner finishes
 
-	background     context.Context // the sweeper's and the watcher's
-	stopBackground context.CancelFunc
-	backgrounds    sync.WaitGroup
-	recovering     chan struct{} // a token for each recovery under way
+	backgroundCtx   context.Context // the sweeper's and the watcher's
+	stopBackground  context.CancelFunc
+	backgroundTasks sync.WaitGroup
+	recoverySlots   chan struct{} // a token for each recovery under way
 }
 
 // New starts the Checkout Manager's queues. Start begins recovery, Close ends everything.
@@ -123,19 +123,19 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 	}
 	m := &Manager{
 		db: db, carts: carts, stock: stock, gateway: gateway, config: cfg, present: cfg.Present, log: cfg.Log,
-		keys:       idempotency.NewWatcher(db),
-		awaited:    map[chan settled]string{},
-		recovering: make(chan struct{}, maxRecovering),
+		keys:          idempotency.NewWatcher(db),
+		endWaiters:    map[chan settled]string{},
+		recoverySlots: make(chan struct{}, maxRecovering),
 	}
-	m.owning, m.cancelOwners = context.WithCancel(context.Background())
-	m.background, m.stopBackground = context.WithCancel(context.Background())
+	m.ownerCtx, m.cancelOwners = context.WithCancel(context.Background())
+	m.backgroundCtx, m.stopBackground = context.WithCancel(context.Background())
 	m.reserves = queue.New(queue.Config[reserveJob, *claim]{
 		Name:          "checkout.reserve",
 		Shards:        workers,
 		Capacity:      cfg.QueueCapacity,
 		BatchSize:     cfg.BatchSize,
 		Work:          m.reserve,
-		RetryOneByOne: database.IsJobFault,
+		RetryOneByOne: database.MayRetryOneByOne,
 		Limiter:       cfg.Limiter,
 		Log:           cfg.Log,
 		Observe:       cfg.ObserveReserve,
@@ -148,7 +148,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 		BatchSize:     cfg.BatchSize,
 		Weight:        func(job settleJob) int { return len(job.claim.lines) },
 		Work:          m.settle,
-		RetryOneByOne: database.IsJobFault,
+		RetryOneByOne: database.MayRetryOneByOne,
 		Limiter:       cfg.Limiter,
 		Log:           cfg.Log,
 		Observe:       cfg.ObserveSettle,
@@ -299,7 +299,7 @@ func (m *Manager) await(ctx context.Context, p cart.Purchase) (checkoutID string
 	defer m.waiting.Add(-1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(m.owning, cancel)()
+	defer context.AfterFunc(m.ownerCtx, cancel)()
 	record, found, err := m.keys.Wait(ctx, requestOf(p).Key)
 	switch {
 	case err != nil:

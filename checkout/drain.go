@@ -27,7 +27,7 @@ func (m *Manager) Drain(ctx context.Context) (unfinished int) {
 	}
 	// Recoveries under way stay unfinished as well.
 	m.stopBackground()
-	m.backgrounds.Wait()
+	m.backgroundTasks.Wait()
 	m.cancelOwners()
 	m.owners.Wait()
 

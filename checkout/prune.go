@@ -28,7 +28,7 @@ func Prune(ctx context.Context, db *database.DB, age time.Duration) (deleted int
 			n, err = deleteSettled(ctx, tx, ids)
 			return err
 		}, func(tx *database.Tx) (bool, error) {
-			left, err := entriesLocked(ctx, tx, ids)
+			left, err := lockEntries(ctx, tx, ids)
 			return len(left) == 0, err
 		}); err != nil {
 			return deleted, err

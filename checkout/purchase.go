@@ -40,7 +40,7 @@ func (m *Manager) begin(trace payment.Trace, work func(*operation) error) (*oper
 		return nil, err
 	}
 	o := &operation{trace: trace, done: make(chan struct{})}
-	o.queued, o.leave = context.WithCancel(m.owning)
+	o.queued, o.leave = context.WithCancel(m.ownerCtx)
 	go func() {
 		defer m.release()
 		defer o.leave()
@@ -83,7 +83,7 @@ func (m *Manager) buy(o *operation, p cart.Purchase) error {
 	}
 	o.claim.Store(c)
 
-	ctx, cancel := context.WithDeadline(m.owning, c.until)
+	ctx, cancel := context.WithDeadline(m.ownerCtx, c.until)
 	defer cancel()
 	end, err := m.pay(payment.WithTrace(ctx, o.trace), c)
 	if err != nil {

@@ -39,20 +39,20 @@ func (m *Manager) Start(ctx context.Context) error {
 			m.log.Info("recovering the checkouts that the last run left open", "checkouts", open)
 		}
 	}
-	m.backgrounds.Go(m.sweep)
-	m.backgrounds.Go(m.pollAwaited)
+	m.backgroundTasks.Go(m.sweep)
+	m.backgroundTasks.Go(m.pollAwaited)
 	return nil
 }
 
 // sweep claims expired checkouts and recovers each in a goroutine of its own.
 func (m *Manager) sweep() {
-	for m.background.Err() == nil {
-		claimed, err := m.sweepOnce(m.background)
-		if err != nil && m.background.Err() == nil {
+	for m.backgroundCtx.Err() == nil {
+		claimed, err := m.sweepOnce(m.backgroundCtx)
+		if err != nil && m.backgroundCtx.Err() == nil {
 			m.warnings.warn(m.log, "could not look for expired checkouts", "error", err)
 		}
 		if claimed == 0 || err != nil {
-			sleep(m.background, sweepEvery/2+rand.N(sweepEvery/2)) // instances must not sweep in step
+			sleep(m.backgroundCtx, sweepEvery/2+rand.N(sweepEvery/2)) // instances must not sweep in step
 		}
 	}
 }
@@ -63,7 +63,7 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 	tokens := m.recoveryTokens(ctx)
 	defer func() {
 		for range tokens - claimed {
-			<-m.recovering
+			<-m.recoverySlots
 		}
 	}()
 	if tokens == 0 {
@@ -95,7 +95,7 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 		c := claimOf(entry, until)
 		c.epoch++
 		m.owners.Go(func() {
-			defer func() { <-m.recovering }()
+			defer func() { <-m.recoverySlots }()
 			m.recoverOne(c)
 		})
 	}
@@ -105,14 +105,14 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 // recoveryTokens waits for one token and acquires all others that are free.
 func (m *Manager) recoveryTokens(ctx context.Context) (tokens int) {
 	select {
-	case m.recovering <- struct{}{}:
+	case m.recoverySlots <- struct{}{}:
 		tokens++
 	case <-ctx.Done():
 		return 0
 	}
 	for tokens < maxRecovering {
 		select {
-		case m.recovering <- struct{}{}:
+		case m.recoverySlots <- struct{}{}:
 			tokens++
 		default:
 			return tokens
@@ -142,7 +142,7 @@ func (m *Manager) claimAll(ctx context.Context, ids []string) (got []Entry, err 
 
 // recoverOne finishes a checkout that this instance has claimed, as far as the gateway lets it.
 func (m *Manager) recoverOne(c *claim) {
-	ctx, cancel := context.WithDeadline(m.owning, c.until)
+	ctx, cancel := context.WithDeadline(m.ownerCtx, c.until)
 	defer cancel()
 	end, err := m.resume(ctx, c)
 	if m.config.ObserveRecovery != nil {
@@ -177,7 +177,7 @@ func (m *Manager) resume(ctx context.Context, c *claim) (settled, error) {
 
 // giveUp notes an abandoned claim, for Drain to expire its lease.
 func (m *Manager) giveUp(c *claim) {
-	if m.owning.Err() == nil {
+	if m.ownerCtx.Err() == nil {
 		return // the lease expires by itself
 	}
 	m.mu.Lock()
@@ -191,22 +191,22 @@ var errAbandoned = errors.New("the checkout was left to be recovered")
 // awaitOther waits until another owner has settled a checkout whose claim was lost, or until this
 // instance drains.
 func (m *Manager) awaitOther(c *claim) (settled, error) {
-	if m.owning.Err() != nil {
+	if m.ownerCtx.Err() != nil {
 		m.giveUp(c)
 		return settled{}, errAbandoned
 	}
-	return m.awaitEnd(m.owning, c.id)
+	return m.awaitEnd(m.ownerCtx, c.id)
 }
 
 // awaitEnd waits until a checkout is settled, or ctx ends.
 func (m *Manager) awaitEnd(ctx context.Context, checkoutID string) (settled, error) {
 	end := make(chan settled, 1)
 	m.mu.Lock()
-	m.awaited[end] = checkoutID
+	m.endWaiters[end] = checkoutID
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
-		delete(m.awaited, end)
+		delete(m.endWaiters, end)
 		m.mu.Unlock()
 	}()
 	select {
@@ -222,25 +222,25 @@ func (m *Manager) awaitEnd(ctx context.Context, checkoutID string) (settled, err
 
 // pollAwaited reads the awaited checkouts from the journal, all in one statement.
 func (m *Manager) pollAwaited() {
-	for sleep(m.background, awaitPoll) {
+	for sleep(m.backgroundCtx, awaitPoll) {
 		m.mu.Lock()
-		ids := slices.Compact(slices.Sorted(maps.Values(m.awaited)))
+		ids := slices.Compact(slices.Sorted(maps.Values(m.endWaiters)))
 		m.mu.Unlock()
 		if len(ids) == 0 {
 			continue
 		}
 		var entries map[string]Entry
-		if err := m.db.Read(m.background, func(tx *database.Tx) (err error) {
-			entries, err = entriesByID(m.background, tx, ids)
+		if err := m.db.Read(m.backgroundCtx, func(tx *database.Tx) (err error) {
+			entries, err = entriesByID(m.backgroundCtx, tx, ids)
 			return err
 		}); err != nil {
 			continue // the database may come back
 		}
 		m.mu.Lock()
-		for end, id := range m.awaited {
+		for end, id := range m.endWaiters {
 			_, asked := slices.BinarySearch(ids, id)
 			if entry, found := entries[id]; asked && (!found || entry.State.Settled()) {
-				delete(m.awaited, end)
+				delete(m.endWaiters, end)
 				end <- settled{entry.State, entry.Epoch, entry.Reason, false}
 			}
 		}

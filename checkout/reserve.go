@@ -80,9 +80,9 @@ type reserveBatch struct {
 	keys    *idempotency.Batch
 
 	// Each attempt makes the following anew.
-	began    time.Time // before the leases are written
-	live     []int     // indexes of the jobs to be decided, the first admitted first
-	reserved []*claim  // sorted by ID
+	began     time.Time // before the leases are written
+	undecided []int     // indexes of the jobs to be decided, the first admitted first
+	reserved  []*claim  // sorted by ID
 }
 
 // run is one attempt.
@@ -96,8 +96,8 @@ func (b *reserveBatch) run(ctx context.Context, tx *database.Tx) error {
 	for i, answer := range known {
 		b.answers[i].Err = answer
 	}
-	b.live = fresh
-	slices.SortStableFunc(b.live, func(i, j int) int { return b.jobs[i].admitted.Compare(b.jobs[j].admitted) })
+	b.undecided = fresh
+	slices.SortStableFunc(b.undecided, func(i, j int) int { return b.jobs[i].admitted.Compare(b.jobs[j].admitted) })
 
 	carts, stock, err := b.lock(ctx, tx)
 	if err != nil {
@@ -117,8 +117,8 @@ func (b *reserveBatch) run(ctx context.Context, tx *database.Tx) error {
 	return b.write(ctx, tx)
 }
 
-// lock locks the carts of the live jobs, then the products in them. It leaves out the jobs whose
-// cart or key another transaction has locked, and those whose carts are too many.
+// lock locks the carts of the undecided jobs, then the products in them. It leaves out the jobs
+// whose cart or key another transaction has locked, and those whose carts are too many.
 func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.Carts, *inventory.Stock, error) {
 	clients, keys := b.clientsAndKeys()
 	locked, err := b.m.carts.LockedOf(ctx, tx, clients, keys)
@@ -133,7 +133,7 @@ func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.Carts, 
 	}
 	b.leaveOut(errDeferred, carts.Deferred)
 	var products []string
-	for _, i := range b.live {
+	for _, i := range b.undecided {
 		for _, line := range carts.Lines(b.jobs[i].ClientID) {
 			products = append(products, line.ProductID)
 		}
@@ -142,10 +142,10 @@ func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.Carts, 
 	return carts, stock, err
 }
 
-// clientsAndKeys returns the clients of the live jobs, and the jobs' keys.
+// clientsAndKeys returns the clients of the undecided jobs, and the jobs' keys.
 func (b *reserveBatch) clientsAndKeys() (clients []string, keys []idempotency.Key) {
-	clients = make([]string, 0, len(b.live))
-	for _, i := range b.live {
+	clients = make([]string, 0, len(b.undecided))
+	for _, i := range b.undecided {
 		clients = append(clients, b.jobs[i].ClientID)
 		if key := requestOf(b.jobs[i].Purchase).Key; !key.None() {
 			keys = append(keys, key)
@@ -154,9 +154,9 @@ func (b *reserveBatch) clientsAndKeys() (clients []string, keys []idempotency.Ke
 	return clients, keys
 }
 
-// leaveOut answers the live jobs of some clients with err.
+// leaveOut answers the undecided jobs of some clients with err.
 func (b *reserveBatch) leaveOut(err error, of func(clientID string) bool) {
-	b.live = slices.DeleteFunc(b.live, func(i int) bool {
+	b.undecided = slices.DeleteFunc(b.undecided, func(i int) bool {
 		out := of(b.jobs[i].ClientID)
 		if out {
 			b.answers[i].Err = err
@@ -165,7 +165,7 @@ func (b *reserveBatch) leaveOut(err error, of func(clientID string) bool) {
 	})
 }
 
-// decide answers the live jobs in turn. It returns those whose cart is empty, and whether an
+// decide answers the undecided jobs in turn. It returns those whose cart is empty, and whether an
 // earlier job of the batch bought it.
 //
 // Each attempt gives its checkouts new IDs. So the look-up after a lost COMMIT cannot mistake
@@ -173,7 +173,7 @@ func (b *reserveBatch) leaveOut(err error, of func(clientID string) bool) {
 func (b *reserveBatch) decide(carts *cart.Carts, stock *inventory.Stock) (empty map[int]bool, err error) {
 	empty = map[int]bool{}
 	bought := map[string]bool{}
-	for _, i := range b.live {
+	for _, i := range b.undecided {
 		job := b.jobs[i]
 		lines := carts.Lines(job.ClientID)
 		if len(lines) == 0 {
@@ -220,10 +220,10 @@ func (b *reserveBatch) explainEmpty(ctx context.Context, tx *database.Tx, empty 
 	return err
 }
 
-// putAnswers notes what is stored with the live jobs' keys: refusals, and that a checkout is under
-// way.
+// putAnswers notes what is stored with the undecided jobs' keys: refusals, and that a checkout is
+// under way.
 func (b *reserveBatch) putAnswers() {
-	for _, i := range b.live {
+	for _, i := range b.undecided {
 		switch err := b.answers[i].Err; {
 		case b.jobs[i].Key == "" || errors.Is(err, database.ErrRowLocked):
 		case err != nil:
@@ -273,7 +273,7 @@ func (b *reserveBatch) committed(ctx context.Context, tx *database.Tx) (bool, er
 	for i, c := range b.reserved {
 		ids[i] = c.id
 	}
-	entries, err := entriesLocked(ctx, tx, ids)
+	entries, err := lockEntries(ctx, tx, ids)
 	if err != nil || len(entries) == 0 {
 		return false, err
 	}

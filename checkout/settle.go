@@ -62,13 +62,13 @@ type settleBatch struct {
 	slow    bool
 
 	// Each attempt makes the following anew.
-	live    []int         // indexes of the jobs that are settled
-	repeats map[int]int   // the jobs that begin a cancellation which another job of the batch begins
-	to      map[int]State // the live jobs' next states
-	sold    []inventory.Reservation
-	dropped []inventory.Reservation
-	lost    []cart.ClientLine // units that did not fit into their cart lines
-	surplus []inventory.Line  // units that did not fit into what is on hand
+	included []int         // indexes of the jobs that are settled
+	repeats  map[int]int   // the jobs that begin a cancellation which another job of the batch begins
+	to       map[int]State // the included jobs' next states
+	sold     []inventory.Reservation
+	dropped  []inventory.Reservation
+	lost     []cart.ClientLine // units that did not fit into their cart lines
+	surplus  []inventory.Line  // units that did not fit into what is on hand
 }
 
 func (b *settleBatch) transact(ctx context.Context) error {
@@ -97,7 +97,7 @@ func (b *settleBatch) report() {
 	if b.m.config.ObserveMove == nil {
 		return
 	}
-	for _, i := range b.live {
+	for _, i := range b.included {
 		b.m.config.ObserveMove(b.to[i])
 	}
 }
@@ -132,7 +132,7 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 			return err
 		}
 	}
-	if len(b.live) == 0 {
+	if len(b.included) == 0 {
 		return errNothingToWrite
 	}
 	b.collectReservations()
@@ -145,9 +145,9 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 	return b.answerKeys(ctx, tx)
 }
 
-// list lists the live jobs, and reports whether one of them returns units to what is on hand.
+// list lists the included jobs, and reports whether one of them returns units to what is on hand.
 func (b *settleBatch) list() (restocks bool) {
-	b.live, b.repeats, b.to = b.live[:0], map[int]int{}, make(map[int]State, len(b.jobs))
+	b.included, b.repeats, b.to = b.included[:0], map[int]int{}, make(map[int]State, len(b.jobs))
 	type claimed struct {
 		id    string
 		epoch int
@@ -162,7 +162,7 @@ func (b *settleBatch) list() (restocks bool) {
 			}
 			cancelling[this] = i
 		}
-		b.live = append(b.live, i)
+		b.included = append(b.included, i)
 		b.to[i] = job.to
 		restocks = restocks || job.to == Cancelled
 	}
@@ -171,10 +171,10 @@ func (b *settleBatch) list() (restocks bool) {
 
 // apply sends the batch with the changes of stock and journal.
 func (b *settleBatch) apply(ctx context.Context, batch *database.Batch) error {
-	if err := b.m.stock.Commit(batch, b.sold); err != nil {
+	if err := b.m.stock.Sell(batch, b.sold); err != nil {
 		return err
 	}
-	b.m.stock.Rollback(batch, b.dropped)
+	b.m.stock.Release(batch, b.dropped)
 	b.move(batch)
 	if err := batch.Send(ctx); err != nil {
 		return fmt.Errorf("settle: %w", err)
@@ -199,7 +199,7 @@ func (b *settleBatch) orSlowPath(err error, slow bool) error {
 func (b *settleBatch) leaveOutLocked(ctx context.Context, tx *database.Tx) error {
 	var clients []string
 	var keys []idempotency.Key
-	for _, i := range b.live {
+	for _, i := range b.included {
 		c := b.jobs[i].claim
 		if b.to[i] == RolledBack || c.key != "" {
 			clients = append(clients, c.clientID)
@@ -212,7 +212,7 @@ func (b *settleBatch) leaveOutLocked(ctx context.Context, tx *database.Tx) error
 	if err != nil {
 		return err
 	}
-	b.live = slices.DeleteFunc(b.live, func(i int) bool {
+	b.included = slices.DeleteFunc(b.included, func(i int) bool {
 		if !locked[b.jobs[i].claim.clientID] {
 			return false
 		}
@@ -225,7 +225,7 @@ func (b *settleBatch) leaveOutLocked(ctx context.Context, tx *database.Tx) error
 // restored returns the lines that return to their carts.
 func (b *settleBatch) restored() []cart.ClientLine {
 	var lines []cart.ClientLine
-	for _, i := range b.live {
+	for _, i := range b.included {
 		if b.to[i] == RolledBack {
 			lines = append(lines, linesOf(b.jobs[i].claim)...)
 		}
@@ -233,11 +233,11 @@ func (b *settleBatch) restored() []cart.ClientLine {
 	return lines
 }
 
-// collectReservations collects what the live jobs do to reservations. Only reserved checkouts have
-// any.
+// collectReservations collects what the included jobs do to reservations. Only reserved checkouts
+// have any.
 func (b *settleBatch) collectReservations() {
 	b.sold, b.dropped = nil, nil
-	for _, i := range b.live {
+	for _, i := range b.included {
 		switch c := b.jobs[i].claim; {
 		case c.state != Reserved:
 		case b.to[i] == Committed:
@@ -254,7 +254,7 @@ var errStale = errors.New("a claim is no longer valid")
 // move writes the journal, conditional on the state and epoch of the claims.
 func (b *settleBatch) move(batch *database.Batch) {
 	moves := map[transition][]string{}
-	for _, i := range b.live {
+	for _, i := range b.included {
 		job := b.jobs[i]
 		t := transition{from: job.claim.state, to: b.to[i], epoch: job.claim.epoch, reason: job.reason}
 		t.announced = b.m.config.Events && (t.from == Reserved && t.to == Committed || t.to == Cancelled)
@@ -289,7 +289,7 @@ func (c *claim) idempotencyKey() idempotency.Key {
 // answerKeys stores the answers that repeats of the checkouts get. It frees the keys of those that
 // were not paid.
 func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
-	keyed := slices.DeleteFunc(slices.Clone(b.live), func(i int) bool {
+	keyed := slices.DeleteFunc(slices.Clone(b.included), func(i int) bool {
 		return b.jobs[i].claim.key == "" || !b.to[i].Settled()
 	})
 	slices.SortFunc(keyed, func(i, j int) int {
@@ -301,7 +301,7 @@ func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
 		answer := outcome(b.answers[i].Value.state, b.answers[i].Value.reason)
 		var err error
 		if errors.Is(answer, ErrUnpaid) {
-			err = idempotency.Free(ctx, tx, key)
+			err = idempotency.DeleteUnderWay(ctx, tx, key)
 		} else {
 			err = idempotency.Fill(ctx, tx, key, b.m.present(answer))
 		}
@@ -315,7 +315,7 @@ func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
 // committed reports whether the journal has all that the last attempt wrote. A checkout that went
 // on since counts.
 func (b *settleBatch) committed(ctx context.Context, tx *database.Tx) (bool, error) {
-	entries, err := entriesLocked(ctx, tx, b.liveIDs())
+	entries, err := lockEntries(ctx, tx, b.liveIDs())
 	if err != nil {
 		return false, err
 	}
@@ -324,8 +324,8 @@ func (b *settleBatch) committed(ctx context.Context, tx *database.Tx) (bool, err
 		return entry.State == wrote.state && entry.Epoch == wrote.epoch ||
 			wrote.state == Refunding && entry.State != Reserved
 	}
-	all := !slices.ContainsFunc(b.live, func(i int) bool { return !written(i) })
-	return all && len(b.live) > 0, nil
+	all := !slices.ContainsFunc(b.included, func(i int) bool { return !written(i) })
+	return all && len(b.included) > 0, nil
 }
 
 func compare(a, b string) int { return strings.Compare(a, b) }

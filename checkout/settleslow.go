@@ -10,7 +10,7 @@ import (
 	"cartwheel/inventory"
 )
 
-// suspects returns the live checkouts, sorted, whose journal rows another transaction may keep
+// suspects returns the included checkouts, sorted, whose journal rows another transaction may keep
 // locked: all after a lock wait timed out, else those that were found locked lately. They are not
 // waited for: the products are locked by the time the journal is written, and everyone who buys
 // them would wait as well.
@@ -24,8 +24,8 @@ func (b *settleBatch) suspects(tx *database.Tx) []string {
 }
 
 func (b *settleBatch) liveIDs() []string {
-	ids := make([]string, 0, len(b.live))
-	for _, i := range b.live {
+	ids := make([]string, 0, len(b.included))
+	for _, i := range b.included {
 		ids = append(ids, b.jobs[i].claim.id)
 	}
 	return ids
@@ -38,7 +38,7 @@ func (b *settleBatch) checkClaims(ctx context.Context, tx *database.Tx, suspects
 	if err != nil {
 		return err
 	}
-	free, err := entriesFree(ctx, tx, suspects)
+	free, err := entriesSkipLocked(ctx, tx, suspects)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (b *settleBatch) checkClaims(ctx context.Context, tx *database.Tx, suspects
 		_, isFree := free[id]
 		b.m.locked.Found(id, isThere && !isFree)
 	}
-	b.live = slices.DeleteFunc(b.live, func(i int) bool {
+	b.included = slices.DeleteFunc(b.included, func(i int) bool {
 		c := b.jobs[i].claim
 		entry, found := entries[c.id]
 		_, suspected := slices.BinarySearch(suspects, c.id)
@@ -72,7 +72,7 @@ func (b *settleBatch) checkClaims(ctx context.Context, tx *database.Tx, suspects
 // What is cancelled is on hand before anything is sold.
 func (b *settleBatch) checkStock(ctx context.Context, tx *database.Tx) error {
 	var products []string
-	for _, i := range b.live {
+	for _, i := range b.included {
 		if b.sells(i) || b.to[i] == Cancelled {
 			for _, line := range b.jobs[i].claim.lines {
 				products = append(products, line.ProductID)
@@ -86,7 +86,7 @@ func (b *settleBatch) checkStock(ctx context.Context, tx *database.Tx) error {
 	if err := b.restock(ctx, tx, stock); err != nil {
 		return err
 	}
-	b.live = slices.DeleteFunc(b.live, func(i int) bool {
+	b.included = slices.DeleteFunc(b.included, func(i int) bool {
 		if !b.sells(i) {
 			return false
 		}
@@ -113,7 +113,7 @@ func (b *settleBatch) sells(i int) bool {
 // whose products another transaction has locked.
 func (b *settleBatch) restock(ctx context.Context, tx *database.Tx, stock *inventory.Stock) (err error) {
 	var lines []inventory.Line
-	b.live = slices.DeleteFunc(b.live, func(i int) bool {
+	b.included = slices.DeleteFunc(b.included, func(i int) bool {
 		if b.to[i] != Cancelled {
 			return false
 		}

@@ -180,11 +180,11 @@ func (w *watchedStock) Lock(ctx context.Context, tx *database.Tx, ids []string) 
 	return stock, err
 }
 
-func (w *watchedStock) Commit(b *database.Batch, reservations []inventory.Reservation) error {
+func (w *watchedStock) Sell(b *database.Batch, reservations []inventory.Reservation) error {
 	if w.commit != nil {
 		w.commit(len(reservations))
 	}
-	return w.Manager.Commit(b, reservations)
+	return w.Manager.Sell(b, reservations)
 }
 
 // watchedCarts are the stored carts, with a hook.

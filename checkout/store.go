@@ -49,9 +49,9 @@ func entriesByID(ctx context.Context, tx *database.Tx, ids []string) (map[string
 	return entriesWith(ctx, tx, ids, "")
 }
 
-// entriesFree returns those of the checkouts, sorted, whose rows no other transaction has locked,
-// and locks them.
-func entriesFree(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
+// entriesSkipLocked returns those of the checkouts, sorted, whose rows no other transaction has
+// locked, and locks them.
+func entriesSkipLocked(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
 	return entriesWith(ctx, tx, ids, " ORDER BY checkout_id"+tx.ForUpdateSkipLocked())
 }
 
@@ -69,9 +69,9 @@ func entriesWith(ctx context.Context, tx *database.Tx, ids []string, rest string
 	return found, nil
 }
 
-// entriesLocked returns those of the checkouts that the journal has, and locks them. It waits for a
+// lockEntries returns those of the checkouts that the journal has, and locks them. It waits for a
 // commit that is still under way.
-func entriesLocked(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
+func lockEntries(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
 	return entriesWith(ctx, tx, sorted(ids), " ORDER BY checkout_id"+tx.ForUpdate())
 }
 
@@ -377,7 +377,7 @@ func endOfClaim(ctx context.Context, tx *database.Tx, claim time.Duration) (unti
 func putEvents(ctx context.Context, tx *database.Tx, claimed eventClaim, due map[string]string) error {
 	ids := slices.Sorted(maps.Keys(due))
 	if tx.AfterLockWait() {
-		free, err := entriesFree(ctx, tx, ids)
+		free, err := entriesSkipLocked(ctx, tx, ids)
 		if err != nil {
 			return err
 		}

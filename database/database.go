@@ -48,8 +48,8 @@ type DB struct {
 // starting, up to cfg.StartTimeout, and creates a database that does not exist; it migrates
 // nothing. It blocks until then.
 //
-// Errors: ErrLocked when another server has the data directory; whatever the engine said otherwise,
-// with what to do.
+// Errors: ErrDataDirLocked when another server has the data directory; whatever the engine said
+// otherwise, with what to do.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
 	cfg.StartTimeout = cmp.Or(cfg.StartTimeout, time.Minute)

@@ -27,8 +27,8 @@ var (
 	// ErrRetry is for a transaction's own work to return when another transaction has changed what
 	// it had read. All of it is then retried, as after a deadlock.
 	ErrRetry = errors.New("another transaction changed the rows")
-	// ErrLocked means that another server has the data directory.
-	ErrLocked = sqlite.ErrLocked
+	// ErrDataDirLocked means that another server has the data directory.
+	ErrDataDirLocked = sqlite.ErrDataDirLocked
 	// ErrMoved means that a data directory's data was moved to a MySQL server.
 	ErrMoved = sqlite.ErrMoved
 	// ErrInUse means that another program has the embedded engine's file open.
@@ -88,10 +88,10 @@ func IsDuplicate(err error) bool { return err != nil && faultOf(err) == engine.D
 // may succeed.
 func IsConflict(err error) bool { return err != nil && faultOf(err) == engine.Conflict }
 
-// IsJobFault reports whether a batch that failed with err may succeed in parts: the database is
-// there, the batch certainly had no effect, and trying its jobs one by one does not mean waiting
+// MayRetryOneByOne reports whether a batch that failed with err may succeed in parts: the database
+// is there, the batch certainly had no effect, and trying its jobs one by one does not mean waiting
 // for a lock once for each.
-func IsJobFault(err error) bool {
+func MayRetryOneByOne(err error) bool {
 	return !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrOutcomeUnknown) && !errors.Is(err, ErrRowLocked)
 }
 

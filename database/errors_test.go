@@ -105,7 +105,7 @@ func TestRolledBack_onlyWhereTheCommitCertainlyFailed(t *testing.T) {
 	}
 }
 
-func TestIsJobFault_isNoOutage(t *testing.T) {
+func TestMayRetryOneByOne_notInAnOutage(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		err  error
@@ -117,7 +117,7 @@ func TestIsJobFault_isNoOutage(t *testing.T) {
 		{fmt.Errorf("%w: %w", ErrOutcomeUnknown, io.EOF), false},
 		{fmt.Errorf("%w: %w", ErrRowLocked, my(1205)), false}, // each job would wait for it again
 	} {
-		if got := IsJobFault(test.err); got != test.want {
+		if got := MayRetryOneByOne(test.err); got != test.want {
 			t.Errorf("%v: one job's: %v, want %v", test.err, got, test.want)
 		}
 	}

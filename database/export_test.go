@@ -18,7 +18,7 @@ import (
 // first transaction.
 func (db *DB) SetLimits(attempt, patience, resolve time.Duration) {
 	for limit, d := range map[*time.Duration]time.Duration{
-		&db.limits.attempt: attempt, &db.limits.patience: patience, &db.limits.resolve: resolve,
+		&db.limits.attempt: attempt, &db.limits.retryTimeout: patience, &db.limits.resolve: resolve,
 	} {
 		if d != 0 {
 			*limit = d

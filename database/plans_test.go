@@ -104,7 +104,7 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 				key = fmt.Sprint("key-", i)
 			}
 			for _, product := range []string{"lamp", "mug", "none"} {
-				addition := cart.Addition{ClientID: client, ProductID: product, Quantity: int64(1 + i%3*6)}
+				addition := cart.LineChange{ClientID: client, ProductID: product, Quantity: int64(1 + i%3*6)}
 				if key != "" {
 					addition.Key = key + product
 				}
@@ -116,9 +116,9 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 			}
 			guest := fmt.Sprint("guest-", i)
 			for _, err := range []error{
-				carts.AddToCart(ctx, cart.Addition{ClientID: guest, ProductID: "mug", Quantity: 3}),
-				carts.UpdateCart(ctx, cart.Addition{ClientID: guest, ProductID: "mug", Quantity: 2}),
-				carts.UpdateCart(ctx, cart.Addition{ClientID: guest, ProductID: "lamp", Quantity: 1}),
+				carts.AddToCart(ctx, cart.LineChange{ClientID: guest, ProductID: "mug", Quantity: 3}),
+				carts.UpdateCart(ctx, cart.LineChange{ClientID: guest, ProductID: "mug", Quantity: 2}),
+				carts.UpdateCart(ctx, cart.LineChange{ClientID: guest, ProductID: "lamp", Quantity: 1}),
 				carts.MergeCarts(ctx, guest, client, ""),
 				carts.EmptyCart(ctx, "nobody", ""),
 			} {

@@ -68,7 +68,7 @@ func TestEmbedded_directoryHasOneServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = opened(t, t.Context(), database.Config{DataDir: dir, Serve: true})
-	is(t, err, database.ErrLocked)
+	is(t, err, database.ErrDataDirLocked)
 	if err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("the error does not name the directory: %v", err)
 	}

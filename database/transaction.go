@@ -31,13 +31,13 @@ type limits struct {
 	// attempt bounds one attempt, the wait for a connection included: no statement starts later. It
 	// is well above lock waits and well below the request timeout.
 	attempt time.Duration
-	// patience bounds the attempts: none starts later.
-	patience time.Duration
+	// retryTimeout bounds the attempts: none starts later.
+	retryTimeout time.Duration
 	// resolve bounds the look-up of a lost COMMIT.
 	resolve time.Duration
 }
 
-var defaultLimits = limits{attempt: 6 * time.Second, patience: 8 * time.Second, resolve: 7 * time.Second}
+var defaultLimits = limits{attempt: 6 * time.Second, retryTimeout: 8 * time.Second, resolve: 7 * time.Second}
 
 // Transact runs work in one transaction and commits it. It blocks for some 15 seconds at most, and
 // as long again to look up a lost COMMIT. When ctx ends, it gives up between two attempts, never
@@ -56,9 +56,9 @@ var defaultLimits = limits{attempt: 6 * time.Second, patience: 8 * time.Second, 
 // was done); ErrOutcomeUnknown.
 func (db *DB) Transact(ctx context.Context, work func(*Tx) error, committed func(*Tx) (bool, error)) error {
 	began := time.Now()
-	doubt, err := db.transact(ctx, work, committed)
-	if err != nil && doubt != nil {
-		err = fmt.Errorf("%w: %w; then %v", ErrOutcomeUnknown, doubt, err) //nolint:errorlint // it is no certainty
+	uncertain, err := db.transact(ctx, work, committed)
+	if err != nil && uncertain != nil {
+		err = fmt.Errorf("%w: %w; then %v", ErrOutcomeUnknown, uncertain, err) //nolint:errorlint // it is no certainty
 	}
 	if db.observe.Transacted != nil {
 		db.observe.Transacted(endOf(err), time.Since(began))
@@ -66,13 +66,13 @@ func (db *DB) Transact(ctx context.Context, work func(*Tx) error, committed func
 	return err
 }
 
-// transact returns the error of the last attempt, and as doubt that of a COMMIT of the embedded
+// transact returns the error of the last attempt, and as uncertain that of a COMMIT of the embedded
 // engine that failed with an I/O error. SQLite rolls such a transaction back in this process. But
 // its frames may be whole in the WAL: after a crash the file then has it committed, unless a later
 // COMMIT has overwritten them.
 func (db *DB) transact(
 	ctx context.Context, work func(*Tx) error, committed func(*Tx) (bool, error),
-) (doubt, err error) {
+) (uncertain, err error) {
 	var afterLockWait bool
 	var reconnects int
 	began := time.Now()
@@ -82,7 +82,7 @@ func (db *DB) transact(
 		if err == nil {
 			return nil, nil
 		}
-		silent := time.Since(tried) > db.limits.attempt/2
+		unresponsive := time.Since(tried) > db.limits.attempt/2
 		f := faultOf(err)
 		var lost *commitLostError
 		switch {
@@ -90,17 +90,17 @@ func (db *DB) transact(
 			db.log.Warn("the answer to a commit was lost", "error", lost.cause)
 			found, resolveErr := db.resolve(ctx, committed)
 			if resolveErr != nil {
-				return doubt, fmt.Errorf("%w: %w; then %w", ErrOutcomeUnknown, lost.cause, resolveErr)
+				return uncertain, fmt.Errorf("%w: %w; then %w", ErrOutcomeUnknown, lost.cause, resolveErr)
 			}
 			if found {
 				return nil, nil
 			}
 			if db.Embedded() {
-				doubt = lost.cause
+				uncertain = lost.cause
 			}
 			// Work had ended by then: its statements are not at fault.
 			err, f = lost.cause, engine.Lost
-		case f == engine.Lost && silent:
+		case f == engine.Lost && unresponsive:
 			// The database does not answer at all. Another attempt would take as long, and requests
 			// that wait behind this transaction would time out without an answer.
 			f = engine.Refused
@@ -110,30 +110,30 @@ func (db *DB) transact(
 		switch f {
 		case engine.Conflict:
 			if attempt >= maxAttempts {
-				return doubt, fmt.Errorf("%w: %d attempts ended in conflicts: %w", ErrUnavailable, attempt, err)
+				return uncertain, fmt.Errorf("%w: %d attempts ended in conflicts: %w", ErrUnavailable, attempt, err)
 			}
 			db.log.Debug("transaction retried", "attempt", attempt, "error", err)
 		case engine.RowLocked:
 			if afterLockWait {
-				return doubt, fmt.Errorf("%w: %w", ErrRowLocked, err)
+				return uncertain, fmt.Errorf("%w: %w", ErrRowLocked, err)
 			}
 			afterLockWait = true
 			db.log.Warn("a row stays locked by another session", "waited", mysql.LockWait, "error", err)
 		case engine.Lost:
 			if reconnects++; reconnects > maxReconnects || ctx.Err() != nil {
-				return doubt, fmt.Errorf("%w: %w", ErrUnavailable, err)
+				return uncertain, fmt.Errorf("%w: %w", ErrUnavailable, err)
 			}
 		case engine.Refused, engine.ReadOnly:
-			return doubt, fmt.Errorf("%w: %w", ErrUnavailable, err)
+			return uncertain, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		default:
-			return doubt, err
+			return uncertain, err
 		}
-		if time.Since(began) > db.limits.patience {
+		if time.Since(began) > db.limits.retryTimeout {
 			took := time.Since(began).Round(time.Millisecond)
-			return doubt, fmt.Errorf("%w: given up after %v: %w", ErrUnavailable, took, err)
+			return uncertain, fmt.Errorf("%w: given up after %v: %w", ErrUnavailable, took, err)
 		}
 		if !pause(ctx, attempt) {
-			return doubt, fmt.Errorf("%w: %w: %w", ErrUnavailable, ctx.Err(), err)
+			return uncertain, fmt.Errorf("%w: %w: %w", ErrUnavailable, ctx.Err(), err)
 		}
 		if db.observe.Retry != nil {
 			_, number := faultAndNumber(err)
@@ -237,8 +237,8 @@ func (db *DB) resolve(ctx context.Context, committed func(*Tx) (bool, error)) (f
 			return found, nil
 		}
 		f := faultOf(err)
-		passes := f == engine.Conflict || f == engine.RowLocked || f.Outage() || errors.Is(err, errNoConnection)
-		if !passes || !pause(ctx, attempt+4) {
+		transient := f == engine.Conflict || f == engine.RowLocked || f.Outage() || errors.Is(err, errNoConnection)
+		if !transient || !pause(ctx, attempt+4) {
 			return false, fmt.Errorf("look for the commit: %w", err)
 		}
 	}

@@ -20,7 +20,7 @@ func NewStock(levels map[string]Level, taken ...string) *Stock {
 
 // WithPatience returns an import that retries a chunk for this long at most.
 func (how Import) WithPatience(patience time.Duration) Import {
-	how.patience = patience
+	how.chunkTimeout = patience
 	return how
 }
 

@@ -22,7 +22,7 @@ func TestGuard_importsAndReservationsIncrementItInAClusterOnly(t *testing.T) {
 				return databasetest.Send(t.Context(), tx, func(b *database.Batch) {
 					r := []inventory.Reservation{reservation("c", "mug", 1)}
 					m.Reserve(b, r)
-					m.Rollback(b, r)
+					m.Release(b, r)
 				})
 			})
 		}

@@ -23,9 +23,9 @@ const (
 	// nobody waits long for it. Many enough, because each costs the embedded engine's server what
 	// it has in memory of the file.
 	importChunk = 500
-	// importPatience is the maximum time for which an import retries one chunk when the database is
-	// away, busy, or has a row locked.
-	importPatience = 30 * time.Second
+	// importChunkTimeout is the maximum time for which an import retries one chunk when the
+	// database is away, busy, or has a row locked.
+	importChunkTimeout = 30 * time.Second
 	// importRetry is the pause before such a retry.
 	importRetry = 100 * time.Millisecond
 	// maxPause is the maximum pause after a chunk.
@@ -50,7 +50,7 @@ type Import struct {
 	// Progress is called after every few hundred rows with the report so far. nil: not called.
 	Progress func(ImportReport)
 
-	patience time.Duration // for one chunk; 0: importPatience
+	chunkTimeout time.Duration // for one chunk; 0: importChunkTimeout
 }
 
 // A BadRow is a record of an import file that was left out.
@@ -101,7 +101,7 @@ type ImportReport struct {
 // database.ErrUnavailable; database.ErrOutcomeUnknown.
 func (m *Manager) Import(ctx context.Context, file io.Reader, how Import) (ImportReport, error) {
 	how.Delimiter = cmp.Or(how.Delimiter, ',')
-	how.patience = cmp.Or(how.patience, importPatience)
+	how.chunkTimeout = cmp.Or(how.chunkTimeout, importChunkTimeout)
 	im := &importing{m: m, how: how, seed: maphash.MakeSeed(), lines: map[uint64]int{}, created: map[uint64]int{}}
 	rows, err := openImport(file, how.Delimiter)
 	if err != nil {
@@ -214,7 +214,7 @@ func (im *importing) take(ctx context.Context, chunk []*importRow) error {
 	for started := time.Now(); len(open) > 0; {
 		locked, err := im.transact(ctx, open)
 		lines := fmt.Sprintf("lines %d to %d", open[0].Line, open[len(open)-1].Line)
-		patient := time.Since(started) < im.how.patience && ctx.Err() == nil
+		patient := time.Since(started) < im.how.chunkTimeout && ctx.Err() == nil
 		unknown := errors.Is(err, database.ErrOutcomeUnknown)
 		passing := unknown || errors.Is(err, database.ErrUnavailable) || errors.Is(err, database.ErrRowLocked)
 		im.report.NetUncertain = im.report.NetUncertain || unknown && !im.how.Add

@@ -105,7 +105,7 @@ func sell(t *testing.T, db *database.DB, stop <-chan struct{}, seller string, pr
 			if i%3 != 0 {
 				return commit(t, tx, m, ended)
 			}
-			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Rollback(b, ended) })
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Release(b, ended) })
 		}, nil)
 		if err != nil {
 			t.Errorf("settle while importing: %v", err)

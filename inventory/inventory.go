@@ -141,13 +141,13 @@ func (m *Manager) Reserve(b *database.Batch, reservations []Reservation) {
 	insertReservations(b, rows)
 }
 
-// Commit takes what was reserved off the stock on hand, then drops the rows. It waits for rows that
+// Sell takes what was reserved off the stock on hand, then drops the rows. It waits for rows that
 // are locked, but not for those that were lately waited for until the timeout.
 //
 // Errors: *LockedError for such a row: Lock asks for it without waiting. Sending the batch fails
 // with ErrShort when on hand is less than what is bought of a product, which a manual SQL edit
 // lowered; the transaction must then be rolled back.
-func (m *Manager) Commit(b *database.Batch, reservations []Reservation) error {
+func (m *Manager) Sell(b *database.Batch, reservations []Reservation) error {
 	bought := map[string]int64{}
 	for _, r := range reservations {
 		for _, line := range r.Lines {
@@ -161,7 +161,7 @@ func (m *Manager) Commit(b *database.Batch, reservations []Reservation) error {
 		}
 	}
 	lowerOnHand(b, lines)
-	m.Rollback(b, reservations)
+	m.Release(b, reservations)
 	return nil
 }
 
@@ -208,9 +208,9 @@ func (m *Manager) certify(ctx context.Context, tx *database.Tx, changes []change
 	return b.Send(ctx)
 }
 
-// Rollback drops the rows of the reservations, whose stock is available again when the transaction
+// Release drops the rows of the reservations, whose stock is available again when the transaction
 // commits. Dropping what is no longer reserved is harmless.
-func (m *Manager) Rollback(b *database.Batch, reservations []Reservation) {
+func (m *Manager) Release(b *database.Batch, reservations []Reservation) {
 	var ids []string
 	for _, r := range reservations {
 		for i := range r.Lines {

@@ -148,5 +148,5 @@ func check(t testing.TB, tx *database.Tx, m *inventory.Manager, ids ...string) (
 func commit(t testing.TB, tx *database.Tx, m *inventory.Manager, reservations []inventory.Reservation) error {
 	t.Helper()
 	b := tx.Batch()
-	return errors.Join(m.Commit(b, reservations), b.Send(t.Context()))
+	return errors.Join(m.Sell(b, reservations), b.Send(t.Context()))
 }

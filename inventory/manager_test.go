@@ -96,10 +96,10 @@ func TestReserve_thenCommitSells(t *testing.T) {
 		wantLevel(t, db, "tea", inventory.Level{})
 
 		transact(t, db, func(tx *database.Tx) error {
-			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Rollback(b, []inventory.Reservation{kept}) })
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Release(b, []inventory.Reservation{kept}) })
 		})
 		transact(t, db, func(tx *database.Tx) error {
-			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Rollback(b, []inventory.Reservation{kept}) })
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Release(b, []inventory.Reservation{kept}) })
 		})
 		wantLevel(t, db, "mug", inventory.Level{OnHand: 5})
 	})
@@ -210,7 +210,7 @@ func TestReserve_doesNotOversell(t *testing.T) {
 				}
 				given.Add(1)
 				transact(t, db, func(tx *database.Tx) error {
-					return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Rollback(b, ended) })
+					return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Release(b, ended) })
 				})
 			})
 		}

@@ -105,8 +105,8 @@ func (b *bodies) acquireLarge() bool {
 }
 
 var errTooManyLargeBodies = &refusal{
-	code: http.StatusServiceUnavailable, reason: codeBusy, retryAfter: retrySoon,
-	words: "too many large bodies at once, nothing was done: try again",
+	status: http.StatusServiceUnavailable, code: codeBusy, retryAfter: retrySoon,
+	message: "too many large bodies at once, nothing was done: try again",
 }
 
 func errBodyTooLarge() error {

@@ -59,12 +59,12 @@ const (
 )
 
 const (
-	wordsTooBusy  = "too busy, nothing was done: try again"
-	wordsDraining = "this instance is shutting down, nothing was done: try again"
-	wordsUnknown  = "the outcome is unknown: repeat the request with the same Idempotency-Key; " +
+	messageTooBusy  = "too busy, nothing was done: try again"
+	messageDraining = "this instance is shutting down, nothing was done: try again"
+	messageUnknown  = "the outcome is unknown: repeat the request with the same Idempotency-Key; " +
 		"without one, look before you repeat it"
-	wordsInternal = "internal error"
-	wordsPending  = "its payment's outcome is not known yet; GET /checkout tells how it ends"
+	messageInternal = "internal error"
+	messagePending  = "its payment's outcome is not known yet; GET /checkout tells how it ends"
 )
 
 // statusCallerLeft is the status of a request whose caller left before its answer, for metrics
@@ -77,7 +77,7 @@ type row struct {
 	status     int // HTTP
 	code       string
 	retryAfter int    // seconds; 0: none
-	words      string // for the caller: no internal detail; wordsOf may add to them
+	message    string // for the caller: no internal detail; messageOf may add to it
 }
 
 // errorTable is the one table from the modules' errors to answers. The first row that matches
@@ -107,55 +107,56 @@ var errorTable = []row{
 	{checkout.ErrRefunded, http.StatusConflict, codeNotEnoughStock, 0,
 		"not enough stock: it was lowered during the payment; the payment was refunded"},
 	{checkout.ErrNotCancellable, http.StatusConflict, codeNotCancellable, 0, "the checkout cannot be cancelled"},
-	{checkout.ErrPending, http.StatusAccepted, codePending, 0, "the checkout is under way: " + wordsPending},
-	{checkout.ErrBusy, http.StatusServiceUnavailable, codeBusy, retrySoon, wordsTooBusy},
-	{checkout.ErrDraining, http.StatusServiceUnavailable, codeDraining, retryLater, wordsDraining},
+	{checkout.ErrPending, http.StatusAccepted, codePending, 0, "the checkout is under way: " + messagePending},
+	{checkout.ErrBusy, http.StatusServiceUnavailable, codeBusy, retrySoon, messageTooBusy},
+	{checkout.ErrDraining, http.StatusServiceUnavailable, codeDraining, retryLater, messageDraining},
 
 	{payment.ErrUnavailable, http.StatusServiceUnavailable, codePaymentUnavailable, retryLater,
 		"payments are not possible at the moment, nothing was done: try again"},
 
-	{queue.ErrFull, http.StatusServiceUnavailable, codeBusy, retrySoon, wordsTooBusy},
-	{queue.ErrClosed, http.StatusServiceUnavailable, codeDraining, retryLater, wordsDraining},
-	{queue.ErrNotStarted, http.StatusServiceUnavailable, codeBusy, retrySoon, wordsTooBusy},
-	{queue.ErrUnanswered, http.StatusGatewayTimeout, codeUnknown, 0, wordsUnknown},
-	{queue.ErrPanicked, http.StatusInternalServerError, codeInternal, 0, wordsInternal},
+	{queue.ErrFull, http.StatusServiceUnavailable, codeBusy, retrySoon, messageTooBusy},
+	{queue.ErrClosed, http.StatusServiceUnavailable, codeDraining, retryLater, messageDraining},
+	{queue.ErrNotStarted, http.StatusServiceUnavailable, codeBusy, retrySoon, messageTooBusy},
+	{queue.ErrUnanswered, http.StatusGatewayTimeout, codeUnknown, 0, messageUnknown},
+	{queue.ErrPanicked, http.StatusInternalServerError, codeInternal, 0, messageInternal},
 
-	{database.ErrOutcomeUnknown, http.StatusGatewayTimeout, codeUnknown, 0, wordsUnknown},
+	{database.ErrOutcomeUnknown, http.StatusGatewayTimeout, codeUnknown, 0, messageUnknown},
 	{database.ErrRowLocked, http.StatusServiceUnavailable, codeLocked, retrySoon,
 		"the stock or the cart is locked by another session, nothing was done: try again"},
 	{database.ErrUnavailable, http.StatusServiceUnavailable, codeDatabaseUnavailable, retryLater,
 		"the database is unavailable, nothing was done: try again"},
 
 	// Last: a request timed out in a place that does not know the outcome.
-	{context.DeadlineExceeded, http.StatusGatewayTimeout, codeUnknown, 0, wordsUnknown},
-	{context.Canceled, http.StatusGatewayTimeout, codeUnknown, 0, wordsUnknown},
+	{context.DeadlineExceeded, http.StatusGatewayTimeout, codeUnknown, 0, messageUnknown},
+	{context.Canceled, http.StatusGatewayTimeout, codeUnknown, 0, messageUnknown},
 }
 
-// wordsOf returns the words of a row with what the error names: a product, a checkout or a reason.
-func wordsOf(err error, words string) string {
+// messageOf returns the message of a row with what the error names: a product, a checkout or a
+// reason.
+func messageOf(err error, message string) string {
 	if e, ok := errors.AsType[*inventory.NoProductError](err); ok {
-		return words + ": " + e.ProductID
+		return message + ": " + e.ProductID
 	}
 	if e, ok := errors.AsType[*inventory.NotEnoughError](err); ok {
-		return fmt.Sprintf("%s of product %s: wanted %d, available %d", words, e.ProductID, e.Wanted, e.Available)
+		return fmt.Sprintf("%s of product %s: wanted %d, available %d", message, e.ProductID, e.Wanted, e.Available)
 	}
 	if e, ok := errors.AsType[*checkout.DeclinedError](err); ok && e.Reason != "" {
-		return words + ": " + e.Reason
+		return message + ": " + e.Reason
 	}
 	if e, ok := errors.AsType[*checkout.UnpaidError](err); ok && e.Reason != "" {
 		return "payment not completed, nothing is charged: " + e.Reason
 	}
 	if e, ok := errors.AsType[*checkout.NotCancellableError](err); ok {
-		return words + ": " + e.Reason
+		return message + ": " + e.Reason
 	}
 	if e, ok := errors.AsType[*checkout.CancelPendingError](err); ok {
 		return "the cancellation of checkout " + e.CheckoutID +
 			" is under way: its refund's outcome is not known yet; GET /checkout tells how it ends"
 	}
 	if e, ok := errors.AsType[*checkout.PendingError](err); ok {
-		return "checkout " + e.CheckoutID + " is under way: " + wordsPending
+		return "checkout " + e.CheckoutID + " is under way: " + messagePending
 	}
-	return words
+	return message
 }
 
 // A presentation is what is sent for an error.
@@ -176,8 +177,8 @@ func presentError(err error) presentation {
 		return presentation{status: replay.Status, code: replay.Code, body: replay.Body}
 	}
 	if own, ok := errors.AsType[*refusal](err); ok {
-		code := cmp.Or(own.reason, usualCodes[own.code])
-		return presentation{own.code, code, answer{statusFailed, own.words}.body(), own.retryAfter}
+		code := cmp.Or(own.code, usualCodes[own.status])
+		return presentation{own.status, code, answer{statusFailed, own.message}.body(), own.retryAfter}
 	}
 	if empty, ok := errors.AsType[*cart.EmptyError](err); ok && empty.UnderWay {
 		err = errUnderWay
@@ -190,9 +191,9 @@ func presentError(err error) presentation {
 		if r.status == http.StatusAccepted {
 			status = statusPending
 		}
-		return presentation{r.status, r.code, answer{status, wordsOf(err, r.words)}.body(), r.retryAfter}
+		return presentation{r.status, r.code, answer{status, messageOf(err, r.message)}.body(), r.retryAfter}
 	}
-	return presentation{http.StatusInternalServerError, codeInternal, answer{statusFailed, wordsInternal}.body(), 0}
+	return presentation{http.StatusInternalServerError, codeInternal, answer{statusFailed, messageInternal}.body(), 0}
 }
 
 // errUnderWay is a cart.EmptyError whose reason is a checkout under way. It has a code of its own.

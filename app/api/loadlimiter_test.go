@@ -22,7 +22,7 @@ func TestLoadLimiter_fullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := s.readReply(conn, "POST")
-	checkAnswer(t, got, 503, wordsTooBusy)
+	checkAnswer(t, got, 503, messageTooBusy)
 	if got.header.Get("Cartwheel-Error") != "busy" || got.header.Get("Retry-After") != "1" {
 		t.Errorf("headers %v", got.header)
 	}

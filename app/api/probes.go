@@ -38,7 +38,7 @@ func (s *Server) readyz(c echo.Context) error {
 	defer cancel()
 
 	if err := s.readiness.Ready(ctx); err != nil {
-		return &refusal{code: http.StatusServiceUnavailable, reason: codeOfUnready(err), words: "not ready: " + err.Error(), retryAfter: retrySoon}
+		return &refusal{status: http.StatusServiceUnavailable, code: codeOfUnready(err), message: "not ready: " + err.Error(), retryAfter: retrySoon}
 	}
 	return c.JSONBlob(http.StatusOK, successBody)
 }

@@ -57,9 +57,9 @@ func (l *rateLimits) limited(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		if wait := l.take(clientAddress(c.Request())); wait > 0 {
 			return &refusal{
-				code:       http.StatusTooManyRequests,
-				reason:     codeRateLimited,
-				words:      "too many requests from this address, nothing was done: try again",
+				status:     http.StatusTooManyRequests,
+				code:       codeRateLimited,
+				message:    "too many requests from this address, nothing was done: try again",
 				retryAfter: int(math.Ceil(wait.Seconds())),
 			}
 		}

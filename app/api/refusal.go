@@ -7,16 +7,16 @@ import (
 
 // A refusal is an answer that the API gives by itself, before any module is called.
 type refusal struct {
-	code       int    // HTTP status
-	reason     string // the Cartwheel-Error code; empty: the usual one of the status
-	words      string
+	status     int    // HTTP status
+	code       string // the Cartwheel-Error code; empty: the usual one of the status
+	message    string
 	retryAfter int // seconds; 0: none
 }
 
-func (r *refusal) Error() string { return r.words }
+func (r *refusal) Error() string { return r.message }
 
-func refuse(code int, format string, args ...any) *refusal {
-	return &refusal{code: code, words: fmt.Sprintf(format, args...)}
+func refuse(status int, format string, args ...any) *refusal {
+	return &refusal{status: status, message: fmt.Sprintf(format, args...)}
 }
 
 // badRequest says which field is wrong and what was expected.

@@ -112,11 +112,11 @@ func TestParseAddToCart_invalidBodyNamesFieldAndReason(t *testing.T) {
 	} {
 		_, err := parseAdd(test.body)
 		r, ok := errors.AsType[*refusal](err)
-		if !ok || r.code != http.StatusBadRequest || !strings.Contains(r.words, test.words) {
+		if !ok || r.status != http.StatusBadRequest || !strings.Contains(r.message, test.words) {
 			t.Errorf("%q: got %v, want a 400 with %q", test.body, err, test.words)
 		}
-		if ok && (!utf8.ValidString(r.words) || len(r.words) > 300) {
-			t.Errorf("%q: the message %q is not fit to be read", test.body, r.words)
+		if ok && (!utf8.ValidString(r.message) || len(r.message) > 300) {
+			t.Errorf("%q: the message %q is not fit to be read", test.body, r.message)
 		}
 	}
 }

@@ -112,7 +112,7 @@ func change[R any, B requestBody[R]](
 //	@Security		Bearer
 //	@Router			/addToCart [post]
 func (s *Server) addToCart(ctx context.Context, _ echo.Context, request addToCartRequest, key string) error {
-	return s.shop.Carts.AddToCart(ctx, cart.Addition{
+	return s.shop.Carts.AddToCart(ctx, cart.LineChange{
 		ClientID: request.ClientID, ProductID: request.ProductID, Quantity: request.Quantity, Key: key,
 	})
 }
@@ -147,7 +147,7 @@ func (s *Server) addToCart(ctx context.Context, _ echo.Context, request addToCar
 //	@Security		Bearer
 //	@Router			/updateCart [post]
 func (s *Server) updateCart(ctx context.Context, _ echo.Context, request updateCartRequest, key string) error {
-	return s.shop.Carts.UpdateCart(ctx, cart.Addition{
+	return s.shop.Carts.UpdateCart(ctx, cart.LineChange{
 		ClientID: request.ClientID, ProductID: request.ProductID, Quantity: request.Quantity, Key: key,
 	})
 }

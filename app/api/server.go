@@ -44,8 +44,8 @@ type Shop struct {
 
 // carts is the Cart Manager, as the API sees it.
 type carts interface {
-	AddToCart(context.Context, cart.Addition) error
-	UpdateCart(context.Context, cart.Addition) error
+	AddToCart(context.Context, cart.LineChange) error
+	UpdateCart(context.Context, cart.LineChange) error
 	EmptyCart(ctx context.Context, clientID, key string) error
 	MergeCarts(ctx context.Context, fromClientID, toClientID, key string) error
 	CheckOut(context.Context, cart.Purchase) (checkoutID string, err error)
@@ -203,7 +203,7 @@ func (s *Server) fail(c echo.Context, err error) {
 		s.log.Info("answered Pending", "request_id", requestID(response.Header()), "error", err)
 	}
 	if p.status == http.StatusInternalServerError {
-		p.body = answer{statusFailed, wordsInternal + ", request ID " + requestID(response.Header())}.body()
+		p.body = answer{statusFailed, messageInternal + ", request ID " + requestID(response.Header())}.body()
 	}
 	if p.code != "" {
 		response.Header()[headerError] = []string{p.code}

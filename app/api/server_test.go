@@ -39,7 +39,7 @@ func TestServer_requestReachesTheShop(t *testing.T) {
 	checkAnswer(t, s.do("POST", "/addToCart", validAdd, "Idempotency-Key", "k-1"), 200, "")
 	checkAnswer(t, s.do("POST", "/checkOutCart", validCheckOut), 200, "")
 
-	wantAdditions := []cart.Addition{{ClientID: "alice", ProductID: "tea", Quantity: 2, Key: "k-1"}}
+	wantAdditions := []cart.LineChange{{ClientID: "alice", ProductID: "tea", Quantity: 2, Key: "k-1"}}
 	if diff := cmp.Diff(wantAdditions, s.shop.additions); diff != "" {
 		t.Errorf("additions (-want +got):\n%s", diff)
 	}
@@ -78,20 +78,20 @@ func TestErrorTable_answersErrorsOfTheModules(t *testing.T) {
 		{cart.ErrTooManyLines, 409, "the cart would have more than 500 lines, or more than 2147483647 units of one product", ""},
 		{idempotency.ErrMismatch, 422, "this Idempotency-Key was used with another request", ""},
 		{idempotency.ErrUnderWay, 503, "the first request with this Idempotency-Key is still under way: try again with the same key", "1"},
-		{checkout.ErrBusy, 503, wordsTooBusy, "1"},
-		{checkout.ErrDraining, 503, wordsDraining, "5"},
+		{checkout.ErrBusy, 503, messageTooBusy, "1"},
+		{checkout.ErrDraining, 503, messageDraining, "5"},
 		{payment.ErrUnavailable, 503, "payments are not possible at the moment, nothing was done: try again", "5"},
-		{queue.ErrFull, 503, wordsTooBusy, "1"},
-		{queue.ErrClosed, 503, wordsDraining, "5"},
-		{fmt.Errorf("%w: %w", queue.ErrNotStarted, context.DeadlineExceeded), 503, wordsTooBusy, "1"},
-		{fmt.Errorf("%w: %w", queue.ErrUnanswered, context.DeadlineExceeded), 504, wordsUnknown, ""},
+		{queue.ErrFull, 503, messageTooBusy, "1"},
+		{queue.ErrClosed, 503, messageDraining, "5"},
+		{fmt.Errorf("%w: %w", queue.ErrNotStarted, context.DeadlineExceeded), 503, messageTooBusy, "1"},
+		{fmt.Errorf("%w: %w", queue.ErrUnanswered, context.DeadlineExceeded), 504, messageUnknown, ""},
 		{database.ErrUnavailable, 503, "the database is unavailable, nothing was done: try again", "5"},
 		{database.ErrRowLocked, 503, "the stock or the cart is locked by another session, nothing was done: try again", "1"},
-		{database.ErrOutcomeUnknown, 504, wordsUnknown, ""},
-		{context.DeadlineExceeded, 504, wordsUnknown, ""},
+		{database.ErrOutcomeUnknown, 504, messageUnknown, ""},
+		{context.DeadlineExceeded, 504, messageUnknown, ""},
 
 		// Errors that carry others: the one that says what became of the work counts.
-		{fmt.Errorf("%w: %w; then %w", database.ErrOutcomeUnknown, io.ErrUnexpectedEOF, database.ErrUnavailable), 504, wordsUnknown, ""},
+		{fmt.Errorf("%w: %w; then %w", database.ErrOutcomeUnknown, io.ErrUnexpectedEOF, database.ErrUnavailable), 504, messageUnknown, ""},
 		{fmt.Errorf("%w: %w", database.ErrUnavailable, context.DeadlineExceeded), 503, "the database is unavailable, nothing was done: try again", "5"},
 		{errors.Join(&checkout.PendingError{CheckoutID: "c-2"}, queue.ErrUnanswered, database.ErrOutcomeUnknown), 202, "checkout c-2 is under way: its payment's outcome is not known yet; GET /checkout tells how it ends", ""},
 		{&inventory.LockedError{ProductID: "tea"}, 503, "the stock or the cart is locked by another session, nothing was done: try again", "1"},
@@ -296,7 +296,7 @@ func TestServer_requestTimeIsBounded(t *testing.T) {
 		<-ctx.Done()
 		return fmt.Errorf("%w: %w", queue.ErrNotStarted, ctx.Err())
 	}
-	checkAnswer(t, s.do("POST", "/checkOutCart", validCheckOut), 503, wordsTooBusy)
+	checkAnswer(t, s.do("POST", "/checkOutCart", validCheckOut), 503, messageTooBusy)
 }
 
 func TestServer_disconnectEndsTheRequestsContext(t *testing.T) {
@@ -361,7 +361,7 @@ func BenchmarkAddToCartHandler(b *testing.B) {
 
 type idleShop struct{ carts }
 
-func (idleShop) AddToCart(context.Context, cart.Addition) error          { return nil }
+func (idleShop) AddToCart(context.Context, cart.LineChange) error        { return nil }
 func (idleShop) CheckOut(context.Context, cart.Purchase) (string, error) { return "", nil }
 
 type discardingWriter struct {

@@ -29,19 +29,19 @@ type fakeShop struct {
 	products   []inventory.Product
 
 	mu        sync.Mutex
-	additions []cart.Addition // guarded by mu
-	purchases []cart.Purchase // guarded by mu
-	asked     []string        // other changes; guarded by mu
+	additions []cart.LineChange // guarded by mu
+	purchases []cart.Purchase   // guarded by mu
+	asked     []string          // other changes; guarded by mu
 }
 
-func (f *fakeShop) AddToCart(ctx context.Context, a cart.Addition) error {
+func (f *fakeShop) AddToCart(ctx context.Context, a cart.LineChange) error {
 	f.mu.Lock()
 	f.additions = append(f.additions, a)
 	f.mu.Unlock()
 	return f.say(ctx)
 }
 
-func (f *fakeShop) UpdateCart(ctx context.Context, a cart.Addition) error {
+func (f *fakeShop) UpdateCart(ctx context.Context, a cart.LineChange) error {
 	f.askf("update %+v", a)
 	return f.say(ctx)
 }

@@ -22,7 +22,7 @@ import (
 // nothing is a Cart Manager of which only adds and checkouts may be called.
 type nothing struct{ *cart.Manager }
 
-func (nothing) AddToCart(context.Context, cart.Addition) error          { return nil }
+func (nothing) AddToCart(context.Context, cart.LineChange) error        { return nil }
 func (nothing) CheckOut(context.Context, cart.Purchase) (string, error) { return "", nil }
 
 func main() {

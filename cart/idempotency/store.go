@@ -136,9 +136,9 @@ func deleteFrom(d database.Dialect) string {
 	return "DELETE FROM idempotency_key WHERE "
 }
 
-// Free deletes the key of a request that is under way, so that a later request may use it. An
-// answered key stays.
-func Free(ctx context.Context, tx *database.Tx, key Key) error {
+// DeleteUnderWay deletes the key of a request that is under way, so that a later request may use
+// it. An answered key stays.
+func DeleteUnderWay(ctx context.Context, tx *database.Tx, key Key) error {
 	if _, err := tx.Exec(ctx, deleteFrom(tx.Dialect())+isKey+" AND http_status IS NULL",
 		args([]Key{key})...); err != nil {
 		return fmt.Errorf("free an idempotency key: %w", err)

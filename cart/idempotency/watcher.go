@@ -65,13 +65,13 @@ func (w *Watcher) Wait(ctx context.Context, key Key) (Record, bool, error) {
 			return Record{}, false, ctx.Err()
 		case p.turn <- struct{}{}:
 		}
-		w.look(ctx, key, p)
+		w.lookUp(ctx, key, p)
 		<-p.turn
 	}
 }
 
-// look polls once. It returns early when ctx ends; another caller then polls.
-func (w *Watcher) look(ctx context.Context, key Key, p *poll) {
+// lookUp polls once. It returns early when ctx ends; another caller then polls.
+func (w *Watcher) lookUp(ctx context.Context, key Key, p *poll) {
 	select {
 	case <-p.done:
 		return

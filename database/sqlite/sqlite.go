@@ -38,8 +38,8 @@ const (
 	readers = 4
 )
 
-// ErrLocked means that another server has the data directory.
-var ErrLocked = errors.New("the data directory is in use by another server")
+// ErrDataDirLocked means that another server has the data directory.
+var ErrDataDirLocked = errors.New("the data directory is in use by another server")
 
 // Config says which data directory to open.
 type Config struct {
@@ -84,7 +84,7 @@ func openFile(ctx context.Context, cfg Config, e *engine.Engine) error {
 		case err != nil:
 			return fmt.Errorf("lock the data directory: %w (may this user write to it?)", err)
 		case !locked:
-			return fmt.Errorf("%w: %s (stop that server, or choose another --data-dir)", ErrLocked, cfg.Dir)
+			return fmt.Errorf("%w: %s (stop that server, or choose another --data-dir)", ErrDataDirLocked, cfg.Dir)
 		}
 		e.Unlock = lock.Unlock
 	}
@@ -145,16 +145,16 @@ func tryWriting(ctx context.Context, db *sqlx.DB) (err error) {
 	return errors.Join(err, undone)
 }
 
-// pool returns a pool of connections, each of which waits for others for patience. Each setting may
-// be there once, because the driver sorts them.
-func pool(path string, connections int, patience time.Duration, settings string) *sqlx.DB {
+// pool returns a pool of connections, each of which waits for others for busyTimeout. Each setting
+// may be there once, because the driver sorts them.
+func pool(path string, connections int, busyTimeout time.Duration, settings string) *sqlx.DB {
 	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
 	// Times are written as strftime writes them, followed by an offset of zero. A statement's own
 	// rollback journal is in memory, not in a file. On macOS fsync does not reach the disk:
 	// fullfsync does, and means nothing elsewhere.
 	name.RawQuery = fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"+
 		"&_pragma=fullfsync(1)&_pragma=checkpoint_fullfsync(1)&_pragma=temp_store(MEMORY)"+
-		"&_time_format=sqlite&_timezone=UTC&%s", patience.Milliseconds(), settings)
+		"&_time_format=sqlite&_timezone=UTC&%s", busyTimeout.Milliseconds(), settings)
 	connector, err := sqlite.NewConnector(name.String())
 	if err != nil {
 		panic(err) // never: the query string is ours

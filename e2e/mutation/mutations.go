@@ -247,7 +247,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a locked row does not keep other deliveries from being noted",
-			edits: []edit{{"checkout/store.go", "	if tx.AfterLockWait() {\n		free, err := entriesFree(ctx, tx, ids)", "	if tx.AfterLockWait() && len(ids) == 0 {\n		free, err := entriesFree(ctx, tx, ids)"}},
+			edits: []edit{{"checkout/store.go", "	if tx.AfterLockWait() {\n		free, err := entriesSkipLocked(ctx, tx, ids)", "	if tx.AfterLockWait() && len(ids) == 0 {\n		free, err := entriesSkipLocked(ctx, tx, ids)"}},
 			in:    "checkout", tests: []string{"TestEvents_lockedRowDelaysItsOwnEventAlone"},
 		},
 		{
@@ -329,7 +329,7 @@ func mutations() []mutation {
 			name: "a cancellation restocks in the transaction of its end",
 			edits: []edit{
 				{"checkout/settleslow.go", "	b.surplus, err = b.m.stock.Restock(ctx, tx, stock, lines)\n	return err\n", "	b.restocks = lines\n	return nil\n"},
-				{"checkout/settle.go", "	surplus []inventory.Line  //", "	restocks []inventory.Line\n	surplus []inventory.Line  //"},
+				{"checkout/settle.go", "	surplus  []inventory.Line  //", "	restocks []inventory.Line\n	surplus []inventory.Line  //"},
 				{"checkout/settle.go", "	if err == nil {\n		b.report()\n", "	if err == nil {\n		err = b.m.db.Transact(ctx, func(tx *database.Tx) error {\n" +
 					"			var ids []string\n			for _, line := range b.restocks {\n				ids = append(ids, line.ProductID)\n			}\n" +
 					"			stock, err := b.m.stock.Lock(ctx, tx, ids)\n			if err == nil {\n" +
@@ -449,7 +449,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a commit that failed with an I/O error is in doubt",
-			edits: []edit{{"database/transaction.go", "doubt = lost.cause", "doubt = nil"}},
+			edits: []edit{{"database/transaction.go", "uncertain = lost.cause", "uncertain = nil"}},
 			in:    "e2e", tests: []string{"TestCommit_flushErrorIsAnsweredAsUnknown"},
 		},
 		{

@@ -12,10 +12,6 @@ import (
 	"cartwheel/queue"
 )
 
-// errNothingToWrite rolls a transaction back whose answers are final and which has nothing to
-// commit.
-var errNothingToWrite = errors.New("nothing to write")
-
 // applyBatch makes a batch of changes in one transaction.
 func (m *Manager) applyBatch(ctx context.Context, jobs []change, answers []queue.Answer[struct{}]) error {
 	requests := make([]idempotency.Request, len(jobs))
@@ -29,7 +25,7 @@ func (m *Manager) applyBatch(ctx context.Context, jobs []change, answers []queue
 	err := m.db.Transact(ctx,
 		func(tx *database.Tx) error { return b.run(ctx, tx) },
 		func(tx *database.Tx) (bool, error) { return b.committed(ctx, tx) })
-	if err != nil && !errors.Is(err, errNothingToWrite) {
+	if err != nil {
 		return err
 	}
 	b.keys.Repeats(func(repeat, first int, err error) {
@@ -72,7 +68,7 @@ func (b *changeBatch) run(ctx context.Context, tx *database.Tx) error {
 		return err
 	}
 	if len(b.undecided) == 0 {
-		return errNothingToWrite
+		return database.ErrNothingToWrite
 	}
 	write := b.add
 	if slices.ContainsFunc(b.undecided, func(i int) bool { return b.jobs[i].kind != kindAdd }) {
@@ -84,7 +80,7 @@ func (b *changeBatch) run(ctx context.Context, tx *database.Tx) error {
 	return b.keys.Store(ctx, tx)
 }
 
-// putAnswers notes the undecided jobs' answers for their keys. It returns errNothingToWrite when
+// putAnswers notes the undecided jobs' answers for their keys. It returns ErrNothingToWrite when
 // there is no key and the jobs changed nothing.
 func (b *changeBatch) putAnswers(changed bool) error {
 	for _, i := range b.undecided {
@@ -93,7 +89,7 @@ func (b *changeBatch) putAnswers(changed bool) error {
 		}
 	}
 	if !changed && b.keys.Empty() {
-		return errNothingToWrite
+		return database.ErrNothingToWrite
 	}
 	return nil
 }

@@ -126,14 +126,10 @@ func (m *Manager) Close(ctx context.Context) error { return m.changes.Close(ctx)
 //
 // Errors: database.ErrUnavailable and those of the statement.
 func (m *Manager) Probe(ctx context.Context) error {
-	err := m.db.Transact(ctx, func(tx *database.Tx) error {
+	return m.db.Transact(ctx, func(tx *database.Tx) error {
 		if err := probe(ctx, tx); err != nil {
 			return err
 		}
-		return errNothingToWrite
+		return database.ErrNothingToWrite
 	}, nil)
-	if errors.Is(err, errNothingToWrite) {
-		return nil
-	}
-	return err
 }

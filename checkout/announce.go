@@ -3,7 +3,6 @@ package checkout
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -127,14 +126,11 @@ func (a *Announcer) announce(ctx context.Context, kind event) (more bool, err er
 	err = a.db.Transact(ctx, func(tx *database.Tx) (err error) {
 		claimed, err = claimEvents(ctx, tx, kind, announceBatch, announceClaim)
 		if err == nil && len(claimed.entries) == 0 {
-			err = errNothingToWrite
+			err = database.ErrNothingToWrite
 		}
 		return err
 	}, nil) // events whose claim is in doubt are due again when it ends
-	switch {
-	case errors.Is(err, errNothingToWrite):
-		return false, nil
-	case err != nil:
+	if err != nil || len(claimed.entries) == 0 {
 		return false, err
 	}
 	due := a.deliver(ctx, claimed)
@@ -236,11 +232,10 @@ func (a *Announcer) measure(ctx context.Context) {
 // transactions, and returns how many events that are. It blocks. A repeat announces once more.
 func ReplayEvents(ctx context.Context, db *database.DB, age time.Duration) (replayed int64, err error) {
 	for after := firstID(age); ; {
-		var ids []string
-		if err := db.Read(ctx, func(tx *database.Tx) (err error) {
-			ids, err = idsSince(ctx, tx, after, age, database.ChunkRows)
-			return err
-		}); err != nil || len(ids) == 0 {
+		ids, err := database.Query(ctx, db, func(tx *database.Tx) ([]string, error) {
+			return idsSince(ctx, tx, after, age, database.ChunkRows)
+		})
+		if err != nil || len(ids) == 0 {
 			return replayed, err
 		}
 		after = ids[len(ids)-1]

@@ -27,11 +27,10 @@ type payments interface {
 func AuditPayments(ctx context.Context, db *database.DB, service payments, r *Report) error {
 	failed := 0
 	for after := firstID(gatewayMemory); ; {
-		var settled []Entry
-		if err := db.Read(ctx, func(tx *database.Tx) (err error) {
-			settled, err = settledAfter(ctx, tx, after, gatewayMemory, database.ChunkRows)
-			return err
-		}); err != nil || len(settled) == 0 {
+		settled, err := database.Query(ctx, db, func(tx *database.Tx) ([]Entry, error) {
+			return settledAfter(ctx, tx, after, gatewayMemory, database.ChunkRows)
+		})
+		if err != nil || len(settled) == 0 {
 			return err
 		}
 		after = settled[len(settled)-1].CheckoutID

@@ -40,13 +40,13 @@ func (m *Manager) cancellable(ctx context.Context, entry Entry) error {
 	if entry.Damage != nil { // nobody knows what to restock
 		return fmt.Errorf("cancel: %w", entry.Damage)
 	}
-	return m.db.Read(ctx, func(tx *database.Tx) error {
-		young, err := youngerThan(ctx, tx, entry.CheckoutID, MinPruneAge)
-		if err == nil && !young {
-			err = &NotCancellableError{"it was committed over 30 days ago"}
-		}
-		return err
+	young, err := database.Query(ctx, m.db, func(tx *database.Tx) (bool, error) {
+		return youngerThan(ctx, tx, entry.CheckoutID, MinPruneAge)
 	})
+	if err == nil && !young {
+		err = &ReasonError{ErrNotCancellable, "it was committed over 30 days ago"}
+	}
+	return err
 }
 
 // beginCancel starts a cancellation and waits for its end, or until ctx ends.
@@ -55,7 +55,7 @@ func (m *Manager) beginCancel(ctx context.Context, entry Entry) error {
 	if err != nil {
 		return err
 	}
-	return cancellation.wait(ctx, func(id string) error { return &CancelPendingError{id} })
+	return cancellation.wait(ctx, func(id string) error { return &PendingError{id, true} })
 }
 
 // cancel claims a committed checkout, has it refunded, and settles it by the
@@ -88,14 +88,14 @@ func (m *Manager) cancel(o *operation, entry Entry) error {
 func (m *Manager) awaitCancel(ctx context.Context, checkoutID string) error {
 	defer m.waiting.Add(-1)
 	if m.waiting.Add(1) > int64(m.config.InFlight) {
-		return &CancelPendingError{checkoutID}
+		return &PendingError{checkoutID, true}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(m.ownerCtx, cancel)()
 	end, err := m.awaitEnd(ctx, checkoutID)
 	if errors.Is(err, errAbandoned) {
-		return &CancelPendingError{checkoutID}
+		return &PendingError{checkoutID, true}
 	}
 	if err != nil {
 		return err
@@ -111,8 +111,8 @@ func cancelOutcome(s settled) error {
 	case Cancelling:
 		return errClaimLost
 	case Committed:
-		return &NotCancellableError{cmp.Or(s.reason, reasonRefused)}
+		return &ReasonError{ErrNotCancellable, cmp.Or(s.reason, reasonRefused)}
 	default:
-		return &NotCancellableError{"it is " + string(s.state)}
+		return &ReasonError{ErrNotCancellable, "it is " + string(s.state)}
 	}
 }

@@ -110,7 +110,7 @@ func (g *till) holdRefunds() *gate {
 // wantNotCancellable checks that a cancellation is refused for a reason.
 func wantNotCancellable(t tester, err error, reason string) {
 	t.Helper()
-	refused, ok := errors.AsType[*checkout.NotCancellableError](err)
+	refused, ok := errors.AsType[*checkout.ReasonError](err)
 	if !ok || refused.Reason != reason || !errors.Is(err, checkout.ErrNotCancellable) {
 		t.Errorf("answered %v, want that it cannot be cancelled: %s", err, reason)
 	}

@@ -102,7 +102,7 @@ func TestCancel_goesOnWithoutItsCaller(t *testing.T) {
 func wantCancelPending(t tester, err error, id string) {
 	t.Helper()
 	wantErr(t, err, checkout.ErrPending)
-	want(t, "answer", err.Error(), (&checkout.CancelPendingError{CheckoutID: id}).Error())
+	want(t, "answer", err.Error(), (&checkout.PendingError{CheckoutID: id, Cancelling: true}).Error())
 }
 
 func TestCancel_repeatsBeyondTheLimitArePendingAtOnce(t *testing.T) {

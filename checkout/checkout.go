@@ -196,7 +196,7 @@ func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) (checkoutID str
 		case p.Key == "" || err == nil:
 			return id, err
 		case keyNotRead(err): // a repeat looks its key up before anything else
-			record, found, findErr := m.find(ctx, p)
+			record, found, findErr := idempotency.FindLate(ctx, m.db, requestOf(p).Key)
 			if findErr != nil || !found {
 				return "", err
 			}
@@ -223,16 +223,6 @@ func checkoutIDOf(err error) string {
 	return ""
 }
 
-// keyTimeout is the maximum time for a look-up of a key. The request's own time may be over.
-const keyTimeout = time.Second
-
-// find returns what is stored under the purchase's key.
-func (m *Manager) find(ctx context.Context, p cart.Purchase) (idempotency.Record, bool, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout)
-	defer cancel()
-	return idempotency.Find(ctx, m.db, requestOf(p).Key)
-}
-
 // keyNotRead reports whether a checkout was refused before its key was looked up.
 func keyNotRead(err error) bool {
 	for _, refusal := range []error{
@@ -257,7 +247,7 @@ func (m *Manager) checkOut(ctx context.Context, p cart.Purchase) (checkoutID str
 	if err != nil {
 		return "", err
 	}
-	err = purchase.wait(ctx, func(id string) error { return &PendingError{id} })
+	err = purchase.wait(ctx, func(id string) error { return &PendingError{CheckoutID: id} })
 	if c := purchase.claim.Load(); c != nil {
 		checkoutID = c.id
 	}
@@ -321,7 +311,7 @@ func (m *Manager) await(ctx context.Context, p cart.Purchase) (checkoutID string
 
 // openEntry returns the open checkout that was begun with the purchase's key.
 func (m *Manager) openEntry(p cart.Purchase) (entry Entry, found bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), idempotency.LateTimeout)
 	defer cancel()
 	err := m.db.Read(ctx, func(tx *database.Tx) (err error) {
 		entry, found, err = openByKey(ctx, tx, p.ClientID, p.Key)
@@ -333,10 +323,10 @@ func (m *Manager) openEntry(p cart.Purchase) (entry Entry, found bool) {
 // stillPending is the answer to a repeat whose first request has no answer yet.
 func (m *Manager) stillPending(ctx context.Context, p cart.Purchase) error {
 	if entry, found := m.openEntry(p); found {
-		return &PendingError{entry.CheckoutID}
+		return &PendingError{CheckoutID: entry.CheckoutID}
 	}
 	// It may have ended between the two look-ups.
-	if record, known, err := m.find(ctx, p); err == nil && known {
+	if record, known, err := idempotency.FindLate(ctx, m.db, requestOf(p).Key); err == nil && known {
 		return record.Answer(requestOf(p).Hash)
 	}
 	return idempotency.ErrUnderWay
@@ -353,10 +343,8 @@ func (m *Manager) Show(ctx context.Context, id string) (Entry, error) { return S
 
 // Show returns a checkout as the journal in db has it. Errors: ErrNotFound.
 func Show(ctx context.Context, db *database.DB, id string) (Entry, error) {
-	var found map[string]Entry
-	err := db.Read(ctx, func(tx *database.Tx) (err error) {
-		found, err = entriesByID(ctx, tx, []string{id})
-		return err
+	found, err := database.Query(ctx, db, func(tx *database.Tx) (map[string]Entry, error) {
+		return entriesByID(ctx, tx, []string{id})
 	})
 	if err != nil {
 		return Entry{}, err

@@ -82,11 +82,11 @@ func outcome(state State, reason string) error {
 	}
 	switch word, detail, _ := strings.Cut(reason, ": "); word {
 	case reasonDeclined:
-		return &DeclinedError{detail}
+		return &ReasonError{ErrDeclined, detail}
 	case reasonRefunded:
-		return &RefundedError{detail}
+		return &ReasonError{ErrRefunded, detail}
 	default:
-		return &UnpaidError{detail}
+		return &ReasonError{ErrUnpaid, detail}
 	}
 }
 

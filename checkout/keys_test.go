@@ -94,7 +94,7 @@ func TestKeys_repeatsWaitForTheFirstAnswer(t *testing.T) {
 		}
 		held.open(s.ledger.decline("no"))
 		for _, repeat := range repeats {
-			wantReplay(t, repeat.end(), &checkout.DeclinedError{Reason: "no"})
+			wantReplay(t, repeat.end(), &checkout.ReasonError{Err: checkout.ErrDeclined, Reason: "no"})
 		}
 		want(t, "charges", one.till.charged.Load()+other.till.charged.Load(), 1)
 	})

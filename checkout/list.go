@@ -41,11 +41,8 @@ func List(ctx context.Context, db *database.DB, filter Filter, use func(Entry) e
 	filter.Open = filter.Open || filter.State != "" && !filter.State.Settled()
 	p := pager{filter: filter}
 	for listed := 0; !p.end; {
-		var page []Entry
-		if err := db.Read(ctx, func(tx *database.Tx) (err error) {
-			page, err = p.next(ctx, tx)
-			return err
-		}); err != nil {
+		page, err := database.Query(ctx, db, func(tx *database.Tx) ([]Entry, error) { return p.next(ctx, tx) })
+		if err != nil {
 			return err
 		}
 		for _, e := range page {
@@ -65,12 +62,10 @@ func List(ctx context.Context, db *database.DB, filter Filter, use func(Entry) e
 
 // OfClient returns up to limit checkouts of a client, the newest first, from before the one given.
 // An empty ID begins with the newest. It locks nothing and blocks for one read.
-func (m *Manager) OfClient(ctx context.Context, clientID, before string, limit int) (entries []Entry, err error) {
-	err = m.db.Read(ctx, func(tx *database.Tx) error {
-		entries, err = entriesOfClient(ctx, tx, clientID, before, limit)
-		return err
+func (m *Manager) OfClient(ctx context.Context, clientID, before string, limit int) ([]Entry, error) {
+	return database.Query(ctx, m.db, func(tx *database.Tx) ([]Entry, error) {
+		return entriesOfClient(ctx, tx, clientID, before, limit)
 	})
-	return entries, err
 }
 
 // A pager reads a list page by page.

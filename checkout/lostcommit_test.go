@@ -82,7 +82,7 @@ func TestLostCommit_lostAnswerToACommitIsFoundOut(t *testing.T) {
 						answer := s.ledger.approve
 						var outcome error
 						if !sold {
-							answer, outcome = s.ledger.decline("no"), &checkout.DeclinedError{Reason: "no"}
+							answer, outcome = s.ledger.decline("no"), &checkout.ReasonError{Err: checkout.ErrDeclined, Reason: "no"}
 						}
 						held.open(answer)
 						for i, c := range calls {

@@ -15,11 +15,10 @@ const MinPruneAge = 30 * 24 * time.Hour
 // blocks until all are deleted or ctx ends. A repeat is harmless.
 func Prune(ctx context.Context, db *database.DB, age time.Duration) (deleted int64, err error) {
 	for after := ""; ; {
-		var ids []string
-		if err := db.Read(ctx, func(tx *database.Tx) (err error) {
-			ids, err = settledBefore(ctx, tx, after, age, database.ChunkRows)
-			return err
-		}); err != nil || len(ids) == 0 {
+		ids, err := database.Query(ctx, db, func(tx *database.Tx) ([]string, error) {
+			return settledBefore(ctx, tx, after, age, database.ChunkRows)
+		})
+		if err != nil || len(ids) == 0 {
 			return deleted, err
 		}
 		after = ids[len(ids)-1]

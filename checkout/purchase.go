@@ -90,7 +90,7 @@ func (m *Manager) buy(o *operation, p cart.Purchase) error {
 		end, err = m.awaitOther(c)
 	}
 	if err != nil {
-		return &PendingError{c.id}
+		return &PendingError{CheckoutID: c.id}
 	}
 	return outcome(end.state, end.reason)
 }

@@ -69,11 +69,8 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 	if tokens == 0 {
 		return 0, nil
 	}
-	var found []Entry
-	if err := m.db.Read(ctx, func(tx *database.Tx) (err error) {
-		found, err = expired(ctx, tx, tokens)
-		return err
-	}); err != nil || len(found) == 0 {
+	found, err := database.Query(ctx, m.db, func(tx *database.Tx) ([]Entry, error) { return expired(ctx, tx, tokens) })
+	if err != nil || len(found) == 0 {
 		return 0, err
 	}
 	ids := make([]string, 0, len(found))
@@ -127,15 +124,12 @@ func (m *Manager) claimAll(ctx context.Context, ids []string) (got []Entry, err 
 	err = m.db.Transact(ctx, func(tx *database.Tx) error {
 		got, err = claimExpired(ctx, tx, ids, m.config.Lease)
 		if err == nil && len(got) == 0 {
-			err = errNothingToWrite
+			err = database.ErrNothingToWrite
 		}
 		return err
 	}, nil)
 	if err != nil {
 		got = nil
-	}
-	if errors.Is(err, errNothingToWrite) {
-		err = nil
 	}
 	return got, err
 }
@@ -229,11 +223,10 @@ func (m *Manager) pollAwaited() {
 		if len(ids) == 0 {
 			continue
 		}
-		var entries map[string]Entry
-		if err := m.db.Read(m.backgroundCtx, func(tx *database.Tx) (err error) {
-			entries, err = entriesByID(m.backgroundCtx, tx, ids)
-			return err
-		}); err != nil {
+		entries, err := database.Query(m.backgroundCtx, m.db, func(tx *database.Tx) (map[string]Entry, error) {
+			return entriesByID(m.backgroundCtx, tx, ids)
+		})
+		if err != nil {
 			continue // the database may come back
 		}
 		m.mu.Lock()

@@ -50,7 +50,7 @@ func (m *Manager) reserve(ctx context.Context, jobs []reserveJob, answers []queu
 	err := m.db.Transact(ctx,
 		func(tx *database.Tx) error { return b.run(ctx, tx) },
 		func(tx *database.Tx) (bool, error) { return b.committed(ctx, tx) })
-	if err != nil && !errors.Is(err, errNothingToWrite) {
+	if err != nil {
 		return err
 	}
 	b.keys.Repeats(func(repeat, first int, err error) {
@@ -67,10 +67,6 @@ func (m *Manager) reserve(ctx context.Context, jobs []reserveJob, answers []queu
 
 // errDeferred asks for another attempt in the next batch: nothing was done.
 var errDeferred = errors.New("the batch is large enough")
-
-// errNothingToWrite rolls a transaction back whose answers are final and which has nothing to
-// commit.
-var errNothingToWrite = errors.New("nothing to write")
 
 // A reserveBatch is one TX 1.
 type reserveBatch struct {
@@ -112,7 +108,7 @@ func (b *reserveBatch) run(ctx context.Context, tx *database.Tx) error {
 	}
 	b.putAnswers()
 	if len(b.reserved) == 0 && b.keys.Empty() {
-		return errNothingToWrite
+		return database.ErrNothingToWrite
 	}
 	return b.write(ctx, tx)
 }

@@ -77,7 +77,7 @@ func TestSale_declinePutsTheLinesBackAndFreesTheStock(t *testing.T) {
 
 		err := in.buy("ada")
 
-		var declined *checkout.DeclinedError
+		var declined *checkout.ReasonError
 		if !errors.As(err, &declined) || declined.Reason != "no: money: left" {
 			t.Errorf("answered %v, want a decline with its reason", err)
 		}

@@ -75,9 +75,6 @@ func (b *settleBatch) transact(ctx context.Context) error {
 	err := b.m.db.Transact(ctx,
 		func(tx *database.Tx) error { return b.run(ctx, tx) },
 		func(tx *database.Tx) (bool, error) { return b.committed(ctx, tx) })
-	if errors.Is(err, errNothingToWrite) {
-		return nil
-	}
 	if err == nil {
 		b.report()
 	}
@@ -133,7 +130,7 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 		}
 	}
 	if len(b.included) == 0 {
-		return errNothingToWrite
+		return database.ErrNothingToWrite
 	}
 	b.collectReservations()
 	if err := b.apply(ctx, batch); err != nil {
@@ -315,7 +312,7 @@ func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
 // committed reports whether the journal has all that the last attempt wrote. A checkout that went
 // on since counts.
 func (b *settleBatch) committed(ctx context.Context, tx *database.Tx) (bool, error) {
-	entries, err := lockEntries(ctx, tx, b.liveIDs())
+	entries, err := lockEntries(ctx, tx, b.includedIDs())
 	if err != nil {
 		return false, err
 	}

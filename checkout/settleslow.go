@@ -15,7 +15,7 @@ import (
 // waited for: the products are locked by the time the journal is written, and everyone who buys
 // them would wait as well.
 func (b *settleBatch) suspects(tx *database.Tx) []string {
-	ids := b.liveIDs()
+	ids := b.includedIDs()
 	if !tx.AfterLockWait() {
 		_, ids = b.m.locked.Split(ids)
 	}
@@ -23,7 +23,7 @@ func (b *settleBatch) suspects(tx *database.Tx) []string {
 	return ids
 }
 
-func (b *settleBatch) liveIDs() []string {
+func (b *settleBatch) includedIDs() []string {
 	ids := make([]string, 0, len(b.included))
 	for _, i := range b.included {
 		ids = append(ids, b.jobs[i].claim.id)
@@ -34,7 +34,7 @@ func (b *settleBatch) liveIDs() []string {
 // checkClaims answers the jobs whose claims are lost with what the journal says, and leaves out
 // those of the suspects whose rows are locked.
 func (b *settleBatch) checkClaims(ctx context.Context, tx *database.Tx, suspects []string) error {
-	entries, err := entriesByID(ctx, tx, b.liveIDs())
+	entries, err := entriesByID(ctx, tx, b.includedIDs())
 	if err != nil {
 		return err
 	}

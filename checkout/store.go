@@ -58,7 +58,7 @@ func entriesSkipLocked(ctx context.Context, tx *database.Tx, ids []string) (map[
 func entriesWith(ctx context.Context, tx *database.Tx, ids []string, rest string) (map[string]Entry, error) {
 	found := make(map[string]Entry, len(ids))
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		entries, err := selectEntries(ctx, tx, tx.Dialect().ByKey("checkout_journal")+" WHERE checkout_id IN "+database.In(len(chunk))+rest, anys(chunk)...)
+		entries, err := selectEntries(ctx, tx, tx.Dialect().ByKey("checkout_journal")+" WHERE checkout_id IN "+database.In(len(chunk))+rest, database.Anys(chunk)...)
 		if err != nil {
 			return nil, err
 		}
@@ -72,13 +72,7 @@ func entriesWith(ctx context.Context, tx *database.Tx, ids []string, rest string
 // lockEntries returns those of the checkouts that the journal has, and locks them. It waits for a
 // commit that is still under way.
 func lockEntries(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
-	return entriesWith(ctx, tx, sorted(ids), " ORDER BY checkout_id"+tx.ForUpdate())
-}
-
-func sorted(ids []string) []string {
-	ids = slices.Clone(ids)
-	slices.Sort(ids)
-	return ids
+	return entriesWith(ctx, tx, database.SortedUnique(ids), " ORDER BY checkout_id"+tx.ForUpdate())
 }
 
 // openByKey returns the open checkout that was begun with this key and is not sold yet.
@@ -100,7 +94,7 @@ func clientsUnderWay(ctx context.Context, tx *database.Tx, clientIDs []string) (
 		// The order is that of the index, which SQLite would not use otherwise.
 		if err := tx.Select(ctx, &ids, "SELECT client_id FROM checkout_journal WHERE client_id IN "+database.In(len(chunk))+
 			" AND lease_expires_at IS NOT NULL AND state <> ? ORDER BY client_id, lease_expires_at",
-			append(anys(chunk), Cancelling)...); err != nil {
+			append(database.Anys(chunk), Cancelling)...); err != nil {
 			return nil, fmt.Errorf("look for open checkouts: %w", err)
 		}
 		for _, id := range ids {
@@ -154,7 +148,7 @@ func move(b *database.Batch, t transition, ids []string, lease time.Duration) {
 	}
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		args := append([]any{t.to, nullable(t.reason), t.from, t.epoch}, anys(padded)...)
+		args := append([]any{t.to, nullable(t.reason), t.from, t.epoch}, database.Anys(padded)...)
 		all := func(moved int64) error {
 			if moved != int64(len(chunk)) {
 				return errStale
@@ -186,7 +180,7 @@ func expired(ctx context.Context, tx *database.Tx, limit int) ([]Entry, error) {
 func claimExpired(ctx context.Context, tx *database.Tx, ids []string, lease time.Duration) ([]Entry, error) {
 	d := tx.Dialect()
 	entries, err := selectEntries(ctx, tx, "checkout_journal WHERE checkout_id IN "+database.In(len(ids))+" AND lease_expires_at <= "+d.Now()+
-		" ORDER BY checkout_id"+tx.ForUpdateSkipLocked(), anys(ids)...)
+		" ORDER BY checkout_id"+tx.ForUpdateSkipLocked(), database.Anys(ids)...)
 	if err != nil || len(entries) == 0 {
 		return nil, err
 	}
@@ -229,14 +223,6 @@ func expireAll(ctx context.Context, tx *database.Tx) (int64, error) {
 
 // nullable is NULL for an empty text.
 func nullable(text string) sql.NullString { return sql.NullString{String: text, Valid: text != ""} }
-
-func anys(ids []string) []any {
-	out := make([]any, len(ids))
-	for i, id := range ids {
-		out[i] = id
-	}
-	return out
-}
 
 // idsByIndex returns the open checkouts, or a client's, in the filter's order. The statement has no
 // ORDER BY, which would make the engines go along the primary key, through all settled checkouts.
@@ -320,7 +306,7 @@ func deleteSettled(ctx context.Context, tx *database.Tx, ids []string) (int64, e
 	if tx.Dialect().Name() == "mysql" { // only this form takes an index hint
 		from = table + " FROM " + tx.Dialect().ByKey(table)
 	}
-	n, err := tx.Exec(ctx, "DELETE "+from+" WHERE checkout_id IN "+database.In(len(ids))+" AND lease_expires_at IS NULL"+noEventDue, anys(ids)...)
+	n, err := tx.Exec(ctx, "DELETE "+from+" WHERE checkout_id IN "+database.In(len(ids))+" AND lease_expires_at IS NULL"+noEventDue, database.Anys(ids)...)
 	if err != nil {
 		return 0, fmt.Errorf("prune the journal: %w", err)
 	}
@@ -348,7 +334,7 @@ func claimEvents(ctx context.Context, tx *database.Tx, kind event, limit int, cl
 		ids[i] = e.CheckoutID
 	}
 	if _, err := tx.Exec(ctx, "UPDATE "+d.ByKey("checkout_journal")+" SET "+kind.column+" = ?"+
-		" WHERE checkout_id IN "+database.In(len(ids)), append([]any{c.until}, anys(sorted(ids))...)...); err != nil {
+		" WHERE checkout_id IN "+database.In(len(ids)), append([]any{c.until}, database.Anys(database.SortedUnique(ids))...)...); err != nil {
 		return c, fmt.Errorf("claim events: %w", err)
 	}
 	return c, nil
@@ -424,7 +410,7 @@ func idsSince(ctx context.Context, tx *database.Tx, after string, age time.Durat
 
 // makeEventsDue makes an event due for those of the checkouts, sorted, that have reached its state.
 func makeEventsDue(ctx context.Context, tx *database.Tx, kind event, ids []string) (int64, error) {
-	args := anys(ids)
+	args := database.Anys(ids)
 	for _, state := range kind.states {
 		args = append(args, state)
 	}

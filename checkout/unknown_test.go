@@ -18,7 +18,7 @@ func TestUnknownPayment_paymentWhoseOutcomeIsUnknownIsVoided(t *testing.T) {
 		in := s.open(settings{})
 		in.till.charges(lose)
 
-		var voided *checkout.UnpaidError
+		var voided *checkout.ReasonError
 		if err := in.buy("ada"); !errors.As(err, &voided) || voided.Reason == "" {
 			t.Errorf("answered %v, want that the payment was voided, and why", err)
 		}

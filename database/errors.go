@@ -27,6 +27,9 @@ var (
 	// ErrRetry is for a transaction's own work to return when another transaction has changed what
 	// it had read. All of it is then retried, as after a deadlock.
 	ErrRetry = errors.New("another transaction changed the rows")
+	// ErrNothingToWrite is for a transaction's own work to return when it has nothing to commit:
+	// Transact rolls it back and succeeds.
+	ErrNothingToWrite = errors.New("nothing to write")
 	// ErrDataDirLocked means that another server has the data directory.
 	ErrDataDirLocked = sqlite.ErrDataDirLocked
 	// ErrMoved means that a data directory's data was moved to a MySQL server.

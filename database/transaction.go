@@ -52,8 +52,8 @@ var defaultLimits = limits{attempt: 6 * time.Second, retryTimeout: 8 * time.Seco
 // is retried. A nil committed, or one that returns an error of its own, says that there is nothing
 // to look for. Its statements do not end with ctx.
 //
-// Errors: work's own, after a rollback; ErrUnavailable (nothing was done); ErrRowLocked (nothing
-// was done); ErrOutcomeUnknown.
+// Errors: work's own but ErrNothingToWrite, after a rollback; ErrUnavailable (nothing was done);
+// ErrRowLocked (nothing was done); ErrOutcomeUnknown.
 func (db *DB) Transact(ctx context.Context, work func(*Tx) error, committed func(*Tx) (bool, error)) error {
 	began := time.Now()
 	uncertain, err := db.transact(ctx, work, committed)
@@ -62,6 +62,9 @@ func (db *DB) Transact(ctx context.Context, work func(*Tx) error, committed func
 	}
 	if db.observe.Transacted != nil {
 		db.observe.Transacted(endOf(err), time.Since(began))
+	}
+	if errors.Is(err, ErrNothingToWrite) {
+		return nil
 	}
 	return err
 }
@@ -252,6 +255,15 @@ var errLookedUp = errors.New("looked up")
 // Errors: read's own; ErrUnavailable, a write among its reasons.
 func (db *DB) Read(ctx context.Context, read func(*Tx) error) error {
 	return db.read(ctx, db.engine.Reads, read, nil)
+}
+
+// Query is DB.Read for a read that returns a value.
+func Query[T any](ctx context.Context, db *DB, read func(*Tx) (T, error)) (value T, err error) {
+	err = db.Read(ctx, func(tx *Tx) (err error) {
+		value, err = read(tx)
+		return err
+	})
+	return value, err
 }
 
 // Snapshot runs read on one consistent snapshot of the whole database. It takes no locks and blocks

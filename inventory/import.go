@@ -319,7 +319,7 @@ func (im *importing) stock(ctx context.Context, tx *database.Tx, rows []*importR
 	if err != nil {
 		return nil, fmt.Errorf("read stock: %w", err)
 	}
-	for _, id := range sortedUnique(ids) {
+	for _, id := range database.SortedUnique(ids) {
 		if stock.levels[id] == nil && !stock.locked[id] {
 			stock.missing = append(stock.missing, id)
 			stock.levels[id] = &Level{}

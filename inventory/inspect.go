@@ -29,7 +29,7 @@ func (h ReservationRow) Owner() (checkoutID string, line int, ok bool) {
 // DeleteReservations deletes rows by their reserve IDs.
 func DeleteReservations(ctx context.Context, tx *database.Tx, reserveIDs []string) error {
 	b := tx.Batch()
-	deleteReservations(b, sortedUnique(reserveIDs))
+	deleteReservations(b, database.SortedUnique(reserveIDs))
 	if err := b.Send(ctx); err != nil {
 		return fmt.Errorf("delete reservations: %w", err)
 	}

@@ -52,7 +52,7 @@ func New(db *database.DB) *Manager { return &Manager{db: db, clustered: db.Clust
 // Check returns the stock of the products as it is committed when the batch is sent; it is empty
 // until then. It locks nothing.
 func (m *Manager) Check(b *database.Batch, productIDs []string) *Stock {
-	ids := sortedUnique(productIDs)
+	ids := database.SortedUnique(productIDs)
 	stock := newStock(len(ids))
 	queryLevels(b, ids, stock)
 	return stock
@@ -62,7 +62,7 @@ func (m *Manager) Check(b *database.Batch, productIDs []string) *Stock {
 // returns their stock: what others reserve, sell or import comes after. It waits for locked rows,
 // but not again for those whose lock wait timed out lately: the stock knows them as locked.
 func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string) (*Stock, error) {
-	ids := sortedUnique(productIDs)
+	ids := database.SortedUnique(productIDs)
 	stock := newStock(len(ids))
 	wait, ask := m.locked.Split(ids)
 	times := 1
@@ -136,7 +136,7 @@ func (m *Manager) Reserve(b *database.Batch, reservations []Reservation) {
 		for i, row := range rows {
 			ids[i] = row.ProductID
 		}
-		incrementGuards(b, sortedUnique(ids))
+		incrementGuards(b, database.SortedUnique(ids))
 	}
 	insertReservations(b, rows)
 }
@@ -223,12 +223,6 @@ func (m *Manager) Release(b *database.Batch, reservations []Reservation) {
 
 // ReserveID names the reservation of a checkout's line, counted from 1.
 func ReserveID(checkoutID string, line int) string { return fmt.Sprintf("%s:%d", checkoutID, line) }
-
-func sortedUnique(ids []string) []string {
-	ids = slices.Clone(ids)
-	slices.Sort(ids)
-	return slices.Compact(ids)
-}
 
 func sortedLines(quantities map[string]int64) []Line {
 	lines := make([]Line, 0, len(quantities))

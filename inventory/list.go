@@ -44,27 +44,19 @@ func (m *Manager) List(ctx context.Context, each func(Product) error) error {
 // moment. It locks nothing. It reads the whole catalogue, so it is not for a busy path.
 //
 // Errors: database.ErrUnavailable.
-func (m *Manager) Lowest(ctx context.Context, limit int) (products []Product, err error) {
-	err = m.db.Read(ctx, func(tx *database.Tx) error {
-		products, err = lowest(ctx, tx, limit)
-		return err
-	})
-	return products, err
+func (m *Manager) Lowest(ctx context.Context, limit int) ([]Product, error) {
+	return database.Query(ctx, m.db, func(tx *database.Tx) ([]Product, error) { return lowest(ctx, tx, limit) })
 }
 
 // page returns the products whose IDs follow one, in their order.
-func (m *Manager) page(ctx context.Context, after string, limit int) (page []Product, err error) {
-	err = m.db.Read(ctx, func(tx *database.Tx) error {
-		page, err = pageOf(ctx, tx, after, limit)
-		return err
-	})
-	return page, err
+func (m *Manager) page(ctx context.Context, after string, limit int) ([]Product, error) {
+	return database.Query(ctx, m.db, func(tx *database.Tx) ([]Product, error) { return pageOf(ctx, tx, after, limit) })
 }
 
 // Products returns those of the products that there are, in the order of their IDs. It locks
 // nothing.
 func (m *Manager) Products(ctx context.Context, tx *database.Tx, productIDs []string) (products []Product, err error) {
-	for chunk := range slices.Chunk(sortedUnique(productIDs), database.ChunkRows) {
+	for chunk := range slices.Chunk(database.SortedUnique(productIDs), database.ChunkRows) {
 		found, err := productsByID(ctx, tx, chunk)
 		if err != nil {
 			return nil, err
@@ -78,12 +70,8 @@ func (m *Manager) Products(ctx context.Context, tx *database.Tx, productIDs []st
 // read.
 //
 // Errors: database.ErrUnavailable.
-func (m *Manager) Look(ctx context.Context, productIDs []string) (products []Product, err error) {
-	err = m.db.Read(ctx, func(tx *database.Tx) error {
-		products, err = m.Products(ctx, tx, productIDs)
-		return err
-	})
-	return products, err
+func (m *Manager) Look(ctx context.Context, productIDs []string) ([]Product, error) {
+	return database.Query(ctx, m.db, func(tx *database.Tx) ([]Product, error) { return m.Products(ctx, tx, productIDs) })
 }
 
 // Empty reports whether the catalogue has no product.

@@ -14,7 +14,7 @@ import (
 func queryByID(b *database.Batch, ids []string, scan func(*sql.Rows) error, query string) {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		b.Query(scan, strings.Replace(query, "(?)", database.In(len(padded)), 1), anys(padded)...)
+		b.Query(scan, strings.Replace(query, "(?)", database.In(len(padded)), 1), database.Anys(padded)...)
 	}
 }
 
@@ -85,7 +85,7 @@ func reservationRows(reservations []Reservation) []ReservationRow {
 func incrementGuards(b *database.Batch, ids []string) {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		b.Exec(nil, "INSERT INTO product_guard (product_id, version) VALUES (?, 1)"+strings.Repeat(", (?, 1)", len(chunk)-1)+
-			b.Dialect().OnConflict("product_id")+"version = product_guard.version + 1", anys(chunk)...)
+			b.Dialect().OnConflict("product_id")+"version = product_guard.version + 1", database.Anys(chunk)...)
 	}
 }
 
@@ -105,7 +105,7 @@ func deleteReservations(b *database.Batch, reserveIDs []string) {
 	d := b.Dialect()
 	for chunk := range slices.Chunk(reserveIDs, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		b.Exec(nil, d.DeleteKeys("reserve_purchase", len(padded), "reserve_id"), d.List(1, anys(padded))...)
+		b.Exec(nil, d.DeleteKeys("reserve_purchase", len(padded), "reserve_id"), d.List(1, database.Anys(padded))...)
 	}
 }
 
@@ -183,7 +183,7 @@ func pageOf(ctx context.Context, tx *database.Tx, after string, limit int) ([]Pr
 func productsByID(ctx context.Context, tx *database.Tx, ids []string) ([]Product, error) {
 	return selectProducts(ctx, tx, "SELECT p.product_id, p.product_name, p.quantity,"+
 		" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
-		" FROM product_details p WHERE p.product_id IN "+database.In(len(ids))+" ORDER BY p.product_id", anys(ids)...)
+		" FROM product_details p WHERE p.product_id IN "+database.In(len(ids))+" ORDER BY p.product_id", database.Anys(ids)...)
 }
 
 // lowest returns the products of which the least is available.
@@ -213,14 +213,6 @@ func selectProducts(ctx context.Context, tx *database.Tx, query string, args ...
 		return nil, fmt.Errorf("list products: %w", err)
 	}
 	return products, nil
-}
-
-func anys(ids []string) []any {
-	out := make([]any, len(ids))
-	for i, id := range ids {
-		out[i] = id
-	}
-	return out
 }
 
 // EachReservation calls use for every reservation. It locks nothing.

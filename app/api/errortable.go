@@ -140,20 +140,18 @@ func messageOf(err error, message string) string {
 	if e, ok := errors.AsType[*inventory.NotEnoughError](err); ok {
 		return fmt.Sprintf("%s of product %s: wanted %d, available %d", message, e.ProductID, e.Wanted, e.Available)
 	}
-	if e, ok := errors.AsType[*checkout.DeclinedError](err); ok && e.Reason != "" {
-		return message + ": " + e.Reason
+	if e, ok := errors.AsType[*checkout.ReasonError](err); ok && e.Reason != "" {
+		switch {
+		case errors.Is(e, checkout.ErrUnpaid):
+			return "payment not completed, nothing is charged: " + e.Reason
+		case !errors.Is(e, checkout.ErrRefunded):
+			return message + ": " + e.Reason
+		}
 	}
-	if e, ok := errors.AsType[*checkout.UnpaidError](err); ok && e.Reason != "" {
-		return "payment not completed, nothing is charged: " + e.Reason
-	}
-	if e, ok := errors.AsType[*checkout.NotCancellableError](err); ok {
-		return message + ": " + e.Reason
-	}
-	if e, ok := errors.AsType[*checkout.CancelPendingError](err); ok {
+	if e, ok := errors.AsType[*checkout.PendingError](err); ok && e.Cancelling {
 		return "the cancellation of checkout " + e.CheckoutID +
 			" is under way: its refund's outcome is not known yet; GET /checkout tells how it ends"
-	}
-	if e, ok := errors.AsType[*checkout.PendingError](err); ok {
+	} else if ok {
 		return "checkout " + e.CheckoutID + " is under way: " + messagePending
 	}
 	return message

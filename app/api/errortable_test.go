@@ -11,14 +11,15 @@ import (
 
 // beyondTheEdge are the modules' errors that no request can end with, and why.
 var beyondTheEdge = map[string]string{
-	"database.ErrInUse":         "only a move finds a server on its data",
-	"database.ErrNotEmbedded":   "only a move and a backup are for the embedded engine alone",
-	"database.ErrMoved":         "only opening the database finds that its data were moved",
-	"database.ErrDataDirLocked": "only opening the database finds its directory taken",
-	"database.ErrRetry":         "Transact runs the work again; when it gives up, that is ErrUnavailable",
-	"inventory.ErrShort":        "TX 2 turns it into a refund; the checkout ends as refunded or pending",
-	"payment.ErrNoLookup":       "the audit asks by a void instead",
-	"payment.ErrNotSent":        "the checkout is rolled back and answered as unpaid",
+	"database.ErrInUse":          "only a move finds a server on its data",
+	"database.ErrNotEmbedded":    "only a move and a backup are for the embedded engine alone",
+	"database.ErrMoved":          "only opening the database finds that its data were moved",
+	"database.ErrDataDirLocked":  "only opening the database finds its directory taken",
+	"database.ErrRetry":          "Transact runs the work again; when it gives up, that is ErrUnavailable",
+	"database.ErrNothingToWrite": "Transact succeeds with it",
+	"inventory.ErrShort":         "TX 2 turns it into a refund; the checkout ends as refunded or pending",
+	"payment.ErrNoLookup":        "the audit asks by a void instead",
+	"payment.ErrNotSent":         "the checkout is rolled back and answered as unpaid",
 }
 
 func TestErrorTable_hasEverySentinelOfTheModules(t *testing.T) {

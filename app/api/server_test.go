@@ -67,9 +67,9 @@ func TestErrorTable_answersErrorsOfTheModules(t *testing.T) {
 		retry string
 	}{
 		{&checkout.PendingError{CheckoutID: "c-1"}, 202, "checkout c-1 is under way: its payment's outcome is not known yet; GET /checkout tells how it ends", ""},
-		{&checkout.DeclinedError{Reason: "card expired"}, 402, "payment declined: card expired", ""},
-		{&checkout.UnpaidError{Reason: "no answer within 10s"}, 503, "payment not completed, nothing is charged: no answer within 10s", "5"},
-		{&checkout.RefundedError{Reason: "x"}, 409, "not enough stock: it was lowered during the payment; the payment was refunded", ""},
+		{&checkout.ReasonError{Err: checkout.ErrDeclined, Reason: "card expired"}, 402, "payment declined: card expired", ""},
+		{&checkout.ReasonError{Err: checkout.ErrUnpaid, Reason: "no answer within 10s"}, 503, "payment not completed, nothing is charged: no answer within 10s", "5"},
+		{&checkout.ReasonError{Err: checkout.ErrRefunded, Reason: "x"}, 409, "not enough stock: it was lowered during the payment; the payment was refunded", ""},
 		{&inventory.NoProductError{ProductID: "tea"}, 404, "no such product: tea", ""},
 		{&inventory.NotEnoughError{ProductID: "tea", Wanted: 5, Available: 2}, 409, "not enough stock of product tea: wanted 5, available 2", ""},
 		{&inventory.NotEnoughError{ProductID: "gone <1>", Wanted: 5}, 409, "not enough stock of product gone <1>: wanted 5, available 0", ""},

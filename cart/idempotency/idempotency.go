@@ -89,22 +89,18 @@ func (r Record) Answer(hash Hash) error {
 
 // Find returns what is stored under the key, and whether anything is. It locks nothing.
 func Find(ctx context.Context, db *database.DB, key Key) (Record, bool, error) {
-	var known map[Key]Record
-	err := db.Read(ctx, func(tx *database.Tx) (err error) {
-		known, err = find(ctx, tx, []Key{key})
-		return err
-	})
+	known, err := database.Query(ctx, db, func(tx *database.Tx) (map[Key]Record, error) { return find(ctx, tx, []Key{key}) })
 	record, ok := known[key]
 	return record, ok, err
 }
 
-// lateTimeout is the maximum time of FindLate.
-const lateTimeout = time.Second
+// LateTimeout is the maximum time of FindLate.
+const LateTimeout = time.Second
 
 // FindLate is Find for a request that was refused before its key was looked up, and whose own time
 // may be over.
 func FindLate(ctx context.Context, db *database.DB, key Key) (Record, bool, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), LateTimeout)
 	defer cancel()
 	return Find(ctx, db, key)
 }

@@ -173,10 +173,10 @@ func mutations() []mutation {
 			name: "an add's key is stored in the transaction of its line",
 			edits: []edit{
 				{"cart/batch.go", "	return b.keys.Store(ctx, tx)\n", "	return nil\n"},
-				{"cart/batch.go", "	if err != nil && !errors.Is(err, errNothingToWrite) {\n",
+				{"cart/batch.go", "	if err != nil {\n		return err\n	}\n	b.keys.Repeats",
 					"	if err == nil && !b.keys.Empty() {\n" +
 						"		err = m.db.Transact(ctx, func(tx *database.Tx) error { return b.keys.Store(ctx, tx) }, nil)\n	}\n" +
-						"	if err != nil && !errors.Is(err, errNothingToWrite) {\n"},
+						"	if err != nil {\n		return err\n	}\n	b.keys.Repeats"},
 			},
 			in: "cart", tests: []string{"TestAddBatch_addAndKeyAreStoredTogetherOrNotAtAll"},
 		},

@@ -29,6 +29,7 @@ type commandLine struct {
 	Events      commands.Events      `cmd:"" help:"Announce sales and cancellations again."`
 	Audit       commands.Audit       `cmd:"" help:"Check the guarantees on one snapshot: stock, reservations and open checkouts."`
 	Backup      commands.Backup      `cmd:"" help:"Write a snapshot of the embedded database to a file, beside a running server."`
+	Restore     commands.Restore     `cmd:"" help:"Replace the embedded database by a backup, while the server is stopped."`
 	Migrate     commands.Migrate     `cmd:"" help:"Migrate the tables, or show their state. The server migrates at start."`
 	Healthcheck commands.Healthcheck `cmd:"" help:"Ask a running server whether it is ready; exit status 0 if so."`
 	Version     commands.Version     `cmd:"" help:"Print the version."`
@@ -61,7 +62,8 @@ func explicit(args []string) []string {
 
 const description = `Cartwheel keeps a shop's carts, stock and checkouts: one program, two endpoints, three MySQL tables.
 
-Without a command it serves. Flags beat the environment, which beats the defaults.`
+Without a command it serves. Flags beat the environment, which beats the defaults. The exit status is 0 for
+success, 1 for a failure and 2 for a wrong command line.`
 
 // Main runs one command and returns its exit status: 0 for success, 1 for failure, 2 for a wrong
 // command line. It blocks until the command ends. SIGINT, SIGTERM and SIGHUP end the command's

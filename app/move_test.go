@@ -43,17 +43,17 @@ func TestMigrateMove_movesEverything(t *testing.T) {
 		}
 		out = regexp.MustCompile(`to mysql://\S+; [0-9.]+ s`).ReplaceAllString(out, "to DATABASE; N s")
 		if diff := cmp.Diff("TABLE             ROWS\n"+
-			"product_details   2\n"+
-			"client_cart       0\n"+
-			"reserve_purchase  0\n"+
-			"checkout_journal  0\n"+
-			"idempotency_key   0\n"+
+			"product_details      2\n"+
+			"client_cart          0\n"+
+			"reserve_purchase     0\n"+
+			"checkout_journal     0\n"+
+			"idempotency_key      0\n"+
 			"2 rows copied and compared, to DATABASE; N s\n"+
 			"the embedded engine's file is "+filepath.Join(dir, "cartwheel.db.moved")+" now\n"+
 			"from now on, start the server with --mysql-dsn or MYSQL_DSN\n", out); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
-		mysql.want("PRODUCT  NAME  ON HAND  RESERVED  AVAILABLE\nmug      Mug   1200     0         1200\ntea      Tea   50       0         50\n", "", "stock", "list")
+		mysql.want("PRODUCT  NAME  ON HAND  RESERVED  AVAILABLE\nmug      Mug      1200         0       1200\ntea      Tea        50         0         50\n", "", "stock", "list")
 
 		// What was moved is not sold from again, and nothing is moved onto other data.
 		refused(embedded, "was moved to a MySQL server", "serve", "--listen", "127.0.0.1:0")

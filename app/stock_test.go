@@ -66,7 +66,7 @@ func (c terminal) want(want, stdin string, command ...string) {
 	}
 }
 
-var timing = regexp.MustCompile(`( in [^;]+)?; [0-9.]+ s, [0-9,]+ rows a second`)
+var timing = regexp.MustCompile(`( in [^;]+)?; [0-9.]+ s, [0-9,]+ rows? a second`)
 
 func TestStockImport_thenListShowsIt(t *testing.T) {
 	t.Parallel()
@@ -75,9 +75,9 @@ func TestStockImport_thenListShowsIt(t *testing.T) {
 		c.want("[]\n", "", "stock", "list", "--json")
 		c.want("3 rows: 3 created, 0 changed, 0 unchanged, 0 bad; on hand changed by +1,252 units; N s, N rows a second\n",
 			"product_id,product_name,quantity\nmug,\"Mug, large\",1200\ntea,Tea,50\nold,Old,2\n", "stock", "import", "-")
-		c.want("1 rows: 0 would be created, 1 would be changed, 0 unchanged, 0 bad; on hand would be changed by -2 units; N s, N rows a second\n",
+		c.want("1 row: 0 would be created, 1 would be changed, 0 unchanged, 0 bad; on hand would be changed by -2 units; N s, N rows a second\n",
 			"quantity,product_id,product_name\n-2,old,\n", "stock", "import", "-", "--add", "--dry-run")
-		c.want("1 rows: 0 created, 1 changed, 0 unchanged, 0 bad; on hand changed by -1 units; N s, N rows a second\n",
+		c.want("1 row: 0 created, 1 changed, 0 unchanged, 0 bad; on hand changed by -1 unit; N s, N rows a second\n",
 			"quantity,product_id,product_name\n-1,old,\n", "stock", "import", "-", "--add")
 		hold := inventory.Reservation{CheckoutID: "c", Lines: []inventory.Line{{ProductID: "tea", Quantity: 45}}}
 		err := db.Transact(t.Context(), func(tx *database.Tx) error {
@@ -87,9 +87,9 @@ func TestStockImport_thenListShowsIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.want("PRODUCT  NAME        ON HAND  RESERVED  AVAILABLE\n"+
-			"mug      Mug, large  1200     0         1200\n"+
-			"old      Old         1        0         1\n"+
-			"tea      Tea         50       45        5\n", "", "stock", "list")
+			"mug      Mug, large     1200         0       1200\n"+
+			"old      Old               1         0          1\n"+
+			"tea      Tea              50        45          5\n", "", "stock", "list")
 		c.want("[\n"+
 			`{"productID":"mug","name":"Mug, large","onHand":1200,"reserved":0,"available":1200}`+",\n"+
 			`{"productID":"old","name":"Old","onHand":1,"reserved":0,"available":1}`+",\n"+
@@ -199,7 +199,7 @@ func TestCartShow_listsLines(t *testing.T) {
 	onEach(t, func(t *testing.T, c terminal, db *database.DB) {
 		c.want("The cart of ann is empty.\n", "", "cart", "show", "ann")
 		c.want(`{"clientID":"ann","lines":[]}`+"\n", "", "cart", "show", "ann", "--json")
-		c.want("1 rows: 1 created, 0 changed, 0 unchanged, 0 bad; on hand changed by +5 units; N s, N rows a second\n",
+		c.want("1 row: 1 created, 0 changed, 0 unchanged, 0 bad; on hand changed by +5 units; N s, N rows a second\n",
 			"product_id,product_name,quantity\nmug,,5\n", "stock", "import", "-")
 		err := db.Transact(t.Context(), func(tx *database.Tx) error {
 			return databasetest.Send(t.Context(), tx, func(b *database.Batch) {
@@ -213,7 +213,7 @@ func TestCartShow_listsLines(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.want("PRODUCT  QUANTITY  AVAILABLE\ngone     2         0\nmug      3         5\n", "", "cart", "show", "ann")
+		c.want("PRODUCT  QUANTITY  AVAILABLE\ngone            2          0\nmug             3          5\n", "", "cart", "show", "ann")
 		c.want(`{"clientID":"ann","lines":[{"productID":"gone","quantity":2,"available":0},{"productID":"mug","quantity":3,"available":5}]}`+"\n",
 			"", "cart", "show", "ann", "--json")
 	})

@@ -15,6 +15,8 @@ type Filter struct {
 	ClientID string // empty: any
 	Limit    int    // 0: no limit
 	Oldest   bool   // the oldest first, instead of the newest
+	// Since is the maximum age, of lists with the newest first. 0: any.
+	Since time.Duration
 }
 
 // clockSkew is by how much the clocks of instances and database may differ when checkouts are
@@ -39,14 +41,18 @@ const listPage = database.ChunkRows
 // Other lists go along the primary key.
 func List(ctx context.Context, db *database.DB, filter Filter, use func(Entry) error) error {
 	filter.Open = filter.Open || filter.State != "" && !filter.State.Settled()
-	p := pager{filter: filter}
+	p, oldest := pager{filter: filter}, firstID(filter.Since)
 	for listed := 0; !p.end; {
 		page, err := database.Query(ctx, db, func(tx *database.Tx) ([]Entry, error) { return p.next(ctx, tx) })
 		if err != nil {
 			return err
 		}
 		for _, e := range page {
-			if filter.State != "" && e.State != filter.State {
+			old := filter.Since > 0 && time.Since(e.CreatedAt) > filter.Since
+			if old && e.CheckoutID < oldest {
+				return nil
+			}
+			if old || filter.State != "" && e.State != filter.State {
 				continue
 			}
 			if listed++; filter.Limit > 0 && listed > filter.Limit {

@@ -44,6 +44,8 @@ func TestList_pagesThroughTheJournal(t *testing.T) {
 			{checkout.Filter{State: checkout.Reserved}, 0},
 			{checkout.Filter{ClientID: "client-3"}, 15},
 			{checkout.Filter{Oldest: true}, 720},
+			{checkout.Filter{Since: 49 * time.Hour}, 720},
+			{checkout.Filter{Since: 2 * time.Hour}, 20},
 		} {
 			entries := s.entries(test.filter)
 			want(t, fmt.Sprintf("checkouts of %+v", test.filter), len(entries), test.want)

@@ -71,15 +71,18 @@ type LookAlike struct {
 
 // An ImportReport says what became of an import. Of a dry run it says what would have.
 type ImportReport struct {
-	Line int // up to this line of the file everything is decided
-	Rows int // rows that were decided; empty lines are none
-	// Created, Changed, Unchanged and Bad are what became of the rows.
-	Created, Changed, Unchanged, Bad int
+	Line int `json:"line"` // up to this line of the file everything is decided
+	Rows int `json:"rows"` // rows that were decided; empty lines are none
+	// What became of the rows.
+	Created   int `json:"created"`
+	Changed   int `json:"changed"`
+	Unchanged int `json:"unchanged"`
+	Bad       int `json:"bad"`
 	// Net is the units by which on hand was changed, all products together.
-	Net int64
+	Net int64 `json:"net"`
 	// NetUncertain says that Net may miss some units: a chunk was set again because the database
 	// went away when it had been set once. What is on hand is what the file says all the same.
-	NetUncertain bool
+	NetUncertain bool `json:"netUncertain"`
 }
 
 // Import applies the rows of a CSV file with the header ImportHeader, which ReasonColumn may

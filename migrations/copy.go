@@ -66,8 +66,8 @@ func (c columnSpec) fromText() string {
 
 // A CopiedTable says what a copy has of one table.
 type CopiedTable struct {
-	Name string
-	Rows int64
+	Name string `json:"name"`
+	Rows int64  `json:"rows"`
 	hash [4]uint64
 }
 
@@ -87,9 +87,9 @@ func (t *CopiedTable) add(row []sql.NullString) {
 
 // A CopyReport says what a copy has of each table.
 type CopyReport struct {
-	Tables []CopiedTable
+	Tables []CopiedTable `json:"tables"`
 	// AlreadyThere says that an earlier run had copied all of it, and that nothing was left to do.
-	AlreadyThere bool
+	AlreadyThere bool `json:"alreadyThere"`
 }
 
 // Rows is how many rows there are in all tables.

@@ -2,11 +2,12 @@ package commands
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/dustin/go-humanize/english"
 
 	"cartwheel/checkout"
 	"cartwheel/database"
@@ -16,12 +17,12 @@ import (
 // Audit is the command of that name.
 type Audit struct {
 	Storage
+	Output
 	Gateway        bool          `help:"Also compare every settled checkout of the last 29 days with the payment service. A service without lookups is asked to void each, which changes nothing where the journal is right."`
 	PaymentURL     string        `name:"payment-url" env:"PAYMENT_URL" default:"sandbox:" help:"The payment gateway."`
 	PaymentTimeout time.Duration `env:"PAYMENT_TIMEOUT" default:"10s" help:"How long a question to the gateway may take."`
 	PaymentSecret  string        `env:"PAYMENT_SECRET" placeholder:"SECRET" help:"Signs the requests to the gateway."`
 	Repair         bool          `help:"Repair what is safe to repair: delete reservations that no checkout owns."`
-	JSON           bool          `name:"json" help:"Write JSON."`
 }
 
 // Run prints each inconsistency, and fails if there is one that is not repaired.
@@ -65,7 +66,7 @@ func (c *Audit) askGateway(ctx context.Context, db *database.DB, report *checkou
 
 func (c *Audit) print(console Console, v checkout.Report) error {
 	if c.JSON {
-		return json.NewEncoder(console.Out).Encode(v)
+		return c.Output.print(console, v, "")
 	}
 	for _, b := range v.Inconsistencies {
 		repaired := ""
@@ -79,10 +80,10 @@ func (c *Audit) print(console Console, v checkout.Report) error {
 	}
 	asked := ""
 	if c.Gateway {
-		asked = fmt.Sprintf(", %d payments", v.Payments)
+		asked = ", " + english.Plural(v.Payments, "payment", "")
 	}
-	_, err := fmt.Fprintf(console.Out,
-		"%d products, %d on hand, %d reserved by %d checkouts in flight%s: %d inconsistencies\n",
-		v.Products, v.OnHand, v.Reserved, v.Open, asked, v.Count)
+	_, err := fmt.Fprintf(console.Out, "%s, %d on hand, %d reserved by %s in flight%s: %s\n",
+		english.Plural(v.Products, "product", ""), v.OnHand, v.Reserved,
+		english.Plural(v.Open, "checkout", ""), asked, english.Plural(v.Count, "inconsistency", ""))
 	return err
 }

@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"cartwheel/cart"
@@ -17,8 +16,8 @@ type Cart struct {
 
 type cartShowCommand struct {
 	Storage
+	Output
 	Client string `arg:"" placeholder:"CLIENT" help:"The client's ID, exactly."`
-	JSON   bool   `name:"json" help:"Print a JSON object, for programs."`
 }
 
 // A shownCart is a cart as cart show --json prints it.
@@ -40,12 +39,8 @@ func (c cartShowCommand) Run(ctx context.Context, console Console) error {
 		if err != nil {
 			return err
 		}
-		if c.JSON {
-			return json.NewEncoder(console.Out).Encode(shown)
-		}
-		if len(shown.Lines) == 0 {
-			fmt.Fprintf(console.Out, "The cart of %s is empty.\n", printable(c.Client))
-			return nil
+		if c.JSON || len(shown.Lines) == 0 {
+			return c.print(console, shown, "The cart of "+printable(c.Client)+" is empty.")
 		}
 		out := newListing(console.Out, false, "PRODUCT", "QUANTITY", "AVAILABLE")
 		for _, line := range shown.Lines {

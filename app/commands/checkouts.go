@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -24,15 +23,16 @@ type Checkouts struct {
 
 type checkoutsListCommand struct {
 	Storage
+	Output
 	State  string `placeholder:"STATE" default:"any" enum:"any,open,reserved,refunding,committed,rolled_back,cancelling,cancelled" help:"Only those in this state: reserved, refunding, committed, rolled_back, cancelling, cancelled; open means reserved, refunding or cancelling."`
 	Client string `placeholder:"CLIENT" help:"Only this client's."`
 	Limit  uint   `default:"100" help:"At most so many; 0: all."`
-	JSON   bool   `name:"json" help:"Print a JSON array, for programs."`
+	Since  age    `placeholder:"AGE" help:"Only those that began within this time, such as 7d or 12h."`
 }
 
 // Run lists checkouts.
 func (c checkoutsListCommand) Run(ctx context.Context, console Console) error {
-	filter := checkout.Filter{ClientID: c.Client, Limit: int(c.Limit)}
+	filter := checkout.Filter{ClientID: c.Client, Limit: int(c.Limit), Since: time.Duration(c.Since)}
 	switch c.State {
 	case "any":
 	case "open":
@@ -68,8 +68,8 @@ func shortItems(lines []inventory.Line) string {
 
 type checkoutsShowCommand struct {
 	Storage
-	ID   string `arg:"" help:"The checkout's ID, as a Pending answer names it."`
-	JSON bool   `name:"json" help:"Print JSON, for programs."`
+	Output
+	ID string `arg:"" help:"The checkout's ID, as a Pending answer names it."`
 }
 
 // Run shows one checkout.
@@ -80,7 +80,7 @@ func (c checkoutsShowCommand) Run(ctx context.Context, console Console) error {
 			return err
 		}
 		if c.JSON {
-			return json.NewEncoder(console.Out).Encode(entry)
+			return c.print(console, entry, "")
 		}
 		out := newListing(console.Out, false)
 		row := func(name string, value any) { _ = out.add(nil, name, value) } // a table keeps its errors for its end
@@ -117,6 +117,7 @@ var stateInWords = map[checkout.State]string{
 
 type checkoutsPruneCommand struct {
 	Storage
+	Output
 	OlderThan age `default:"90d" placeholder:"AGE" help:"Minimum age of what is deleted, such as 90d or 2160h; at least 30d."`
 }
 
@@ -136,8 +137,7 @@ func (c checkoutsPruneCommand) Run(ctx context.Context, console Console) error {
 		if err != nil {
 			return fmt.Errorf("deleted %s, then: %w", checkouts, err)
 		}
-		_, err = fmt.Fprintf(console.Out, "%s: deleted %s\n", db.Engine(), checkouts)
-		return err
+		return c.print(console, map[string]int64{"deleted": deleted}, db.Engine()+": deleted "+checkouts)
 	})
 }
 

@@ -3,12 +3,14 @@
 package commands
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/mattn/go-isatty"
 	"github.com/schollz/progressbar/v3"
@@ -23,10 +25,45 @@ type Console struct {
 // ErrReported is the failure of a command that has printed the reason itself.
 var ErrReported = errors.New("reported")
 
+// Output has the flag of the commands that print a result.
+type Output struct {
+	JSON bool `name:"json" help:"Print JSON, for programs."`
+}
+
+// print prints a result: as JSON, or the text for people.
+func (o Output) print(console Console, result any, text string) error {
+	if o.JSON {
+		return json.NewEncoder(console.Out).Encode(result)
+	}
+	_, err := fmt.Fprintln(console.Out, text)
+	return err
+}
+
 // IsTerminal reports whether w is a terminal.
 func IsTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	return ok && isatty.IsTerminal(file.Fd())
+}
+
+// openInput opens a file, or standard input for "-". Its info is nil for an input that is no file.
+func openInput(console Console, name string) (io.ReadCloser, os.FileInfo, error) {
+	input, closer := console.In, io.NopCloser(console.In)
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		input, closer = file, file
+	}
+	file, isFile := input.(*os.File)
+	if !isFile {
+		return closer, nil, nil
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, nil, errors.Join(err, closer.Close())
+	}
+	return closer, info, nil
 }
 
 // newBar returns a progress bar that shows on a terminal alone. It ends at all; -1: not known.
@@ -42,12 +79,15 @@ func newBar(w io.Writer, all int64, description string) *progressbar.ProgressBar
 }
 
 // printable is text as a terminal may be shown it: what others wrote into the tables may hold
-// anything.
+// anything. Control and format characters are escaped, such as those that reverse a line's order.
 func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return unicode.ReplacementChar
+	shown := make([]byte, 0, len(text))
+	for _, r := range text {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+			shown = fmt.Appendf(shown, `\u%04x`, r)
+		} else {
+			shown = utf8.AppendRune(shown, r)
 		}
-		return r
-	}, text)
+	}
+	return string(shown)
 }

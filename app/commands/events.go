@@ -18,6 +18,7 @@ type Events struct {
 
 type eventsReplayCommand struct {
 	Storage
+	Output
 	Since age `required:"" placeholder:"AGE" help:"Of the checkouts that began within this time, such as 7d or 12h."`
 }
 
@@ -29,7 +30,6 @@ func (c eventsReplayCommand) Run(ctx context.Context, console Console) error {
 		if err != nil {
 			return fmt.Errorf("%s are due again, then: %w", events, err)
 		}
-		_, err = fmt.Fprintf(console.Out, "%s: %s due again\n", db.Engine(), events)
-		return err
+		return c.print(console, map[string]int64{"due": replayed}, db.Engine()+": "+events+" due again")
 	})
 }

@@ -20,6 +20,7 @@ const (
 
 // Healthcheck is the command healthcheck.
 type Healthcheck struct {
+	Output
 	Listen string `env:"LISTEN_ADDR" default:":5003" help:"The address that the server was given."`
 }
 
@@ -44,6 +45,5 @@ func (c Healthcheck) Run(ctx context.Context, console Console) (err error) {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("not ready: %d %s", response.StatusCode, strings.TrimSpace(string(answer)))
 	}
-	_, err = fmt.Fprintln(console.Out, "ready")
-	return err
+	return c.print(console, map[string]bool{"ready": true}, "ready")
 }

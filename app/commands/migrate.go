@@ -17,7 +17,10 @@ type Migrate struct {
 	Move   migrateMoveCommand   `cmd:"" help:"Move everything from the embedded engine to an empty MySQL database."`
 }
 
-type migrateUpCommand struct{ Storage }
+type migrateUpCommand struct {
+	Storage
+	Output
+}
 
 // Run migrates.
 func (c migrateUpCommand) Run(ctx context.Context, console Console) error {
@@ -27,14 +30,14 @@ func (c migrateUpCommand) Run(ctx context.Context, console Console) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(console.Out, "%s: %d applied, up to date\n", db.Engine(), applied)
-		return nil
+		return c.print(console, map[string]int{"applied": applied},
+			fmt.Sprintf("%s: %d applied, up to date", db.Engine(), applied))
 	})
 }
 
 type migrateStatusCommand struct {
 	Storage
-	JSON bool `name:"json" help:"Print a JSON array, for programs."`
+	Output
 }
 
 // Run lists the migrations.

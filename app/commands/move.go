@@ -14,7 +14,10 @@ import (
 	"cartwheel/migrations"
 )
 
-type migrateMoveCommand struct{ Storage }
+type migrateMoveCommand struct {
+	Storage
+	Output
+}
 
 // Help is what --help says beside the flags.
 func (migrateMoveCommand) Help() string {
@@ -34,12 +37,14 @@ func (c migrateMoveCommand) Run(ctx context.Context, console Console) error {
 	ours, theirs := database.Config{Serve: true, Existing: true}, database.Config{StartTimeout: commandPatience}
 	return from.using(ctx, log, ours, func(ctx context.Context, source *database.DB) error {
 		return to.using(ctx, log, theirs, func(ctx context.Context, target *database.DB) error {
-			return move(ctx, console, source, target, log)
+			return c.move(ctx, console, source, target, log)
 		})
 	})
 }
 
-func move(ctx context.Context, console Console, source, target *database.DB, log *slog.Logger) error {
+func (c migrateMoveCommand) move(
+	ctx context.Context, console Console, source, target *database.DB, log *slog.Logger,
+) error {
 	started := time.Now()
 	if _, err := migrations.Up(ctx, source, log); err != nil {
 		return fmt.Errorf("bring the tables up to date: %w", err)
@@ -61,9 +66,12 @@ func move(ctx context.Context, console Console, source, target *database.DB, log
 		return fmt.Errorf("everything is in %s, but %s could not be renamed: %w"+
 			" (nobody can use it any more; run this again to end the move)", target.Engine(), source.Engine(), err)
 	}
+	if c.JSON {
+		return c.print(console, report, "")
+	}
 	out := newListing(console.Out, false, "TABLE", "ROWS")
 	for _, t := range report.Tables {
-		if err := out.add(nil, t.Name, humanize.Comma(t.Rows)); err != nil {
+		if err := out.add(nil, t.Name, t.Rows); err != nil {
 			return err
 		}
 	}

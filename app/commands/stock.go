@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"github.com/schollz/progressbar/v3"
 
 	"cartwheel/database"
@@ -24,6 +25,7 @@ type Stock struct {
 // StockImport is stock import.
 type StockImport struct {
 	Storage
+	Output
 	File      string `arg:"" placeholder:"FILE" help:"CSV file with the header product_id,product_name,quantity; - is standard input."`
 	Add       bool   `help:"Add the quantities, which may be negative, to what is on hand, instead of setting it."`
 	DryRun    bool   `help:"Check every row against the stock as it is now, and write nothing."`
@@ -102,7 +104,7 @@ func (c StockImport) run(
 	}
 	err = errors.Join(err, rejects.close())
 	if err == nil || report.Rows > 0 {
-		fmt.Fprintln(console.Out, c.summary(report, db.Engine(), time.Since(began)))
+		err = errors.Join(err, c.print(console, report, c.summary(report, db.Engine(), time.Since(began))))
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -117,21 +119,9 @@ func (c StockImport) run(
 
 // open opens the file, whose size is -1 when it is not known.
 func (c StockImport) open(console Console) (io.ReadCloser, int64, error) {
-	file := io.NopCloser(console.In)
-	statable, isFile := console.In.(*os.File)
-	if c.File != "-" {
-		opened, err := os.Open(c.File)
-		if err != nil {
-			return nil, 0, err
-		}
-		file, statable, isFile = opened, opened, true
-	}
-	if !isFile {
-		return file, -1, nil
-	}
-	info, err := statable.Stat()
-	if err != nil {
-		return nil, 0, errors.Join(err, file.Close())
+	file, info, err := openInput(console, c.File)
+	if err != nil || info == nil {
+		return file, -1, err
 	}
 	if rejects, err := os.Stat(c.Rejects); err == nil && os.SameFile(info, rejects) {
 		err = fmt.Errorf("--rejects is %s, the file that is to be imported: choose another", c.Rejects)
@@ -154,22 +144,23 @@ func (c StockImport) summary(r inventory.ImportReport, engine string, took time.
 	if r.Net > 0 {
 		net = "+" + net
 	}
-	return fmt.Sprintf("%s rows: %s %screated, %s %[3]schanged, %[5]s unchanged, %s bad;"+
-		" on hand %[3]schanged by %[7]s units%s in %s; %.1f s, %s rows a second",
-		comma(r.Rows), comma(r.Created), would, comma(r.Changed), comma(r.Unchanged), comma(r.Bad),
-		net, atLeast, engine, took.Seconds(), rate(r.Rows, took))
+	units := english.PluralWord(int(max(r.Net, -r.Net)), "unit", "")
+	return fmt.Sprintf("%s %s: %s %screated, %s %[4]schanged, %[6]s unchanged, %s bad;"+
+		" on hand %[4]schanged by %[8]s %s%s in %s; %.1f s, %s a second", comma(r.Rows), english.PluralWord(r.Rows, "row", ""),
+		comma(r.Created), would, comma(r.Changed), comma(r.Unchanged), comma(r.Bad),
+		net, units, atLeast, engine, took.Seconds(), rate(r.Rows, took))
 }
 
 func comma(n int) string { return humanize.Comma(int64(n)) }
 
-// rate returns how many rows a second that is.
+// rate returns how many rows, such as "7 rows", are read in a second.
 func rate(rows int, took time.Duration) string {
-	return comma(int(float64(rows) / max(took.Seconds(), 0.001)))
+	return english.Plural(int(float64(rows)/max(took.Seconds(), 0.001)), "row", "")
 }
 
 type stockListCommand struct {
 	Storage
-	JSON bool `name:"json" help:"Print a JSON array, for programs."`
+	Output
 }
 
 // A stockLine is a product as stock list --json prints it.

@@ -12,13 +12,14 @@ import (
 var version string
 
 // Version is the command version.
-type Version struct{}
+type Version struct{ Output }
 
 // Run prints the version.
-func (Version) Run(console Console) error {
-	_, err := fmt.Fprintf(console.Out, "cartwheel %s, %s, %s/%s\n",
-		BuildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return err
+func (c Version) Run(console Console) error {
+	built := map[string]string{
+		"version": BuildVersion(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
+	}
+	return c.print(console, built, fmt.Sprintf("cartwheel %s, %s, %s", built["version"], built["go"], built["platform"]))
 }
 
 // BuildVersion is the version of this binary. Without a release's name it is made of the commit.

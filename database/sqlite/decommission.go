@@ -49,12 +49,8 @@ func Decommission(ctx context.Context, e *engine.Engine) (string, error) {
 		return "", errors.Join(fmt.Errorf("%s exists already, from an earlier move: remove it", to), e.Close())
 	}
 	// The WAL would stay behind.
-	var busy, length, copied int
-	err := e.Setup.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &length, &copied)
-	if err == nil && busy != 0 {
-		err = ErrInUse
-	}
-	if err = errors.Join(err, e.CloseConnections()); err == nil {
+	err := errors.Join(emptyWAL(ctx, e.Setup), e.CloseConnections())
+	if err == nil {
 		err = os.Rename(e.Path, to)
 	}
 	if err == nil {

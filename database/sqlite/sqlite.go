@@ -79,14 +79,11 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 func openFile(ctx context.Context, cfg Config, e *engine.Engine) error {
 	path := e.Path
 	if cfg.Lock {
-		lock := flock.New(filepath.Join(cfg.Dir, lockName))
-		switch locked, err := lock.TryLock(); {
-		case err != nil:
-			return fmt.Errorf("lock the data directory: %w (may this user write to it?)", err)
-		case !locked:
-			return fmt.Errorf("%w: %s (stop that server, or choose another --data-dir)", ErrDataDirLocked, cfg.Dir)
+		unlock, err := lockDir(cfg.Dir)
+		if err != nil {
+			return err
 		}
-		e.Unlock = lock.Unlock
+		e.Unlock = unlock
 	}
 	// In a shop with many carts a batch's rows are on as many pages: the writer caches 32 MB of
 	// them.
@@ -105,6 +102,18 @@ func openFile(ctx context.Context, cfg Config, e *engine.Engine) error {
 	e.Committed, e.Failed = checkpoints.committed, checkpoints.failed
 	e.Closers = append([]func() error{checkpoints.close}, e.Closers...)
 	return nil
+}
+
+// lockDir locks a data directory for this process. Errors: ErrDataDirLocked.
+func lockDir(dir string) (unlock func() error, err error) {
+	lock := flock.New(filepath.Join(dir, lockName))
+	switch locked, err := lock.TryLock(); {
+	case err != nil:
+		return nil, fmt.Errorf("lock the data directory: %w (may this user write to it?)", err)
+	case !locked:
+		return nil, fmt.Errorf("%w: %s (stop that server, or choose another --data-dir)", ErrDataDirLocked, dir)
+	}
+	return lock.Unlock, nil
 }
 
 // tryWritingPatiently is tryWriting until it is not busy: where several processes create the file

@@ -19,17 +19,18 @@ func answer(args ...string) (status int, said string) {
 func TestCommandLine_wrongOneIsRefusedWithASuggestion(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
-		"versoin":                            `unexpected argument versoin, did you mean "version"?`, //nolint:misspell // on purpose
-		"stock lst":                          `unexpected argument lst, did you mean "list"?`,
-		"--lisen :1":                         `unknown flag --lisen, did you mean "--listen"?`,
-		"serve stock":                        "unexpected argument stock",
-		"checkouts list --state Open":        "--state must be one of",
-		"checkouts list --limit=-1":          `--limit: expected a valid 64 bit uint but got "-1"`,
-		"checkouts prune --older-than 29d":   "--older-than: expected at least 30d",
-		"checkouts prune --older-than never": `--older-than: expected an age such as 12h or 90d, got "never"`,
-		"events replay":                      "missing flags: --since=AGE",
-		"stock list --low 5":                 "unknown flag --low",
-		"completion tcsh":                    `must be one of "bash","zsh","fish"`,
+		"versoin":                             `unexpected argument versoin, did you mean "version"?`, //nolint:misspell // on purpose
+		"stock lst":                           `unexpected argument lst, did you mean "list"?`,
+		"--lisen :1":                          `unknown flag --lisen, did you mean "--listen"?`,
+		"serve stock":                         "unexpected argument stock",
+		"checkouts list --state Open":         "--state must be one of",
+		"checkouts list --limit=-1":           `--limit: expected a valid 64 bit uint but got "-1"`,
+		"checkouts prune --older-than 29d":    "--older-than: expected at least 30d",
+		"checkouts prune --older-than never":  `--older-than: expected an age such as 12h or 90d, got "never"`,
+		"events replay":                       "missing flags: --since=AGE",
+		"serve --trusted-proxies 10.0.0.0/33": `--trusted-proxies: expected addresses and networks such as 10.0.0.0/8, got "10.0.0.0/33"`,
+		"stock list --low 5":                  "unknown flag --low",
+		"completion tcsh":                     `must be one of "bash","zsh","fish"`,
 	} {
 		if status, said := answer(strings.Fields(line)...); status != 2 || !strings.Contains(said, want) {
 			t.Errorf("%s: status %d: %s, want %q", line, status, said, want)

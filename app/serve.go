@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -59,7 +60,7 @@ func (c *serveCommand) Run(ctx context.Context, console commands.Console) (err e
 	failed := make(chan error, 1)
 	go func() { failed <- r.serve() }()
 	if c.Demo && commands.IsTerminal(console.Err) {
-		fmt.Fprint(console.Err, firstSteps(clickable(r.listener.Addr())))
+		fmt.Fprint(console.Err, firstSteps(r.base()))
 	}
 	select {
 	case err = <-failed:
@@ -76,6 +77,7 @@ type running struct {
 	logWriter *asyncWriter
 
 	metrics       *metrics.Metrics
+	certificate   *certificate // nil: plain HTTP
 	listener      *api.ConnectionLimit
 	adminListener net.Listener // nil: off
 	gateway       payment.Gateway
@@ -99,6 +101,12 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 	connections, paymentCalls, err := descriptorLimits(openFiles(), c.CheckoutsInFlight, r.log)
 	if err != nil {
 		return err
+	}
+	if c.TLSCert != "" {
+		r.certificate = &certificate{certFile: c.TLSCert, keyFile: c.TLSKey, age: certificateAge, log: r.log}
+		if _, err := r.certificate.get(nil); err != nil {
+			return err
+		}
 	}
 	// Binding comes first: a port that is in use must not leave a new or migrated database behind.
 	if err := r.listen(ctx, connections); err != nil {
@@ -128,7 +136,9 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 		RequestTimeout: c.RequestTimeout,
 		IdleTimeout:    c.IdleTimeout,
 		RateLimit:      c.RateLimit,
+		TrustedProxies: c.TrustedProxies,
 		APIKeys:        c.APIKeys,
+		Certificate:    r.certificate.get,
 		CORSOrigins:    c.CORSOrigins,
 		Full: map[string]func() bool{
 			api.PathAddToCart:    r.carts.Full,
@@ -142,7 +152,7 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 	}, api.Shop{Carts: r.carts, Checkouts: r.checkouts, Stock: r.stock}, r)
 	r.metrics.Watch(r.levels, r.db.Metrics())
 
-	base := clickable(r.listener.Addr())
+	base := r.base()
 	addresses := []any{
 		"api", base, "documentation", base + api.PathDocumentation, "engine", r.db.Engine(), "gateway", r.gateway.String(),
 	}
@@ -263,7 +273,11 @@ func (r *running) startTasks() error {
 
 // serve answers requests until close.
 func (r *running) serve() error {
-	if err := r.server.Serve(r.listener); !errors.Is(err, http.ErrServerClosed) {
+	serve := r.server.Serve
+	if r.certificate != nil {
+		serve = func(l net.Listener) error { return r.server.ServeTLS(l, "", "") }
+	}
+	if err := serve(r.listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -322,6 +336,15 @@ func (r *running) close() error {
 		errs = append(errs, r.adminListener.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// base is the API's URL for a browser on this machine.
+func (r *running) base() string {
+	base := clickable(r.listener.Addr())
+	if r.certificate != nil {
+		base = strings.Replace(base, "http", "https", 1)
+	}
+	return base
 }
 
 // clickable is the URL of a listener for a browser on this machine.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -30,6 +32,9 @@ type settings struct {
 	IdleTimeout       time.Duration `env:"IDLE_TIMEOUT" default:"150s" help:"How long a connection stays open between requests. Must exceed the keep-alive of a load balancer in front."`
 	DrainTimeout      time.Duration `env:"DRAIN_TIMEOUT" default:"20s" help:"How long a shutdown waits for requests and checkouts."`
 	RateLimit         float64       `env:"RATE_LIMIT" default:"0" help:"Requests a second per client address; 0: no limit."`
+	TrustedProxies    networks      `env:"TRUSTED_PROXIES" placeholder:"RANGE" help:"Comma-separated addresses and networks of proxies, such as 10.0.0.0/8, whose X-Forwarded-For names the client. Empty: none."`
+	TLSCert           string        `name:"tls-cert" env:"TLS_CERT" placeholder:"FILE" help:"The API's certificate and its chain in PEM; read again when it changes. Empty: plain HTTP."`
+	TLSKey            string        `name:"tls-key" env:"TLS_KEY" placeholder:"FILE" help:"The certificate's private key in PEM."`
 	APIKeys           []string      `name:"api-keys" env:"API_KEYS" placeholder:"KEY" help:"Comma-separated keys; each request sends one as Authorization: Bearer KEY. Empty: open to all."`
 	CORSOrigins       []string      `name:"cors-origins" env:"CORS_ORIGINS" placeholder:"ORIGIN" help:"Comma-separated origins whose pages may call the API from a browser. Empty: none."`
 	LogFormat         string        `env:"LOG_FORMAT" default:"auto" enum:"auto,text,json" help:"auto (text on a terminal, JSON elsewhere), text or json."`
@@ -53,6 +58,7 @@ func (s *settings) Validate() error {
 		within("--queue-capacity (QUEUE_CAPACITY)", s.QueueCapacity, 1, maxQueue),
 		within("--batch-size (BATCH_SIZE)", s.BatchSize, 1, maxBatchSize),
 		s.validateRate(),
+		s.validateTLS(),
 		s.validateKeys(),
 		s.validateAdminToken(),
 		s.validateOrigins(),
@@ -71,6 +77,32 @@ func (s *settings) validateLease() error {
 func (s *settings) validateRate() error {
 	if !(s.RateLimit >= 0) || math.IsInf(s.RateLimit, 1) { // written so that NaN fails
 		return fmt.Errorf("--rate-limit (RATE_LIMIT) is %v: expected 0 (no limit) or more", s.RateLimit)
+	}
+	return nil
+}
+
+func (s *settings) validateTLS() error {
+	if (s.TLSCert == "") != (s.TLSKey == "") {
+		return errors.New("--tls-cert (TLS_CERT) or --tls-key (TLS_KEY) is empty: expected both or none")
+	}
+	return nil
+}
+
+// networks are ranges of addresses.
+type networks []*net.IPNet
+
+// UnmarshalText reads comma-separated addresses and networks. kong calls it.
+func (n *networks) UnmarshalText(text []byte) error {
+	*n = nil
+	for one := range strings.FieldsFuncSeq(string(text), func(r rune) bool { return r == ',' || r == ' ' }) {
+		if addr, err := netip.ParseAddr(one); err == nil {
+			one = netip.PrefixFrom(addr, addr.BitLen()).String()
+		}
+		_, network, err := net.ParseCIDR(one)
+		if err != nil {
+			return fmt.Errorf("expected addresses and networks such as 10.0.0.0/8, got %q", one)
+		}
+		*n = append(*n, network)
 	}
 	return nil
 }
@@ -101,10 +133,10 @@ func (s *settings) validateAdminToken() error {
 
 func invisible(r rune) bool { return r <= ' ' || r > '~' }
 
-// validateOrigins trims the origins and a trailing slash.
+// validateOrigins brings the origins into the form in which browsers send them.
 func (s *settings) validateOrigins() error {
 	for i, origin := range s.CORSOrigins {
-		origin = strings.TrimSuffix(strings.TrimSpace(origin), "/")
+		origin = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(origin), "/"))
 		parsed, err := url.Parse(origin)
 		if origin != "*" && (err != nil || parsed.Host == "" || origin != parsed.Scheme+"://"+parsed.Host) {
 			return fmt.Errorf("--cors-origins (CORS_ORIGINS): %q: expected an origin such as https://shop.example, or *", origin)

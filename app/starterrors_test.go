@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"net"
 	"os"
@@ -55,6 +56,7 @@ func TestServe_startErrorNamesCauseAndRemedy(t *testing.T) {
 		"DSN without a name":    {[]string{"--mysql-dsn", "root:secret@tcp(localhost)/"}, []string{"--mysql-dsn (MYSQL_DSN)", "names no database", "user:password@tcp(host:3306)/shop"}},
 		"DSN without an @":      {[]string{"--mysql-dsn", "secret/shop"}, []string{"--mysql-dsn (MYSQL_DSN)", "user:password@tcp(host:3306)/shop"}},
 		"admin without token":   {[]string{"--admin-listen", ":0"}, []string{"--admin-token (ADMIN_TOKEN) is empty", "expected a token", "[::]:"}},
+		"no certificate":        {[]string{"--tls-cert", file, "--tls-key", file}, []string{"--tls-cert, --tls-key (TLS_CERT, TLS_KEY)", "failed to find any PEM data"}},
 		"gateway of no kind":    {[]string{"--payment-url", "ftp://shop"}, []string{"--payment-url (PAYMENT_URL)", "expected sandbox:"}},
 		"gateway without host":  {[]string{"--payment-url", "http://"}, []string{"--payment-url (PAYMENT_URL)", "expected http://host/base"}},
 		"gateway's password":    {[]string{"--payment-url", "http://a:secret@b c"}, []string{"--payment-url (PAYMENT_URL)", "expected sandbox:"}},
@@ -139,6 +141,7 @@ func TestSettings_errorNamesFlagAndVariable(t *testing.T) {
 		"--api-keys (API_KEYS): key 2 of 2 is empty":                          func(s *settings) { s.APIKeys = []string{"a", " "} },
 		"--api-keys (API_KEYS): key 1 of 1 has":                               func(s *settings) { s.APIKeys = []string{"a b"} },
 		"--admin-token (ADMIN_TOKEN) has a space":                             func(s *settings) { s.AdminToken = "a secret" },
+		"--tls-cert (TLS_CERT) or --tls-key (TLS_KEY) is empty":               func(s *settings) { s.TLSKey = "key.pem" },
 		"--cors-origins (CORS_ORIGINS): \"shop.example\"":                     func(s *settings) { s.CORSOrigins = []string{"shop.example"} },
 		"--webhook-url (WEBHOOK_URL): expected an URL":                        func(s *settings) { s.WebhookURL = "shop.example" },
 		"--webhook-secret (WEBHOOK_SECRET): expected whsec_":                  func(s *settings) { s.WebhookURL, s.WebhookSecret = "http://shop", "c2VjcmV0" },
@@ -152,12 +155,24 @@ func TestSettings_errorNamesFlagAndVariable(t *testing.T) {
 	}
 }
 
+func TestSettings_networksMayBeAddresses(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"": "[]", "10.0.0.0/8, 192.0.2.1": "[10.0.0.0/8 192.0.2.1/32]", "::1": "[::1/128]",
+	} {
+		got := networks{nil}
+		if err := got.UnmarshalText([]byte(text)); err != nil || fmt.Sprint(got) != want {
+			t.Errorf("%q: got %v, error %v, want %s", text, got, err, want)
+		}
+	}
+}
+
 func TestSettings_keysAndOriginsAreTrimmed(t *testing.T) {
 	t.Parallel()
 	s := settings{
 		PaymentTimeout: 10e9, CheckoutLease: 15e9, RequestTimeout: 15e9, IdleTimeout: 150e9, DrainTimeout: 20e9,
 		CheckoutsInFlight: 1, QueueCapacity: 1, BatchSize: 1,
-		APIKeys: []string{"a", " b "}, CORSOrigins: []string{" https://shop.example/", "*"},
+		APIKeys: []string{"a", " b "}, CORSOrigins: []string{" https://Shop.example/", "*"},
 	}
 	if err := s.Validate(); err != nil {
 		t.Fatal(err)

@@ -29,7 +29,7 @@ func (f *failureLog) write(c echo.Context, code int, cause error) {
 	attrs := []slog.Attr{
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", code),
 		slog.String("request_id", requestID(c.Response().Header())),
-		slog.String("address", r.RemoteAddr), slog.Any("error", cause),
+		slog.String("address", c.RealIP()), slog.Any("error", cause),
 	}
 
 	if code == http.StatusServiceUnavailable {

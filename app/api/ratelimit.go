@@ -3,6 +3,7 @@ package api
 import (
 	"container/list"
 	"math"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -55,7 +56,7 @@ func (l *rateLimits) limited(next echo.HandlerFunc) echo.HandlerFunc {
 		if isFreeOfLimit(c.Request().URL.Path) {
 			return next(c)
 		}
-		if wait := l.take(clientAddress(c.Request())); wait > 0 {
+		if wait := l.take(clientAddress(c)); wait > 0 {
 			return &refusal{
 				status:     http.StatusTooManyRequests,
 				code:       codeRateLimited,
@@ -99,9 +100,25 @@ func (l *rateLimits) of(addr netip.Addr) *rate.Limiter {
 	return fresh.limit
 }
 
-// clientAddress is the address that a request counts for. Headers of proxies are ignored: anyone
-// can write them.
-func clientAddress(r *http.Request) netip.Addr { return networkOf(r.RemoteAddr) }
+// clientAddress is the address that a request counts for: of X-Forwarded-For only what trusted
+// proxies wrote.
+func clientAddress(c echo.Context) netip.Addr {
+	addr, _ := netip.ParseAddr(c.RealIP())
+	return clientNetwork(addr)
+}
+
+// addressOf returns what tells a request's address. From the end of X-Forwarded-For it is the first
+// that is no trusted proxy's; anyone can write the rest.
+func addressOf(trusted []*net.IPNet) echo.IPExtractor {
+	if len(trusted) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for _, proxies := range trusted {
+		options = append(options, echo.TrustIPRange(proxies))
+	}
+	return echo.ExtractIPFromXFFHeader(options...)
+}
 
 // networkOf is the part of a remote address and port that one client has, or the zero Addr where
 // remote is something else.

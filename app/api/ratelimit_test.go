@@ -1,10 +1,13 @@
 package api
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/labstack/echo/v4"
 )
 
 func TestRateLimit_refusesAboveTheLimit(t *testing.T) {
@@ -85,12 +88,46 @@ func TestRateLimit_countsIPv6ClientsByNetwork(t *testing.T) {
 		"[fe80::1%eth0]:5000":               "fe80::",
 		"[2001:db8:1:2:ffff:ffff:0:1]:5001": "2001:db8:1:2::",
 	} {
-		if got := clientAddress(&http.Request{RemoteAddr: remote}); got != netip.MustParseAddr(want) {
+		if got := addressFrom(remote, "", nil); got != netip.MustParseAddr(want) {
 			t.Errorf("%s counts for %s, want %s", remote, got, want)
 		}
 	}
-	spoofed := &http.Request{RemoteAddr: "192.0.2.1:1", Header: http.Header{"X-Forwarded-For": {"198.51.100.7"}}}
-	if got := clientAddress(spoofed); got != netip.MustParseAddr("192.0.2.1") {
-		t.Errorf("a header makes the request count for %s", got)
+}
+
+// addressFrom is the address that a request counts for which came from remote with X-Forwarded-For.
+func addressFrom(remote, forwarded string, trusted []*net.IPNet) netip.Addr {
+	e := echo.New()
+	e.IPExtractor = addressOf(trusted)
+	r := &http.Request{RemoteAddr: remote, Header: http.Header{}}
+	if forwarded != "" {
+		r.Header["X-Forwarded-For"] = []string{forwarded}
+	}
+	return clientAddress(e.NewContext(r, nil))
+}
+
+func TestRateLimit_believesTrustedProxiesOnly(t *testing.T) {
+	t.Parallel()
+	_, proxies, err := net.ParseCIDR("10.1.0.0/16")
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted := []*net.IPNet{proxies}
+	for _, test := range []struct {
+		remote, forwarded, want string
+		trusted                 []*net.IPNet
+	}{
+		{"192.0.2.1:1", "198.51.100.7", "192.0.2.1", nil},
+		{"192.0.2.1:1", "198.51.100.7", "192.0.2.1", trusted},
+		{"127.0.0.1:1", "198.51.100.7", "127.0.0.1", trusted}, // loopback is not trusted by itself
+		{"10.2.0.1:1", "198.51.100.7", "10.2.0.1", trusted},   // nor is a private network
+		{"10.1.0.1:1", "198.51.100.7", "198.51.100.7", trusted},
+		{"10.1.0.1:1", "203.0.113.9, 198.51.100.7, 10.1.0.2", "198.51.100.7", trusted}, // the first is the client's own claim
+		{"10.1.0.1:1", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::", trusted},
+		{"10.1.0.1:1", "198.51.100.7, rubbish", "10.1.0.1", trusted},
+		{"10.1.0.1:1", "", "10.1.0.1", trusted},
+	} {
+		if got := addressFrom(test.remote, test.forwarded, test.trusted); got != netip.MustParseAddr(test.want) {
+			t.Errorf("%+v counts for %s", test, got)
+		}
 	}
 }

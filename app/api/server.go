@@ -3,8 +3,10 @@ package api
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -75,12 +77,17 @@ type Config struct {
 	RequestTimeout time.Duration          // maximum time of a request, from the end of its head
 	IdleTimeout    time.Duration          // between requests; 0: DefaultIdleTimeout
 	RateLimit      float64                // requests a second and client address; 0: no limit
+	TrustedProxies []*net.IPNet           // whose X-Forwarded-For is believed
 	APIKeys        []string               // none: open to all
+	Certificate    certificate            // nil: plain HTTP
 	CORSOrigins    []string               // none: no browser page of another origin
 	Full           map[string]func() bool // by path: whether its queue is full; nil: never
 	Metrics        *metrics.Metrics
 	Log            *slog.Logger
 }
+
+// A certificate returns the certificate for a TLS connection.
+type certificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 // A Server is the public API over HTTP.
 type Server struct {
@@ -114,6 +121,7 @@ func New(config Config, shop Shop, readiness readiness) *Server {
 		echo:           echo.New(),
 		methods:        make(map[string][]string),
 	}
+	s.echo.IPExtractor = addressOf(config.TrustedProxies)
 	s.echo.HTTPErrorHandler = func(err error, c echo.Context) { s.fail(c, err) }
 	s.addRoutes(newAPIKeys(config.APIKeys))
 
@@ -130,9 +138,14 @@ func New(config Config, shop Shop, readiness readiness) *Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
 
+		// What bounds connections bounds requests, too: HTTP/2 would carry hundreds in one.
+		Protocols: new(http.Protocols),
+		TLSConfig: &tls.Config{GetCertificate: config.Certificate, MinVersion: tls.VersionTLS12},
+
 		// net/http would answer "OPTIONS *" with an empty body.
 		DisableGeneralOptionsHandler: true,
 	}
+	s.Protocols.SetHTTP1(true)
 	return s
 }
 

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,18 +22,30 @@ const (
 // Healthcheck is the command healthcheck.
 type Healthcheck struct {
 	Output
-	Listen string `env:"LISTEN_ADDR" default:":5003" help:"The address that the server was given."`
+	Listen  string `env:"LISTEN_ADDR" default:":5003" help:"The address that the server was given."`
+	TLSCert string `name:"tls-cert" env:"TLS_CERT" placeholder:"FILE" help:"The certificate that the server was given: it is asked by HTTPS. Empty: plain HTTP."`
+	Live    bool   `help:"Ask /healthz, whether the process is alive, instead of /readyz."`
 }
 
-// Run asks the server's /readyz and fails with its answer.
+// Run asks the server's /readyz, or /healthz, and fails with its answer.
 func (c Healthcheck) Run(ctx context.Context, console Console) (err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Listen+"/readyz", nil)
+	url, result := "http://"+c.Listen+"/readyz", "ready"
+	if c.Live {
+		url, result = "http://"+c.Listen+"/healthz", "alive"
+	}
+	transport := &http.Transport{}
+	if c.TLSCert != "" {
+		url = strings.Replace(url, "http", "https", 1)
+		// The certificate names the shop, not this machine. Nothing secret is asked or answered.
+		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // see above
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return fmt.Errorf("--listen: %w", err)
 	}
 	// Without HTTP_PROXY: a proxy cannot reach this machine's loopback address, to which an address
 	// without a host leads.
-	direct := http.Client{Transport: &http.Transport{}, Timeout: healthcheckTimeout}
+	direct := http.Client{Transport: transport, Timeout: healthcheckTimeout}
 	response, err := direct.Do(request)
 	if err != nil {
 		return fmt.Errorf("the server does not answer: %w", err)
@@ -43,7 +56,7 @@ func (c Healthcheck) Run(ctx context.Context, console Console) (err error) {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("not ready: %d %s", response.StatusCode, strings.TrimSpace(string(answer)))
+		return fmt.Errorf("not %s: %d %s", result, response.StatusCode, strings.TrimSpace(string(answer)))
 	}
-	return c.print(console, map[string]bool{"ready": true}, "ready")
+	return c.print(console, map[string]bool{result: true}, result)
 }

@@ -14,6 +14,9 @@ func TestHealthcheck_asksTheServerOfThatAddress(t *testing.T) {
 	t.Parallel()
 	var refuses atomic.Bool
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" {
+			return
+		}
 		if r.URL.Path != "/readyz" {
 			t.Errorf("asked for %s", r.URL.Path)
 		}
@@ -37,6 +40,10 @@ func TestHealthcheck_asksTheServerOfThatAddress(t *testing.T) {
 	err = Healthcheck{Listen: ":" + port}.Run(t.Context(), Console{})
 	if err == nil || err.Error() != "not ready: 503 draining" {
 		t.Errorf("got %v", err)
+	}
+	var out bytes.Buffer
+	if err := (Healthcheck{Listen: ":" + port, Live: true}).Run(t.Context(), Console{Out: &out}); err != nil || out.String() != "alive\n" {
+		t.Errorf("--live: got %q, error %v", out.String(), err)
 	}
 	server.Close()
 	err = Healthcheck{Listen: ":" + port}.Run(t.Context(), Console{})

@@ -31,6 +31,7 @@ type commandLine struct {
 	Backup      commands.Backup      `cmd:"" help:"Write a snapshot of the embedded database to a file, beside a running server."`
 	Restore     commands.Restore     `cmd:"" help:"Replace the embedded database by a backup, while the server is stopped."`
 	Migrate     commands.Migrate     `cmd:"" help:"Migrate the tables, or show their state. The server migrates at start."`
+	Config      configCommand        `cmd:"" help:"Check the settings and what they name."`
 	Healthcheck commands.Healthcheck `cmd:"" help:"Ask a running server whether it is ready; exit status 0 if so."`
 	Version     commands.Version     `cmd:"" help:"Print the version."`
 	Completion  commands.Completion  `cmd:"" help:"Print a script that completes commands and flags in a shell."`

@@ -30,6 +30,8 @@ var (
 	// ErrNothingToWrite is for a transaction's own work to return when it has nothing to commit:
 	// Transact rolls it back and succeeds.
 	ErrNothingToWrite = errors.New("nothing to write")
+	// ErrNoData means that there is no database yet, and that none was to be created.
+	ErrNoData = engine.ErrNoData
 	// ErrDataDirLocked means that another server has the data directory.
 	ErrDataDirLocked = sqlite.ErrDataDirLocked
 	// ErrMoved means that a data directory's data was moved to a MySQL server.

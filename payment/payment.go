@@ -144,7 +144,8 @@ func Open(rawURL string, options Options) (Gateway, error) {
 		}
 		return newHTTPGateway(parsed, options, defaultTuning()), nil
 	default:
-		return nil, fmt.Errorf("payment URL %q: %s", parsed.Redacted(), expectedURL)
+		// It is not repeated: without a scheme, a password may stand anywhere in it.
+		return nil, errors.New("payment URL has neither scheme: " + expectedURL)
 	}
 }
 

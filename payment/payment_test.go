@@ -42,8 +42,9 @@ func TestOpen_errorNamesThePartOfTheURL(t *testing.T) {
 		want   []string
 	}{
 		{"", []string{"sandbox:", "http://host/base"}},
-		{"sandbox", []string{`"sandbox"`, "sandbox:"}},
-		{"stripe://x", []string{`"stripe://x"`, "expected"}},
+		{"sandbox", []string{"neither scheme", "sandbox:"}},
+		{"stripe://x", []string{"neither scheme", "expected"}},
+		{"user:hunter2@host/base", []string{"neither scheme", "expected"}},
 		{"sandbox:latency=2s", []string{"expected sandbox:"}},
 		{"sandbox://host", []string{"expected sandbox:"}},
 		{"sandbox:?latncy=2s", []string{`unknown parameter "latncy"`, "latency or decline"}},

@@ -14,6 +14,7 @@ var beyondTheEdge = map[string]string{
 	"database.ErrInUse":          "only a move finds a server on its data",
 	"database.ErrNotEmbedded":    "only a move and a backup are for the embedded engine alone",
 	"database.ErrMoved":          "only opening the database finds that its data were moved",
+	"database.ErrNoData":         "only opening the database finds that there is none",
 	"database.ErrDataDirLocked":  "only opening the database finds its directory taken",
 	"database.ErrRetry":          "Transact runs the work again; when it gives up, that is ErrUnavailable",
 	"database.ErrNothingToWrite": "Transact succeeds with it",

@@ -66,7 +66,7 @@ func (c *Audit) askGateway(ctx context.Context, db *database.DB, report *checkou
 
 func (c *Audit) print(console Console, v checkout.Report) error {
 	if c.JSON {
-		return c.Output.print(console, v, "")
+		return c.Output.Print(console, v, "")
 	}
 	for _, b := range v.Inconsistencies {
 		repaired := ""

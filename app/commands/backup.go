@@ -52,7 +52,7 @@ func (c Backup) Run(ctx context.Context, console Console) error {
 		if err != nil {
 			return err
 		}
-		return c.print(console, map[string]any{"file": c.File, "bytes": info.Size()}, fmt.Sprintf("%s: %s in %.1f s",
+		return c.Print(console, map[string]any{"file": c.File, "bytes": info.Size()}, fmt.Sprintf("%s: %s in %.1f s",
 			c.File, humanize.IBytes(uint64(info.Size())), time.Since(started).Seconds()))
 	})
 }
@@ -126,5 +126,5 @@ func (c Restore) Run(ctx context.Context, console Console) (err error) {
 	if old != "" {
 		text += "; what was there is " + old + ": remove it once the shop is as it should be"
 	}
-	return c.print(console, map[string]string{"restored": c.File, "old": old}, text)
+	return c.Print(console, map[string]string{"restored": c.File, "old": old}, text)
 }

@@ -40,7 +40,7 @@ func (c cartShowCommand) Run(ctx context.Context, console Console) error {
 			return err
 		}
 		if c.JSON || len(shown.Lines) == 0 {
-			return c.print(console, shown, "The cart of "+printable(c.Client)+" is empty.")
+			return c.Print(console, shown, "The cart of "+printable(c.Client)+" is empty.")
 		}
 		out := newListing(console.Out, false, "PRODUCT", "QUANTITY", "AVAILABLE")
 		for _, line := range shown.Lines {

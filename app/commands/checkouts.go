@@ -80,7 +80,7 @@ func (c checkoutsShowCommand) Run(ctx context.Context, console Console) error {
 			return err
 		}
 		if c.JSON {
-			return c.print(console, entry, "")
+			return c.Print(console, entry, "")
 		}
 		out := newListing(console.Out, false)
 		row := func(name string, value any) { _ = out.add(nil, name, value) } // a table keeps its errors for its end
@@ -137,7 +137,7 @@ func (c checkoutsPruneCommand) Run(ctx context.Context, console Console) error {
 		if err != nil {
 			return fmt.Errorf("deleted %s, then: %w", checkouts, err)
 		}
-		return c.print(console, map[string]int64{"deleted": deleted}, db.Engine()+": deleted "+checkouts)
+		return c.Print(console, map[string]int64{"deleted": deleted}, db.Engine()+": deleted "+checkouts)
 	})
 }
 

@@ -30,8 +30,8 @@ type Output struct {
 	JSON bool `name:"json" help:"Print JSON, for programs."`
 }
 
-// print prints a result: as JSON, or the text for people.
-func (o Output) print(console Console, result any, text string) error {
+// Print prints a result: as JSON, or the text for people.
+func (o Output) Print(console Console, result any, text string) error {
 	if o.JSON {
 		return json.NewEncoder(console.Out).Encode(result)
 	}

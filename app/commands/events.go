@@ -30,6 +30,6 @@ func (c eventsReplayCommand) Run(ctx context.Context, console Console) error {
 		if err != nil {
 			return fmt.Errorf("%s are due again, then: %w", events, err)
 		}
-		return c.print(console, map[string]int64{"due": replayed}, db.Engine()+": "+events+" due again")
+		return c.Print(console, map[string]int64{"due": replayed}, db.Engine()+": "+events+" due again")
 	})
 }

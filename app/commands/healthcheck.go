@@ -58,5 +58,5 @@ func (c Healthcheck) Run(ctx context.Context, console Console) (err error) {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("not %s: %d %s", result, response.StatusCode, strings.TrimSpace(string(answer)))
 	}
-	return c.print(console, map[string]bool{result: true}, result)
+	return c.Print(console, map[string]bool{result: true}, result)
 }

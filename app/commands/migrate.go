@@ -30,7 +30,7 @@ func (c migrateUpCommand) Run(ctx context.Context, console Console) error {
 		if err != nil {
 			return err
 		}
-		return c.print(console, map[string]int{"applied": applied},
+		return c.Print(console, map[string]int{"applied": applied},
 			fmt.Sprintf("%s: %d applied, up to date", db.Engine(), applied))
 	})
 }

@@ -67,7 +67,7 @@ func (c migrateMoveCommand) move(
 			" (nobody can use it any more; run this again to end the move)", target.Engine(), source.Engine(), err)
 	}
 	if c.JSON {
-		return c.print(console, report, "")
+		return c.Print(console, report, "")
 	}
 	out := newListing(console.Out, false, "TABLE", "ROWS")
 	for _, t := range report.Tables {

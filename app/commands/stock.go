@@ -104,7 +104,7 @@ func (c StockImport) run(
 	}
 	err = errors.Join(err, rejects.close())
 	if err == nil || report.Rows > 0 {
-		err = errors.Join(err, c.print(console, report, c.summary(report, db.Engine(), time.Since(began))))
+		err = errors.Join(err, c.Print(console, report, c.summary(report, db.Engine(), time.Since(began))))
 	}
 	switch {
 	case errors.Is(err, context.Canceled):

@@ -19,7 +19,7 @@ func (c Version) Run(console Console) error {
 	built := map[string]string{
 		"version": BuildVersion(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
 	}
-	return c.print(console, built, fmt.Sprintf("cartwheel %s, %s, %s", built["version"], built["go"], built["platform"]))
+	return c.Print(console, built, fmt.Sprintf("cartwheel %s, %s, %s", built["version"], built["go"], built["platform"]))
 }
 
 // BuildVersion is the version of this binary. Without a release's name it is made of the commit.

@@ -14,6 +14,9 @@ import (
 // ErrUnavailable means that the database could not be used, and that certainly nothing was done.
 var ErrUnavailable = errors.New("database is unavailable")
 
+// ErrNoData means that there is no database yet, and that none was to be created.
+var ErrNoData = errors.New("there is no data yet")
+
 // An Engine is an opened engine.
 type Engine struct {
 	Dialect   Dialect

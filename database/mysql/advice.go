@@ -19,8 +19,6 @@ func adviceOn(err error) string {
 			return "the user needs all rights to this database: GRANT ALL ON its name.* TO the user"
 		case 1045, 1698: // ER_ACCESS_DENIED_ERROR, ER_ACCESS_DENIED_NO_PASSWORD_ERROR
 			return "are the user and the password right?"
-		case 1049: // ER_BAD_DB_ERROR
-			return "there is no data yet: start the server first, or import stock"
 		case 1040, 1203: // ER_CON_COUNT_ERROR, ER_TOO_MANY_USER_CONNECTIONS
 			return "raise max_connections: each instance opens up to 28"
 		}

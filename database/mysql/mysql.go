@@ -281,6 +281,8 @@ func awaitServer(ctx context.Context, cfg Config, settings *mysql.Config) (varia
 	switch {
 	case err == nil:
 		return server, nil
+	case isMissing(err):
+		return nil, fmt.Errorf("%w: start the server first, or import stock: %w", engine.ErrNoData, err)
 	case ctx.Err() != nil && last != nil:
 		err = fmt.Errorf("%w while waiting: %w", err, last)
 	}

@@ -57,7 +57,7 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 	}
 	if cfg.Existing {
 		if _, err := os.Stat(path); err != nil {
-			return nil, fmt.Errorf("there is no data yet in %s: %w", cfg.Dir, err)
+			return nil, fmt.Errorf("%w in %s: %w", engine.ErrNoData, cfg.Dir, err)
 		}
 	} else if err := os.MkdirAll(cfg.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w (choose one that this user may write to)", err)

@@ -1,0 +1,105 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"cartwheel/app/commands"
+	"cartwheel/database"
+	"cartwheel/migrations"
+	"cartwheel/payment"
+)
+
+// configTimeout is the maximum time for the database, and for the payment service.
+const configTimeout = 5 * time.Second
+
+// configCommand is the command group config.
+type configCommand struct {
+	Check configCheckCommand `cmd:"" help:"Check the settings of serve, the database and the payment service, and say what would be migrated. Changes nothing."`
+}
+
+type configCheckCommand struct {
+	commands.Storage
+	settings
+	commands.Output
+}
+
+// A finding is what one check found.
+type finding struct {
+	Check string `json:"check"`
+	Sound bool   `json:"sound"`
+	Found string `json:"found"`
+}
+
+// Run prints what each check found, and fails if one failed. Wrong settings do not get here.
+func (c *configCheckCommand) Run(ctx context.Context, console commands.Console) error {
+	var findings []finding
+	text, failure := "", error(nil)
+	check := func(name string, look func(context.Context) (string, error)) {
+		ctx, cancel := context.WithTimeout(ctx, configTimeout)
+		defer cancel()
+		found, err := look(ctx)
+		if err != nil {
+			found, failure = oneLine(err), commands.ErrReported
+		}
+		findings = append(findings, finding{name, err == nil, found})
+		text += fmt.Sprintf("%-11s %-6s %s\n", name, map[bool]string{true: "ok", false: "FAILED"}[err == nil], found)
+	}
+	check("settings", func(context.Context) (string, error) { return "valid", nil })
+	check("database", c.checkDatabase)
+	check("payments", c.checkPayments)
+	if c.TLSCert != "" {
+		check("certificate", func(context.Context) (string, error) {
+			used, err := (&certificate{certFile: c.TLSCert, keyFile: c.TLSKey, log: slog.New(slog.DiscardHandler)}).get(nil)
+			if err != nil {
+				return "", err
+			}
+			return "valid until " + used.Leaf.NotAfter.Format(time.DateTime), nil
+		})
+	}
+	return errors.Join(c.Print(console, findings, strings.TrimSuffix(text, "\n")), failure)
+}
+
+func (c *configCheckCommand) checkDatabase(ctx context.Context) (found string, err error) {
+	log := slog.New(slog.DiscardHandler)
+	db, err := c.Open(ctx, log, database.Config{Existing: true, StartTimeout: configTimeout})
+	if errors.Is(err, database.ErrNoData) {
+		return "there is none yet: serve creates it", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	states, err := migrations.Status(ctx, db)
+	var pending []string
+	for _, s := range states {
+		if s.Pending() {
+			pending = append(pending, s.Name)
+		}
+	}
+	if len(pending) > 0 {
+		return db.Engine() + ": serve applies " + strings.Join(pending, ", "), err
+	}
+	return db.Engine() + ": up to date", err
+}
+
+// checkPayments looks a payment up that there is not.
+func (c *configCheckCommand) checkPayments(ctx context.Context) (string, error) {
+	gateway, err := payment.Open(c.PaymentURL, payment.Options{Timeout: configTimeout, Secret: c.PaymentSecret})
+	if err != nil {
+		return "", fmt.Errorf("--payment-url (PAYMENT_URL): %w", err)
+	}
+	defer gateway.Close()
+	if _, sandbox := gateway.(*payment.Sandbox); sandbox {
+		return gateway.String() + " charges nobody", nil
+	}
+	_, err = gateway.Lookup(ctx, "config-check")
+	if errors.Is(err, payment.ErrNoLookup) {
+		return gateway.String() + " answers, and has no look-ups", nil
+	}
+	return gateway.String() + " answers", err
+}

@@ -73,7 +73,7 @@ func TestCompletion_offersWhatMayFollow(t *testing.T) {
 		"stock ":                     "import list --help --version",
 		"stock import file.csv --de": "--delimiter",
 		"completion ":                "bash zsh fish --help --version",
-		"stock list import ":         "--help --version --mysql-dsn --data-dir --json",
+		"stock list import ":         "--help --version --mysql-dsn --mysql-read-dsn --data-dir --json",
 	} {
 		words := append([]string{"cartwheel"}, strings.Split(line, " ")...)
 		command := exec.CommandContext(t.Context(), "bash", append([]string{"-c", script +

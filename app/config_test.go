@@ -68,6 +68,7 @@ func TestConfigCheck_saysWhatWouldBeMigrated(t *testing.T) {
 		if _, err := db.Setup().ExecContext(t.Context(), "DELETE FROM goose_db_version WHERE version_id = 4"); err != nil {
 			t.Fatal(err)
 		}
+		c.checks(1, []string{"--mysql-read-dsn", "shop:p4ss@replica"}, "FAILED", "--mysql-read-dsn: the MySQL DSN is not of the form")
 		for range 2 {
 			c.checks(0, nil, ": serve applies 00004_storefront")
 		}

@@ -21,7 +21,7 @@ func secretFile(t *testing.T, text string) string {
 }
 
 func TestSecretFiles_setTheirVariables(t *testing.T) { //nolint:paralleltest // it sets the environment
-	names := []string{"MYSQL_DSN", "PAYMENT_SECRET", "WEBHOOK_SECRET", "API_KEYS", "ADMIN_TOKEN"}
+	names := []string{"MYSQL_DSN", "MYSQL_READ_DSN", "PAYMENT_URL", "PAYMENT_SECRET", "WEBHOOK_URL", "WEBHOOK_SECRET", "API_KEYS", "ADMIN_TOKEN"}
 	for _, name := range names {
 		t.Setenv(name, "")
 		t.Setenv(name+"_FILE", secretFile(t, "the value of "+name))

@@ -55,6 +55,7 @@ func TestServe_startErrorNamesCauseAndRemedy(t *testing.T) {
 		"DSN without a slash":   {[]string{"--mysql-dsn", "root:secret@tcp(localhost)"}, []string{"--mysql-dsn (MYSQL_DSN)", "user:password@tcp(host:3306)/shop"}},
 		"DSN without a name":    {[]string{"--mysql-dsn", "root:secret@tcp(localhost)/"}, []string{"--mysql-dsn (MYSQL_DSN)", "names no database", "user:password@tcp(host:3306)/shop"}},
 		"DSN without an @":      {[]string{"--mysql-dsn", "secret/shop"}, []string{"--mysql-dsn (MYSQL_DSN)", "user:password@tcp(host:3306)/shop"}},
+		"replica of nothing":    {[]string{"--mysql-read-dsn", "root:secret@tcp(localhost)/shop"}, []string{"--mysql-read-dsn (MYSQL_READ_DSN) has no --mysql-dsn"}},
 		"admin without token":   {[]string{"--admin-listen", ":0"}, []string{"--admin-token (ADMIN_TOKEN) is empty", "expected a token", "[::]:"}},
 		"no certificate":        {[]string{"--tls-cert", file, "--tls-key", file}, []string{"--tls-cert, --tls-key (TLS_CERT, TLS_KEY)", "failed to find any PEM data"}},
 		"gateway of no kind":    {[]string{"--payment-url", "ftp://shop"}, []string{"--payment-url (PAYMENT_URL)", "expected sandbox:"}},

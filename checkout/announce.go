@@ -232,7 +232,7 @@ func (a *Announcer) measure(ctx context.Context) {
 // transactions, and returns how many events that are. It blocks. A repeat announces once more.
 func ReplayEvents(ctx context.Context, db *database.DB, age time.Duration) (replayed int64, err error) {
 	for after := firstID(age); ; {
-		ids, err := database.Query(ctx, db, func(tx *database.Tx) ([]string, error) {
+		ids, err := database.Query(ctx, db.Read, func(tx *database.Tx) ([]string, error) {
 			return idsSince(ctx, tx, after, age, database.ChunkRows)
 		})
 		if err != nil || len(ids) == 0 {

@@ -27,7 +27,7 @@ type payments interface {
 func AuditPayments(ctx context.Context, db *database.DB, service payments, r *Report) error {
 	failed := 0
 	for after := firstID(gatewayMemory); ; {
-		settled, err := database.Query(ctx, db, func(tx *database.Tx) ([]Entry, error) {
+		settled, err := database.Query(ctx, db.Read, func(tx *database.Tx) ([]Entry, error) {
 			return settledAfter(ctx, tx, after, gatewayMemory, database.ChunkRows)
 		})
 		if err != nil || len(settled) == 0 {

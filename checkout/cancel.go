@@ -40,7 +40,7 @@ func (m *Manager) cancellable(ctx context.Context, entry Entry) error {
 	if entry.Damage != nil { // nobody knows what to restock
 		return fmt.Errorf("cancel: %w", entry.Damage)
 	}
-	young, err := database.Query(ctx, m.db, func(tx *database.Tx) (bool, error) {
+	young, err := database.Query(ctx, m.db.Read, func(tx *database.Tx) (bool, error) {
 		return youngerThan(ctx, tx, entry.CheckoutID, MinPruneAge)
 	})
 	if err == nil && !young {

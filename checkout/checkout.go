@@ -343,7 +343,7 @@ func (m *Manager) Show(ctx context.Context, id string) (Entry, error) { return S
 
 // Show returns a checkout as the journal in db has it. Errors: ErrNotFound.
 func Show(ctx context.Context, db *database.DB, id string) (Entry, error) {
-	found, err := database.Query(ctx, db, func(tx *database.Tx) (map[string]Entry, error) {
+	found, err := database.Query(ctx, db.Read, func(tx *database.Tx) (map[string]Entry, error) {
 		return entriesByID(ctx, tx, []string{id})
 	})
 	if err != nil {

@@ -43,7 +43,7 @@ func List(ctx context.Context, db *database.DB, filter Filter, use func(Entry) e
 	filter.Open = filter.Open || filter.State != "" && !filter.State.Settled()
 	p, oldest := pager{filter: filter}, firstID(filter.Since)
 	for listed := 0; !p.end; {
-		page, err := database.Query(ctx, db, func(tx *database.Tx) ([]Entry, error) { return p.next(ctx, tx) })
+		page, err := database.Query(ctx, db.ReadStale, func(tx *database.Tx) ([]Entry, error) { return p.next(ctx, tx) })
 		if err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func List(ctx context.Context, db *database.DB, filter Filter, use func(Entry) e
 // OfClient returns up to limit checkouts of a client, the newest first, from before the one given.
 // An empty ID begins with the newest. It locks nothing and blocks for one read.
 func (m *Manager) OfClient(ctx context.Context, clientID, before string, limit int) ([]Entry, error) {
-	return database.Query(ctx, m.db, func(tx *database.Tx) ([]Entry, error) {
+	return database.Query(ctx, m.db.ReadStale, func(tx *database.Tx) ([]Entry, error) {
 		return entriesOfClient(ctx, tx, clientID, before, limit)
 	})
 }
@@ -97,6 +97,9 @@ func (p *pager) next(ctx context.Context, tx *database.Tx) (page []Entry, err er
 	}
 	n := min(listPage, len(p.ids))
 	entries, err := entriesByID(ctx, tx, p.ids[:n])
+	if err != nil {
+		return nil, err
+	}
 	for _, id := range p.ids[:n] {
 		if e, found := entries[id]; found && (!p.filter.Open || !e.State.Settled()) {
 			page = append(page, e)
@@ -104,5 +107,5 @@ func (p *pager) next(ctx context.Context, tx *database.Tx) (page []Entry, err er
 	}
 	p.ids = p.ids[n:]
 	p.end = len(p.ids) == 0
-	return page, err
+	return page, nil
 }

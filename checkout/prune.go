@@ -15,7 +15,7 @@ const MinPruneAge = 30 * 24 * time.Hour
 // blocks until all are deleted or ctx ends. A repeat is harmless.
 func Prune(ctx context.Context, db *database.DB, age time.Duration) (deleted int64, err error) {
 	for after := ""; ; {
-		ids, err := database.Query(ctx, db, func(tx *database.Tx) ([]string, error) {
+		ids, err := database.Query(ctx, db.Read, func(tx *database.Tx) ([]string, error) {
 			return settledBefore(ctx, tx, after, age, database.ChunkRows)
 		})
 		if err != nil || len(ids) == 0 {

@@ -69,7 +69,7 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 	if tokens == 0 {
 		return 0, nil
 	}
-	found, err := database.Query(ctx, m.db, func(tx *database.Tx) ([]Entry, error) { return expired(ctx, tx, tokens) })
+	found, err := database.Query(ctx, m.db.Read, func(tx *database.Tx) ([]Entry, error) { return expired(ctx, tx, tokens) })
 	if err != nil || len(found) == 0 {
 		return 0, err
 	}
@@ -223,7 +223,7 @@ func (m *Manager) pollAwaited() {
 		if len(ids) == 0 {
 			continue
 		}
-		entries, err := database.Query(m.backgroundCtx, m.db, func(tx *database.Tx) (map[string]Entry, error) {
+		entries, err := database.Query(m.backgroundCtx, m.db.Read, func(tx *database.Tx) (map[string]Entry, error) {
 			return entriesByID(m.backgroundCtx, tx, ids)
 		})
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -24,6 +25,8 @@ type Config struct {
 	// MySQLDSN is the MySQL-protocol server to use, as go-sql-driver/mysql reads it. Empty: the
 	// embedded engine.
 	MySQLDSN string
+	// MySQLReadDSN is a replica for ReadStale. Empty: none.
+	MySQLReadDSN string
 	// DataDir is the embedded engine's folder; it is created when missing.
 	DataDir string
 	// Serve locks the data directory, which one process at a time may do.
@@ -68,6 +71,12 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if cfg.MySQLReadDSN != "" {
+		if e.Replica, err = mysql.OpenReplica(cfg.MySQLReadDSN, cfg.Log); err != nil {
+			return nil, errors.Join(fmt.Errorf("the replica of --mysql-read-dsn: %w", err), e.Close())
+		}
+		e.Closers = append(e.Closers, e.Replica.Close)
 	}
 	return &DB{engine: e, log: cfg.Log, observe: cfg.Observe, limits: defaultLimits}, nil
 }

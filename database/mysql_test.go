@@ -59,7 +59,7 @@ func TestMySQL_setsWhatTheSQLReliesOn(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		hostile := withParams(dsn, strings.Join([]string{
-			"parseTime=false", "loc=Asia%2FKolkata", "clientFoundRows=false", "interpolateParams=false", "multiStatements=true",
+			"parseTime=false", "loc=Data%2FThatNobodyHas", "clientFoundRows=false", "interpolateParams=false", "multiStatements=true",
 			"allowAllFiles=true", "columnsWithAlias=true", "rejectReadOnly=true", "charset=latin1", "checkConnLiveness=false",
 			"timeout=1h", "readTimeout=1h", "writeTimeout=1h",
 			"sql_mode=''", "Time_Zone='%2B05:00'", "autocommit=1", "completion_type=2", "innodb_lock_wait_timeout=999",

@@ -257,10 +257,28 @@ func (db *DB) Read(ctx context.Context, read func(*Tx) error) error {
 	return db.read(ctx, db.engine.Reads, read, nil)
 }
 
-// Query is DB.Read for a read that returns a value.
-func Query[T any](ctx context.Context, db *DB, read func(*Tx) (T, error)) (value T, err error) {
-	err = db.Read(ctx, func(tx *Tx) (err error) {
-		value, err = read(tx)
+// ReadStale is Read for what decides nothing: what it sees may be a few seconds old. It reads the
+// replica where there is a fresh one, and the primary otherwise, also after an error of the
+// replica. So read may run twice.
+func (db *DB) ReadStale(ctx context.Context, read func(*Tx) error) error {
+	if db.engine.Replica != nil {
+		if pool := db.engine.Replica.Fresh(ctx); pool != nil {
+			err := db.read(ctx, pool, read, nil)
+			if err == nil || ctx.Err() != nil {
+				return err
+			}
+			db.engine.Replica.Report(err)
+		}
+	}
+	return db.Read(ctx, read)
+}
+
+// Query is DB.Read, or DB.ReadStale, for a read that returns a value.
+func Query[T any](
+	ctx context.Context, read func(context.Context, func(*Tx) error) error, query func(*Tx) (T, error),
+) (value T, err error) {
+	err = read(ctx, func(tx *Tx) (err error) {
+		value, err = query(tx)
 		return err
 	})
 	return value, err

@@ -24,7 +24,9 @@ type Product struct {
 // Errors: those of each, and database.ErrUnavailable.
 func (m *Manager) List(ctx context.Context, each func(Product) error) error {
 	for after := ""; ; {
-		page, err := m.page(ctx, after, listPage)
+		page, err := database.Query(ctx, m.db.ReadStale, func(tx *database.Tx) ([]Product, error) {
+			return pageOf(ctx, tx, after, listPage)
+		})
 		if err != nil {
 			return err
 		}
@@ -45,12 +47,7 @@ func (m *Manager) List(ctx context.Context, each func(Product) error) error {
 //
 // Errors: database.ErrUnavailable.
 func (m *Manager) Lowest(ctx context.Context, limit int) ([]Product, error) {
-	return database.Query(ctx, m.db, func(tx *database.Tx) ([]Product, error) { return lowest(ctx, tx, limit) })
-}
-
-// page returns the products whose IDs follow one, in their order.
-func (m *Manager) page(ctx context.Context, after string, limit int) ([]Product, error) {
-	return database.Query(ctx, m.db, func(tx *database.Tx) ([]Product, error) { return pageOf(ctx, tx, after, limit) })
+	return database.Query(ctx, m.db.ReadStale, func(tx *database.Tx) ([]Product, error) { return lowest(ctx, tx, limit) })
 }
 
 // Products returns those of the products that there are, in the order of their IDs. It locks
@@ -71,11 +68,11 @@ func (m *Manager) Products(ctx context.Context, tx *database.Tx, productIDs []st
 //
 // Errors: database.ErrUnavailable.
 func (m *Manager) Look(ctx context.Context, productIDs []string) ([]Product, error) {
-	return database.Query(ctx, m.db, func(tx *database.Tx) ([]Product, error) { return m.Products(ctx, tx, productIDs) })
+	return database.Query(ctx, m.db.ReadStale, func(tx *database.Tx) ([]Product, error) { return m.Products(ctx, tx, productIDs) })
 }
 
 // Empty reports whether the catalogue has no product.
 func (m *Manager) Empty(ctx context.Context) (bool, error) {
-	page, err := m.page(ctx, "", 1)
-	return len(page) == 0, err
+	first, err := database.Query(ctx, m.db.Read, func(tx *database.Tx) ([]Product, error) { return pageOf(ctx, tx, "", 1) })
+	return len(first) == 0, err
 }

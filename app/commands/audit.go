@@ -42,7 +42,7 @@ func (c *Audit) Run(ctx context.Context, console Console) error {
 				return err
 			}
 		}
-		if err := c.print(console, report); err != nil {
+		if err := c.show(console, report); err != nil {
 			return err
 		}
 		if !report.Sound() {
@@ -64,9 +64,9 @@ func (c *Audit) askGateway(ctx context.Context, db *database.DB, report *checkou
 	return checkout.AuditPayments(ctx, db, gateway, report)
 }
 
-func (c *Audit) print(console Console, v checkout.Report) error {
+func (c *Audit) show(console Console, v checkout.Report) error {
 	if c.JSON {
-		return c.Output.Print(console, v, "")
+		return c.Print(console, v, "")
 	}
 	for _, b := range v.Inconsistencies {
 		repaired := ""

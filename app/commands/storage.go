@@ -13,14 +13,18 @@ import (
 
 // Storage says where the data is. Every command that needs it has these flags.
 type Storage struct {
-	MySQLDSN string `name:"mysql-dsn" env:"MYSQL_DSN" placeholder:"DSN" help:"MySQL or MariaDB to use, as user:password@tcp(127.0.0.1:3306)/shop; a database that does not exist is created. Empty: the embedded engine."`
-	DataDir  string `env:"DATA_DIR" default:"./data" help:"Where the embedded engine keeps cartwheel.db."`
+	MySQLDSN     string `name:"mysql-dsn" env:"MYSQL_DSN" placeholder:"DSN" help:"MySQL or MariaDB to use, as user:password@tcp(127.0.0.1:3306)/shop; a database that does not exist is created. Empty: the embedded engine."`
+	MySQLReadDSN string `name:"mysql-read-dsn" env:"MYSQL_READ_DSN" placeholder:"DSN" help:"A replica of it for look-ups that decide nothing; the primary is read while it is more than 5s behind. Empty: none."`
+	DataDir      string `env:"DATA_DIR" default:"./data" help:"Where the embedded engine keeps cartwheel.db."`
 }
 
 // Open opens the engine. how says what is special about it. Its errors name the flag that they are
 // about.
 func (s Storage) Open(ctx context.Context, log *slog.Logger, how database.Config) (*database.DB, error) {
-	how.MySQLDSN, how.DataDir, how.Log = s.MySQLDSN, s.DataDir, log
+	if s.MySQLReadDSN != "" && s.MySQLDSN == "" {
+		return nil, errors.New("--mysql-read-dsn (MYSQL_READ_DSN) has no --mysql-dsn (MYSQL_DSN): expected both")
+	}
+	how.MySQLDSN, how.MySQLReadDSN, how.DataDir, how.Log = s.MySQLDSN, s.MySQLReadDSN, s.DataDir, log
 	db, err := database.Open(ctx, how)
 	switch {
 	case err != nil && s.MySQLDSN != "":

@@ -89,7 +89,7 @@ func (r Record) Answer(hash Hash) error {
 
 // Find returns what is stored under the key, and whether anything is. It locks nothing.
 func Find(ctx context.Context, db *database.DB, key Key) (Record, bool, error) {
-	known, err := database.Query(ctx, db, func(tx *database.Tx) (map[Key]Record, error) { return find(ctx, tx, []Key{key}) })
+	known, err := database.Query(ctx, db.Read, func(tx *database.Tx) (map[Key]Record, error) { return find(ctx, tx, []Key{key}) })
 	record, ok := known[key]
 	return record, ok, err
 }

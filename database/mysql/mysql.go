@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"time"
 
@@ -116,8 +117,11 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 // a password.
 const expectedDSN = "user:password@tcp(host:3306)/shop or user:password@unix(/path/to/socket)/shop"
 
+// timeZone is a DSN's time zone. Connections have UTC, and a machine may lack the data of others.
+var timeZone = regexp.MustCompile(`([?&])loc=[^&/]*`)
+
 func parse(dsn string) (*mysql.Config, error) {
-	settings, err := mysql.ParseDSN(dsn)
+	settings, err := mysql.ParseDSN(timeZone.ReplaceAllString(dsn, "$1"))
 	switch {
 	case err != nil && strings.Contains(err.Error(), "network"): // its text may have the password
 		return nil, errors.New("the MySQL DSN is not of the form " + expectedDSN)

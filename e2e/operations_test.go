@@ -73,6 +73,9 @@ func TestOperationsPage_commandsWork(t *testing.T) {
 		t.Errorf("the page has %d procedures, want %d or more", len(all), least)
 	}
 	for _, p := range all {
+		if p.setting == "install" || p.setting == "grants" { // tests of their own have them
+			continue
+		}
 		t.Run(p.heading, func(t *testing.T) {
 			t.Parallel()
 			o := newOperator(t)

@@ -32,7 +32,8 @@ VOLUME /data
 # The API; the admin listener is on 5004 where ADMIN_ADDR and ADMIN_TOKEN open it to other containers.
 EXPOSE 5003
 STOPSIGNAL SIGTERM
+# Swarm restarts by it: not for a database that is away, which a restart does not bring back.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=70s \
-    CMD ["/usr/local/bin/cartwheel", "healthcheck"]
+    CMD ["/usr/local/bin/cartwheel", "healthcheck", "--live"]
 ENTRYPOINT ["/usr/local/bin/cartwheel"]
 CMD ["serve"]

@@ -24,12 +24,13 @@ RELEASES := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 # The same source, Go and VERSION give the same bytes, wherever they are built.
 .PHONY: release
-release: ## Build dist/: static binaries for Linux, macOS and Windows, and their SHA256SUMS
+release: ## Build dist/: static binaries for Linux, macOS and Windows, their modules, and SHA256SUMS
 	@rm -rf dist && mkdir dist
 	@set -e; for platform in $(RELEASES); do \
 		os=$${platform%/*}; arch=$${platform#*/}; extension=; [ $$os = windows ] && extension=.exe; \
 		name=cartwheel-$(VERSION)-$$os-$$arch$$extension; echo "dist/$$name"; \
 		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o dist/$$name .; \
+		go version -m dist/$$name | sed 's|^dist/||' >dist/$$name.sbom.txt; \
 	done; \
 	cd dist; if command -v sha256sum >/dev/null; then sha256sum cartwheel-*; else shasum -a 256 cartwheel-*; fi >SHA256SUMS
 

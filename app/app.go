@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"slices"
 	"strings"
 
@@ -93,6 +95,10 @@ func Main(args []string, console commands.Console) int {
 	}
 	if errors.Is(err, errPrinted) {
 		return 0
+	}
+	if err != nil && explicit(args)[0] == "serve" && os.Getenv("LOG_FORMAT") != "text" && !commands.IsTerminal(console.Err) {
+		slog.New(slog.NewJSONHandler(console.Err, nil)).Error("a setting is wrong", "error", oneLine(err))
+		return 2
 	}
 	if err != nil {
 		fmt.Fprintf(console.Err, "cartwheel: %s\nRun cartwheel --help for the commands and flags.\n", oneLine(err))

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"encoding/json"
 	"os/exec"
 	"strings"
 	"testing"
@@ -32,9 +33,19 @@ func TestCommandLine_wrongOneIsRefusedWithASuggestion(t *testing.T) {
 		"stock list --low 5":                  "unknown flag --low",
 		"completion tcsh":                     `must be one of "bash","zsh","fish"`,
 	} {
-		if status, said := answer(strings.Fields(line)...); status != 2 || !strings.Contains(said, want) {
+		status, said := answer(strings.Fields(line)...)
+		if status != 2 || !strings.Contains(strings.ReplaceAll(said, `\"`, `"`), want) {
 			t.Errorf("%s: status %d: %s, want %q", line, status, said, want)
 		}
+	}
+}
+
+func TestCommandLine_wrongSettingOfTheServerIsLoggedAsJSON(t *testing.T) {
+	t.Parallel()
+	_, said := answer("--batch-size", "0")
+	var line struct{ Level, Error string }
+	if err := json.Unmarshal([]byte(said), &line); err != nil || line.Level != "ERROR" || !strings.Contains(line.Error, "--batch-size (BATCH_SIZE) is 0") {
+		t.Errorf("%s, %v", said, err)
 	}
 }
 

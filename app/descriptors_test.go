@@ -26,7 +26,7 @@ func TestDescriptorLimits_followTheLimitOfOpenFiles(t *testing.T) {
 			t.Errorf("%d open files: %d connections, %d calls, %v; want %d and %d",
 				test.available, connections, calls, err, test.connections, test.calls)
 		}
-		if uint64(connections+calls+reservedDescriptors) > test.available { //nolint:gosec // small
+		if uint64(connections+calls+reservedDescriptors) > test.available {
 			t.Errorf("%d open files: %d and %d leave less than the reserve", test.available, connections, calls)
 		}
 		if warned := strings.Contains(log.String(), "WARN"); warned != test.warned {

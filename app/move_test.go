@@ -10,6 +10,7 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 )
 
 func TestMigrateMove_movesEverything(t *testing.T) {
@@ -54,6 +55,12 @@ func TestMigrateMove_movesEverything(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 		mysql.want("PRODUCT  NAME  ON HAND  RESERVED  AVAILABLE\nmug      Mug      1200         0       1200\ntea      Tea        50         0         50\n", "", "stock", "list")
+
+		if status, out, said := move.run("", "migrate", "move"); status != 0 || !strings.HasPrefix(out, "nothing is left to move") {
+			t.Errorf("a repeat: status %d: %s%s", status, out, said)
+		}
+		empty := terminal{t, []string{"--data-dir", dir, "--mysql-dsn", databasetest.ServerDSN(t, dbserver.MySQL)}}
+		refused(empty, "there is no data yet", "migrate", "move")
 
 		// What was moved is not sold from again, and nothing is moved onto other data.
 		refused(embedded, "was moved to a MySQL server", "serve", "--listen", "127.0.0.1:0")

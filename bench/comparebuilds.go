@@ -108,7 +108,7 @@ func (b *bench) buildBase(ctx context.Context) (binary string, err error) {
 	b.progressf("building %s", b.settings.base)
 	tree := filepath.Join(b.dir, "base-source")
 	git := func(args ...string) error {
-		if output, err := exec.CommandContext(ctx, "git", args...).CombinedOutput(); err != nil { //nolint:gosec // a revision of ours
+		if output, err := exec.CommandContext(ctx, "git", args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("git %s: %w: %s", args[0], err, output)
 		}
 		return nil

@@ -29,9 +29,9 @@ const (
 // before.
 func (b *bench) addsToLines(base string, rate float64, length time.Duration) offer {
 	o := b.adds(base, rate, length)
-	seed := uint64(b.seed) //nolint:gosec // not negative
+	seed := uint64(b.seed)
 	o.body = func(n int, into []byte) []byte {
-		client, product := cartLine(int(mix(seed<<32+uint64(n))%grownLines), products) //nolint:gosec // not negative
+		client, product := cartLine(int(mix(seed<<32+uint64(n))%grownLines), products)
 		return fmt.Appendf(into, `{"clientID":"c%07d","productID":"p%05d","quantity":1}`, client, product)
 	}
 	return o
@@ -117,7 +117,7 @@ func (b *bench) importFile(ctx context.Context, s *store, path string) (done imp
 	ctx, cancel := context.WithTimeout(ctx, importWithin)
 	defer cancel()
 	var said bytes.Buffer
-	command := exec.CommandContext(ctx, b.cartwheel, append([]string{"stock", "import", path}, s.flags...)...) //nolint:gosec // built by us
+	command := exec.CommandContext(ctx, b.cartwheel, append([]string{"stock", "import", path}, s.flags...)...)
 	command.Env, command.Stdout, command.Stderr = cleanEnvironment(), &said, &said
 	separate(command)
 	began := time.Now()
@@ -172,7 +172,7 @@ func (b *bench) checkImport(ctx context.Context, s *store) error {
 	if rows != importRows || units != want {
 		return fmt.Errorf("%d products of %d units are stored, and not %d of %d", rows, units, importRows, want)
 	}
-	audit := exec.CommandContext(ctx, b.cartwheel, append([]string{"audit"}, s.flags...)...) //nolint:gosec // built by us
+	audit := exec.CommandContext(ctx, b.cartwheel, append([]string{"audit"}, s.flags...)...)
 	audit.Env = cleanEnvironment()
 	if said, err := audit.CombinedOutput(); err != nil {
 		return fmt.Errorf("audit: %w: %s", err, said)

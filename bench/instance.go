@@ -35,7 +35,7 @@ type instance struct {
 func (b *bench) start(ctx context.Context, name, binary string, args ...string) (*instance, error) {
 	b.started++
 	i := &instance{name: name, ended: make(chan struct{}), logFile: filepath.Join(b.dir, fmt.Sprintf("%d-%s.log", b.started, name))}
-	i.command = exec.CommandContext(context.WithoutCancel(ctx), binary, args...) //nolint:gosec // built by us
+	i.command = exec.CommandContext(context.WithoutCancel(ctx), binary, args...)
 	i.command.Env = cleanEnvironment()
 	separate(i.command)
 	stderr, err := i.command.StderrPipe()

@@ -86,7 +86,7 @@ func (b *bench) migrate(ctx context.Context, s *store, log *slog.Logger) error {
 		_, err := migrations.Up(ctx, s.db, log)
 		return err
 	}
-	command := exec.CommandContext(ctx, b.cartwheel, append([]string{"migrate", "up"}, s.flags...)...) //nolint:gosec // built by us
+	command := exec.CommandContext(ctx, b.cartwheel, append([]string{"migrate", "up"}, s.flags...)...)
 	command.Env = cleanEnvironment()
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("migrate up: %w: %s", err, output)
@@ -107,7 +107,7 @@ func (s *store) fill(ctx context.Context, prefix string, first, n int, hot bool)
 }
 
 // spread draws a number below a limit for another number, the same each time.
-func spread(n, limit int) int { return int(mix(uint64(n)) % uint64(limit)) } //nolint:gosec // not negative
+func spread(n, limit int) int { return int(mix(uint64(n)) % uint64(limit)) }
 
 // insert writes n rows in one transaction, many in a statement. All values are our own.
 func (s *store) insert(ctx context.Context, into string, n int, row func(int) string) error {

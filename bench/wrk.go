@@ -70,7 +70,7 @@ func (b *bench) attack(ctx context.Context, base string, t traffic, connections 
 	if b.countStatuses {
 		args = append(args, "count")
 	}
-	output, err := exec.CommandContext(ctx, "wrk", args...).CombinedOutput() //nolint:gosec // our own arguments
+	output, err := exec.CommandContext(ctx, "wrk", args...).CombinedOutput()
 	if ctx.Err() != nil {
 		return outcome{}, ctx.Err()
 	}

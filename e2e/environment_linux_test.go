@@ -28,7 +28,7 @@ func TestCommit_flushErrorIsAnsweredAsUnknown(t *testing.T) {
 	if got := shop.send(t.Context(), addition("ann", "lamp", 1)); got.Code != 200 {
 		t.Fatalf("before the fault: %v", got)
 	}
-	failing := exec.CommandContext(t.Context(), strace, "-f", "-o", os.DevNull, "-e", "trace=fsync,fdatasync", //nolint:gosec // ours
+	failing := exec.CommandContext(t.Context(), strace, "-f", "-o", os.DevNull, "-e", "trace=fsync,fdatasync",
 		"-e", "inject=fsync,fdatasync:error=EIO", "-p", strconv.Itoa(shop.command.Process.Pid))
 	said, err := failing.StderrPipe()
 	if err != nil {
@@ -158,7 +158,7 @@ func TestLog_stalledStderrStopsNothing(t *testing.T) {
 	}
 	t.Cleanup(func() { _, _ = read.Close(), write.Close() })
 	// The pipe is full from the start.
-	fd := int(write.Fd()) //nolint:gosec // a descriptor; asking again would make it blocking
+	fd := int(write.Fd())
 	if err := unix.SetNonblock(fd, true); err != nil {
 		t.Fatal(err)
 	}

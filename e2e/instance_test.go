@@ -277,7 +277,7 @@ func freeAddress(t *testing.T) string {
 	t.Helper()
 	const least, ports = 20_000, 10_000 // Linux hands out 32,768 and more
 	for range 100 {
-		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(least+rand.IntN(ports)))) //nolint:gosec // any one
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(least+rand.IntN(ports))))
 		if err == nil {
 			_ = listener.Close()
 			return listener.Addr().String()

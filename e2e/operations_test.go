@@ -115,7 +115,7 @@ func newOperator(t *testing.T) *operator {
 	if err := os.Symlink(binary, filepath.Join(programs, "cartwheel")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(programs, "systemctl"), []byte(systemctl), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(programs, "systemctl"), []byte(systemctl), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	address := freeAddress(t)

@@ -91,7 +91,7 @@ func findStrace(t *testing.T) string {
 	path, err := exec.LookPath("strace")
 	if err == nil {
 		var out []byte
-		if out, err = exec.Command(path, "-f", "--seccomp-bpf", "-o", os.DevNull, "true").CombinedOutput(); err != nil { //nolint:gosec // found above
+		if out, err = exec.Command(path, "-f", "--seccomp-bpf", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
 			err = fmt.Errorf("%w: %s", err, out)
 		}
 	}
@@ -297,7 +297,7 @@ func (h *history) cutPower(t *testing.T, dir string, cut int, survives func() bo
 			kept++
 			const sector = 512
 			if sectors := len(data) / sector; sectors > 1 && survives() {
-				data = data[:sector*(1+rand.IntN(sectors))] //nolint:gosec // not for secrets
+				data = data[:sector*(1+rand.IntN(sectors))]
 			}
 		}
 		if w.data == nil {

@@ -33,56 +33,45 @@ is done. cartwheel restore puts it back. On MySQL, ` + onMySQL + "."
 }
 
 // Run writes the backup.
-func (c Backup) Run(ctx context.Context, console Console) error {
+func (c Backup) Run(ctx context.Context, console Console) (err error) {
+	if c.MySQLDSN != "" {
+		return fmt.Errorf("%w: %s", database.ErrNotEmbedded, onMySQL)
+	}
+	started, to := time.Now(), c.File
 	if c.File == "-" {
-		return c.stream(ctx, console)
+		if IsTerminal(console.Out) {
+			return errors.New("standard output is a terminal: expected a file or a pipe")
+		}
+		dir, err := os.MkdirTemp(c.DataDir, ".backup-") // its disk has room for a database of that size
+		if err != nil {
+			return fmt.Errorf("--data-dir (DATA_DIR): %w", err)
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		to = filepath.Join(dir, "cartwheel.db")
 	}
 	// Not only with tables that are up to date: a backup comes before an upgrade.
 	how := database.Config{Existing: true, StartTimeout: commandPatience}
-	return c.using(ctx, commandLog(console, slog.LevelWarn), how, func(ctx context.Context, db *database.DB) error {
-		started := time.Now()
-		err := db.Backup(ctx, c.File)
-		switch {
-		case errors.Is(err, database.ErrNotEmbedded):
-			return fmt.Errorf("%w: %s", err, onMySQL)
-		case err != nil:
-			return err
-		}
-		info, err := os.Stat(c.File)
-		if err != nil {
-			return err
-		}
-		return c.Print(console, map[string]any{"file": c.File, "bytes": info.Size()}, fmt.Sprintf("%s: %s in %.1f s",
-			c.File, humanize.IBytes(uint64(info.Size())), time.Since(started).Seconds()))
-	})
-}
-
-// stream writes the backup to standard output. Until it is complete it is in the data directory,
-// whose disk has room for a database of that size.
-func (c Backup) stream(ctx context.Context, console Console) (err error) {
-	if IsTerminal(console.Out) {
-		return errors.New("standard output is a terminal: expected a file or a pipe")
-	}
-	dir := c.DataDir
-	if c.MySQLDSN != "" {
-		dir = "" // it fails, and names what to use
-	}
-	if dir, err = os.MkdirTemp(dir, ".backup-"); err != nil {
-		return fmt.Errorf("--data-dir (DATA_DIR): %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	toFile := c
-	toFile.File = filepath.Join(dir, "cartwheel.db")
-	if err := toFile.Run(ctx, Console{Out: io.Discard, Err: console.Err}); err != nil {
+	if err := c.using(ctx, commandLog(console, slog.LevelWarn), how, func(ctx context.Context, db *database.DB) error {
+		return db.Backup(ctx, to)
+	}); err != nil {
 		return err
 	}
-	file, err := os.Open(toFile.File)
+	file, err := os.Open(to)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	_, err = io.Copy(console.Out, file)
-	return err
+	if c.File == "-" {
+		_, err = io.Copy(console.Out, file)
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	size := humanize.IBytes(uint64(info.Size())) //nolint:gosec // no file has a negative size
+	return c.Print(console, map[string]any{"file": c.File, "bytes": info.Size()},
+		fmt.Sprintf("%s: %s in %.1f s", c.File, size, time.Since(started).Seconds()))
 }
 
 // Restore is the command restore.

@@ -35,10 +35,21 @@ func (c migrateMoveCommand) Run(ctx context.Context, console Console) error {
 	log := commandLog(console, slog.LevelWarn)
 	from, to := Storage{DataDir: c.DataDir}, Storage{MySQLDSN: c.MySQLDSN}
 	ours, theirs := database.Config{Serve: true, Existing: true}, database.Config{StartTimeout: commandPatience}
-	return from.using(ctx, log, ours, func(ctx context.Context, source *database.DB) error {
+	err := from.using(ctx, log, ours, func(ctx context.Context, source *database.DB) error {
 		return to.using(ctx, log, theirs, func(ctx context.Context, target *database.DB) error {
 			return c.move(ctx, console, source, target, log)
 		})
+	})
+	if !errors.Is(err, database.ErrMoved) {
+		return err
+	}
+	// A repeat. What was sold since is in the target: it can no longer be compared.
+	return to.reading(ctx, console, func(ctx context.Context, target *database.DB) error {
+		if occupied, err := migrations.Occupied(ctx, target); err != nil || len(occupied) == 0 {
+			return errors.Join(fmt.Errorf("%w, but not to %s, which is empty", database.ErrMoved, target.Engine()), err)
+		}
+		return c.Print(console, migrations.CopyReport{AlreadyThere: true},
+			"nothing is left to move: an earlier run has ended, and "+target.Engine()+" has rows")
 	})
 }
 

@@ -118,10 +118,11 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 const expectedDSN = "user:password@tcp(host:3306)/shop or user:password@unix(/path/to/socket)/shop"
 
 // timeZone is a DSN's time zone. Connections have UTC, and a machine may lack the data of others.
-var timeZone = regexp.MustCompile(`([?&])loc=[^&/]*`)
+var timeZone = regexp.MustCompile(`([?&])loc=[^&]*`)
 
 func parse(dsn string) (*mysql.Config, error) {
-	settings, err := mysql.ParseDSN(timeZone.ReplaceAllString(dsn, "$1"))
+	parameters := strings.LastIndexByte(dsn, '/') + 1 // a password may have anything
+	settings, err := mysql.ParseDSN(dsn[:parameters] + timeZone.ReplaceAllString(dsn[parameters:], "$1"))
 	switch {
 	case err != nil && strings.Contains(err.Error(), "network"): // its text may have the password
 		return nil, errors.New("the MySQL DSN is not of the form " + expectedDSN)

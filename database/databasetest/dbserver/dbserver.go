@@ -175,7 +175,7 @@ func (s *Server) initialize(ctx context.Context) error {
 	} else {
 		arguments = append(arguments, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve")
 	}
-	if output, err := exec.CommandContext(ctx, program, arguments...).CombinedOutput(); err != nil { //nolint:gosec // found by New
+	if output, err := exec.CommandContext(ctx, program, arguments...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", program, err, output)
 	}
 	return nil
@@ -240,7 +240,7 @@ func (s *Server) Start() error {
 	if err != nil {
 		return err
 	}
-	s.process = exec.CommandContext(context.Background(), s.binary, s.settings()...) //nolint:gosec // found by New
+	s.process = exec.CommandContext(context.Background(), s.binary, s.settings()...)
 	s.process.Stdout, s.process.Stderr = log, log
 	err = errors.Join(s.process.Start(), log.Close()) // the server has a handle of its own
 	if err != nil {
@@ -301,7 +301,7 @@ func (s *Server) startWatchdog() error {
 		return err
 	}
 	const script = `trap '' INT TERM HUP; cat >/dev/null; kill -9 "$1"; rm -rf "$2"`
-	s.watchdog = exec.CommandContext(context.Background(), "sh", "-c", script, "watchdog", strconv.Itoa(s.PID()), s.dir) //nolint:gosec // a constant, a number, a directory of ours
+	s.watchdog = exec.CommandContext(context.Background(), "sh", "-c", script, "watchdog", strconv.Itoa(s.PID()), s.dir)
 	s.watchdog.Stdin = read
 	if err := errors.Join(s.watchdog.Start(), read.Close()); err != nil {
 		return fmt.Errorf("start the watchdog: %w", errors.Join(err, write.Close()))

@@ -68,7 +68,7 @@ func isMySQL(program string) bool {
 }
 
 func versionOf(program string) (string, bool) {
-	output, err := exec.CommandContext(context.Background(), program, "--version").Output() //nolint:gosec // a server, by its name
+	output, err := exec.CommandContext(context.Background(), program, "--version").Output()
 	return string(output), err == nil
 }
 

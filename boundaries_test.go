@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"app/admin":                             {"app/admin/dashboard", "app/admin/metrics"},
 	"app/api":                               {"app/admin/metrics", "cart", "cart/idempotency", "checkout", "database", "docs", "inventory", "payment", "queue"},
 	"app/commands":                          {"cart", "checkout", "database", "inventory", "migrations", "payment"},
-	"app/admin/dashboard":                   {"app/admin/metrics", "checkout", "inventory"},
+	"app/admin/dashboard":                   {"app/admin/metrics", "checkout", "docs", "inventory"},
 	"app/admin/metrics":                     {"checkout", "database", "payment", "queue"},
 	"checkout":                              {"cart", "cart/idempotency", "database", "inventory", "payment", "queue"},
 	"checkout/webhook":                      {},

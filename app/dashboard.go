@@ -2,13 +2,15 @@ package app
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 
 	"cartwheel/app/admin/metrics"
 	"cartwheel/checkout"
 	"cartwheel/inventory"
 )
 
-// levels returns the current levels. It reads counters alone.
+// levels returns the current levels. It reads counters, and asks the file system.
 func (r *running) levels() metrics.Levels {
 	inFlight, limit := r.checkouts.InFlight()
 	open, refused := r.listener.Stats()
@@ -20,10 +22,22 @@ func (r *running) levels() metrics.Levels {
 		Audit:              r.auditor.Last(),
 		Sandbox:            r.sandbox,
 	}
+	if path := r.db.Path(); path != "" {
+		l.Disk = &metrics.Disk{Data: size(path), WAL: size(path + "-wal"), Free: freeBytes(filepath.Dir(path))}
+	}
 	for _, q := range r.queues() {
 		l.Queues = append(l.Queues, metrics.Utilization{Name: q.Name(), Used: q.Depth(), Limit: q.Capacity()})
 	}
 	return l
+}
+
+// size is a file's, or 0 where there is none.
+func size(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // queues are all queues, in the order of the flow.

@@ -36,12 +36,14 @@ func exported(t *testing.T) map[string]map[string][]string {
 	m.Payments()
 	m.Moves()
 	m.Recoveries()
+	m.Sold()
+	m.Open()
 	m.Events()
 	for _, name := range []string{"cart.add", "checkout.reserve", "checkout.settle"} {
 		m.Queue(name).Batch(queue.Batch{})
 	}
 	m.Watch(func() metrics.Levels {
-		return metrics.Levels{Queues: []metrics.Utilization{{Name: "cart.add"}}, Audit: &checkout.Report{}}
+		return metrics.Levels{Queues: []metrics.Utilization{{Name: "cart.add"}}, Audit: &checkout.Report{}, Disk: &metrics.Disk{}}
 	}, collectors.NewDBStatsCollector(&sql.DB{}, "cartwheel"))
 	families, err := m.Gatherer().Gather()
 	if err != nil {
@@ -144,7 +146,7 @@ func TestAlerts_useExistingMetricsAndHaveAnAction(t *testing.T) {
 					t.Errorf("%s quotes the log message %q, which does not exist", rule.Alert, message[1])
 				}
 			}
-			if got, want := rule.Annotations["runbook_url"], "docs/operations.md#"+strings.ToLower(rule.Alert); got != want {
+			if got, want := rule.Annotations["runbook_url"], "http://{{ $labels.instance }}/runbook#"+strings.ToLower(rule.Alert); got != want {
 				t.Errorf("%s: runbook_url is %q, want %q", rule.Alert, got, want)
 			}
 			if severity := rule.Labels["severity"]; severity != "page" && severity != "ticket" {

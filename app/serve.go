@@ -223,6 +223,8 @@ func (r *running) startManagers(ctx context.Context) error {
 		ObserveReserve:  r.metrics.Queue("checkout.reserve"),
 		ObserveSettle:   r.metrics.Queue("checkout.settle"),
 		ObserveMove:     r.metrics.Moves(),
+		ObserveSold:     r.metrics.Sold(),
+		ObserveOpen:     r.metrics.Open(),
 		ObserveRecovery: r.metrics.Recoveries(),
 	})
 	r.carts = cart.NewManager(r.db, lines, r.stock, r.checkouts, cart.Config{

@@ -77,6 +77,10 @@ type Config struct {
 	ObserveReserve, ObserveSettle queue.Observer
 	// ObserveMove is told of each state that a checkout reaches after Reserved. nil: not called.
 	ObserveMove func(State)
+	// ObserveSold is told how many units each sale has. nil: not called.
+	ObserveSold func(units int64)
+	// ObserveOpen is told every few seconds of the open checkouts. nil: they are not counted.
+	ObserveOpen func(OpenLevels)
 	// ObserveRecovery is told of each try to finish a checkout that its owner left: the state that
 	// it has reached, which is settled unless the try failed. nil: not called.
 	ObserveRecovery func(State)

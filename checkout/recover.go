@@ -41,6 +41,9 @@ func (m *Manager) Start(ctx context.Context) error {
 	}
 	m.backgroundTasks.Go(m.sweep)
 	m.backgroundTasks.Go(m.pollAwaited)
+	if m.config.ObserveOpen != nil {
+		m.backgroundTasks.Go(m.measureOpen)
+	}
 	return nil
 }
 
@@ -238,6 +241,26 @@ func (m *Manager) pollAwaited() {
 			}
 		}
 		m.mu.Unlock()
+	}
+}
+
+// OpenLevels are the open checkouts of all instances, up to maxLagEvents.
+type OpenLevels struct {
+	Count  map[State]int // the states that there are
+	Oldest time.Duration // age of the oldest; 0: there is none
+}
+
+// measureOpen tells ObserveOpen of the open checkouts, apart from the sweeper, which waits while
+// the payment service hangs.
+func (m *Manager) measureOpen() {
+	for sleep(m.background, lagEvery) {
+		var levels OpenLevels
+		if err := m.db.Read(m.background, func(tx *database.Tx) (err error) {
+			levels, err = openLevels(m.background, tx, maxLagEvents)
+			return err
+		}); err == nil { // otherwise the database may come back
+			m.config.ObserveOpen(levels)
+		}
 	}
 }
 

@@ -91,11 +91,15 @@ func (b *settleBatch) report() {
 		b.m.log.Error("units of a cancelled checkout do not fit into what is on hand; they are lost",
 			"product", line.ProductID, "units", line.Quantity)
 	}
-	if b.m.config.ObserveMove == nil {
-		return
+	if b.m.config.ObserveMove != nil {
+		for _, i := range b.included {
+			b.m.config.ObserveMove(b.to[i])
+		}
 	}
-	for _, i := range b.included {
-		b.m.config.ObserveMove(b.to[i])
+	if b.m.config.ObserveSold != nil {
+		for _, sale := range b.sold {
+			b.m.config.ObserveSold(inventory.Units(sale.Lines))
+		}
 	}
 }
 

@@ -387,15 +387,39 @@ func undeliveredEvents(ctx context.Context, tx *database.Tx, kind event, limit i
 	err = tx.Each(ctx, func(rows *sql.Rows) error { return rows.Scan(&n, &first, &now) },
 		"SELECT COUNT(*), CAST(MIN(k.updated_at) AS CHAR), CAST("+tx.Dialect().Now()+" AS CHAR) FROM (SELECT updated_at FROM checkout_journal"+
 			" WHERE "+kind.column+" IS NOT NULL ORDER BY "+kind.column+" LIMIT ?) AS k", limit)
-	if err != nil || n == 0 {
-		return n, 0, err
+	if err == nil && n > 0 {
+		oldest, err = between(first.String, now.String)
 	}
-	since, err := time.Parse(time.DateTime, first.String)
+	return n, oldest, err
+}
+
+// between returns the time between two texts of the database's clock.
+func between(first, last string) (time.Duration, error) {
+	since, err := time.Parse(time.DateTime, first)
 	if err != nil {
-		return n, 0, fmt.Errorf("count events: %w", err)
+		return 0, fmt.Errorf("read a time: %w", err)
 	}
-	until, err := time.Parse(time.DateTime, now.String)
-	return n, until.Sub(since), err
+	until, err := time.Parse(time.DateTime, last)
+	return until.Sub(since), err
+}
+
+// openLevels counts the open checkouts by state, up to a limit.
+func openLevels(ctx context.Context, tx *database.Tx, limit int) (OpenLevels, error) {
+	levels := OpenLevels{Count: map[State]int{}}
+	err := tx.Each(ctx, func(rows *sql.Rows) error {
+		var state State
+		var n int
+		var first, now string
+		if err := rows.Scan(&state, &n, &first, &now); err != nil {
+			return err
+		}
+		age, err := between(first, now)
+		levels.Count[state], levels.Oldest = n, max(levels.Oldest, age)
+		return err
+	}, "SELECT k.state, COUNT(*), CAST(MIN(k.created_at) AS CHAR), CAST("+tx.Dialect().Now()+" AS CHAR) FROM"+
+		" (SELECT state, created_at FROM checkout_journal WHERE lease_expires_at IS NOT NULL ORDER BY lease_expires_at LIMIT ?) AS k"+
+		" GROUP BY k.state", limit)
+	return levels, err
 }
 
 // idsSince returns the checkouts that began within age, in the order of their IDs, after the one

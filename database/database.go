@@ -90,6 +90,9 @@ func (db *DB) Dialect() Dialect { return db.engine.Dialect }
 // Engine names the engine and where it is, for people. It holds no password.
 func (db *DB) Engine() string { return db.engine.Location }
 
+// Path is the embedded engine's file; empty: the engine is a server.
+func (db *DB) Path() string { return db.engine.Path }
+
 // Embedded reports whether the engine lives in this process, with one server and no other instance.
 func (db *DB) Embedded() bool { return db.engine.Path != "" }
 

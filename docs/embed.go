@@ -1,4 +1,5 @@
-// Package docs has the API's description. Both files are generated: see make docs.
+// Package docs has the API's description, whose two files are generated (see make docs), and the
+// page for operators.
 package docs
 
 import _ "embed"
@@ -12,4 +13,8 @@ var (
 	//
 	//go:embed openapi.json
 	OpenAPI []byte
+	// Operations is the page for operators, in Markdown.
+	//
+	//go:embed operations.md
+	Operations string
 )

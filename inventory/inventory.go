@@ -22,6 +22,14 @@ type Line struct {
 	Quantity  int64  `json:"quantity"`
 }
 
+// Units returns the sum of the lines' quantities.
+func Units(lines []Line) (sum int64) {
+	for _, line := range lines {
+		sum += line.Quantity
+	}
+	return sum
+}
+
 // A Level is the stock of one product at one moment, in units.
 type Level struct {
 	OnHand   int64

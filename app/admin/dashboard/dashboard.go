@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	pathFiles  = "/dashboard/"
-	pathEvents = pathFiles + "events"
+	pathFiles   = "/dashboard/"
+	pathEvents  = pathFiles + "events"
+	pathRunbook = "/runbook"
 
 	// maxProducts is the maximum number of products on the page.
 	maxProducts = 50
@@ -91,6 +92,7 @@ func (d *Dashboard) Handler() http.Handler {
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /{$}", d.page)
 	routes.HandleFunc("GET "+pathEvents, d.events)
+	routes.HandleFunc("GET "+pathRunbook, runbook)
 	files, _ := fs.Glob(assets, "*/*") // the pattern is valid
 	for _, file := range files {
 		routes.HandleFunc("GET "+pathFiles+path.Base(file), func(w http.ResponseWriter, r *http.Request) {

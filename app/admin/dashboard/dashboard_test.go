@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -404,5 +406,26 @@ func TestMetrics_quantilesComeFromBuckets(t *testing.T) {
 		case got == nil || *got < test.want*.97 || *got > test.want*1.03:
 			t.Errorf("%s: got %v, want %v", what, millisecondsText(got), test.want)
 		}
+	}
+}
+
+func TestRunbook_hasAnAnchorForEachAlert(t *testing.T) {
+	t.Parallel()
+	rules, err := os.ReadFile("../../../deploy/alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := regexp.MustCompile(`http://\{\{ \$labels\.instance \}\}(/runbook)#(\w+)`).FindAllSubmatch(rules, -1)
+	if len(links) < 20 {
+		t.Errorf("%d links were found: the test does not look", len(links))
+	}
+	page := setup(t).get("/runbook").text
+	for _, link := range links {
+		if !strings.Contains(page, `<b id="`+string(link[2])+`">### Cartwheel`) {
+			t.Errorf("the page has no anchor %s", link[2])
+		}
+	}
+	if !strings.Contains(page, "&lt;!-- tested") {
+		t.Error("the text is not escaped")
 	}
 }

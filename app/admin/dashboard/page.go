@@ -2,10 +2,12 @@ package dashboard
 
 import (
 	_ "embed" // the template
+	"html"
 	"html/template"
 	"io"
 	"net/http"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +16,7 @@ import (
 
 	"cartwheel/app/admin/metrics"
 	"cartwheel/checkout"
+	"cartwheel/docs"
 	"cartwheel/inventory"
 )
 
@@ -23,17 +26,12 @@ var pageText string
 // templates are the page and its parts. They escape all text that comes from outside: the browser
 // inserts the parts as they are.
 var templates = template.Must(template.New("page").Funcs(template.FuncMap{
-	"count": func(n any) string { return humanize.Comma(reflect.ValueOf(n).Int()) },
-	"rate":  rateText,
-	"ms":    millisecondsText,
-	"ago":   humanize.Time,
-	"clock": func(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" },
-	"units": func(lines []inventory.Line) (sum int64) {
-		for _, line := range lines {
-			sum += line.Quantity
-		}
-		return sum
-	},
+	"count":    func(n any) string { return humanize.Comma(reflect.ValueOf(n).Int()) },
+	"rate":     rateText,
+	"ms":       millisecondsText,
+	"ago":      humanize.Time,
+	"clock":    func(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" },
+	"units":    inventory.Units,
 	"failures": failedRecoveries,
 }).Parse(pageText))
 
@@ -95,7 +93,20 @@ func (d *Dashboard) page(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, render("page", d.view(nil, d.metrics.Levels()))) // fails when the browser has left
 }
 
-func render(part string, v view) string {
+// heading is one of the operators' page, with its title.
+var heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
+
+// runbook serves the page for operators as text whose headings are anchors: alerts link to them.
+func runbook(w http.ResponseWriter, _ *http.Request) {
+	text := heading.ReplaceAllStringFunc(html.EscapeString(docs.Operations), func(line string) string {
+		anchor := strings.ReplaceAll(strings.ToLower(strings.TrimLeft(line, "# ")), " ", "-")
+		return `<b id="` + anchor + `">` + line + "</b>"
+	})
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = io.WriteString(w, render("runbook", template.HTML(text))) //nolint:gosec // it is escaped
+}
+
+func render(part string, v any) string {
 	var text strings.Builder
 	if err := templates.ExecuteTemplate(&text, part, v); err != nil {
 		panic(err) // the templates fit the view: every test renders them

@@ -137,6 +137,32 @@ func (m *Metrics) Moves() func(checkout.State) {
 	return m.countStates("checkouts_total", "Checkouts that reached a state, by state.")
 }
 
+// Sold returns the hook for units that are sold.
+func (m *Metrics) Sold() func(units int64) {
+	sold := m.auto.NewCounter(prometheus.CounterOpts{
+		Name: "units_sold_total", Help: "Units that checkouts have sold. Cancellations do not lower it.",
+	})
+	return func(units int64) { sold.Add(float64(units)) }
+}
+
+// Open returns the hook for the open checkouts.
+func (m *Metrics) Open() func(checkout.OpenLevels) {
+	count := m.auto.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "checkouts_open", Help: "Open checkouts of all instances, by state; 10,000 at most.",
+	}, []string{"state"})
+	oldest := m.auto.NewGauge(prometheus.GaugeOpts{
+		Name: "checkout_oldest_open_seconds", Help: "Age of the oldest open checkout of all instances. 0: there is none.",
+	})
+	observe := func(levels checkout.OpenLevels) {
+		for _, state := range []checkout.State{checkout.Reserved, checkout.Refunding, checkout.Cancelling} {
+			count.WithLabelValues(string(state)).Set(float64(levels.Count[state]))
+		}
+		oldest.Set(levels.Oldest.Seconds())
+	}
+	observe(checkout.OpenLevels{})
+	return observe
+}
+
 // Recoveries returns the hook for attempts to finish a checkout whose owner left it.
 func (m *Metrics) Recoveries() func(checkout.State) {
 	return m.countStates("recoveries_total",

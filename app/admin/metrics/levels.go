@@ -18,7 +18,11 @@ type Levels struct {
 	DroppedRecords     int64            // of the log, since the start
 	Audit              *checkout.Report // the last one; nil before the first
 	Sandbox            bool             // payments go to the sandbox, and this is no demo
+	Disk               *Disk            // nil: the database is on a server
 }
+
+// Disk is the room that the embedded engine uses and has, in bytes.
+type Disk struct{ Data, WAL, Free int64 }
 
 // Utilization is how much of a limit is used.
 type Utilization struct {
@@ -63,6 +67,13 @@ func (m *Metrics) Watch(levels func() Levels, pool prometheus.Collector) {
 		func(l Levels) float64 { return float64(l.audit().At.UnixMilli()) / 1e3 })
 	gauge("payment_sandbox", "1: payments go to the sandbox, which charges nothing, and this is no demo.",
 		func(l Levels) float64 { return boolean(l.Sandbox) })
+	if levels().Disk == nil {
+		return
+	}
+	gauge("database_bytes", "Size of the embedded engine's file.", func(l Levels) float64 { return float64(l.Disk.Data) })
+	gauge("database_wal_bytes", "Size of the embedded engine's WAL.", func(l Levels) float64 { return float64(l.Disk.WAL) })
+	gauge("disk_free_bytes", "Free room of the disk that has the embedded engine's file.",
+		func(l Levels) float64 { return float64(l.Disk.Free) })
 }
 
 // audit is the last audit, or one at the Unix epoch that found nothing.

@@ -47,6 +47,10 @@ func setup(t *testing.T) *Metrics {
 	payments.BreakerChanged("open")
 	m.Recoveries()(checkout.Committed)
 	m.Moves()(checkout.Refunding)
+	sold := m.Sold()
+	sold(3)
+	sold(4)
+	m.Open()(checkout.OpenLevels{Count: map[checkout.State]int{checkout.Refunding: 2}, Oldest: time.Minute})
 	m.Watch(func() Levels {
 		return Levels{
 			Queues:             []Utilization{{"cart.add", 3, 4096}},
@@ -56,6 +60,7 @@ func setup(t *testing.T) *Metrics {
 			DroppedRecords:     6,
 			Audit:              &checkout.Report{At: time.Unix(1000, 0), Count: 4},
 			Sandbox:            true,
+			Disk:               &Disk{Data: 8, WAL: 16, Free: 32},
 		}
 	}, collectors.NewDBStatsCollector(&sql.DB{}, "cartwheel"))
 	return m
@@ -111,6 +116,13 @@ func TestMetrics_countWhatHappened(t *testing.T) {
 		`cartwheel_log_records_dropped_total 6`,
 		`cartwheel_audit_last_timestamp_seconds 1000`,
 		`cartwheel_payment_sandbox 1`,
+		`cartwheel_units_sold_total 7`,
+		`cartwheel_checkouts_open{state="refunding"} 2`,
+		`cartwheel_checkouts_open{state="cancelling"} 0`,
+		`cartwheel_checkout_oldest_open_seconds 60`,
+		`cartwheel_database_bytes 8`,
+		`cartwheel_database_wal_bytes 16`,
+		`cartwheel_disk_free_bytes 32`,
 		`go_sql_in_use_connections{db_name="cartwheel"} 0`,
 		`cartwheel_build_info{version="v1.2.3"} 1`,
 	} {

@@ -10,6 +10,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cartwheel/app/admin/metrics"
+	"cartwheel/database"
+	"cartwheel/queue"
 )
 
 func TestLoadLimiter_fullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
@@ -97,24 +101,34 @@ func TestConnectionLimit_oneAddressCannotTakeEveryConnection(t *testing.T) {
 
 func TestServer_callerThatLeftIsCountedAs499AndNotLogged(t *testing.T) {
 	t.Parallel()
-	began, end := make(chan struct{}), make(chan struct{})
-	s := setup(t, Config{})
-	s.shop.answer = func(ctx context.Context) error {
-		close(began)
-		<-ctx.Done()
-		defer close(end)
-		return ctx.Err()
-	}
-	conn := s.dial()
-	if _, err := fmt.Fprintf(conn, "POST /addToCart HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(validAdd), validAdd); err != nil {
-		t.Fatal(err)
-	}
-	<-began
-	_ = conn.Close()
-	<-end
-	_ = s.http.Shutdown(t.Context()) // waits for the handler
-	if log := s.log.String(); strings.Contains(log, "request failed") {
-		t.Errorf("a caller that left is logged: %s", log)
+	for _, kind := range []error{queue.ErrNotStarted, queue.ErrUnanswered, database.ErrUnavailable} {
+		t.Run(kind.Error(), func(t *testing.T) {
+			t.Parallel()
+			m := metrics.New("")
+			began, end := make(chan struct{}), make(chan struct{})
+			s := setup(t, Config{Metrics: m})
+			s.shop.answer = func(ctx context.Context) error {
+				close(began)
+				<-ctx.Done()
+				defer close(end)
+				return fmt.Errorf("%w: %w", kind, ctx.Err())
+			}
+			conn := s.dial()
+			if _, err := fmt.Fprintf(conn, "POST /addToCart HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(validAdd), validAdd); err != nil {
+				t.Fatal(err)
+			}
+			<-began
+			_ = conn.Close()
+			<-end
+			_ = s.http.Shutdown(t.Context()) // waits for the handler
+			if log := s.log.String(); strings.Contains(log, "request failed") {
+				t.Errorf("a caller that left is logged: %s", log)
+			}
+			codes := m.Answers(metrics.RouteAddToCart).Codes
+			if codes[statusCallerLeft] != 1 || codes[503] != 0 || codes[504] != 0 {
+				t.Errorf("a caller that left is counted as %v", codes)
+			}
+		})
 	}
 }
 

@@ -204,7 +204,7 @@ func (s *Server) fail(c echo.Context, err error) {
 		return
 	}
 	p := presentError(err)
-	if p.status == http.StatusGatewayTimeout && callerLeft(c.Request()) {
+	if errors.Is(err, context.Canceled) && callerLeft(c.Request()) {
 		response.Status = statusCallerLeft // for the metrics; nobody reads the answer
 		return
 	}

@@ -35,7 +35,7 @@ release: ## Build dist/: static binaries for Linux, macOS and Windows, their mod
 	cd dist; if command -v sha256sum >/dev/null; then sha256sum cartwheel-*; else shasum -a 256 cartwheel-*; fi >SHA256SUMS
 
 .PHONY: test
-test: mariadb mysql haproxy strace chromium promtool ## Run all tests, after installing what they need
+test: mariadb mysql haproxy strace chromium promtool axe ## Run all tests, after installing what they need
 	go test -timeout 15m ./...
 	cd e2e && go test -timeout 15m ./...
 	cd bench && go test ./...
@@ -150,6 +150,19 @@ promtool:
 	@if command -v promtool >/dev/null || ! command -v apt-get >/dev/null; then exit 0; fi; \
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 $$sudo apt-get install -y --no-install-recommends prometheus
+
+AXE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cartwheel/axe-core-4.14.1.js
+
+# npm checks the package's integrity. The accessibility test is skipped without it, and fails there when CI is set.
+.PHONY: axe
+axe: $(AXE)
+$(AXE):
+	@if ! command -v npm >/dev/null && command -v apt-get >/dev/null; then \
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends npm; fi; \
+	if ! command -v npm >/dev/null; then echo "The accessibility test is skipped: install npm."; exit 0; fi; \
+	new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && cd "$$new" && npm pack --silent axe-core@4.14.1 && tar -xzf axe-core-*.tgz && \
+	mkdir -p $(dir $@) && mv package/axe.min.js $@
 
 .PHONY: chromium
 chromium:

@@ -51,11 +51,19 @@ func (r *running) LowestStock(ctx context.Context, limit int) ([]inventory.Produ
 }
 
 // OpenCheckouts returns checkouts that are not settled, on any instance, the oldest first.
-func (r *running) OpenCheckouts(ctx context.Context, limit int) (open []checkout.Entry, err error) {
-	oldest := checkout.Filter{Open: true, Oldest: true, Limit: limit}
-	err = checkout.List(ctx, r.db, oldest, func(e checkout.Entry) error {
-		open = append(open, e)
+func (r *running) OpenCheckouts(ctx context.Context, limit int) ([]checkout.Entry, error) {
+	return r.list(ctx, checkout.Filter{Open: true, Oldest: true, Limit: limit})
+}
+
+// RecentCheckouts returns checkouts of any instance, the newest first.
+func (r *running) RecentCheckouts(ctx context.Context, limit int) ([]checkout.Entry, error) {
+	return r.list(ctx, checkout.Filter{Limit: limit})
+}
+
+func (r *running) list(ctx context.Context, filter checkout.Filter) (entries []checkout.Entry, err error) {
+	err = checkout.List(ctx, r.db, filter, func(e checkout.Entry) error {
+		entries = append(entries, e)
 		return nil
 	})
-	return open, err
+	return entries, err
 }

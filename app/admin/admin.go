@@ -70,6 +70,7 @@ func New(
 
 // Start answers requests in the background. It does not block.
 func (a *Server) Start(context.Context) error {
+	a.dashboard.Start()
 	go func() { a.served <- a.http.Serve(a.listener) }()
 	return nil
 }

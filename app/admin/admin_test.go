@@ -23,6 +23,10 @@ func (emptyShop) LowestStock(context.Context, int) ([]inventory.Product, error) 
 
 func (emptyShop) OpenCheckouts(context.Context, int) ([]checkout.Entry, error) { return nil, nil }
 
+func (emptyShop) RecentCheckouts(context.Context, int) ([]checkout.Entry, error) { return nil, nil }
+
+func (emptyShop) Ready(context.Context) error { return nil }
+
 // startAdmin starts an admin listener and returns its address as a URL.
 func startAdmin(t *testing.T, address, token string) (url string) {
 	t.Helper()

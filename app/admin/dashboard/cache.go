@@ -57,15 +57,15 @@ func (c *cache[T]) refresh(ctx context.Context) {
 	bounded, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	rows, err := c.query(bounded, c.limit+1)
+	now := time.Now()
 	switch {
 	case ctx.Err() != nil: // the caller left, which says nothing of the database
 		return
 	case err != nil:
-		next.Failed = true
+		next.Failed, next.expires = true, now.Add(minAge)
 	default:
-		next = cachedRows[T]{Rows: rows[:min(len(rows), c.limit)], More: len(rows) > c.limit, At: began}
+		expires := now.Add(max(minAge, idleShare*now.Sub(began)))
+		next = cachedRows[T]{Rows: rows[:min(len(rows), c.limit)], More: len(rows) > c.limit, At: began, expires: expires}
 	}
-	now := time.Now()
-	next.expires = now.Add(max(minAge, idleShare*now.Sub(began)))
 	c.last.Store(&next)
 }

@@ -1,7 +1,8 @@
 // Package dashboard owns the page on which people watch one instance: rates, latencies, queues,
 // payments, stock, open checkouts and the last audit, once a second. The admin listener serves it.
 //
-// One collector serves all viewers. Without a viewer it does not run, and nothing is read.
+// One collector serves all viewers, and records the last hour also when nobody watches. Only for
+// viewers the database is read.
 package dashboard
 
 import (
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"path"
 	"sync"
+	"sync/atomic"
 
 	"cartwheel/app/admin/metrics"
 	"cartwheel/checkout"
@@ -18,14 +20,15 @@ import (
 )
 
 const (
-	pathFiles   = "/dashboard/"
-	pathEvents  = pathFiles + "events"
-	pathRunbook = "/runbook"
+	pathFiles  = "/dashboard/"
+	pathEvents = pathFiles + "events"
 
 	// maxProducts is the maximum number of products on the page.
 	maxProducts = 50
 	// maxOpenCheckouts is the maximum number of open checkouts on the page.
 	maxOpenCheckouts = 25
+	// maxRecentCheckouts is the number of newest checkouts that are searched for failed ones.
+	maxRecentCheckouts = 200
 
 	// contentPolicy lets the page load what this listener serves, and nothing else.
 	contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
@@ -36,6 +39,9 @@ const (
 type shop interface {
 	LowestStock(ctx context.Context, limit int) ([]inventory.Product, error)
 	OpenCheckouts(ctx context.Context, limit int) ([]checkout.Entry, error)
+	RecentCheckouts(ctx context.Context, limit int) ([]checkout.Entry, error)
+	// Ready returns why the instance is not ready, or nil.
+	Ready(ctx context.Context) error
 }
 
 // About says which instance the page is about.
@@ -43,37 +49,44 @@ type About struct{ Version, Engine, Gateway string }
 
 // A Dashboard serves the page and its events. Its methods may be called from any goroutine.
 type Dashboard struct {
-	about   About
-	metrics *metrics.Metrics
-	stock   cache[inventory.Product]
-	open    cache[checkout.Entry]
+	about    About
+	metrics  *metrics.Metrics
+	ready    func(context.Context) error
+	notReady atomic.Pointer[string] // why the instance is not ready; nil: it is, or nobody watches
+	stock    cache[inventory.Product]
+	open     cache[checkout.Entry]
+	recent   cache[checkout.Entry]
 
 	ending context.Context // ends with Close
 	end    context.CancelFunc
-	tasks  sync.WaitGroup // the collector
+	tasks  sync.WaitGroup // the collector and the refresher
 
-	mu         sync.Mutex
-	viewers    map[*viewer]struct{} // under mu
-	collecting bool                 // under mu: the collector runs
-	history    []sample             // under mu: the latest, oldest first
+	mu      sync.Mutex
+	viewers map[*viewer]struct{} // under mu
+	history []sample             // under mu: of the last hour, oldest first
 }
 
-// New returns a dashboard, which does nothing until the first viewer. Close ends it.
+// New returns a dashboard that records nothing before Start.
 func New(shop shop, m *metrics.Metrics, about About) *Dashboard {
 	d := &Dashboard{
-		about: about, metrics: m, viewers: map[*viewer]struct{}{},
-		stock: cache[inventory.Product]{query: shop.LowestStock, limit: maxProducts},
-		open:  cache[checkout.Entry]{query: shop.OpenCheckouts, limit: maxOpenCheckouts},
+		about: about, metrics: m, viewers: map[*viewer]struct{}{}, ready: shop.Ready,
+		stock:  cache[inventory.Product]{query: shop.LowestStock, limit: maxProducts},
+		open:   cache[checkout.Entry]{query: shop.OpenCheckouts, limit: maxOpenCheckouts},
+		recent: cache[checkout.Entry]{query: shop.RecentCheckouts, limit: maxRecentCheckouts},
 	}
 	d.ending, d.end = context.WithCancel(context.Background())
 	return d
 }
 
+// Start records samples in the background until Close. It does not block.
+func (d *Dashboard) Start() {
+	d.tasks.Go(d.collect)
+	d.tasks.Go(d.refresh)
+}
+
 // Close disconnects the viewers and waits for the collector. A repeat is harmless.
 func (d *Dashboard) Close() {
-	d.mu.Lock() // no collector starts after this
 	d.end()
-	d.mu.Unlock()
 	d.tasks.Wait()
 }
 
@@ -92,7 +105,7 @@ func (d *Dashboard) Handler() http.Handler {
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /{$}", d.page)
 	routes.HandleFunc("GET "+pathEvents, d.events)
-	routes.HandleFunc("GET "+pathRunbook, runbook)
+	routes.HandleFunc("GET /runbook", runbook)
 	files, _ := fs.Glob(assets, "*/*") // the pattern is valid
 	for _, file := range files {
 		routes.HandleFunc("GET "+pathFiles+path.Base(file), func(w http.ResponseWriter, r *http.Request) {

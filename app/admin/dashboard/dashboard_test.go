@@ -5,12 +5,8 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,7 +28,9 @@ type fakeShop struct {
 	mu       sync.Mutex
 	products []inventory.Product // under mu
 	open     []checkout.Entry    // under mu
+	recent   []checkout.Entry    // under mu
 	err      error               // under mu
+	notReady error               // under mu
 	looks    atomic.Int64
 }
 
@@ -48,6 +46,20 @@ func (f *fakeShop) OpenCheckouts(_ context.Context, limit int) ([]checkout.Entry
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.open[:min(limit, len(f.open))], f.err
+}
+
+func (f *fakeShop) RecentCheckouts(_ context.Context, limit int) ([]checkout.Entry, error) {
+	f.looks.Add(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.recent[:min(limit, len(f.recent))], f.err
+}
+
+func (f *fakeShop) Ready(context.Context) error {
+	f.looks.Add(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.notReady
 }
 
 func product(id string, onHand int64) inventory.Product {
@@ -79,6 +91,7 @@ func setup(t *testing.T) *site {
 		}
 	}, collectors.NewDBStatsCollector(&sql.DB{}, "cartwheel"))
 	s.dashboard = New(s.fakeShop, s.metrics, About{Version: "v1", Engine: "embedded://data", Gateway: "sandbox:"})
+	s.dashboard.Start()
 	server := httptest.NewServer(s.dashboard.Handler())
 	s.url = server.URL
 	t.Cleanup(func() {
@@ -163,7 +176,7 @@ func TestDashboard_viewerGetsASampleEverySecond(t *testing.T) {
 	if event != "sample" {
 		t.Errorf("got %q, want a sample", event)
 	}
-	if quiet := decode(t, data); quiet.Adds.All() != 0 || quiet.Adds.P50 != nil {
+	if quiet := decode(t, data); quiet.Adds != (rates{}) {
 		t.Errorf("nothing was asked, and the page says %+v", quiet.Adds)
 	}
 	for range 50 {
@@ -198,23 +211,69 @@ func TestDashboard_readsNothingWithoutViewers(t *testing.T) {
 		t.Error("the database was not read while somebody watched: the test does not look")
 	}
 	leave()
-	s.dashboard.tasks.Wait() // the collector goes home
+	until(t, "the viewer has left", func() bool { return !s.dashboard.watched() })
+	s.recorded(1) // a read that had begun is over
 	looks := s.looks.Load()
-	select {
-	case <-time.After(2 * sampleInterval):
-	case <-t.Context().Done():
-	}
+	s.recorded(2)
 	if got := s.looks.Load(); got != looks {
 		t.Errorf("the database was read %d times while nobody watched", got-looks)
 	}
-	// The next viewer is served again, and shown what was before.
-	_, next, _ = s.watch()
-	var history []sample
-	if _, data := next(); json.Unmarshal(data, &history) != nil || len(history) == 0 {
-		t.Errorf("history: %v", history)
+}
+
+// recorded waits until that many more samples are in the history.
+func (s *site) recorded(more int) {
+	s.t.Helper()
+	length := func() int {
+		s.dashboard.mu.Lock()
+		defer s.dashboard.mu.Unlock()
+		return len(s.dashboard.history)
 	}
-	if event, _ := next(); event != "sample" {
-		t.Errorf("got %q, want a sample", event)
+	want := length() + more
+	until(s.t, "samples are recorded", func() bool { return length() >= want })
+}
+
+func until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !is(); <-ticker.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+func TestDashboard_recordsWithoutViewers(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.recorded(1)
+	s.metrics.Requests(metrics.RouteCheckOutCart).Answered(402, time.Millisecond)
+	s.recorded(2)
+	_, next, _ := s.watch()
+	event, data := next()
+	var history []sample
+	if err := json.Unmarshal(data, &history); err != nil || event != "history" || len(history) < 2 {
+		t.Fatalf("%s with %d samples, %v", event, len(history), err)
+	}
+	declined := 0.0
+	for _, one := range history {
+		declined += one.Checkouts.Declined
+	}
+	if declined == 0 {
+		t.Error("what happened before the first viewer is not in the history")
+	}
+}
+
+func TestDashboard_historyEndsAfterAnHour(t *testing.T) {
+	t.Parallel()
+	d := New(&fakeShop{}, metrics.New(""), About{})
+	defer d.Close()
+	for at := range 3 * maxHistory {
+		d.record(sample{At: float64(at)})
+	}
+	_, history := d.join()
+	if len(history) != maxHistory || history[0].At != 2*maxHistory || history[maxHistory-1].At != 3*maxHistory-1 {
+		t.Errorf("%d samples from %v on", len(history), history[0].At)
 	}
 }
 
@@ -229,16 +288,17 @@ func TestDashboard_tooManyViewersAreRefused(t *testing.T) {
 		}
 		leaves = append(leaves, leave)
 	}
-	if code, _, _ := s.watch(); code != http.StatusServiceUnavailable {
-		t.Errorf("one viewer too many was answered %d, want 503", code)
+	_, next, _ := s.watch()
+	if event, data := next(); event != "refused" || !strings.Contains(string(data), "Too many others watch already") {
+		t.Errorf("one viewer too many was told %s %s", event, data)
 	}
 	leaves[0]()
-	deadline := time.Now().Add(10 * time.Second)
-	for code := 0; code != http.StatusOK; code, _, _ = s.watch() {
-		if time.Now().After(deadline) {
-			t.Fatal("a place that was given back is not taken again")
-		}
-	}
+	until(t, "a place that was given back is taken again", func() bool {
+		_, next, leave := s.watch()
+		event, _ := next()
+		leave()
+		return event == "history"
+	})
 }
 
 func TestDashboard_closeDisconnectsViewers(t *testing.T) {
@@ -247,43 +307,7 @@ func TestDashboard_closeDisconnectsViewers(t *testing.T) {
 	_, next, _ := s.watch()
 	next()
 	s.dashboard.Close()
-	if code, _, _ := s.watch(); code != http.StatusServiceUnavailable {
-		t.Errorf("a viewer after Close was answered %d, want 503", code)
-	}
-}
-
-func TestDashboard_escapesStoredText(t *testing.T) {
-	t.Parallel()
-	s := setup(t)
-	const hostile = `<script>alert("1")</script>`
-	s.products = []inventory.Product{product(hostile, 5)}
-	s.open = []checkout.Entry{
-		{CheckoutID: hostile, State: checkout.Refunding, Epoch: 3, CreatedAt: time.Now()},
-		{CheckoutID: "cancelled", State: checkout.Cancelling, Epoch: 2, CreatedAt: time.Now()},
-	}
-	s.audit.Store(&checkout.Report{At: time.Now(), Count: 1, Inconsistencies: []checkout.Inconsistency{{Rule: checkout.RuleStock, What: hostile, Detail: hostile}}})
-	page := s.get("/").text
-	_, next, _ := s.watch()
-	next()
-	_, data := next()
-	_, data2 := next() // by now the database was read
-	html := decode(t, data).HTML
-	for id, part := range decode(t, data2).HTML {
-		html[id] = part
-	}
-	for where, text := range map[string]string{
-		"the page": page, "stock": html["stock"], "open checkouts": html["open"], "audit": html["audit"],
-	} {
-		if strings.Contains(text, "<script>alert") {
-			t.Errorf("%s has it as it is: %s", where, text)
-		}
-		if !strings.Contains(text, "&lt;script&gt;alert") {
-			t.Errorf("%s does not have it: %s", where, text)
-		}
-	}
-	if strings.Count(html["open"], " failed ") != 1 || !strings.Contains(html["open"], "2 failed recoveries") || !strings.Contains(html["audit"], "1 inconsistency<") {
-		t.Errorf("open: %s, audit: %s", html["open"], html["audit"])
-	}
+	until(t, "the viewer is disconnected", func() bool { return !s.dashboard.watched() })
 }
 
 func TestDashboard_policyAllowsOnlyItself(t *testing.T) {
@@ -307,22 +331,6 @@ func TestDashboard_policyAllowsOnlyItself(t *testing.T) {
 	}
 }
 
-func TestDashboard_showsLowestStockAndExplainsNone(t *testing.T) {
-	t.Parallel()
-	s := setup(t)
-	if page := s.get("/").text; !strings.Contains(page, "cartwheel stock import") {
-		t.Error("an empty catalogue does not say how to fill it")
-	}
-	s = setup(t)
-	for i := range maxProducts + 1 {
-		s.products = append(s.products, product(fmt.Sprintf("p%03d", i), int64(i)))
-	}
-	page := s.get("/").text
-	if got := strings.Count(page, `class="id">p`); got != maxProducts || !strings.Contains(page, "cartwheel stock list") {
-		t.Errorf("%d products, want %d and that there are more", got, maxProducts)
-	}
-}
-
 func TestDashboard_cachesWhatItReads(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
@@ -330,8 +338,8 @@ func TestDashboard_cachesWhatItReads(t *testing.T) {
 	for range 20 {
 		s.get("/")
 	}
-	if got := s.looks.Load(); got != 2 {
-		t.Errorf("twenty pages in a row read the database %d times, want once for stock and once for checkouts", got)
+	if got := s.looks.Load(); got != 3+20 { // readiness has a cache of its own
+		t.Errorf("twenty pages in a row read the database %d times, want once for stock and twice for checkouts", got-20)
 	}
 }
 
@@ -346,32 +354,6 @@ func TestCache_callerThatLeavesIsNoFailure(t *testing.T) {
 	c.refresh(t.Context())
 	if got := c.get(); len(got.Rows) != 1 || !got.More || got.Failed {
 		t.Errorf("got %+v, want one row of more", got)
-	}
-}
-
-func TestDashboard_warnsOfTheSandbox(t *testing.T) {
-	t.Parallel()
-	s := setup(t)
-	const warning = "no customer is charged"
-	if strings.Contains(s.get("/").text, warning) {
-		t.Error("a warning of the sandbox, which is not used")
-	}
-	s.sandbox.Store(true)
-	if !strings.Contains(s.get("/").text, warning) {
-		t.Error("no warning of the sandbox")
-	}
-}
-
-func TestDashboard_saysThatTheDatabaseIsAway(t *testing.T) {
-	t.Parallel()
-	s := setup(t)
-	s.err = errors.New("secret detail")
-	page := s.get("/").text
-	if got := strings.Count(page, "Could not be read"); got != 2 {
-		t.Errorf("%d parts say that they could not be read, want the stock and the checkouts", got)
-	}
-	if strings.Contains(page, "secret detail") || strings.Contains(page, "everything is settled") {
-		t.Error("the page tells what it does not know, or what it should not")
 	}
 }
 
@@ -406,26 +388,5 @@ func TestMetrics_quantilesComeFromBuckets(t *testing.T) {
 		case got == nil || *got < test.want*.97 || *got > test.want*1.03:
 			t.Errorf("%s: got %v, want %v", what, millisecondsText(got), test.want)
 		}
-	}
-}
-
-func TestRunbook_hasAnAnchorForEachAlert(t *testing.T) {
-	t.Parallel()
-	rules, err := os.ReadFile("../../../deploy/alerts.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	links := regexp.MustCompile(`http://\{\{ \$labels\.instance \}\}(/runbook)#(\w+)`).FindAllSubmatch(rules, -1)
-	if len(links) < 20 {
-		t.Errorf("%d links were found: the test does not look", len(links))
-	}
-	page := setup(t).get("/runbook").text
-	for _, link := range links {
-		if !strings.Contains(page, `<b id="`+string(link[2])+`">### Cartwheel`) {
-			t.Errorf("the page has no anchor %s", link[2])
-		}
-	}
-	if !strings.Contains(page, "&lt;!-- tested") {
-		t.Error("the text is not escaped")
 	}
 }

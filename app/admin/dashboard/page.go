@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,17 +37,32 @@ var templates = template.Must(template.New("page").Funcs(template.FuncMap{
 }).Parse(pageText))
 
 // partNames are the templates that every broadcast has, and the IDs of their elements.
-var partNames = []string{"figures", "queues", "open", "audit", "stock"}
+var partNames = []string{"notices", "figures", "queues", "open", "unsold", "newest", "audit", "stock"}
 
 // A view is what the page shows.
 type view struct {
 	About
-	Sample  *sample // nil before the first
-	Queues  []queueView
-	Levels  metrics.Levels
-	Breaker string // state of the circuit breaker in front of the payment service
-	Open    cachedRows[checkout.Entry]
-	Stock   cachedRows[inventory.Product]
+	Sample   *sample // nil before the first
+	Queues   []queueView
+	Levels   metrics.Levels
+	Breaker  string            // state of the circuit breaker in front of the payment service
+	Events   *metrics.EventLag // nil: no webhook, or not measured yet
+	NotReady *string           // nil: the instance is ready
+	Open     cachedRows[checkout.Entry]
+	Recent   cachedRows[checkout.Entry]
+	Stock    cachedRows[inventory.Product]
+}
+
+// Newest returns the newest of the recent checkouts that are in one of the states, or in any.
+func (v view) Newest(states ...checkout.State) cachedRows[checkout.Entry] {
+	newest := v.Recent
+	newest.Rows = nil
+	for _, e := range v.Recent.Rows {
+		if len(newest.Rows) < maxOpenCheckouts && (len(states) == 0 || slices.Contains(states, e.State)) {
+			newest.Rows = append(newest.Rows, e)
+		}
+	}
+	return newest
 }
 
 // A queueView is a queue and its utilization.
@@ -63,7 +79,8 @@ func (q queueView) Filling() bool { return 5*q.Used >= 4*q.Limit }
 func (d *Dashboard) view(s *sample, levels metrics.Levels) view {
 	v := view{
 		About: d.about, Sample: s, Levels: levels, Breaker: d.metrics.Breaker(),
-		Open: d.open.get(), Stock: d.stock.get(),
+		Events: d.metrics.EventLag(), NotReady: d.notReady.Load(),
+		Open: d.open.get(), Recent: d.recent.get(), Stock: d.stock.get(),
 	}
 	for i, q := range levels.Queues {
 		one := queueView{Utilization: q, Refused: d.metrics.Batches(q.Name).Refused}
@@ -87,20 +104,18 @@ func (d *Dashboard) parts(s sample, levels metrics.Levels) map[string]string {
 
 // page serves the whole page.
 func (d *Dashboard) page(w http.ResponseWriter, r *http.Request) {
-	d.open.refresh(r.Context())
-	d.stock.refresh(r.Context())
+	d.read(r.Context())
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_, _ = io.WriteString(w, render("page", d.view(nil, d.metrics.Levels()))) // fails when the browser has left
 }
 
-// heading is one of the operators' page, with its title.
-var heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
+// heading is a heading of the operators' page.
+var heading = regexp.MustCompile(`(?m)^#+ .+$`)
 
 // runbook serves the page for operators as text whose headings are anchors: alerts link to them.
 func runbook(w http.ResponseWriter, _ *http.Request) {
 	text := heading.ReplaceAllStringFunc(html.EscapeString(docs.Operations), func(line string) string {
-		anchor := strings.ReplaceAll(strings.ToLower(strings.TrimLeft(line, "# ")), " ", "-")
-		return `<b id="` + anchor + `">` + line + "</b>"
+		return `<b id="` + strings.ReplaceAll(strings.ToLower(strings.TrimLeft(line, "# ")), " ", "-") + `">` + line + "</b>"
 	})
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_, _ = io.WriteString(w, render("runbook", template.HTML(text))) //nolint:gosec // it is escaped

@@ -6,7 +6,8 @@ import (
 	"cartwheel/app/admin/metrics"
 )
 
-// A sample is one second, as the charts draw it. What could not be measured is null.
+// A sample is one second, as the charts draw it. What could not be measured, and what is
+// zero, is left out: there are thousands.
 type sample struct {
 	At        float64    `json:"at"` // seconds since the Unix epoch
 	Adds      rates      `json:"adds"`
@@ -18,20 +19,18 @@ type sample struct {
 
 // rates are answers a second by outcome, and how long they took.
 type rates struct {
-	Success    float64  `json:"success"`    // added, or sold
-	Pending    float64  `json:"pending"`    // 202
-	Declined   float64  `json:"declined"`   // 402
-	Refused    float64  `json:"refused"`    // by a rule: 400, 404, 409 and their like
-	TurnedAway float64  `json:"turnedAway"` // 429, 503: over a limit, or without database or payment service
-	Failed     float64  `json:"failed"`     // 500, 504
-	P50        *float64 `json:"p50"`        // milliseconds, of what was not turned away
-	P99        *float64 `json:"p99"`        // milliseconds
+	Success    float64  `json:"success,omitzero"`    // added, or sold
+	Pending    float64  `json:"pending,omitzero"`    // 202
+	Declined   float64  `json:"declined,omitzero"`   // 402
+	Refused    float64  `json:"refused,omitzero"`    // by a rule: 400, 404, 409 and their like
+	TurnedAway float64  `json:"turnedAway,omitzero"` // 429, 503: over a limit, or without database or payment service
+	Failed     float64  `json:"failed,omitzero"`     // 500, 504
+	P50        *float64 `json:"p50,omitzero"`        // milliseconds, of what was not turned away
+	P99        *float64 `json:"p99,omitzero"`        // milliseconds
 }
 
-// All is how many answers a second there were.
-func (r rates) All() float64 {
-	return r.Success + r.Pending + r.Declined + r.Refused + r.TurnedAway + r.Failed
-}
+// Refusals is how many answers a second were no success and are not pending.
+func (r rates) Refusals() float64 { return r.Declined + r.Refused + r.TurnedAway + r.Failed }
 
 // TurnedAway is how many answers a second, of both kinds, said to come back later.
 func (s sample) TurnedAway() float64 { return s.Adds.TurnedAway + s.Checkouts.TurnedAway }
@@ -77,8 +76,9 @@ func (d *Dashboard) sampleBetween(before, now totals, levels metrics.Levels) sam
 func ratesBetween(before, now metrics.Answers, seconds float64) rates {
 	var r rates
 	for code, n := range now.Codes {
-		rate := float64(n-before.Codes[code]) / seconds
+		rate := tenth(float64(n-before.Codes[code]) / seconds)
 		switch {
+		case code == 499: // the caller left
 		case code == 200:
 			r.Success += rate
 		case code == 202:
@@ -92,9 +92,6 @@ func ratesBetween(before, now metrics.Answers, seconds float64) rates {
 		default:
 			r.Failed += rate
 		}
-	}
-	for _, rate := range []*float64{&r.Success, &r.Pending, &r.Declined, &r.Refused, &r.TurnedAway, &r.Failed} {
-		*rate = tenth(*rate)
 	}
 	took := make([]uint64, len(now.Latency))
 	for i := range took {

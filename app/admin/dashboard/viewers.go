@@ -4,17 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"slices"
+	"sync"
 	"time"
 )
 
 const (
-	// maxViewers is the maximum number of viewers; beyond it the answer is 503.
+	// maxViewers is the maximum number of viewers; beyond it they are told to wait.
 	maxViewers = 16
 	// sampleInterval is the interval between two samples.
 	sampleInterval = time.Second
-	// maxHistory is the maximum number of samples that a new viewer gets: five minutes.
-	maxHistory = 300
+	// maxHistory is the maximum number of samples that a new viewer gets: an hour.
+	maxHistory = 3600
 	// sendTimeout is the maximum time for a browser to accept an event.
 	sendTimeout = 5 * time.Second
 )
@@ -22,20 +22,19 @@ const (
 // A viewer is one browser. Its channel holds the latest event alone: a slow browser misses some.
 type viewer struct{ latest chan []byte }
 
-// events sends one event a second until the viewer leaves or the server ends.
+// events sends one event a second until the viewer leaves or the server ends. A viewer too many
+// gets one event that says so: a browser does not show the text of an error to the page.
 func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
-	v, history, ok := d.join()
-	if !ok {
-		w.Header().Set("Retry-After", "5")
-		http.Error(w, "the dashboard has too many viewers, or the server is shutting down: try again",
-			http.StatusServiceUnavailable)
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // a proxy must not collect events
+	v, history := d.join()
+	if v == nil {
+		_, _ = w.Write(eventOf("refused", "Too many others watch already: no live figures until one leaves"))
 		return
 	}
 	defer d.leave(v)
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // a proxy must not collect events
 	stream := http.NewResponseController(w)
-	for event := history; ; {
+	for event := eventOf("history", history); ; {
 		_ = stream.SetWriteDeadline(time.Now().Add(sendTimeout)) // net/http supports it
 		if _, err := w.Write(event); err != nil || stream.Flush() != nil {
 			return // the browser has left
@@ -50,20 +49,16 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// join adds a viewer, and starts the collector for the first. history is the first event.
-func (d *Dashboard) join() (v *viewer, history []byte, ok bool) {
+// join adds a viewer, who gets the history first. It returns nil when there are too many.
+func (d *Dashboard) join() (v *viewer, history []sample) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.ending.Err() != nil || len(d.viewers) >= maxViewers {
-		return nil, nil, false
+	if len(d.viewers) >= maxViewers {
+		return nil, nil
 	}
 	v = &viewer{latest: make(chan []byte, 1)}
 	d.viewers[v] = struct{}{}
-	if !d.collecting {
-		d.collecting = true
-		d.tasks.Go(d.collect)
-	}
-	return v, eventOf("history", d.history), true
+	return v, d.history
 }
 
 func (d *Dashboard) leave(v *viewer) {
@@ -72,44 +67,63 @@ func (d *Dashboard) leave(v *viewer) {
 	delete(d.viewers, v)
 }
 
-// collect broadcasts a sample in each interval, until no viewer is left.
-func (d *Dashboard) collect() {
-	ctx, cancel := context.WithCancel(d.ending)
-	defer cancel()
-	d.tasks.Go(func() { d.refresh(ctx) })
+// watched reports whether there are viewers.
+func (d *Dashboard) watched() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.viewers) > 0
+}
 
-	ticker := time.NewTicker(sampleInterval)
-	defer ticker.Stop()
+// collect records a sample in each interval and broadcasts it, until the dashboard is closed.
+func (d *Dashboard) collect() {
 	before := d.readTotals(d.metrics.Levels())
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
+	for d.nextInterval() {
 		levels := d.metrics.Levels()
 		now := d.readTotals(levels)
 		s := d.sampleBetween(before, now, levels)
 		before = now
-		if !d.send(s, eventOf("sample", broadcast{s, d.about.Version, d.parts(s, levels)})) {
-			return
+		d.record(s)
+		if d.watched() {
+			d.send(eventOf("sample", broadcast{s, d.about.Version, d.parts(s, levels)}))
 		}
 	}
 }
 
-// refresh keeps the caches fresh, apart from the collector: a slow database must not delay samples.
-func (d *Dashboard) refresh(ctx context.Context) {
-	ticker := time.NewTicker(sampleInterval)
-	defer ticker.Stop()
-	for {
-		d.open.refresh(ctx)
-		d.stock.refresh(ctx)
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
+// refresh keeps the caches fresh for viewers, apart from the collector: a slow database must not
+// delay samples.
+func (d *Dashboard) refresh() {
+	for d.nextInterval() {
+		if d.watched() {
+			d.read(d.ending)
 		}
 	}
+}
+
+// nextInterval waits until the next sample is due. It returns false when the dashboard is closed.
+func (d *Dashboard) nextInterval() bool {
+	select {
+	case <-time.After(time.Until(time.Now().Truncate(sampleInterval).Add(sampleInterval))):
+		return true
+	case <-d.ending.Done():
+		return false
+	}
+}
+
+// read reads what has expired. It blocks until all is read.
+func (d *Dashboard) read(ctx context.Context) {
+	var reads sync.WaitGroup
+	for _, read := range []func(context.Context){d.open.refresh, d.recent.refresh, d.stock.refresh, d.checkReady} {
+		reads.Go(func() { read(ctx) })
+	}
+	reads.Wait()
+}
+
+func (d *Dashboard) checkReady(ctx context.Context) {
+	var reason *string
+	if err := d.ready(ctx); err != nil {
+		reason = new(err.Error())
+	}
+	d.notReady.Store(reason)
 }
 
 // A broadcast is a sample with the parts of the page that it changes.
@@ -120,19 +134,17 @@ type broadcast struct {
 	HTML    map[string]string `json:"html"` // by the ID of the element
 }
 
-// send sends the event to every viewer and adds the sample to the history. It returns false when
-// there are no viewers: then the collector ends.
-func (d *Dashboard) send(s sample, event []byte) bool {
+// record adds the sample to the history. Slices of it that viewers have do not change.
+func (d *Dashboard) record(s sample) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.viewers) == 0 {
-		d.collecting = false
-		return false
-	}
-	if len(d.history) == maxHistory {
-		d.history = slices.Delete(d.history, 0, 1)
-	}
-	d.history = append(d.history, s)
+	d.history = append(d.history[max(0, len(d.history)+1-maxHistory):], s)
+}
+
+// send sends the event to every viewer.
+func (d *Dashboard) send(event []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for v := range d.viewers {
 		select {
 		case <-v.latest: // not received yet
@@ -140,7 +152,6 @@ func (d *Dashboard) send(s sample, event []byte) bool {
 		}
 		v.latest <- event // there is room: only the collector sends
 	}
-	return true
 }
 
 // eventOf renders an event as browsers read it.

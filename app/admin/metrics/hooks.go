@@ -202,6 +202,7 @@ func (m *Metrics) Events() checkout.EventObserver {
 		Lag: func(n int, age time.Duration) {
 			undelivered.Set(float64(n))
 			oldest.Set(age.Seconds())
+			m.lag.Store(&EventLag{n, age})
 		},
 	}
 }

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -72,22 +73,13 @@ func (m *Metrics) Watch(levels func() Levels, pool prometheus.Collector) {
 	}
 	gauge("database_bytes", "Size of the embedded engine's file.", func(l Levels) float64 { return float64(l.Disk.Data) })
 	gauge("database_wal_bytes", "Size of the embedded engine's WAL.", func(l Levels) float64 { return float64(l.Disk.WAL) })
-	gauge("disk_free_bytes", "Free room of the disk that has the embedded engine's file.",
-		func(l Levels) float64 { return float64(l.Disk.Free) })
+	gauge("disk_free_bytes", "Free room on the embedded engine's disk.", func(l Levels) float64 { return float64(l.Disk.Free) })
 }
 
 // audit is the last audit, or one at the Unix epoch that found nothing.
-func (l Levels) audit() checkout.Report {
-	if l.Audit == nil {
-		return checkout.Report{At: time.Unix(0, 0)}
-	}
-	return *l.Audit
+func (l Levels) audit() *checkout.Report {
+	return cmp.Or(l.Audit, &checkout.Report{At: time.Unix(0, 0)})
 }
 
 // boolean is 1 for true and 0 for false.
-func boolean(is bool) float64 {
-	if is {
-		return 1
-	}
-	return 0
-}
+func boolean(is bool) float64 { return map[bool]float64{true: 1}[is] }

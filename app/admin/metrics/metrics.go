@@ -33,7 +33,8 @@ type Metrics struct {
 	queues   map[string]queueMetrics
 	payments atomic.Int64           // calls under way
 	breaker  atomic.Pointer[string] // its state
-	levels   func() Levels          // nil before Watch
+	lag      atomic.Pointer[EventLag]
+	levels   func() Levels // nil before Watch
 }
 
 // New makes the metrics of requests, of Go's runtime and of the process.

@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 )
@@ -55,6 +57,15 @@ func (m *Metrics) PaymentsInFlight() int { return int(m.payments.Load()) }
 // Breaker returns the state of the circuit breaker in front of the payment service: "closed",
 // "half-open" or "open".
 func (m *Metrics) Breaker() string { return *m.breaker.Load() }
+
+// An EventLag is how many sale events are not delivered, and the age of the oldest.
+type EventLag struct {
+	Undelivered int
+	Oldest      time.Duration
+}
+
+// EventLag returns the lag of sale events; nil before the first measurement, or without a webhook.
+func (m *Metrics) EventLag() *EventLag { return m.lag.Load() }
 
 // Levels returns the levels of now, or zero ones before Watch.
 func (m *Metrics) Levels() Levels {

@@ -1,8 +1,8 @@
 "use strict";
 // The page is rendered by the server, here and in every event. This script swaps in what it is sent, and draws.
 (() => {
-  const span = 300; // seconds that the charts show at most
-  const least = 60; // and at least
+  const history = 3600; // seconds that are kept
+  const least = 60; // seconds that the charts show at least
   const gapAfter = 3; // seconds without a sample before a line is broken
   const silentAfter = 5000; // ms without an event before the page says so
   const $ = (id) => document.getElementById(id);
@@ -12,11 +12,11 @@
   // Lines differ by dash as well as by colour, and each has its value beside its name.
   const line = (label, colour, of, dash) => ({ label, colour, of, dash });
   const answers = (key, success, more) => [
-    line(success, "--c1", (m) => m[key].success),
+    line(success, "--c1", (m) => m[key].success ?? 0),
     ...more,
-    line("Refused", "--c2", (m) => m[key].refused, [6, 3]),
-    line("Turned away", "--c3", (m) => m[key].turnedAway, [2, 3]),
-    line("Failed", "--c4", (m) => m[key].failed, [8, 3, 2, 3]),
+    line("Refused", "--c2", (m) => m[key].refused ?? 0, [6, 3]),
+    line("Turned away", "--c3", (m) => m[key].turnedAway ?? 0, [2, 3]),
+    line("Failed", "--c4", (m) => m[key].failed ?? 0, [8, 3, 2, 3]),
   ];
   const latency = (key) => [
     line("p50", "--c1", (m) => m[key].p50),
@@ -26,8 +26,8 @@
     { id: "chart-adds", least: 10, lines: answers("adds", "Added", []) },
     {
       id: "chart-checkouts", least: 10, lines: answers("checkouts", "Sold", [
-        line("Declined", "--c5", (m) => m.checkouts.declined, [10, 4]),
-        line("Pending", "--c6", (m) => m.checkouts.pending, [4, 2]),
+        line("Declined", "--c5", (m) => m.checkouts.declined ?? 0, [10, 4]),
+        line("Pending", "--c6", (m) => m.checkouts.pending ?? 0, [4, 2]),
       ]),
     },
     { id: "chart-add-latency", least: 5, lines: latency("adds") },
@@ -56,6 +56,7 @@
     const rows = [[], ...lines.map(() => [])];
     let last = 0;
     for (const m of samples) {
+      if (m.at < newest() - $("span").value) continue;
       if (last && m.at - last > gapAfter) {
         rows[0].push(last + 1);
         lines.forEach((_, i) => rows[i + 1].push(null));
@@ -77,21 +78,28 @@
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "all" } },
       legend: { live: true, markers: { dash: (_, i) => chart.lines[i - 1]?.dash ? "dashed" : "solid" } },
       scales: {
-        x: { range: () => [Math.min(newest() - least, samples.length ? samples[0].at : Infinity), newest()] },
+        x: { range: () => [Math.min(newest() - least, Math.max(newest() - $("span").value, samples[0]?.at ?? 0)), newest()] },
         y: { range: (_, __, most) => [0, Math.max(most * 1.1 || 0, chart.least)] },
       },
-      padding: [8, 14, 0, 0],
+      padding: [8, 24, 0, 0],
       axes: [{ ...axis, size: 24, space: 90, values: (_, all) => all.map((t) => clock.format(t * 1000)) }, { ...axis, size: 46, gap: 4, values: (_, all) => all.map((v) => number.format(v)) }],
       series: [{ label: "Time" }, ...chart.lines.map((l) => ({
         label: l.label, stroke: css(l.colour), width: 1.6, dash: l.dash, points: { show: false },
         value: (_, v) => v == null ? "–" : number.format(v),
       }))],
     }, columns(chart.lines), place);
-    latest(chart);
+    chart.plot.ctx.canvas.setAttribute("role", "img");
+    queueMicrotask(() => latest(chart)); // after uPlot has shown an empty legend
   };
 
-  // latest shows the newest values in the legend while nobody points at a sample.
+  // latest shows the newest values in the legend while nobody points at a sample, and describes the chart in words.
   const latest = (chart) => {
+    const values = chart.lines.map((l, i) => {
+      const all = chart.plot.data[i + 1].filter((v) => v != null);
+      return all.length ? `${l.label} now ${number.format(all.at(-1))}, highest ${number.format(all.reduce((a, b) => Math.max(a, b)))}` : `${l.label} none`;
+    });
+    const title = $(chart.id).parentElement.querySelector("figcaption").textContent;
+    chart.plot.ctx.canvas.setAttribute("aria-label", `${title}: ${values.join("; ")}`);
     if (samples.length && !(chart.plot.cursor.left >= 0)) chart.plot.setLegend({ idx: chart.plot.data[0].length - 1 }, false);
   };
   const draw = () => charts.forEach((chart) => { chart.plot.setData(columns(chart.lines)); latest(chart); });
@@ -105,22 +113,29 @@
     element.innerHTML = html; // escaped by the server
   };
 
-  const connection = $("connection");
+  // say shows the state of the connection. Without one, the page says of when its figures are, and dims them.
+  const connection = $("connection"), stale = $("stale");
   const say = (state, text) => {
-    if (connection.dataset.state === state && connection.textContent === text) return;
+    const old = state !== "live" && samples.length > 0;
+    const notice = old ? `${text}. Figures are as of ${clock.format(newest() * 1000)}.` : "";
+    if (connection.dataset.state === state && connection.textContent === text && stale.textContent === notice) return;
     connection.dataset.state = state;
     connection.textContent = text;
+    document.querySelector("main").classList.toggle("stale", old);
+    stale.hidden = !old;
+    stale.textContent = notice;
   };
   let heard = 0;
   const keep = (more) => {
     const last = samples.length ? newest() : 0;
     samples.push(...more.filter((m) => m.at > last));
-    samples = samples.filter((m) => m.at >= newest() - span);
+    samples = samples.filter((m) => m.at >= newest() - history);
     draw();
   };
+  let refusal = ""; // why the server gives this viewer no figures
   const connect = () => {
     const source = new EventSource("/dashboard/events");
-    source.addEventListener("history", (event) => { heard = Date.now(); say("live", "Live"); keep(JSON.parse(event.data) ?? []); });
+    source.addEventListener("history", (event) => { heard = Date.now(); keep(JSON.parse(event.data) ?? []); say("live", "Live"); });
     source.addEventListener("sample", (event) => {
       heard = Date.now();
       const m = JSON.parse(event.data);
@@ -129,8 +144,10 @@
       for (const [id, html] of Object.entries(m.html)) swap(id, html);
       keep([m]);
     });
+    source.addEventListener("refused", (event) => { refusal = JSON.parse(event.data); });
     source.onerror = () => {
-      say("lost", "Disconnected, trying again");
+      say("lost", refusal || "Disconnected, trying again");
+      refusal = "";
       if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000); // it gives up where the answer is an error
     };
   };
@@ -146,5 +163,6 @@
     const quiet = Date.now() - heard;
     if (connection.dataset.state !== "lost" && heard && quiet > silentAfter) say("silent", `No data for ${Math.round(quiet / 1000)} s`);
   }, 1000);
+  $("span").addEventListener("change", draw);
   connect();
 })();

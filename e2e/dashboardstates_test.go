@@ -204,18 +204,18 @@ func (i *instance) triesToBuy(t *testing.T) {
 	})
 }
 
-// hanging are the settings of an instance whose payment service hangs, with short timeouts.
-func hanging(t *testing.T) []string {
+// hanging are the settings of an instance whose payment service hangs.
+func hanging(t *testing.T, timeout time.Duration) []string {
 	t.Helper()
 	return []string{
-		"--demo", "--admin-listen", "127.0.0.1:0", "--payment-url", hangingService(t),
-		"--payment-timeout", "300ms", "--checkout-lease", "2300ms", "--request-timeout", "1s",
+		"--demo", "--admin-listen", "127.0.0.1:0", "--payment-url", hangingService(t), "--payment-timeout", timeout.String(),
+		"--checkout-lease", (timeout + 2*time.Second).String(), "--request-timeout", (timeout + time.Second).String(),
 	}
 }
 
 func TestDashboard_gatewayHangingSaysThatNothingIsSold(t *testing.T) {
 	t.Parallel()
-	shop := start(t, embeddedStore(t), hanging(t)...)
+	shop := start(t, embeddedStore(t), hanging(t, 300*time.Millisecond)...)
 	p := shop.watch(t)
 	shop.triesToBuy(t)
 	p.awaits("the banner says so", `document.getElementById("notices").textContent.includes("Nothing is sold")`)

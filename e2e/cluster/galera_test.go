@@ -1,0 +1,246 @@
+package cluster
+
+import (
+	"database/sql"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+//nolint:paralleltest // it has the machine to itself
+func TestGalera_guaranteesHoldThroughFaults(t *testing.T) {
+	g := newGalera(t)
+	defer g.close()
+	runFaults(t, g)
+}
+
+// A galera is three nodes of MariaDB Galera on loopback behind HAProxy, with one writer.
+type galera struct {
+	t        *testing.T
+	servers  [size]*galeraNode
+	balancer *balancer
+}
+
+type galeraNode struct {
+	*process
+	dir     string
+	address string
+}
+
+// provider is where Debian's galera-4 has the library.
+const provider = "/usr/lib/galera/libgalera_smm.so"
+
+// galeraSuspect is evs.suspect_timeout.
+const galeraSuspect = 2 * time.Second
+
+// galeraConfig is a node's configuration. docs/scaling.md has its lines about the cluster.
+const galeraConfig = `[mariadbd]
+datadir = %[1]s/data
+tmpdir = %[1]s
+socket = %[1]s/socket
+pid-file = %[1]s/pid
+%[2]s
+bind-address = 127.0.0.1
+port = %[3]s
+skip-name-resolve
+max-connections = 300
+performance-schema = OFF
+innodb-buffer-pool-size = 128M
+innodb-log-file-size = 64M
+innodb-flush-log-at-trx-commit = 1
+innodb-autoinc-lock-mode = 2
+binlog-format = ROW
+wsrep-on = ON
+wsrep-provider = ` + provider + `
+wsrep-cluster-name = shop
+wsrep-cluster-address = gcomm://%[4]s
+wsrep-node-name = %[5]s
+wsrep-node-address = 127.0.0.1
+wsrep-node-incoming-address = 127.0.0.1:%[3]s
+wsrep-slave-threads = 4
+wsrep-sst-method = mariabackup
+wsrep-sst-auth = root:
+wsrep-sst-receive-address = %[6]s
+wsrep-provider-options = "gmcast.listen_addr=tcp://%[7]s;ist.recv_addr=%[8]s;gcache.size=128M;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT4S;evs.install_timeout=PT4S;evs.inactive_check_period=PT0.25S;evs.keepalive_period=PT0.5S"
+`
+
+func newGalera(t *testing.T) *galera {
+	t.Helper()
+	for _, needed := range []string{"mariadbd", "mariadb-install-db", "mariadb-backup", "socat"} {
+		program(t, needed)
+	}
+	if _, err := os.Stat(provider); err != nil {
+		program(t, provider) // says that it is missing
+	}
+	g := &galera{t: t}
+	var group, addresses [size]string
+	for i := range size {
+		group[i], addresses[i] = freeAddress(t), freeAddress(t)
+	}
+	for i := range g.servers {
+		dir := t.TempDir()
+		user, port := "", addresses[i][strings.LastIndex(addresses[i], ":")+1:]
+		if os.Geteuid() == 0 {
+			user = "user = root"
+		}
+		config := fmt.Sprintf(galeraConfig, dir, user, port, strings.Join(group[:], ","), fmt.Sprint("n", i+1), freeAddress(t), group[i], freeAddress(t))
+		if err := os.WriteFile(filepath.Join(dir, "my.cnf"), []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		g.servers[i] = &galeraNode{dir: dir, address: addresses[i],
+			process: newProcess(t, fmt.Sprint("node ", i+1), nil, program(t, "mariadbd"), "--defaults-file="+filepath.Join(dir, "my.cnf"))}
+	}
+	g.initialize()
+	g.balancer = newBalancer(t, "../../deploy/haproxy-db.cfg", addresses)
+	eventually(t, 20*time.Second, "the load balancer has a writer", func() bool {
+		return execute(g.proxyDSN(), "DO 1") == nil && g.balancer.writer() >= 0
+	})
+	return g
+}
+
+// initialize creates the first node's data, and copies them: a state transfer takes 13 s.
+func (g *galera) initialize() {
+	g.t.Helper()
+	first := g.servers[0]
+	g.run(program(g.t, "mariadb-install-db"), "--defaults-file="+filepath.Join(first.dir, "my.cnf"),
+		"--auth-root-authentication-method=normal", "--skip-test-db", "--wsrep-on=OFF")
+	first.start("--wsrep-new-cluster")
+	g.await(0)
+	if err := execute(g.socketDSN(0), "CREATE USER haproxy@'%'"); err != nil {
+		g.t.Fatal(err)
+	}
+	first.stop()
+	for _, other := range g.servers[1:] {
+		g.run("cp", "-a", filepath.Join(first.dir, "data"), filepath.Join(other.dir, "data"))
+	}
+	first.start("--wsrep-new-cluster")
+	g.await(0)
+	for i := 1; i < size; i++ {
+		g.start(i)
+	}
+}
+
+func (g *galera) run(name string, args ...string) {
+	g.t.Helper()
+	if output, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		g.t.Fatalf("%s: %v\n%s", name, err, output)
+	}
+}
+
+func (g *galera) socketDSN(i int) string { return "root@unix(" + g.servers[i].dir + "/socket)/" }
+
+func (g *galera) proxyDSN() string     { return "root@tcp(" + g.balancer.address + ")/" }
+func (g *galera) nodeDSN(i int) string { return "root@tcp(" + g.servers[i].address + ")/" }
+func (g *galera) limits() limits       { return limits{suspect: galeraSuspect, heal: 4 * time.Second} }
+
+func (g *galera) writer() int {
+	var writer int
+	eventually(g.t, 20*time.Second, "there is a writer", func() bool {
+		writer = g.balancer.writer()
+		return writer >= 0
+	})
+	return writer
+}
+
+// status is one of a node's status variables, or nothing.
+func (g *galera) status(i int, name string) string {
+	db, err := sql.Open("mysql", g.socketDSN(i)+"?timeout=1s&readTimeout=1s")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer db.Close() //nolint:errcheck // its server may be gone
+	var value string
+	_ = db.QueryRow("SHOW GLOBAL STATUS LIKE '"+name+"'").Scan(&name, &value) // the server may be gone
+	return value
+}
+
+// await waits until a node has joined the cluster and has all of its data.
+func (g *galera) await(i int) {
+	g.t.Helper()
+	const synced = "4"
+	eventually(g.t, 90*time.Second, g.servers[i].name+" is synced", func() bool {
+		if g.servers[i].gone() {
+			g.t.Fatalf("%s ended:\n%s", g.servers[i].name, lastLines(g.servers[i].output(), 30))
+		}
+		return g.status(i, "wsrep_local_state") == synced && g.status(i, "wsrep_ready") == "ON" &&
+			g.status(i, "wsrep_cluster_status") == "Primary"
+	})
+}
+
+func (g *galera) kill(i int)  { g.servers[i].kill() }
+func (g *galera) pause(i int) { g.servers[i].signal(syscall.SIGSTOP) }
+
+func (g *galera) resume(i int) {
+	g.servers[i].signal(syscall.SIGCONT)
+	g.await(i)
+}
+
+func (g *galera) isolate(i int) { g.setIsolation(i, 1) }
+
+func (g *galera) rejoin(i int) {
+	g.setIsolation(i, 0)
+	g.await(i)
+}
+
+// setIsolation makes the node's group communication drop its connections, and accept none.
+func (g *galera) setIsolation(i, isolated int) {
+	g.t.Helper()
+	if err := execute(g.socketDSN(i), fmt.Sprintf("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=%d'", isolated)); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+var recovered = regexp.MustCompile(`Recovered position: (\S+)`)
+
+// start gives a node that was killed its last position, as galera_recovery does for systemd: so it
+// asks for what it missed, and not for everything.
+func (g *galera) start(i int) {
+	g.t.Helper()
+	server := g.servers[i]
+	output, _ := exec.Command(server.command[0], append(server.command[1:], "--wsrep-recover")...).CombinedOutput() // an empty directory has none
+	if position := recovered.FindSubmatch(output); position != nil {
+		server.start("--wsrep-start-position=" + string(position[1]))
+	} else {
+		server.start()
+	}
+	g.await(i)
+}
+
+func (g *galera) wipe(i int) {
+	g.t.Helper()
+	data := filepath.Join(g.servers[i].dir, "data")
+	if err := os.RemoveAll(data); err != nil {
+		g.t.Fatal(err)
+	}
+	if err := os.Mkdir(data, 0o700); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// stop takes a node from the load balancer, and shuts it down.
+func (g *galera) stop(i int) {
+	g.t.Helper()
+	server := "nodes/" + []string{"one", "two", "three"}[i]
+	if answer, err := g.balancer.command("set server " + server + " state maint"); err != nil || strings.TrimSpace(answer) != "" {
+		g.t.Fatalf("take node %d from the load balancer: %s %v", i+1, answer, err)
+	}
+	g.servers[i].stop()
+	if answer, err := g.balancer.command("set server " + server + " state ready"); err != nil || strings.TrimSpace(answer) != "" {
+		g.t.Fatalf("give node %d back to the load balancer: %s %v", i+1, answer, err)
+	}
+}
+
+func (g *galera) close() {
+	for _, server := range g.servers {
+		if server.running != nil {
+			server.kill()
+		}
+	}
+	g.balancer.kill()
+}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"os"
@@ -17,7 +18,7 @@ import (
 func TestGalera_guaranteesHoldThroughFaults(t *testing.T) {
 	g := newGalera(t)
 	defer g.close()
-	runFaults(t, g)
+	runFaults(t, g, append(faults, g.faults()...))
 }
 
 // A galera is three nodes of MariaDB Galera on loopback behind HAProxy, with one writer.
@@ -226,13 +227,17 @@ func (g *galera) wipe(i int) {
 // stop takes a node from the load balancer, and shuts it down.
 func (g *galera) stop(i int) {
 	g.t.Helper()
-	server := "nodes/" + []string{"one", "two", "three"}[i]
-	if answer, err := g.balancer.command("set server " + server + " state maint"); err != nil || strings.TrimSpace(answer) != "" {
-		g.t.Fatalf("take node %d from the load balancer: %s %v", i+1, answer, err)
-	}
+	g.setServer(i, "maint")
 	g.servers[i].stop()
-	if answer, err := g.balancer.command("set server " + server + " state ready"); err != nil || strings.TrimSpace(answer) != "" {
-		g.t.Fatalf("give node %d back to the load balancer: %s %v", i+1, answer, err)
+	g.setServer(i, "ready")
+}
+
+// setServer is an operator's command to the load balancer.
+func (g *galera) setServer(i int, state string) {
+	g.t.Helper()
+	answer, err := g.balancer.command("set server nodes/" + []string{"one", "two", "three"}[i] + " state " + state)
+	if err != nil || strings.TrimSpace(answer) != "" {
+		g.t.Fatalf("set node %d to %s: %s %v", i+1, state, answer, err)
 	}
 }
 
@@ -243,4 +248,30 @@ func (g *galera) close() {
 		}
 	}
 	g.balancer.kill()
+}
+
+// faults are those of this cluster alone.
+func (g *galera) faults() []fault {
+	return []fault{
+		{name: "writer paused, and the load balancer moved on at once", repeat: 3, do: func(s *shop) time.Duration {
+			writer := g.writer()
+			g.pause(writer)
+			g.setServer(writer, "maint")
+			wait(context.Background(), galeraSuspect-500*time.Millisecond)
+			g.resume(writer)
+			took := s.load.heals(galeraSuspect + time.Second)
+			g.setServer(writer, "ready")
+			return took
+		}},
+		{name: "load balancer reloaded", do: func(s *shop) time.Duration {
+			writer := g.writer()
+			g.balancer.signal(syscall.SIGUSR2)
+			wait(context.Background(), 2*time.Second)
+			took := s.load.heals(time.Second)
+			if now := g.writer(); now != writer {
+				s.t.Errorf("node %d is the writer after the reload, want %d", now+1, writer+1)
+			}
+			return took
+		}},
+	}
 }

@@ -242,3 +242,23 @@ func (s *shop) watch(ctx context.Context) (stop func()) {
 	}()
 	return func() { <-done }
 }
+
+// report adds the fault's line to the table that is printed at the end.
+func (s *shop) report(f fault, took time.Duration) {
+	s.t.Helper()
+	l := s.load
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, code := range []string{"0", "202", "500", "502", "503", "504"} {
+		if n := l.codes[code]; f.smooth && n > 0 {
+			s.t.Errorf("%d requests were answered %s", n, code)
+		}
+	}
+	found := "none"
+	if s.t.Failed() {
+		found = "FOUND"
+	}
+	kind, _, _ := strings.Cut(strings.TrimPrefix(s.t.Name(), "Test"), "_")
+	reports.add(kind+": "+f.name, took.Round(10*time.Millisecond).String(), l.slowest.Round(10*time.Millisecond).String(),
+		fmt.Sprint(l.requests.Load()), found, strings.TrimPrefix(fmt.Sprint(l.codes), "map"))
+}

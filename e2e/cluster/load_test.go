@@ -49,7 +49,7 @@ type load struct {
 
 func newLoad(s *shop) *load {
 	return &load{s: s, stopped: make(chan struct{}), sure: map[line]int64{}, perhaps: map[line]int64{}, bought: map[string]int{},
-		unknown: map[string]int{}, cancelled: map[string]bool{}, codes: map[string]int{}, healed: map[string]time.Time{}}
+		unknown: map[string]int{}, cancelled: map[string]bool{}, codes: map[string]int{}, fault: time.Now(), healed: map[string]time.Time{}}
 }
 
 // start sends the clients. Each adds one to three lines and checks out, half of them with keys.

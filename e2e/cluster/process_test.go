@@ -42,7 +42,7 @@ func newProcess(t *testing.T, name string, env []string, command ...string) *pro
 			p.kill()
 		}
 		if t.Failed() {
-			t.Logf("the log of %s ends:\n%s", name, lastLines(p.output(), 40))
+			t.Logf("the log of %s ends:\n%s", name, lastLines(p.output(), 15))
 		}
 	})
 	return p

@@ -1,9 +1,15 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +23,18 @@ import (
 // see.
 func proxied(t *testing.T, instances ...*instance) *instance {
 	t.Helper()
+	var addresses []string
+	for _, i := range instances {
+		addresses = append(addresses, strings.TrimPrefix(i.base, "http://"))
+	}
+	proxy := startHAProxy(t, "../deploy/haproxy.cfg", addresses...)
+	eventually(t, 10*time.Second, "the proxy answers", proxy.isReady)
+	return proxy
+}
+
+// startHAProxy starts HAProxy before addresses.
+func startHAProxy(t *testing.T, config string, addresses ...string) *instance {
+	t.Helper()
 	program, err := exec.LookPath("haproxy")
 	if err != nil {
 		if program, err = exec.LookPath("/usr/sbin/haproxy"); err != nil {
@@ -24,11 +42,10 @@ func proxied(t *testing.T, instances ...*instance) *instance {
 		}
 	}
 	address := freeAddress(t)
-	proxy := &instance{t: t, command: exec.Command(program, "-f", "../deploy/haproxy.cfg"), base: "http://" + address,
-		log: &logBuffer{}, ended: make(chan struct{})}
+	proxy := &instance{t: t, command: exec.Command(program, "-f", config), base: "http://" + address, log: &logBuffer{}, ended: make(chan struct{})}
 	proxy.command.Env = append(cleanEnvironment(), "LISTEN="+address)
-	for n, i := range instances {
-		proxy.command.Env = append(proxy.command.Env, fmt.Sprintf("INSTANCE%d=%s", n+1, strings.TrimPrefix(i.base, "http://")))
+	for n, address := range addresses {
+		proxy.command.Env = append(proxy.command.Env, fmt.Sprintf("INSTANCE%d=%s", n+1, address))
 	}
 	proxy.command.Stdout, proxy.command.Stderr = proxy.log, proxy.log
 	if err := proxy.command.Start(); err != nil {
@@ -44,15 +61,83 @@ func proxied(t *testing.T, instances ...*instance) *instance {
 			t.Logf("the proxy's log ends:\n%s", lastLines(proxy.log.String(), 30))
 		}
 	})
-	eventually(t, 10*time.Second, "the proxy answers", func() bool {
-		response, err := shopping.Get(proxy.base + "/readyz")
-		if err != nil {
-			return false
-		}
-		_ = response.Body.Close()
-		return response.StatusCode == http.StatusOK
-	})
 	return proxy
+}
+
+// A client that knows the API's form needs no other one for what the proxy answers by itself.
+func TestHAProxy_ownErrorsHaveTheAPIsForm(t *testing.T) {
+	t.Parallel()
+	instances := map[string]http.HandlerFunc{ // by what they do with a request that is no probe
+		"502": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"503": nil,
+		"504": func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body) // only then is the end of the connection seen
+			<-r.Context().Done()
+		},
+	}
+	for name, handler := range instances {
+		t.Run(name, func(t *testing.T) {
+			address := freeAddress(t) // where nothing listens
+			if handler != nil {
+				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path != "/readyz" {
+						handler(w, r)
+					}
+				}))
+				t.Cleanup(server.Close)
+				address = strings.TrimPrefix(server.URL, "http://")
+			}
+			proxy := startHAProxy(t, withServerTimeout(t, "500ms"), address, address, address)
+			eventually(t, 10*time.Second, "the proxy answers", func() bool {
+				response, err := shopping.Get(proxy.base + "/readyz")
+				return err == nil && response.Body.Close() == nil
+			})
+			wantAPIError(t, proxy, name)
+		})
+	}
+}
+
+// withServerTimeout returns deploy/haproxy.cfg with another time until an instance is given up.
+func withServerTimeout(t *testing.T, timeout string) string {
+	t.Helper()
+	const shipped = "timeout server 30s"
+	config, err := os.ReadFile("../deploy/haproxy.cfg")
+	if err != nil || !strings.Contains(string(config), shipped) {
+		t.Fatalf("no %q in the configuration: %v", shipped, err)
+	}
+	path := filepath.Join(t.TempDir(), "haproxy.cfg")
+	if err := os.WriteFile(path, []byte(strings.Replace(string(config), shipped, "timeout server "+timeout, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// wantAPIError sends an add, and wants it to fail with a code in the API's form.
+func wantAPIError(t *testing.T, proxy *instance, code string) {
+	t.Helper()
+	response, err := shopping.Post(proxy.base+"/addToCart", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	decoder := json.NewDecoder(response.Body)
+	decoder.DisallowUnknownFields()
+	var body struct{ Status, Error string }
+	if err := decoder.Decode(&body); err != nil || body.Status != "Failed" || body.Error == "" {
+		t.Errorf("the body is %+v, %v", body, err)
+	}
+	want := map[string]string{"Content-Type": "application/json", "Cartwheel-Error": "unknown", "Retry-After": "1"}
+	if code == "503" {
+		want["Cartwheel-Error"] = "busy"
+	}
+	for name, value := range want {
+		if got := response.Header.Get(name); got != value {
+			t.Errorf("%s is %q, want %q", name, got, value)
+		}
+	}
+	if got := strconv.Itoa(response.StatusCode); got != code {
+		t.Errorf("answered %s, want %s", got, code)
+	}
 }
 
 func lastLines(text string, n int) string {

@@ -44,7 +44,7 @@ var faults = []fault{
 	{name: "instance killed", do: (*shop).killInstance},
 	{name: "instances restarted in turn", smooth: true, do: (*shop).restartInstances},
 	{name: "an instance for each node, all write", repeat: 3, open: (*shop).openOnNodes, do: (*shop).sellOut},
-	{name: "an instance for each node, one node killed", open: (*shop).openOnNodes, do: (*shop).killWriter},
+	{name: "an instance for each node, one node killed", repeat: 3, open: (*shop).openOnNodes, do: (*shop).killWriter},
 }
 
 // runFaults runs each fault on a database of its own.
@@ -152,7 +152,7 @@ func (s *shop) pauseWriter(d time.Duration) time.Duration {
 	s.nodes.pause(writer)
 	wait(context.Background(), d)
 	s.nodes.resume(writer)
-	return s.load.heals(max(d, s.healLimit()) + time.Second)
+	return s.load.heals(d + s.healLimit())
 }
 
 func (s *shop) isolateWriter() time.Duration {

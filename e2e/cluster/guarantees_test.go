@@ -149,7 +149,8 @@ func (s *shop) checkPayments(b snapshot) {
 	payments := s.payments.Payments()
 	for id, p := range payments {
 		if captured := p.Status == payment.Approved; captured != (b.checkouts[id].State == checkout.Committed) {
-			s.t.Errorf("inconsistency: checkout %s: the payment service says %s, the journal says %q", id, p.Status, b.checkouts[id].State)
+			s.t.Errorf("inconsistency: checkout %s of %s: the payment service says %s at %s, the journal says %q", id, p.ClientID, p.Status,
+				p.At.Format(time.StampMilli), b.checkouts[id].State)
 		}
 	}
 	for id, e := range b.checkouts {

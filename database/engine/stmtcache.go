@@ -31,6 +31,8 @@ type driverConn interface {
 type CachingConnector struct {
 	driver.Connector
 	MaxPrepared int // statements per connection
+	// Fault returns what a server's error means.
+	Fault func(error) (fault Fault, number string, known bool)
 }
 
 // Connect implements driver.Connector.
@@ -40,7 +42,7 @@ func (c CachingConnector) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, err
 	}
 	return &Conn{
-		driverConn: conn.(driverConn), room: c.MaxPrepared,
+		driverConn: conn.(driverConn), fault: c.Fault, room: c.MaxPrepared,
 		prepared: map[string]driver.Stmt{}, seen: map[string]bool{},
 	}, nil
 }
@@ -50,6 +52,7 @@ func (c CachingConnector) Connect(ctx context.Context) (driver.Conn, error) {
 // evicted, because many texts that run rarely would then cost that round trip again and again.
 type Conn struct {
 	driverConn
+	fault    func(error) (Fault, string, bool)
 	room     int // how many more statements it tries to prepare
 	prepared map[string]driver.Stmt
 	seen     map[string]bool
@@ -121,6 +124,9 @@ func (c *Conn) statement(ctx context.Context, query string, args []driver.NamedV
 		return statement, nil
 	case errors.Is(err, driver.ErrBadConn):
 		return nil, err
+	}
+	if fault, _, _ := c.fault(err); fault != Other {
+		return nil, err // it may have ended the transaction, as a deadlock on Galera does: the query must not run alone
 	}
 	return nil, nil // the server has too many, or the query is wrong, which running it reports
 }

@@ -218,7 +218,7 @@ func pool(settings *mysql.Config, connections int, access, causal string, other 
 	if causal != "" {
 		settled.statements = append(settled.statements, causal)
 	}
-	db := sql.OpenDB(engine.CachingConnector{Connector: settled, MaxPrepared: maxPrepared})
+	db := sql.OpenDB(engine.CachingConnector{Connector: settled, MaxPrepared: maxPrepared, Fault: Fault})
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections) // fewer would open and close connections under load
 	db.SetConnMaxLifetime(connectionLifetime)

@@ -168,7 +168,7 @@ func pool(path string, connections int, busyTimeout time.Duration, settings stri
 	if err != nil {
 		panic(err) // never: the query string is ours
 	}
-	db := sql.OpenDB(engine.CachingConnector{Connector: connector, MaxPrepared: maxPrepared})
+	db := sql.OpenDB(engine.CachingConnector{Connector: connector, MaxPrepared: maxPrepared, Fault: Fault})
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	return sqlx.NewDb(db, "sqlite")

@@ -35,9 +35,9 @@ release: ## Build dist/: static binaries for Linux, macOS and Windows, their mod
 	cd dist; if command -v sha256sum >/dev/null; then sha256sum cartwheel-*; else shasum -a 256 cartwheel-*; fi >SHA256SUMS
 
 .PHONY: test
-test: mariadb mysql haproxy strace chromium promtool axe ## Run all tests, after installing what they need
+test: mariadb galera mysql haproxy strace chromium promtool axe ## Run all tests, after installing what they need
 	go test -timeout 15m ./...
-	cd e2e && go test -timeout 15m ./...
+	cd e2e && go test -p 1 -timeout 15m ./...
 	cd bench && go test ./...
 
 .PHONY: race
@@ -61,6 +61,11 @@ soak: mariadb mysql strace ## Run the chaos tests in their long form, and the ch
 	@status=$$(mktemp); { cd e2e && go test -v -count=1 -timeout 3h . -args -soak; echo $$? >$$status; } | grep --line-buffered -v '^=== '; \
 	failed=$$(cat $$status); rm -f $$status; exit $$failed
 	go test -count=1 -timeout 1h ./checkout -run TestHistory_guaranteesHoldThroughAny -rapid.checks=10000
+
+.PHONY: cluster-test
+cluster-test: galera mysql haproxy ## Break nodes and instances of database clusters in each way, under load (see docs/scaling.md)
+	@status=$$(mktemp); { cd e2e && go test -v -count=1 -timeout 1h ./cluster -args -soak; echo $$? >$$status; } | grep --line-buffered -v '^=== '; \
+	failed=$$(cat $$status); rm -f $$status; exit $$failed
 
 .PHONY: mutation
 mutation: mariadb mysql strace ## Run the mutation tests: remove each guard of the product in turn, and expect a test to fail
@@ -118,6 +123,13 @@ mariadb:
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends mariadb-server
 
+.PHONY: galera
+galera:
+	@if [ -e /usr/lib/galera/libgalera_smm.so ] && [ -x /usr/sbin/mariadbd ] && command -v mariadb-backup >/dev/null && command -v socat >/dev/null \
+		|| ! command -v apt-get >/dev/null; then exit 0; fi; \
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends mariadb-server galera-4 mariadb-backup socat
+
 .PHONY: mysql
 mysql: ## Unpack MySQL into the cache directory, unless MYSQLD, PATH or TEST_MYSQL_DSN has one
 	@[ -n "$$TEST_MYSQL_DSN" ] || database/databasetest/dbserver/mysql.sh
@@ -130,7 +142,7 @@ wrk:
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends wrk
 
-# Its one test is skipped where it is missing, and fails there when CI is set.
+# Its tests are skipped where it is missing, and fail there when CI is set.
 .PHONY: haproxy
 haproxy:
 	@if command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || ! command -v apt-get >/dev/null; then exit 0; fi; \

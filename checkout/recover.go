@@ -253,12 +253,11 @@ type OpenLevels struct {
 // measureOpen tells ObserveOpen of the open checkouts, apart from the sweeper, which waits while
 // the payment service hangs.
 func (m *Manager) measureOpen() {
-	for sleep(m.background, lagEvery) {
-		var levels OpenLevels
-		if err := m.db.Read(m.background, func(tx *database.Tx) (err error) {
-			levels, err = openLevels(m.background, tx, maxLagEvents)
-			return err
-		}); err == nil { // otherwise the database may come back
+	for sleep(m.backgroundCtx, lagEvery) {
+		levels, err := database.Query(m.backgroundCtx, m.db.Read, func(tx *database.Tx) (OpenLevels, error) {
+			return openLevels(m.backgroundCtx, tx, maxLagEvents)
+		})
+		if err == nil { // otherwise the database may come back
 			m.config.ObserveOpen(levels)
 		}
 	}

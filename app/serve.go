@@ -207,7 +207,7 @@ func (r *running) openDatabase(ctx context.Context, c *serveCommand) (err error)
 
 // startManagers starts the checkout and cart managers, whose queues share a limiter.
 func (r *running) startManagers(ctx context.Context) error {
-	lines := &cart.Lines{}
+	lines := &cart.Store{}
 	limiter := queue.NewLimiter(r.db.Dialect().Parallel())
 	s := r.settings
 	r.checkouts = checkout.New(r.db, lines, r.stock, r.gateway, checkout.Config{
@@ -235,7 +235,7 @@ func (r *running) startManagers(ctx context.Context) error {
 		Log:           r.log,
 		Observe:       r.metrics.Queue("cart.add"),
 	})
-	r.probe.run = r.carts.Probe
+	r.probe.run = r.carts.CheckWritable
 	if err := r.checkouts.Start(ctx); err != nil {
 		return fmt.Errorf("start recovery: %w", err)
 	}

@@ -203,7 +203,7 @@ func TestCartShow_listsLines(t *testing.T) {
 			"product_id,product_name,quantity\nmug,,5\n", "stock", "import", "-")
 		err := db.Transact(t.Context(), func(tx *database.Tx) error {
 			return databasetest.Send(t.Context(), tx, func(b *database.Batch) {
-				new(cart.Lines).Restore(b, []cart.ClientLine{
+				new(cart.Store).Restore(b, []cart.ClientLine{
 					{ClientID: "ann", Line: inventory.Line{ProductID: "mug", Quantity: 3}},
 					{ClientID: "ann", Line: inventory.Line{ProductID: "gone", Quantity: 2}},
 					{ClientID: "bob", Line: inventory.Line{ProductID: "mug", Quantity: 9}},

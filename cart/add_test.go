@@ -330,7 +330,7 @@ func TestAddBatch_batchIsItsAddsInTurn(t *testing.T) {
 			kept := map[line]int64{}
 			err = db.Read(context.Background(), func(tx *database.Tx) error {
 				for _, client := range []string{"x", "y"} {
-					lines, err := new(cart.Lines).Get(context.Background(), tx, client)
+					lines, err := new(cart.Store).Get(context.Background(), tx, client)
 					if err != nil {
 						return err
 					}

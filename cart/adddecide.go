@@ -23,10 +23,10 @@ const (
 
 // addedLines are the lines that a batch adds to.
 //
-// A line has at most MaxQuantity units, and the database caps it there without an error. What the
-// line had before is then not known: the batch must have read it first. It does so for large
-// quantities; where it did not and a line has MaxQuantity units, the transaction is retried and
-// reads all lines first.
+// The database silently caps a line at MaxQuantity. Its old quantity is then not the stored one
+// less the added one, so the line must be read first. The batch does so for large quantities. Where
+// it did not, and finds a line at MaxQuantity, the transaction is retried and reads all lines
+// first.
 type addedLines struct {
 	wanted      []ClientLine           // what the undecided jobs add, merged and sorted
 	read        map[lineKey]int64      // quantities that were read first
@@ -37,9 +37,9 @@ type addedLines struct {
 	quantity map[lineKey]int64
 }
 
-// addLines adds what the undecided jobs want, and reads the stock of their products in the same
-// round trip.
-func (b *changeBatch) addLines(ctx context.Context, tx *database.Tx) (*addedLines, *inventory.Stock, error) {
+// upsertAndCheck adds what the undecided jobs want, and reads the stock of their products in the
+// same round trip.
+func (b *changeBatch) upsertAndCheck(ctx context.Context, tx *database.Tx) (*addedLines, *inventory.Stock, error) {
 	lines := make([]ClientLine, 0, len(b.undecided))
 	for _, i := range b.undecided {
 		lines = append(lines, b.jobs[i].line())
@@ -83,7 +83,7 @@ func (b *changeBatch) addLines(ctx context.Context, tx *database.Tx) (*addedLine
 func (b *changeBatch) decide(
 	ctx context.Context, tx *database.Tx, added *addedLines, stock *inventory.Stock,
 ) (refused []int, err error) {
-	fresh, err := b.subtract(added)
+	fresh, err := b.quantitiesBefore(added)
 	if err != nil {
 		return nil, err
 	}
@@ -98,9 +98,9 @@ func (b *changeBatch) decide(
 	return refused, nil
 }
 
-// subtract finds the lines' quantities before the batch, and returns how many lines the batch made
-// in each cart.
-func (b *changeBatch) subtract(added *addedLines) (fresh map[string]int, err error) {
+// quantitiesBefore finds the lines' quantities before the batch, and returns how many lines the
+// batch made in each cart.
+func (b *changeBatch) quantitiesBefore(added *addedLines) (fresh map[string]int, err error) {
 	added.quantity = make(map[lineKey]int64, len(added.wanted))
 	fresh = map[string]int{}
 	for _, line := range added.wanted {
@@ -127,7 +127,7 @@ func (added *addedLines) count(ctx context.Context, tx *database.Tx, fresh map[s
 	added.lineCounts = make(map[string]int, len(added.wanted))
 	var long []string
 	for _, line := range added.wanted {
-		count := added.stored[line.key()].lines
+		count := added.stored[line.key()].cartLines
 		added.lineCounts[line.ClientID] = count
 		if count >= nearLimit || fresh[line.ClientID] > maxUncounted {
 			long = append(long, line.ClientID)
@@ -151,7 +151,7 @@ func (added *addedLines) accept(job change, stock *inventory.Stock) error {
 	key := job.line().key()
 	before := added.quantity[key]
 	after := before + job.Quantity
-	if err := raise(stock, job.ProductID, before, after, added.lineCounts[job.ClientID]); err != nil {
+	if err := checkRaise(stock, job.ProductID, before, after, added.lineCounts[job.ClientID]); err != nil {
 		return err
 	}
 	if before <= 0 {
@@ -161,9 +161,9 @@ func (added *addedLines) accept(job change, stock *inventory.Stock) error {
 	return nil
 }
 
-// raise returns why a line must not be raised from one quantity to another, in a cart with this
-// number of lines.
-func raise(stock *inventory.Stock, productID string, before, after int64, lines int) error {
+// checkRaise returns why a line must not be raised from one quantity to another, in a cart with
+// this number of lines.
+func checkRaise(stock *inventory.Stock, productID string, before, after int64, lines int) error {
 	level, exists := stock.Level(productID)
 	switch {
 	case !exists:

@@ -19,12 +19,12 @@ func (m *Manager) applyBatch(ctx context.Context, jobs []change, answers []queue
 		requests[i] = job.request()
 	}
 	b := &changeBatch{
-		lines: m.lines, stock: m.stock, present: m.present,
+		store: m.store, stock: m.stock, present: m.present,
 		jobs: jobs, answers: answers, keys: idempotency.NewBatch(requests),
 	}
 	err := m.db.Transact(ctx,
 		func(tx *database.Tx) error { return b.run(ctx, tx) },
-		func(tx *database.Tx) (bool, error) { return b.committed(ctx, tx) })
+		func(tx *database.Tx) (bool, error) { return b.wasCommitted(ctx, tx) })
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (m *Manager) applyBatch(ctx context.Context, jobs []change, answers []queue
 
 // A changeBatch is one transaction of changes.
 type changeBatch struct {
-	lines   *Lines
+	store   *Store
 	stock   stock
 	present func(error) idempotency.Response
 	jobs    []change
@@ -100,7 +100,7 @@ func (b *changeBatch) putAnswers(changed bool) error {
 // commit writes. This costs one round trip less than reading first. Refused jobs are undone before
 // the commit.
 func (b *changeBatch) add(ctx context.Context, tx *database.Tx) error {
-	added, stock, err := b.addLines(ctx, tx)
+	added, stock, err := b.upsertAndCheck(ctx, tx)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (b *changeBatch) refuseLocked(ctx context.Context, tx *database.Tx) error {
 			keys = append(keys, key)
 		}
 	}
-	locked, err := b.lines.LockedOf(ctx, tx, clients, keys)
+	locked, err := b.store.FindLocked(ctx, tx, clients, keys)
 	if err != nil {
 		return err
 	}
@@ -163,12 +163,12 @@ func (b *changeBatch) undo(ctx context.Context, tx *database.Tx, refused []int, 
 	return nil
 }
 
-// committed looks for the keys that the last attempt stored.
-func (b *changeBatch) committed(ctx context.Context, tx *database.Tx) (bool, error) {
+// wasCommitted looks for the keys that the last attempt stored.
+func (b *changeBatch) wasCommitted(ctx context.Context, tx *database.Tx) (bool, error) {
 	if b.keys.Empty() {
 		return false, errors.New("changes without keys leave nothing to look for")
 	}
-	return b.keys.Committed(ctx, tx)
+	return b.keys.WasCommitted(ctx, tx)
 }
 
 func (a LineChange) line() ClientLine {

@@ -37,10 +37,10 @@ func (e *EmptyError) Error() string {
 // Is makes it an ErrEmpty.
 func (e *EmptyError) Is(target error) bool { return target == ErrEmpty }
 
-// An LineChange asks to add units of a product to a client's cart.
+// A LineChange adds units to a line of a client's cart, or sets the line.
 type LineChange struct {
 	ClientID, ProductID string
-	Quantity            int64  // units, 1 or more
+	Quantity            int64  // units: 1 or more to add, 0 or more to set
 	Key                 string // the Idempotency-Key; empty: none
 }
 
@@ -79,7 +79,7 @@ type Config struct {
 // Manager is the Cart Manager. Its methods are safe for concurrent use.
 type Manager struct {
 	db        *database.DB
-	lines     *Lines
+	store     *Store
 	stock     stock
 	checkouts checkouts
 	present   func(error) idempotency.Response
@@ -88,8 +88,8 @@ type Manager struct {
 }
 
 // NewManager starts the Cart Manager. Close ends it.
-func NewManager(db *database.DB, lines *Lines, stock stock, checkouts checkouts, cfg Config) *Manager {
-	m := &Manager{db: db, lines: lines, stock: stock, checkouts: checkouts, present: cfg.Present}
+func NewManager(db *database.DB, lines *Store, stock stock, checkouts checkouts, cfg Config) *Manager {
+	m := &Manager{db: db, store: lines, stock: stock, checkouts: checkouts, present: cfg.Present}
 	m.changes = queue.New(queue.Config[change, struct{}]{
 		Name:          "cart.add",
 		Shards:        db.Dialect().Parallel(),
@@ -121,11 +121,11 @@ func (m *Manager) Full() bool { return m.changes.Full() }
 // Close refuses new changes, finishes those that were accepted, and returns; ctx bounds the wait.
 func (m *Manager) Close(ctx context.Context) error { return m.changes.Close(ctx) }
 
-// Probe reports whether an add could be written now. It writes nothing. It blocks as
+// CheckWritable reports whether an add could be written now. It writes nothing. It blocks as
 // database.Transact does.
 //
 // Errors: database.ErrUnavailable and those of the statement.
-func (m *Manager) Probe(ctx context.Context) error {
+func (m *Manager) CheckWritable(ctx context.Context) error {
 	return m.db.Transact(ctx, func(tx *database.Tx) error {
 		if err := probe(ctx, tx); err != nil {
 			return err

@@ -107,19 +107,20 @@ func (m *Manager) submit(ctx context.Context, c change) error {
 // replayOr returns the answer that is stored under the key of a change that was refused before its
 // key was looked up, or else err.
 func (m *Manager) replayOr(ctx context.Context, c change, err error) error {
-	if c.Key == "" || !keyNotRead(err) {
+	if c.Key == "" || !answerMayBeStored(err) {
 		return err
 	}
 	request := c.request()
-	record, found, findErr := idempotency.FindLate(ctx, m.db, request.Key)
+	record, found, findErr := idempotency.FindAfterRefusal(ctx, m.db, request.Key)
 	if findErr != nil || !found {
 		return err
 	}
 	return record.Answer(request.Hash)
 }
 
-// keyNotRead reports whether the change was refused before its key was looked up.
-func keyNotRead(err error) bool {
+// answerMayBeStored reports whether the change was refused although an answer to its key may be
+// stored.
+func answerMayBeStored(err error) bool {
 	return errors.Is(err, queue.ErrFull) || errors.Is(err, queue.ErrClosed) ||
 		errors.Is(err, queue.ErrNotStarted) || errors.Is(err, database.ErrRowLocked)
 }

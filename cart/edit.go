@@ -93,7 +93,7 @@ func (e edited) apply(c change, stock *inventory.Stock) error {
 			after += line.now
 		}
 		if after > line.now { // lowering never fails
-			if err := raise(stock, c.ProductID, line.now, after, e.count(c.ClientID)); err != nil {
+			if err := checkRaise(stock, c.ProductID, line.now, after, e.count(c.ClientID)); err != nil {
 				return err
 			}
 		}

@@ -214,7 +214,7 @@ func TestApplyBatch_batchIsItsChangesInTurn(t *testing.T) {
 			for client, lines := range carts {
 				stored := map[string]int64{}
 				if err := db.Read(context.Background(), func(tx *database.Tx) error {
-					found, err := new(cart.Lines).Get(context.Background(), tx, client)
+					found, err := new(cart.Store).Get(context.Background(), tx, client)
 					for _, line := range found {
 						stored[line.ProductID] = line.Quantity
 					}

@@ -44,7 +44,7 @@ func (m *Manager) ApplyBatch(ctx context.Context, changes ...Change) ([]error, e
 }
 
 // Suspected reports whether any of the clients is asked about without waiting.
-func (l *Lines) Suspected(clientIDs ...string) bool {
+func (l *Store) Suspected(clientIDs ...string) bool {
 	_, ask := l.locked.Split(clientIDs)
 	return len(ask) > 0
 }

@@ -77,7 +77,7 @@ func TestLines_restoreCapsALineThatWouldOverflow(t *testing.T) {
 		errFull := errors.New("a line is full")
 		err := db.Transact(t.Context(), func(tx *database.Tx) error {
 			var full func() bool
-			err := databasetest.Send(t.Context(), tx, func(b *database.Batch) { full = new(cart.Lines).Restore(b, lines) })
+			err := databasetest.Send(t.Context(), tx, func(b *database.Batch) { full = new(cart.Store).Restore(b, lines) })
 			if err == nil && full() {
 				err = errFull
 			}
@@ -89,7 +89,7 @@ func TestLines_restoreCapsALineThatWouldOverflow(t *testing.T) {
 		var lost []cart.ClientLine
 		transact(t, db, func(tx *database.Tx) (err error) {
 			b := tx.Batch()
-			if lost, err = new(cart.Lines).RestoreLocked(t.Context(), tx, b, lines); err != nil {
+			if lost, err = new(cart.Store).LockAndRestore(t.Context(), tx, b, lines); err != nil {
 				return err
 			}
 			return b.Send(t.Context())
@@ -114,7 +114,7 @@ func TestLines_lockServesCartsInTheOrderGiven(t *testing.T) {
 			putLines(t, db, client, n)
 		}
 		transact(t, db, func(tx *database.Tx) error {
-			carts, err := new(cart.Lines).Lock(t.Context(), tx, clients)
+			carts, err := new(cart.Store).Lock(t.Context(), tx, clients)
 			if err != nil {
 				return err
 			}

@@ -37,34 +37,34 @@ func compareLines(a, b ClientLine) int {
 	return cmp.Or(cmp.Compare(a.ClientID, b.ClientID), cmp.Compare(a.ProductID, b.ProductID))
 }
 
-// Lines are the stored carts. The Checkout Manager removes and restores lines inside its
+// Store are the stored carts. The Checkout Manager removes and restores lines inside its
 // transactions.
-type Lines struct {
+type Store struct {
 	locked database.LockedKeys // clients whose lines another transaction keeps locked
 }
 
-// Carts are the locked carts of some clients.
-type Carts struct {
+// LockedCarts are the locked carts of some clients.
+type LockedCarts struct {
 	lines    map[string][]inventory.Line
 	deferred map[string]bool
 }
 
 // Lines returns a client's lines in the order of their product IDs.
-func (c *Carts) Lines(clientID string) []inventory.Line { return c.lines[clientID] }
+func (c *LockedCarts) Lines(clientID string) []inventory.Line { return c.lines[clientID] }
 
 // Deferred reports whether the client's cart was left for another transaction, because this one is
 // large enough.
-func (c *Carts) Deferred(clientID string) bool { return c.deferred[clientID] }
+func (c *LockedCarts) Deferred(clientID string) bool { return c.deferred[clientID] }
 
-// Clear forgets a client's lines, which were removed.
-func (c *Carts) Clear(clientID string) { delete(c.lines, clientID) }
+// Clear forgets a client's lines, which this transaction removes.
+func (c *LockedCarts) Clear(clientID string) { delete(c.lines, clientID) }
 
 // Lock locks the clients' carts to the end of the transaction. The clients come in the order in
 // which they are served: the first carts are locked, up to maxLockedLines and at least one, and the
-// others are deferred. It waits for locked lines; LockedOf finds the carts for which it would wait
-// long.
-func (l *Lines) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (*Carts, error) {
-	carts := &Carts{lines: map[string][]inventory.Line{}, deferred: map[string]bool{}}
+// others are deferred. It waits for locked lines; FindLocked finds the carts for which it would
+// wait long.
+func (l *Store) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (*LockedCarts, error) {
+	carts := &LockedCarts{lines: map[string][]inventory.Line{}, deferred: map[string]bool{}}
 	fits, err := l.lock(ctx, tx, database.SortedUnique(clientIDs), carts)
 	if err != nil || fits {
 		return carts, err
@@ -89,7 +89,7 @@ func (l *Lines) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (
 	// on from there: the lock order stays the order of the keys.
 	clear(carts.lines)
 	for chunk := range slices.Chunk(database.SortedUnique(chosen), database.ChunkRows) {
-		if err := carts.read(ctx, tx, chunk, noLimit); err != nil {
+		if err := carts.lockAndRead(ctx, tx, chunk, noLimit); err != nil {
 			return nil, err
 		}
 	}
@@ -98,9 +98,9 @@ func (l *Lines) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (
 
 // lock locks the carts in the order of their IDs, and reports whether all have at most
 // maxLockedLines lines.
-func (l *Lines) lock(ctx context.Context, tx *database.Tx, ids []string, carts *Carts) (fits bool, err error) {
+func (l *Store) lock(ctx context.Context, tx *database.Tx, ids []string, carts *LockedCarts) (fits bool, err error) {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		if err := carts.read(ctx, tx, chunk, maxLockedLines+1); err != nil {
+		if err := carts.lockAndRead(ctx, tx, chunk, maxLockedLines+1); err != nil {
 			return false, err
 		}
 		lines := 0
@@ -114,8 +114,8 @@ func (l *Lines) lock(ctx context.Context, tx *database.Tx, ids []string, carts *
 	return true, nil
 }
 
-// read locks and reads carts.
-func (c *Carts) read(ctx context.Context, tx *database.Tx, ids []string, limit int) error {
+// lockAndRead locks and reads carts.
+func (c *LockedCarts) lockAndRead(ctx context.Context, tx *database.Tx, ids []string, limit int) error {
 	lines, err := selectCarts(ctx, tx, ids, tx.ForUpdate(), limit)
 	for _, line := range lines {
 		c.lines[line.ClientID] = append(c.lines[line.ClientID], line.Line)
@@ -124,12 +124,12 @@ func (c *Carts) read(ctx context.Context, tx *database.Tx, ids []string, limit i
 }
 
 // Remove removes lines from their carts, which the transaction has locked, when the batch is sent.
-func (l *Lines) Remove(b *database.Batch, lines []ClientLine) { deleteLines(b, mergeLines(lines)) }
+func (l *Store) Remove(b *database.Batch, lines []ClientLine) { deleteLines(b, mergeLines(lines)) }
 
 // Restore puts lines back into their carts when the batch is sent, adding to what was added since.
 // It passes MaxLines where it must. It caps each line at MaxQuantity. Once the batch is sent, full
-// reports whether a line is that large. Then units may be lost: roll back, and use RestoreLocked.
-func (l *Lines) Restore(b *database.Batch, lines []ClientLine) (full func() bool) {
+// reports whether a line is that large. Then units may be lost: roll back, and use LockAndRestore.
+func (l *Store) Restore(b *database.Batch, lines []ClientLine) (full func() bool) {
 	stored := addLines(b, mergeLines(lines), noCount)
 	return func() bool {
 		for _, line := range stored {
@@ -141,10 +141,10 @@ func (l *Lines) Restore(b *database.Batch, lines []ClientLine) (full func() bool
 	}
 }
 
-// RestoreLocked is Restore for lines of which one may be full. It returns the units that do not
+// LockAndRestore is Restore for lines of which one may be full. It returns the units that do not
 // fit: other programs raised the line. It locks the stored lines at once, and waits for locked
 // ones. Two transactions that do so may deadlock.
-func (l *Lines) RestoreLocked(
+func (l *Store) LockAndRestore(
 	ctx context.Context, tx *database.Tx, b *database.Batch, lines []ClientLine,
 ) (lost []ClientLine, err error) {
 	lines = mergeLines(lines)
@@ -164,7 +164,7 @@ func (l *Lines) RestoreLocked(
 }
 
 // Get returns a client's cart as it is committed now. It locks nothing.
-func (l *Lines) Get(ctx context.Context, tx *database.Tx, clientID string) ([]inventory.Line, error) {
+func (l *Store) Get(ctx context.Context, tx *database.Tx, clientID string) ([]inventory.Line, error) {
 	lines, err := selectCarts(ctx, tx, []string{clientID}, "", noLimit)
 	out := make([]inventory.Line, len(lines))
 	for i, line := range lines {
@@ -188,15 +188,15 @@ func mergeLines(lines []ClientLine) []ClientLine {
 	return merged
 }
 
-// LockedOf returns those of the clients whose cart, or whose key among those given, another
+// FindLocked returns those of the clients whose cart, or whose key among those given, another
 // transaction has locked. It asks about the clients who were found locked lately, or about all
 // after a lock wait timed out; then it also locks the free carts. It does not wait.
 //
 // It asks about each client by itself. One statement over all clients would have to skip rows that
 // another transaction has inserted and not committed, and the next INSERT would wait for those.
-func (l *Lines) LockedOf(ctx context.Context, tx *database.Tx, clientIDs []string, keys []idempotency.Key) (map[string]bool, error) {
+func (l *Store) FindLocked(ctx context.Context, tx *database.Tx, clientIDs []string, keys []idempotency.Key) (map[string]bool, error) {
 	suspects := database.SortedUnique(clientIDs)
-	if !tx.AfterLockWait() {
+	if !tx.AfterLockTimeout() {
 		_, suspects = l.locked.Split(suspects)
 	}
 	found := map[string]bool{}
@@ -204,7 +204,7 @@ func (l *Lines) LockedOf(ctx context.Context, tx *database.Tx, clientIDs []strin
 		_, err := selectCarts(ctx, tx, []string{id}, tx.ForUpdateNoWait(), noLimit)
 		for _, key := range keys {
 			if err == nil && key.ClientID == id {
-				err = idempotency.Probe(ctx, tx, key)
+				err = idempotency.TryLock(ctx, tx, key)
 			}
 		}
 		locked := database.IsRowLocked(err)

@@ -34,7 +34,7 @@ func TestLines_lockReturnsTheCartsInOrder(t *testing.T) {
 		putLine(t, db, "bob", "null", nil)
 		putLine(t, db, "bob", "zero", 0)
 		putLine(t, db, "Bob", "mug", 9)
-		lines := &cart.Lines{}
+		lines := &cart.Store{}
 		transact(t, db, func(tx *database.Tx) error {
 			carts, err := lines.Lock(t.Context(), tx, []string{"bob", "nobody", "ann", "bob"})
 			if err != nil {
@@ -86,7 +86,7 @@ func TestLines_lockDefersWhatIsTooMuchForOneTransaction(t *testing.T) {
 				putLines(t, db, clients[i], n)
 			}
 			transact(t, db, func(tx *database.Tx) error {
-				carts, err := new(cart.Lines).Lock(t.Context(), tx, clients)
+				carts, err := new(cart.Store).Lock(t.Context(), tx, clients)
 				if err != nil {
 					return err
 				}
@@ -120,7 +120,7 @@ func TestLines_manyCartsAreLockedInSeveralStatements(t *testing.T) {
 			return restore(t, tx, lines)
 		})
 		transact(t, db, func(tx *database.Tx) error {
-			carts, err := new(cart.Lines).Lock(t.Context(), tx, clients)
+			carts, err := new(cart.Store).Lock(t.Context(), tx, clients)
 			if err != nil {
 				return err
 			}
@@ -144,7 +144,7 @@ func TestLines_manyCartsAreLockedInSeveralStatements(t *testing.T) {
 func TestLines_removeAndRestore(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
-		lines := &cart.Lines{}
+		lines := &cart.Store{}
 		putLine(t, db, "ann", "mug", 2)
 		putLine(t, db, "ann", "tea", 3)
 		putLine(t, db, "ann", "kept", 1)
@@ -202,11 +202,11 @@ func TestLines_restorePassesTheLineLimit(t *testing.T) {
 
 // takenOf asks for the carts, then locks those that are free, as a batch does, in as many attempts
 // as that takes.
-func takenOf(t *testing.T, db *database.DB, lines *cart.Lines, clients ...string) (taken map[string]bool, attempts int) {
+func takenOf(t *testing.T, db *database.DB, lines *cart.Store, clients ...string) (taken map[string]bool, attempts int) {
 	t.Helper()
 	transact(t, db, func(tx *database.Tx) (err error) {
 		attempts++
-		if taken, err = lines.LockedOf(t.Context(), tx, clients, nil); err != nil {
+		if taken, err = lines.FindLocked(t.Context(), tx, clients, nil); err != nil {
 			return err
 		}
 		free := slices.DeleteFunc(slices.Clone(clients), func(id string) bool { return taken[id] })
@@ -222,7 +222,7 @@ func TestLines_lockedOfFindsLockedCarts(t *testing.T) {
 		putLine(t, db, "ann", "mug", 1)
 		putLine(t, db, "ann", "tea", 1)
 		putLine(t, db, "bob", "mug", 1)
-		lines := &cart.Lines{}
+		lines := &cart.Store{}
 		release := lockLine(t, db, "ann", "tea")
 		for want := 2; want > 0; want-- { // one run that waits and one that does not; then it is remembered
 			taken, attempts := takenOf(t, db, lines, "bob", "ann", "nobody")
@@ -247,19 +247,19 @@ func TestLines_lockedOfLocksWhatIsFree(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		putLine(t, db, "ann", "mug", 1)
-		lines := &cart.Lines{}
+		lines := &cart.Store{}
 		release := lockLine(t, db, "ann", "mug")
 		takenOf(t, db, lines, "ann") // from here on ann's cart is asked for without waiting
 		release()
 		transact(t, db, func(tx *database.Tx) error {
-			if taken, err := lines.LockedOf(t.Context(), tx, []string{"ann"}, nil); err != nil || len(taken) != 0 {
+			if taken, err := lines.FindLocked(t.Context(), tx, []string{"ann"}, nil); err != nil || len(taken) != 0 {
 				t.Errorf("got %v, %v", taken, err)
 			}
 			transact(t, db, func(other *database.Tx) error {
 				var ids []string
 				err := other.Select(t.Context(), &ids, "SELECT product_id FROM client_cart WHERE client_id = 'ann'"+other.ForUpdateNoWait())
 				if !database.IsRowLocked(err) {
-					t.Errorf("another transaction got the line that LockedOf locked: %v", err)
+					t.Errorf("another transaction got the line that FindLocked locked: %v", err)
 				}
 				return nil
 			})
@@ -274,7 +274,7 @@ func TestLines_lockedOfAsksOnlyAboutSuspects(t *testing.T) {
 		putLine(t, db, "ann", "mug", 1)
 		lockLine(t, db, "ann", "mug")
 		transact(t, db, func(tx *database.Tx) error {
-			taken, err := new(cart.Lines).LockedOf(t.Context(), tx, []string{"ann"}, nil)
+			taken, err := new(cart.Store).FindLocked(t.Context(), tx, []string{"ann"}, nil)
 			if len(taken) != 0 {
 				t.Errorf("taken %v, though nobody waited for it", taken)
 			}

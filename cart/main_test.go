@@ -43,7 +43,7 @@ func newManager(t *testing.T, db *database.DB, config ...func(*managerConfig)) *
 	for _, change := range config {
 		change(&c)
 	}
-	m := cart.NewManager(db, &cart.Lines{}, c.stock, annBuys{}, c.Config)
+	m := cart.NewManager(db, &cart.Store{}, c.stock, annBuys{}, c.Config)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
@@ -149,7 +149,7 @@ func putLines(t *testing.T, db *database.DB, clientID string, n int) {
 
 // restore restores lines as a checkout does.
 func restore(t *testing.T, tx *database.Tx, lines []cart.ClientLine) error {
-	return databasetest.Send(t.Context(), tx, func(b *database.Batch) { new(cart.Lines).Restore(b, lines) })
+	return databasetest.Send(t.Context(), tx, func(b *database.Batch) { new(cart.Store).Restore(b, lines) })
 }
 
 // cartOf returns what is in a cart.
@@ -157,7 +157,7 @@ func cartOf(t *testing.T, db *database.DB, clientID string) map[string]int64 {
 	t.Helper()
 	quantities := map[string]int64{}
 	err := db.Read(t.Context(), func(tx *database.Tx) error {
-		lines, err := new(cart.Lines).Get(t.Context(), tx, clientID)
+		lines, err := new(cart.Store).Get(t.Context(), tx, clientID)
 		for _, line := range lines {
 			quantities[line.ProductID] = line.Quantity
 		}

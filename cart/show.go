@@ -35,7 +35,7 @@ func (m *Manager) Show(ctx context.Context, clientID string) (v View, err error)
 		if err != nil {
 			return err
 		}
-		lines, err := m.lines.Get(ctx, tx, clientID)
+		lines, err := m.store.Get(ctx, tx, clientID)
 		if err != nil {
 			return err
 		}

@@ -31,8 +31,8 @@ func selectCarts(ctx context.Context, tx *database.Tx, clientIDs []string, locki
 
 // A storedLine is what is stored of a line, and how many lines its cart has.
 type storedLine struct {
-	quantity int64
-	lines    int
+	quantity  int64
+	cartLines int
 }
 
 // addLines adds to lines, which are sorted, and returns them as they are stored once the batch is
@@ -98,7 +98,7 @@ func scanStored(found map[lineKey]storedLine) func(*sql.Rows) error {
 		var key lineKey
 		var quantity sql.NullInt64
 		var stored storedLine
-		if err := rows.Scan(&key.clientID, &key.productID, &quantity, &stored.lines); err != nil {
+		if err := rows.Scan(&key.clientID, &key.productID, &quantity, &stored.cartLines); err != nil {
 			return err
 		}
 		stored.quantity = quantity.Int64

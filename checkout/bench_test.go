@@ -81,7 +81,7 @@ func benchmarkBatches(b *testing.B, run func(b *testing.B, m *checkout.Manager, 
 					write(func(i int) (string, []any) {
 						return "INSERT INTO product_details (product_id, product_name, quantity) VALUES (?, '', 2000000000)", []any{fmt.Sprintf("p%04d", i)}
 					}, products)
-					m := checkout.New(db, &cart.Lines{}, inventory.New(db), newLedger().till(), checkout.Config{
+					m := checkout.New(db, &cart.Store{}, inventory.New(db), newLedger().till(), checkout.Config{
 						QueueCapacity: 1, BatchSize: size, InFlight: 1, Lease: time.Hour, PaymentTimeout: time.Minute,
 						Present: present, Log: cfg.Log,
 					})

@@ -25,7 +25,7 @@ func (m *Manager) Cancel(ctx context.Context, checkoutID string) error {
 		return err
 	}
 	if entry.State != Committed {
-		err = cancelOutcome(settled{state: entry.State})
+		err = cancelOutcome(journalResult{state: entry.State})
 	} else if err = m.cancellable(ctx, entry); err == nil {
 		err = m.beginCancel(ctx, entry)
 	}
@@ -63,11 +63,11 @@ func (m *Manager) beginCancel(ctx context.Context, entry Entry) error {
 // has ended.
 func (m *Manager) cancel(o *operation, entry Entry) error {
 	c := claimOf(entry, time.Now().Add(m.config.Lease))
-	begun, err := m.settles.Finish(o.queued, c.clientID, settleJob{c, Cancelling, ""})
+	begun, err := m.settles.DoToEnd(o.callerCtx, c.clientID, settleJob{c, Cancelling, ""})
 	if err != nil {
 		return err
 	}
-	if !begun.moved {
+	if !begun.byThisJob {
 		return cancelOutcome(begun)
 	}
 	c.state, c.epoch = begun.state, begun.epoch
@@ -77,7 +77,7 @@ func (m *Manager) cancel(o *operation, entry Entry) error {
 	defer cancel()
 	end, err := m.refund(payment.WithTrace(ctx, o.trace), c)
 	if err != nil {
-		m.giveUp(c)
+		m.noteUnfinished(c)
 		return errClaimLost
 	}
 	return cancelOutcome(end)
@@ -86,8 +86,8 @@ func (m *Manager) cancel(o *operation, entry Entry) error {
 // awaitCancel waits until another owner has ended a cancellation. Beyond the limit of those that
 // wait the answer is at once that it is pending.
 func (m *Manager) awaitCancel(ctx context.Context, checkoutID string) error {
-	defer m.waiting.Add(-1)
-	if m.waiting.Add(1) > int64(m.config.InFlight) {
+	defer m.waitingRepeats.Add(-1)
+	if m.waitingRepeats.Add(1) > int64(m.config.InFlight) {
 		return &PendingError{checkoutID, true}
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -104,7 +104,7 @@ func (m *Manager) awaitCancel(ctx context.Context, checkoutID string) error {
 }
 
 // cancelOutcome is what a caller is told of a cancellation. errClaimLost: it goes on elsewhere.
-func cancelOutcome(s settled) error {
+func cancelOutcome(s journalResult) error {
 	switch s.state {
 	case Cancelled:
 		return nil

@@ -35,11 +35,11 @@ type gateway interface {
 
 // carts are the stored carts, as the Checkout Manager sees them.
 type carts interface {
-	Lock(context.Context, *database.Tx, []string) (*cart.Carts, error)
+	Lock(context.Context, *database.Tx, []string) (*cart.LockedCarts, error)
 	Remove(*database.Batch, []cart.ClientLine)
 	Restore(*database.Batch, []cart.ClientLine) (full func() bool)
-	RestoreLocked(context.Context, *database.Tx, *database.Batch, []cart.ClientLine) (lost []cart.ClientLine, err error)
-	LockedOf(context.Context, *database.Tx, []string, []idempotency.Key) (map[string]bool, error)
+	LockAndRestore(context.Context, *database.Tx, *database.Batch, []cart.ClientLine) (lost []cart.ClientLine, err error)
+	FindLocked(context.Context, *database.Tx, []string, []idempotency.Key) (map[string]bool, error)
 }
 
 // stock is the Inventory Manager, as the Checkout Manager sees it.
@@ -96,23 +96,23 @@ type Manager struct {
 	present  func(error) idempotency.Response
 	log      *slog.Logger
 	reserves *queue.Queue[reserveJob, *claim]
-	settles  *queue.Queue[settleJob, settled]
+	settles  *queue.Queue[settleJob, journalResult]
 
-	inFlight atomic.Int64 // checkouts admitted and not ended; raised under mu
-	waiting  atomic.Int64 // repeats that wait for their first
-	draining atomic.Bool  // set under mu
+	inFlight       atomic.Int64 // checkouts admitted and not ended; raised under mu
+	waitingRepeats atomic.Int64 // repeats that wait for their first
+	draining       atomic.Bool  // set under mu
 
 	ownerCtx     context.Context // ends when owners must leave their checkouts to others
 	cancelOwners context.CancelFunc
 	owners       sync.WaitGroup // purchases and recoveries under way
 
-	warnings warnLimiter
-	locked   database.LockedKeys  // checkouts whose journal row another transaction keeps locked
-	keys     *idempotency.Watcher // answers that repeats wait for
+	warnings      warnLimiter
+	lockedEntries database.LockedKeys  // checkouts whose journal row another transaction keeps locked
+	keyWatcher    *idempotency.Watcher // answers that repeats wait for
 
 	mu         sync.Mutex
-	unfinished []*claim                // under mu: claims that owners gave up because they had to
-	endWaiters map[chan settled]string // under mu: IDs of checkouts that another owner finishes
+	unfinished []*claim                      // under mu: claims that owners gave up because they had to
+	endWaiters map[chan journalResult]string // under mu: IDs of checkouts that another owner finishes
 
 	backgroundCtx   context.Context // the sweeper's and the watcher's
 	stopBackground  context.CancelFunc
@@ -127,8 +127,8 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 	}
 	m := &Manager{
 		db: db, carts: carts, stock: stock, gateway: gateway, config: cfg, present: cfg.Present, log: cfg.Log,
-		keys:          idempotency.NewWatcher(db),
-		endWaiters:    map[chan settled]string{},
+		keyWatcher:    idempotency.NewWatcher(db),
+		endWaiters:    map[chan journalResult]string{},
 		recoverySlots: make(chan struct{}, maxRecovering),
 	}
 	m.ownerCtx, m.cancelOwners = context.WithCancel(context.Background())
@@ -144,7 +144,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 		Log:           cfg.Log,
 		Observe:       cfg.ObserveReserve,
 	})
-	m.settles = queue.New(queue.Config[settleJob, settled]{
+	m.settles = queue.New(queue.Config[settleJob, journalResult]{
 		Name:   "checkout.settle",
 		Shards: workers,
 		// Room for every checkout that may be in flight: nothing is refused after TX 1.
@@ -199,8 +199,8 @@ func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) (checkoutID str
 		switch {
 		case p.Key == "" || err == nil:
 			return id, err
-		case keyNotRead(err): // a repeat looks its key up before anything else
-			record, found, findErr := idempotency.FindLate(ctx, m.db, requestOf(p).Key)
+		case answerMayBeStored(err):
+			record, found, findErr := idempotency.FindAfterRefusal(ctx, m.db, requestOf(p).Key)
 			if findErr != nil || !found {
 				return "", err
 			}
@@ -227,8 +227,9 @@ func checkoutIDOf(err error) string {
 	return ""
 }
 
-// keyNotRead reports whether a checkout was refused before its key was looked up.
-func keyNotRead(err error) bool {
+// answerMayBeStored reports whether a checkout was refused although an answer to its key may be
+// stored.
+func answerMayBeStored(err error) bool {
 	for _, refusal := range []error{
 		ErrBusy, ErrDraining, payment.ErrUnavailable, queue.ErrFull, queue.ErrClosed, queue.ErrNotStarted, database.ErrRowLocked,
 	} {
@@ -286,15 +287,15 @@ var errKeyFree = errors.New("the key is not stored")
 // runs, until ctx ends.
 func (m *Manager) await(ctx context.Context, p cart.Purchase) (checkoutID string, err error) {
 	entry, open := m.openEntry(p)
-	if m.waiting.Add(1) > int64(m.config.InFlight) {
-		m.waiting.Add(-1)
+	if m.waitingRepeats.Add(1) > int64(m.config.InFlight) {
+		m.waitingRepeats.Add(-1)
 		return "", ErrBusy
 	}
-	defer m.waiting.Add(-1)
+	defer m.waitingRepeats.Add(-1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(m.ownerCtx, cancel)()
-	record, found, err := m.keys.Wait(ctx, requestOf(p).Key)
+	record, found, err := m.keyWatcher.Wait(ctx, requestOf(p).Key)
 	switch {
 	case err != nil:
 		err = m.stillPending(ctx, p)
@@ -330,7 +331,7 @@ func (m *Manager) stillPending(ctx context.Context, p cart.Purchase) error {
 		return &PendingError{CheckoutID: entry.CheckoutID}
 	}
 	// It may have ended between the two look-ups.
-	if record, known, err := idempotency.FindLate(ctx, m.db, requestOf(p).Key); err == nil && known {
+	if record, known, err := idempotency.FindAfterRefusal(ctx, m.db, requestOf(p).Key); err == nil && known {
 		return record.Answer(requestOf(p).Hash)
 	}
 	return idempotency.ErrUnderWay

@@ -69,7 +69,7 @@ func (m *Manager) ReserveSome(ctx context.Context, jobs Jobs) (served []string, 
 
 // SellBatch settles checkouts as paid, as one batch of the worker.
 func (m *Manager) SellBatch(ctx context.Context, reserved Reservations) error {
-	jobs, answers := make([]settleJob, len(reserved)), make([]queue.Answer[settled], len(reserved))
+	jobs, answers := make([]settleJob, len(reserved)), make([]queue.Answer[journalResult], len(reserved))
 	for i, o := range reserved {
 		jobs[i] = settleJob{o, Committed, ""}
 	}
@@ -93,10 +93,10 @@ func (m *Manager) Claim(ctx context.Context, ids []string) ([]Entry, error) {
 }
 
 // Waiting returns the number of repeats that wait for the answers to their keys.
-func (m *Manager) Waiting() int { return int(m.waiting.Load()) }
+func (m *Manager) Waiting() int { return int(m.waitingRepeats.Load()) }
 
 // Polled returns the number of keys that are polled for repeats.
-func (m *Manager) Polled() int { return m.keys.Polled() }
+func (m *Manager) Polled() int { return m.keyWatcher.Polled() }
 
 // ListOpen reads the first page of a list of open checkouts.
 func ListOpen(ctx context.Context, tx *database.Tx, filter Filter) error {

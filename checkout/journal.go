@@ -22,7 +22,8 @@ const (
 	Cancelled  State = "cancelled"   // sold, then refunded; the units are on hand again
 )
 
-// Settled reports whether no owner works on a checkout in this state.
+// Settled reports whether the checkout has ended: nobody holds a claim on it. A committed one may
+// still be cancelled.
 func (s State) Settled() bool { return s == Committed || s == RolledBack || s == Cancelled }
 
 // sold reports whether the checkout was sold, and cancelled afterwards or not.
@@ -90,7 +91,9 @@ func outcome(state State, reason string) error {
 	}
 }
 
-// A claim is one open checkout with its owner, the goroutine that finishes it under this epoch.
+// A claim is the right to finish an open checkout, with all that this takes. Its owner is one
+// goroutine. Each claim of a checkout has a higher epoch than the one before: it fences off earlier
+// owners, whose TX 2 names a lower one.
 type claim struct {
 	id, clientID string
 	lines        []inventory.Line

@@ -119,24 +119,24 @@ func (l *life) passIn(b *database.Batch, by point) {
 	b.Exec(func(int64) error { return l.pass(by) }, "UPDATE checkout_journal SET epoch = epoch WHERE checkout_id = ''")
 }
 
-// LockedOf begins TX 1 as well as TX 2: the dead write in neither.
-func (w *watchedCarts) LockedOf(ctx context.Context, tx *database.Tx, clients []string, keys []idempotency.Key) (map[string]bool, error) {
+// FindLocked begins TX 1 as well as TX 2: the dead write in neither.
+func (w *watchedCarts) FindLocked(ctx context.Context, tx *database.Tx, clients []string, keys []idempotency.Key) (map[string]bool, error) {
 	if err := w.life.pass(inAnyTransaction); err != nil {
 		return nil, err
 	}
-	return w.Lines.LockedOf(ctx, tx, clients, keys)
+	return w.Store.FindLocked(ctx, tx, clients, keys)
 }
 
 func (w *watchedCarts) Restore(b *database.Batch, lines []cart.ClientLine) (full func() bool) {
 	defer w.life.passIn(b, inTX2)
-	return w.Lines.Restore(b, lines)
+	return w.Store.Restore(b, lines)
 }
 
-func (w *watchedCarts) RestoreLocked(
+func (w *watchedCarts) LockAndRestore(
 	ctx context.Context, tx *database.Tx, b *database.Batch, lines []cart.ClientLine,
 ) ([]cart.ClientLine, error) {
 	defer w.life.passIn(b, inTX2)
-	return w.Lines.RestoreLocked(ctx, tx, b, lines)
+	return w.Store.LockAndRestore(ctx, tx, b, lines)
 }
 
 // mortal makes a till that of an instance which may die.

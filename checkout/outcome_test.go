@@ -147,7 +147,7 @@ func (s *shop) openWith(stock *retriedStock, set settings) *instance {
 	s.t.Helper()
 	stock.Manager = inventory.New(s.db)
 	set.till = s.ledger.till()
-	in := &instance{checkout.New(s.db, &cart.Lines{}, stock, set.till, checkout.Config{
+	in := &instance{checkout.New(s.db, &cart.Store{}, stock, set.till, checkout.Config{
 		QueueCapacity: 16, BatchSize: 16, InFlight: 16, Lease: patience, PaymentTimeout: patience, Present: present, Log: s.log,
 	}), s, set.till}
 	s.t.Cleanup(func() { wantErr(s.t, in.Close(context.Background()), nil) })

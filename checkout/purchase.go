@@ -26,12 +26,12 @@ const (
 // An operation is a purchase or a cancellation from its admission to its end. It runs in a
 // goroutine of its own and goes on when its caller disconnects.
 type operation struct {
-	trace   payment.Trace   // of the caller's request
-	queued  context.Context // ends when the caller leaves: a job that has not been started is skipped then
-	leave   context.CancelFunc
-	claim   atomic.Pointer[claim] // nil until the journal has the claim
-	done    chan struct{}         // closed at the end
-	outcome error                 // set before done is closed
+	trace     payment.Trace   // of the caller's request
+	callerCtx context.Context // ends when the caller leaves: a job that has not been started is skipped then
+	leave     context.CancelFunc
+	claim     atomic.Pointer[claim] // nil until the journal has the claim
+	done      chan struct{}         // closed at the end
+	outcome   error                 // set before done is closed
 }
 
 // begin admits an operation and starts it. Errors: ErrBusy, ErrDraining.
@@ -40,7 +40,7 @@ func (m *Manager) begin(trace payment.Trace, work func(*operation) error) (*oper
 		return nil, err
 	}
 	o := &operation{trace: trace, done: make(chan struct{})}
-	o.queued, o.leave = context.WithCancel(m.ownerCtx)
+	o.callerCtx, o.leave = context.WithCancel(m.ownerCtx)
 	go func() {
 		defer m.release()
 		defer o.leave()
@@ -68,15 +68,15 @@ func (o *operation) wait(ctx context.Context, pending func(checkoutID string) er
 	if c := o.claim.Load(); c != nil {
 		return pending(c.id)
 	}
-	return fmt.Errorf("begin: %w: %w", queue.ErrUnanswered, ctx.Err())
+	return fmt.Errorf("wait for the checkout: %w: %w", queue.ErrUnanswered, ctx.Err())
 }
 
 // buy reserves the cart, has it paid and settles it. It returns what the caller is told.
 func (m *Manager) buy(o *operation, p cart.Purchase) error {
 	job := reserveJob{p, time.Now()}
-	c, err := m.reserves.Finish(o.queued, job.ClientID, job)
+	c, err := m.reserves.DoToEnd(o.callerCtx, job.ClientID, job)
 	for errors.Is(err, errDeferred) {
-		c, err = m.reserves.Finish(o.queued, job.ClientID, job)
+		c, err = m.reserves.DoToEnd(o.callerCtx, job.ClientID, job)
 	}
 	if err != nil {
 		return err
@@ -97,14 +97,14 @@ func (m *Manager) buy(o *operation, p cart.Purchase) error {
 
 // pay charges a reserved checkout and settles it by the result. An error means that the owner has
 // to give the claim up, or has lost it.
-func (m *Manager) pay(ctx context.Context, c *claim) (settled, error) {
+func (m *Manager) pay(ctx context.Context, c *claim) (journalResult, error) {
 	result, err := m.charge(ctx, c)
 	if err != nil {
 		m.warnings.warn(m.log, "the outcome of a payment is not known; voiding it", "checkout", c.id, "error", err)
 		result, err = m.void(ctx, c)
 	}
 	if err != nil {
-		return settled{}, err
+		return journalResult{}, err
 	}
 	return m.finish(ctx, c, result.state(), result.reason)
 }
@@ -159,8 +159,8 @@ func itemsOf(lines []inventory.Line) []payment.Item {
 	return items
 }
 
-// void voids the payment: the payment service then never charges it. It tries until there is an
-// answer or ctx ends, because stock is never released on an unknown outcome.
+// void voids the payment unless it was charged already, and returns which. It tries until there is
+// an answer or ctx ends, because stock is never released on an unknown outcome.
 func (m *Manager) void(ctx context.Context, c *claim) (chargeResult, error) {
 	for pause := range retries(ctx) {
 		result, err := m.gateway.Void(ctx, c.id)
@@ -179,9 +179,9 @@ func (m *Manager) void(ctx context.Context, c *claim) (chargeResult, error) {
 // finish settles a checkout, and refunds it when the quantity on hand does not suffice any more for
 // its sale. It returns what the journal says in the end. An error means that the owner has to give
 // the claim up, or has lost it.
-func (m *Manager) finish(ctx context.Context, c *claim, to State, reason string) (settled, error) {
+func (m *Manager) finish(ctx context.Context, c *claim, to State, reason string) (journalResult, error) {
 	for range retries(ctx) {
-		end, err := m.settles.Finish(ctx, c.clientID, settleJob{c, to, reason})
+		end, err := m.settles.DoToEnd(ctx, c.clientID, settleJob{c, to, reason})
 		switch {
 		case err != nil:
 			m.warnings.warn(m.log, "a checkout could not be settled yet", "checkout", c.id, "error", err)
@@ -189,22 +189,23 @@ func (m *Manager) finish(ctx context.Context, c *claim, to State, reason string)
 		case end.state.Settled():
 			return end, nil
 		case end.state == Refunding && end.epoch == c.epoch:
-			m.log.Error("the quantity on hand was lowered below reserved by a manual SQL edit or by a second writer of a cluster; "+
-				"refunding a paid checkout", "checkout", c.id)
+			m.log.Error("refunding a paid checkout: on hand is below reserved, by a manual SQL edit or a second writer of a cluster",
+				"checkout", c.id)
 			c.state = Refunding
 			return m.refund(ctx, c)
 		}
-		return settled{}, errClaimLost
+		return journalResult{}, errClaimLost
 	}
-	return settled{}, ctx.Err()
+	return journalResult{}, ctx.Err()
 }
 
-// errClaimLost means that another owner has claimed the checkout.
+// errClaimLost means that this owner does not finish the checkout: another one has claimed it, or
+// will when the lease ends.
 var errClaimLost = errors.New("another owner claimed the checkout")
 
 // refund refunds a checkout, with retries, and then rolls it back, or ends its cancellation. A
 // refusal ends a cancellation as well.
-func (m *Manager) refund(ctx context.Context, c *claim) (settled, error) {
+func (m *Manager) refund(ctx context.Context, c *claim) (journalResult, error) {
 	for range retries(ctx) {
 		result, err := m.gateway.Refund(ctx, c.id)
 		switch {
@@ -220,7 +221,7 @@ func (m *Manager) refund(ctx context.Context, c *claim) (settled, error) {
 		}
 		m.warnings.warn(m.log, "a refund was not made", "checkout", c.id, "error", err)
 	}
-	return settled{}, ctx.Err()
+	return journalResult{}, ctx.Err()
 }
 
 // retries yields the pause that follows each try, and pauses, with jitter, until ctx ends. The

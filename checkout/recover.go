@@ -146,14 +146,14 @@ func (m *Manager) recoverOne(c *claim) {
 		m.config.ObserveRecovery(stateOf(c, end, err))
 	}
 	if err != nil {
-		m.giveUp(c) // its lease expires, and the sweeper claims it again
+		m.noteUnfinished(c) // its lease expires, and the sweeper claims it again
 		m.warnings.warn(m.log, "a checkout could not be recovered yet", "checkout", c.id, "state", c.state, "error", err)
 		return
 	}
 	m.log.Info("recovered a checkout", "checkout", c.id, "state", end.state, "reason", end.reason)
 }
 
-func stateOf(c *claim, end settled, err error) State {
+func stateOf(c *claim, end journalResult, err error) State {
 	if err != nil {
 		return c.state
 	}
@@ -161,19 +161,19 @@ func stateOf(c *claim, end settled, err error) State {
 }
 
 // resume goes on from the state in which a checkout was found.
-func (m *Manager) resume(ctx context.Context, c *claim) (settled, error) {
+func (m *Manager) resume(ctx context.Context, c *claim) (journalResult, error) {
 	if c.state == Refunding || c.state == Cancelling {
 		return m.refund(ctx, c)
 	}
 	result, err := m.void(ctx, c)
 	if err != nil {
-		return settled{}, err
+		return journalResult{}, err
 	}
 	return m.finish(ctx, c, result.state(), result.reason)
 }
 
-// giveUp notes an abandoned claim, for Drain to expire its lease.
-func (m *Manager) giveUp(c *claim) {
+// noteUnfinished notes an abandoned claim, for Drain to expire its lease.
+func (m *Manager) noteUnfinished(c *claim) {
 	if m.ownerCtx.Err() == nil {
 		return // the lease expires by itself
 	}
@@ -187,17 +187,17 @@ var errAbandoned = errors.New("the checkout was left to be recovered")
 
 // awaitOther waits until another owner has settled a checkout whose claim was lost, or until this
 // instance drains.
-func (m *Manager) awaitOther(c *claim) (settled, error) {
+func (m *Manager) awaitOther(c *claim) (journalResult, error) {
 	if m.ownerCtx.Err() != nil {
-		m.giveUp(c)
-		return settled{}, errAbandoned
+		m.noteUnfinished(c)
+		return journalResult{}, errAbandoned
 	}
 	return m.awaitEnd(m.ownerCtx, c.id)
 }
 
 // awaitEnd waits until a checkout is settled, or ctx ends.
-func (m *Manager) awaitEnd(ctx context.Context, checkoutID string) (settled, error) {
-	end := make(chan settled, 1)
+func (m *Manager) awaitEnd(ctx context.Context, checkoutID string) (journalResult, error) {
+	end := make(chan journalResult, 1)
 	m.mu.Lock()
 	m.endWaiters[end] = checkoutID
 	m.mu.Unlock()
@@ -213,7 +213,7 @@ func (m *Manager) awaitEnd(ctx context.Context, checkoutID string) (settled, err
 		}
 		return s, nil
 	case <-ctx.Done():
-		return settled{}, errAbandoned
+		return journalResult{}, errAbandoned
 	}
 }
 
@@ -237,7 +237,7 @@ func (m *Manager) pollAwaited() {
 			_, asked := slices.BinarySearch(ids, id)
 			if entry, found := entries[id]; asked && (!found || entry.State.Settled()) {
 				delete(m.endWaiters, end)
-				end <- settled{entry.State, entry.Epoch, entry.Reason, false}
+				end <- journalResult{entry.State, entry.Epoch, entry.Reason, false}
 			}
 		}
 		m.mu.Unlock()

@@ -49,7 +49,7 @@ func (m *Manager) reserve(ctx context.Context, jobs []reserveJob, answers []queu
 	b := &reserveBatch{m: m, jobs: jobs, answers: answers, keys: idempotency.NewBatch(requests)}
 	err := m.db.Transact(ctx,
 		func(tx *database.Tx) error { return b.run(ctx, tx) },
-		func(tx *database.Tx) (bool, error) { return b.committed(ctx, tx) })
+		func(tx *database.Tx) (bool, error) { return b.wasCommitted(ctx, tx) })
 	if err != nil {
 		return err
 	}
@@ -115,9 +115,9 @@ func (b *reserveBatch) run(ctx context.Context, tx *database.Tx) error {
 
 // lock locks the carts of the undecided jobs, then the products in them. It leaves out the jobs
 // whose cart or key another transaction has locked, and those whose carts are too many.
-func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.Carts, *inventory.Stock, error) {
+func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.LockedCarts, *inventory.Stock, error) {
 	clients, keys := b.clientsAndKeys()
-	locked, err := b.m.carts.LockedOf(ctx, tx, clients, keys)
+	locked, err := b.m.carts.FindLocked(ctx, tx, clients, keys)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -166,7 +166,7 @@ func (b *reserveBatch) leaveOut(err error, of func(clientID string) bool) {
 //
 // Each attempt gives its checkouts new IDs. So the look-up after a lost COMMIT cannot mistake
 // another attempt's checkout for its own, even on a server of a cluster that lags.
-func (b *reserveBatch) decide(carts *cart.Carts, stock *inventory.Stock) (empty map[int]bool, err error) {
+func (b *reserveBatch) decide(carts *cart.LockedCarts, stock *inventory.Stock) (empty map[int]bool, err error) {
 	empty = map[int]bool{}
 	bought := map[string]bool{}
 	for _, i := range b.undecided {
@@ -180,7 +180,7 @@ func (b *reserveBatch) decide(carts *cart.Carts, stock *inventory.Stock) (empty 
 			b.answers[i].Err = cart.ErrChanged
 			continue
 		}
-		if err := stock.Reserve(lines); err != nil {
+		if err := stock.CountReserved(lines); err != nil {
 			b.answers[i].Err = err
 			continue
 		}
@@ -260,10 +260,10 @@ func linesOf(c *claim) []cart.ClientLine {
 	return lines
 }
 
-// committed looks for all journal rows, or else all keys, that the last attempt wrote.
-func (b *reserveBatch) committed(ctx context.Context, tx *database.Tx) (bool, error) {
+// wasCommitted looks for all journal rows, or else all keys, that the last attempt wrote.
+func (b *reserveBatch) wasCommitted(ctx context.Context, tx *database.Tx) (bool, error) {
 	if len(b.reserved) == 0 {
-		return b.keys.Committed(ctx, tx)
+		return b.keys.WasCommitted(ctx, tx)
 	}
 	ids := make([]string, len(b.reserved))
 	for i, c := range b.reserved {

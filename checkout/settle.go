@@ -22,12 +22,12 @@ type settleJob struct {
 	reason string // of the journal; empty: none
 }
 
-// settled is what the journal says of a checkout after TX 2, by whichever owner.
-type settled struct {
-	state  State
-	epoch  int
-	reason string
-	moved  bool // by this job, and not by another owner
+// journalResult is what the journal says of a checkout after TX 2, by whichever owner.
+type journalResult struct {
+	state     State
+	epoch     int
+	reason    string
+	byThisJob bool // by this job, and not by another owner
 }
 
 // settle is TX 2 for a batch. It applies to the checkouts whose state and epoch are those of their
@@ -37,7 +37,7 @@ type settled struct {
 // restored lines fit. It checks each assumption by what its statements return. When one fails, the
 // transaction is rolled back and the slow path reads first. A cancellation that ends takes the slow
 // path.
-func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.Answer[settled]) error {
+func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.Answer[journalResult]) error {
 	b := &settleBatch{m: m, jobs: jobs, answers: answers}
 	err := b.transact(ctx)
 	if errors.Is(err, errSlowPath) {
@@ -46,7 +46,7 @@ func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.
 	}
 	for repeat, first := range b.repeats {
 		answers[repeat] = answers[first]
-		answers[repeat].Value.moved = false
+		answers[repeat].Value.byThisJob = false
 	}
 	return err
 }
@@ -58,7 +58,7 @@ var errSlowPath = errors.New("take the slow path")
 type settleBatch struct {
 	m       *Manager
 	jobs    []settleJob
-	answers []queue.Answer[settled]
+	answers []queue.Answer[journalResult]
 	slow    bool
 
 	// Each attempt makes the following anew.
@@ -74,7 +74,7 @@ type settleBatch struct {
 func (b *settleBatch) transact(ctx context.Context) error {
 	err := b.m.db.Transact(ctx,
 		func(tx *database.Tx) error { return b.run(ctx, tx) },
-		func(tx *database.Tx) (bool, error) { return b.committed(ctx, tx) })
+		func(tx *database.Tx) (bool, error) { return b.wasCommitted(ctx, tx) })
 	if err == nil {
 		b.report()
 	}
@@ -109,7 +109,7 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 	b.surplus = nil
 	restocks := b.list()
 	suspects := b.suspects(tx)
-	slow := b.slow || restocks || tx.AfterLockWait() || len(suspects) > 0
+	slow := b.slow || restocks || tx.AfterLockTimeout() || len(suspects) > 0
 	if slow {
 		if err := b.checkClaims(ctx, tx, suspects); err != nil {
 			return err
@@ -123,7 +123,7 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 	if !slow {
 		b.lost, full = nil, b.m.carts.Restore(batch, b.restored())
 	} else {
-		if b.lost, err = b.m.carts.RestoreLocked(ctx, tx, batch, b.restored()); err != nil {
+		if b.lost, err = b.m.carts.LockAndRestore(ctx, tx, batch, b.restored()); err != nil {
 			return err
 		}
 		if err := batch.Send(ctx); err != nil {
@@ -209,7 +209,7 @@ func (b *settleBatch) leaveOutLocked(ctx context.Context, tx *database.Tx) error
 			keys = append(keys, c.idempotencyKey())
 		}
 	}
-	locked, err := b.m.carts.LockedOf(ctx, tx, clients, keys)
+	locked, err := b.m.carts.FindLocked(ctx, tx, clients, keys)
 	if err != nil {
 		return err
 	}
@@ -263,7 +263,7 @@ func (b *settleBatch) move(batch *database.Batch) {
 			t.reason = stockLowered
 		}
 		moves[t] = append(moves[t], job.claim.id)
-		wrote := settled{t.to, t.epoch, t.reason, true}
+		wrote := journalResult{t.to, t.epoch, t.reason, true}
 		if t.to == Cancelling {
 			wrote.epoch++
 		}
@@ -313,9 +313,9 @@ func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
 	return nil
 }
 
-// committed reports whether the journal has all that the last attempt wrote. A checkout that went
-// on since counts.
-func (b *settleBatch) committed(ctx context.Context, tx *database.Tx) (bool, error) {
+// wasCommitted reports whether the journal has all that the last attempt wrote. A checkout that
+// went on since counts.
+func (b *settleBatch) wasCommitted(ctx context.Context, tx *database.Tx) (bool, error) {
 	entries, err := lockEntries(ctx, tx, b.includedIDs())
 	if err != nil {
 		return false, err

@@ -16,8 +16,8 @@ import (
 // them would wait as well.
 func (b *settleBatch) suspects(tx *database.Tx) []string {
 	ids := b.includedIDs()
-	if !tx.AfterLockWait() {
-		_, ids = b.m.locked.Split(ids)
+	if !tx.AfterLockTimeout() {
+		_, ids = b.m.lockedEntries.Split(ids)
 	}
 	slices.Sort(ids)
 	return ids
@@ -45,7 +45,7 @@ func (b *settleBatch) checkClaims(ctx context.Context, tx *database.Tx, suspects
 	for _, id := range suspects {
 		_, isThere := entries[id]
 		_, isFree := free[id]
-		b.m.locked.Found(id, isThere && !isFree)
+		b.m.lockedEntries.Found(id, isThere && !isFree)
 	}
 	b.included = slices.DeleteFunc(b.included, func(i int) bool {
 		c := b.jobs[i].claim
@@ -56,7 +56,7 @@ func (b *settleBatch) checkClaims(ctx context.Context, tx *database.Tx, suspects
 		case !found:
 			b.answers[i].Err = ErrNotFound
 		case entry.State != c.state || entry.Epoch != c.epoch:
-			b.answers[i].Value = settled{entry.State, entry.Epoch, entry.Reason, false}
+			b.answers[i].Value = journalResult{entry.State, entry.Epoch, entry.Reason, false}
 		case suspected && !isFree:
 			b.answers[i].Err = fmt.Errorf("%w: checkout %s", database.ErrRowLocked, c.id)
 		default:
@@ -90,7 +90,7 @@ func (b *settleBatch) checkStock(ctx context.Context, tx *database.Tx) error {
 		if !b.sells(i) {
 			return false
 		}
-		err := stock.Sell(b.jobs[i].claim.lines)
+		err := stock.CountSold(b.jobs[i].claim.lines)
 		switch {
 		case errors.Is(err, inventory.ErrShort):
 			b.to[i] = Refunding
@@ -118,7 +118,7 @@ func (b *settleBatch) restock(ctx context.Context, tx *database.Tx, stock *inven
 			return false
 		}
 		of := b.jobs[i].claim.lines
-		if err := stock.Free(of); err != nil {
+		if err := stock.CheckUnlocked(of); err != nil {
 			b.answers[i].Err = err
 			return true
 		}

@@ -189,16 +189,16 @@ func (w *watchedStock) Sell(b *database.Batch, reservations []inventory.Reservat
 
 // watchedCarts are the stored carts, with a hook.
 type watchedCarts struct {
-	cart.Lines
+	cart.Store
 	lock func(clients int) // before Lock, which begins TX 1; nil: none
 	life *life             // of the instance; nil: it does not end
 }
 
-func (w *watchedCarts) Lock(ctx context.Context, tx *database.Tx, ids []string) (*cart.Carts, error) {
+func (w *watchedCarts) Lock(ctx context.Context, tx *database.Tx, ids []string) (*cart.LockedCarts, error) {
 	if w.lock != nil {
 		w.lock(len(ids))
 	}
-	return w.Lines.Lock(ctx, tx, ids)
+	return w.Store.Lock(ctx, tx, ids)
 }
 
 // A call is a checkout asked for, in a goroutine of its own.
@@ -322,7 +322,7 @@ func (s *shop) addAll(lines ...cart.ClientLine) {
 
 // restore restores lines as a checkout does.
 func restore(ctx context.Context, tx *database.Tx, lines []cart.ClientLine) error {
-	return databasetest.Send(ctx, tx, func(b *database.Batch) { new(cart.Lines).Restore(b, lines) })
+	return databasetest.Send(ctx, tx, func(b *database.Batch) { new(cart.Store).Restore(b, lines) })
 }
 
 // transact runs work in one transaction, as another program beside the server would.
@@ -382,7 +382,7 @@ func (s *shop) inCart(client string) string {
 	defer cancel()
 	var lines []inventory.Line
 	if err := s.db.Read(ctx, func(tx *database.Tx) (err error) {
-		lines, err = (&cart.Lines{}).Get(ctx, tx, client)
+		lines, err = (&cart.Store{}).Get(ctx, tx, client)
 		return err
 	}); err != nil {
 		s.t.Fatal(err)

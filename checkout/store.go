@@ -362,7 +362,7 @@ func endOfClaim(ctx context.Context, tx *database.Tx, claim time.Duration) (unti
 // locked: their events are delivered again when the claim ends.
 func putEvents(ctx context.Context, tx *database.Tx, claimed eventClaim, due map[string]string) error {
 	ids := slices.Sorted(maps.Keys(due))
-	if tx.AfterLockWait() {
+	if tx.AfterLockTimeout() {
 		free, err := entriesSkipLocked(ctx, tx, ids)
 		if err != nil {
 			return err

@@ -117,8 +117,8 @@ func (db *DB) Backup(ctx context.Context, to string) error { return sqlite.Backu
 // Restore replaces the embedded engine's file in dataDir by a backup that accept finds good. It
 // returns the name that the file which was there has now, or "". A server must not be running.
 //
-// Errors: ErrDataDirLocked, ErrInUse, accept's own, and what is wrong with the backup. Nothing is replaced
-// then.
+// Errors: ErrDataDirLocked, ErrInUse, accept's own, and what is wrong with the backup. Nothing is
+// replaced then.
 func Restore(
 	ctx context.Context, dataDir string, backup io.Reader, log *slog.Logger, accept func(*DB) error,
 ) (old string, err error) {

@@ -55,7 +55,7 @@ func faultAndNumber(err error) (engine.Fault, string) {
 	switch {
 	case errors.Is(err, ErrRetry):
 		return engine.Conflict, "stale"
-	case errors.Is(err, errOverdue):
+	case errors.Is(err, errAttemptTooLong):
 		return engine.Refused, ""
 	}
 	if fault, number, known := mysql.Fault(err); known {

@@ -29,7 +29,7 @@ func TestFaultOf_tellsWhatAnErrorMeans(t *testing.T) {
 		{sql.ErrNoRows, engine.Other},
 		{fmt.Errorf("it: %w", ErrRetry), engine.Conflict},
 		{errors.Join(ErrRetry, my(1062)), engine.Conflict},
-		{errOverdue, engine.Refused},
+		{errAttemptTooLong, engine.Refused},
 
 		{my(1064), engine.Other}, // ER_PARSE_ERROR
 		{my(3819), engine.Other}, // MySQL's ER_CHECK_CONSTRAINT_VIOLATED

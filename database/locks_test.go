@@ -28,9 +28,9 @@ func TestTransact_leavesLockedRowsOutAfterALockWait(t *testing.T) {
 			if err := impatient(t, tx); err != nil {
 				return err
 			}
-			afterLockWait = append(afterLockWait, tx.AfterLockWait())
+			afterLockWait = append(afterLockWait, tx.AfterLockTimeout())
 			clause := tx.ForUpdate()
-			if tx.AfterLockWait() {
+			if tx.AfterLockTimeout() {
 				clause = tx.ForUpdateSkipLocked()
 			}
 			free = nil
@@ -52,7 +52,7 @@ func TestTransact_rowThatStaysLockedIsAnError(t *testing.T) {
 		release := hold(t, db, "shoe")
 		var afterLockWait []bool
 		err := db.Transact(t.Context(), func(tx *database.Tx) error {
-			afterLockWait = append(afterLockWait, tx.AfterLockWait())
+			afterLockWait = append(afterLockWait, tx.AfterLockTimeout())
 			if err := impatient(t, tx); err != nil {
 				return err
 			}

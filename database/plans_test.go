@@ -75,7 +75,7 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 	present := func(err error) idempotency.Response {
 		return idempotency.Response{Status: http.StatusOK, Body: []byte(fmt.Sprint(err))}
 	}
-	lines, stock := &cart.Lines{}, inventory.New(db)
+	lines, stock := &cart.Store{}, inventory.New(db)
 	checkouts := checkout.New(db, lines, stock, gateway, checkout.Config{
 		QueueCapacity: 64, BatchSize: 64, InFlight: 64, Lease: time.Minute, PaymentTimeout: time.Second,
 		Events: true, Present: present, Log: databasetest.Log(t),

@@ -160,7 +160,7 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoConnection, err)
 	}
-	tx := &Tx{conn: conn, engine: db.engine, afterLockWait: afterLockWait, overdue: overdue}
+	tx := &Tx{conn: conn, engine: db.engine, afterLockWait: afterLockWait, noStatementAfter: overdue}
 	if lookup {
 		tx.lookup = ctx
 	}

@@ -22,26 +22,27 @@ type Tx struct {
 	conn          *sqlx.Conn
 	engine        *engine.Engine
 	afterLockWait bool
-	// overdue is when no further statement starts; zero where nothing bounds them but their
-	// contexts.
-	overdue time.Time
+	// noStatementAfter is when no further statement starts; zero where nothing bounds them but
+	// their contexts.
+	noStatementAfter time.Time
 	// lookup replaces the contexts of statements that look up a lost COMMIT, whose outcome must be
 	// known even after the request has ended. Otherwise it is nil.
 	lookup context.Context
 }
 
-// errOverdue ends an attempt that takes too long. It is rolled back like any other that fails.
-var errOverdue = errors.New("the transaction took too long")
+// errAttemptTooLong ends an attempt that takes too long. It is rolled back like any other that
+// fails.
+var errAttemptTooLong = errors.New("the transaction took too long")
 
 // statementContext returns the context that a statement runs with, given the caller's.
 func (tx *Tx) statementContext(ctx context.Context) (context.Context, error) {
 	switch {
 	case tx.lookup != nil:
 		ctx = tx.lookup
-	case !tx.overdue.IsZero() && time.Now().After(tx.overdue):
-		return nil, errOverdue
+	case !tx.noStatementAfter.IsZero() && time.Now().After(tx.noStatementAfter):
+		return nil, errAttemptTooLong
 	}
-	if tx.engine.IgnoreCancel && !tx.overdue.IsZero() { // a read may take long
+	if tx.engine.IgnoreCancel && !tx.noStatementAfter.IsZero() { // a read may take long
 		return context.WithoutCancel(ctx), ctx.Err()
 	}
 	return ctx, nil
@@ -50,10 +51,10 @@ func (tx *Tx) statementContext(ctx context.Context) (context.Context, error) {
 // Dialect returns the dialect of the transaction's engine.
 func (tx *Tx) Dialect() Dialect { return tx.engine.Dialect }
 
-// AfterLockWait reports that an earlier attempt waited for a locked row until its time was up.
+// AfterLockTimeout reports that an earlier attempt waited for a locked row until its time was up.
 // Statements that lock should now leave locked rows out (ForUpdateSkipLocked), so that the others
 // need not wait again.
-func (tx *Tx) AfterLockWait() bool { return tx.afterLockWait }
+func (tx *Tx) AfterLockTimeout() bool { return tx.afterLockWait }
 
 // ForUpdate is the clause that makes a SELECT lock its rows, waiting for those that are locked.
 func (tx *Tx) ForUpdate() string { return tx.engine.Dialect.ForUpdate() }

@@ -116,7 +116,8 @@ func withServerTimeout(t *testing.T, timeout string) string {
 // wantAPIError sends an add, and wants it to fail with a code in the API's form.
 func wantAPIError(t *testing.T, proxy *instance, code string) {
 	t.Helper()
-	// On a connection of its own: on a later request of one, HAProxy may close it instead of saying 502.
+	// On a connection of its own: on a later request of one, HAProxy may close it instead of saying
+	// 502.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Post(proxy.base+"/addToCart", "application/json", strings.NewReader("{}"))
 	if err != nil {

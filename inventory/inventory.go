@@ -74,7 +74,7 @@ func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string
 	stock := newStock(len(ids))
 	wait, ask := m.locked.Split(ids)
 	times := 1
-	if tx.AfterLockWait() {
+	if tx.AfterLockTimeout() {
 		wait, ask, times = nil, ids, lockTries
 	}
 	b := tx.Batch()

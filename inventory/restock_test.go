@@ -156,10 +156,10 @@ func TestRestock_thoseInOppositeOrdersReachNoDeadlock(t *testing.T) {
 func TestStock_freeNamesALockedProduct(t *testing.T) {
 	t.Parallel()
 	stock := inventory.NewStock(map[string]inventory.Level{"mug": {}}, "tea")
-	if err := stock.Free([]inventory.Line{{ProductID: "mug"}, {ProductID: "gone"}}); err != nil {
+	if err := stock.CheckUnlocked([]inventory.Line{{ProductID: "mug"}, {ProductID: "gone"}}); err != nil {
 		t.Errorf("got %v, want that they are free", err)
 	}
-	err := stock.Free([]inventory.Line{{ProductID: "mug"}, {ProductID: "tea"}})
+	err := stock.CheckUnlocked([]inventory.Line{{ProductID: "mug"}, {ProductID: "tea"}})
 	if locked, ok := errors.AsType[*inventory.LockedError](err); !ok || locked.ProductID != "tea" {
 		t.Errorf("got %v, want that tea is locked", err)
 	}

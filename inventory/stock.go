@@ -21,8 +21,8 @@ func (s *Stock) Level(productID string) (Level, bool) {
 	return Level{}, false
 }
 
-// Free returns a *LockedError for the first line whose product is locked by someone else.
-func (s *Stock) Free(lines []Line) error {
+// CheckUnlocked returns a *LockedError for the first line whose product is locked by someone else.
+func (s *Stock) CheckUnlocked(lines []Line) error {
 	for _, line := range lines {
 		if s.locked[line.ProductID] {
 			return &LockedError{line.ProductID}
@@ -31,12 +31,12 @@ func (s *Stock) Free(lines []Line) error {
 	return nil
 }
 
-// Reserve counts the lines, each of another product, as reserved: all of them or none.
+// CountReserved counts the lines, each of another product, as reserved: all of them or none.
 //
 // Errors: *LockedError when a product is locked by someone else, *NotEnoughError for the first line
 // that is short; a line whose product is gone has 0 available.
-func (s *Stock) Reserve(lines []Line) error {
-	if err := s.Free(lines); err != nil {
+func (s *Stock) CountReserved(lines []Line) error {
+	if err := s.CheckUnlocked(lines); err != nil {
 		return err
 	}
 	for _, line := range lines {
@@ -51,12 +51,12 @@ func (s *Stock) Reserve(lines []Line) error {
 	return nil
 }
 
-// Sell takes the lines, each of another product, off what is on hand: all of them or none, whatever
-// is reserved.
+// CountSold takes the lines, each of another product, off what is on hand: all of them or none,
+// whatever is reserved.
 //
 // Errors: *LockedError; ErrShort when less is on hand.
-func (s *Stock) Sell(lines []Line) error {
-	if err := s.Free(lines); err != nil {
+func (s *Stock) CountSold(lines []Line) error {
+	if err := s.CheckUnlocked(lines); err != nil {
 		return err
 	}
 	for _, line := range lines {

@@ -58,9 +58,9 @@ func TestStock_decidesAllOrNothing(t *testing.T) {
 				model = next
 			}
 
-			decide := stock.Reserve
+			decide := stock.CountReserved
 			if sell {
-				decide = stock.Sell
+				decide = stock.CountSold
 			}
 			if diff := cmp.Diff(want, decide(lines), cmp.Comparer(func(a, b error) bool {
 				return (a == nil) == (b == nil) && (a == nil || a.Error() == b.Error())
@@ -87,11 +87,11 @@ func TestErrors_matchTheirSentinels(t *testing.T) {
 		err  error
 		want error
 	}{
-		{"short", stock.Reserve(line("a", 4)), inventory.ErrNotEnough},
-		{"gone", stock.Reserve(line("gone", 1)), inventory.ErrNotEnough},
-		{"locked", stock.Reserve(line("locked", 1)), database.ErrRowLocked},
-		{"sold short", stock.Sell(line("a", 6)), inventory.ErrShort},
-		{"sold while locked", stock.Sell(line("locked", 1)), database.ErrRowLocked},
+		{"short", stock.CountReserved(line("a", 4)), inventory.ErrNotEnough},
+		{"gone", stock.CountReserved(line("gone", 1)), inventory.ErrNotEnough},
+		{"locked", stock.CountReserved(line("locked", 1)), database.ErrRowLocked},
+		{"sold short", stock.CountSold(line("a", 6)), inventory.ErrShort},
+		{"sold while locked", stock.CountSold(line("locked", 1)), database.ErrRowLocked},
 		{"no product", &inventory.NoProductError{ProductID: "x"}, inventory.ErrNoProduct},
 	} {
 		if !errors.Is(test.err, test.want) {

@@ -40,7 +40,7 @@ func TestQueue_abandonedJobIsNeverRun(t *testing.T) {
 		defer cancel()
 		gone := startEach(ctx, q.Do, 1)
 		stays := doEach(q, 2)
-		gone = append(gone, startEach(ctx, q.Finish, 3)...)
+		gone = append(gone, startEach(ctx, q.DoToEnd, 3)...)
 		stays = append(stays, doEach(q, 1)...)
 
 		gone.wantErrors(t, queue.ErrNotStarted, queue.ErrNotStarted)
@@ -93,7 +93,7 @@ func TestQueue_finishWaitsForAStartedJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, gate := newGated(t, queue.Config[int, int]{})
 		ctx, cancel := context.WithCancel(t.Context())
-		caller := startEach(ctx, q.Finish, occupying)
+		caller := startEach(ctx, q.DoToEnd, occupying)
 		cancel()
 		synctest.Wait()
 		select {

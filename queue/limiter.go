@@ -11,10 +11,11 @@ import (
 // locked row delays the batches of other queues by no more than this.
 const limiterTimeout = 20 * time.Millisecond
 
-// A Limiter bounds how many batches of several queues run at once on one resource, such as a
-// database. Workers that wait gather further jobs: the busier the resource, the fewer and larger
-// its batches. Without it, each queue would go on with small batches of its own (docs/decisions.md,
-// "Queues share a limiter").
+// A Limiter delays the batches of several queues so that about n run at once on one resource, such
+// as a database. Workers that wait gather further jobs: the busier the resource, the fewer and
+// larger its batches. After limiterTimeout a worker runs its batch without a place. Without it,
+// each queue would go on with small batches of its own (docs/decisions.md, "Queues share a
+// limiter").
 //
 // The next place goes to the worker whose jobs have waited longest in sum: time since its arrival ×
 // jobs.

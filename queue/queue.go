@@ -125,9 +125,9 @@ func (q *Queue[J, R]) Do(ctx context.Context, key string, job J) (R, error) {
 	return q.do(ctx, key, job, true)
 }
 
-// Finish is Do, except that after a worker has dequeued the job it waits for the answer even when
+// DoToEnd is Do, except that after a worker has dequeued the job it waits for the answer even when
 // ctx ends. It never returns ErrUnanswered.
-func (q *Queue[J, R]) Finish(ctx context.Context, key string, job J) (R, error) {
+func (q *Queue[J, R]) DoToEnd(ctx context.Context, key string, job J) (R, error) {
 	return q.do(ctx, key, job, false)
 }
 

@@ -29,7 +29,7 @@ func TestQueue_jobGetsItsAnswer(t *testing.T) {
 	})
 	defer closeNow(t, q)
 
-	for _, do := range []func(context.Context, string, int) (string, error){q.Do, q.Finish} {
+	for _, do := range []func(context.Context, string, int) (string, error){q.Do, q.DoToEnd} {
 		got, err := do(t.Context(), "key", 7)
 		if got != "7" || !errors.Is(err, broken) {
 			t.Errorf("got %q, %v, want \"7\", broken", got, err)

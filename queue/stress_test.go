@@ -150,7 +150,7 @@ func stress(t *testing.T, patience time.Duration) {
 				}
 				do := q.Do
 				if random.IntN(2) == 0 {
-					do = q.Finish
+					do = q.DoToEnd
 				}
 				job := ticket{key, n}
 				got, err := do(ctx, fmt.Sprint(key), job)

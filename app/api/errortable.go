@@ -62,7 +62,7 @@ const (
 	messageTooBusy  = "too busy, nothing was done: try again"
 	messageDraining = "this instance is shutting down, nothing was done: try again"
 	messageUnknown  = "the outcome is unknown: repeat the request with the same Idempotency-Key; " +
-		"without one, look before you repeat it"
+		"without one, check GET /cart or GET /checkouts first"
 	messageInternal = "internal error"
 	messagePending  = "its payment's outcome is not known yet; GET /checkout tells how it ends"
 )

@@ -54,7 +54,7 @@ func (c cartShowCommand) Run(ctx context.Context, console Console) error {
 
 func readCart(ctx context.Context, db *database.DB, clientID string) (shownCart, error) {
 	shown := shownCart{ClientID: clientID, Lines: []shownLine{}}
-	var lines cart.Lines
+	var lines cart.Store
 	err := db.Snapshot(ctx, func(tx *database.Tx) error {
 		found, err := lines.Get(ctx, tx, clientID)
 		if err != nil {

@@ -86,9 +86,9 @@ func (b *Batch) Store(ctx context.Context, tx *database.Tx) (err error) {
 	return err
 }
 
-// Committed reports whether the answers of the last Store were committed. It locks their rows, and
-// so waits for a COMMIT that is still under way.
-func (b *Batch) Committed(ctx context.Context, tx *database.Tx) (bool, error) {
+// WasCommitted reports whether the answers of the last Store were committed. It locks their rows,
+// and so waits for a COMMIT that is still under way.
+func (b *Batch) WasCommitted(ctx context.Context, tx *database.Tx) (bool, error) {
 	stored, err := countStored(ctx, tx, b.records, b.stamp)
 	return stored > 0 && stored == len(b.records), err
 }

@@ -61,7 +61,7 @@ func HashOf(parts ...string) Hash {
 	return sha256.Sum256(sized)
 }
 
-// A Request is what tells a request from others, and its repeats from misuse of their key.
+// A Request is a key with the hash of the request that uses it.
 type Request struct {
 	Key  Key
 	Hash Hash
@@ -94,12 +94,12 @@ func Find(ctx context.Context, db *database.DB, key Key) (Record, bool, error) {
 	return record, ok, err
 }
 
-// LateTimeout is the maximum time of FindLate.
+// LateTimeout is the maximum time of FindAfterRefusal.
 const LateTimeout = time.Second
 
-// FindLate is Find for a request that was refused before its key was looked up, and whose own time
-// may be over.
-func FindLate(ctx context.Context, db *database.DB, key Key) (Record, bool, error) {
+// FindAfterRefusal is Find for a request that was refused before its key was looked up, and whose
+// own time may be over.
+func FindAfterRefusal(ctx context.Context, db *database.DB, key Key) (Record, bool, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), LateTimeout)
 	defer cancel()
 	return Find(ctx, db, key)

@@ -92,7 +92,7 @@ func TestPrune_leavesALockedKey(t *testing.T) {
 		putKeys(t, db, "ann", 3, 48)
 		transact(t, db, func(tx *database.Tx) error {
 			key := idempotency.Key{ClientID: "ann", Endpoint: "addToCart", Key: "key-1"}
-			if err := idempotency.Probe(t.Context(), tx, key); err != nil {
+			if err := idempotency.TryLock(t.Context(), tx, key); err != nil {
 				return err
 			}
 			if n, err := idempotency.PruneOnce(t.Context(), db); n != 2 || err != nil {

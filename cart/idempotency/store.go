@@ -86,10 +86,10 @@ func countStored(ctx context.Context, tx *database.Tx, records []Record, at stam
 // nullable is NULL for an empty text.
 func nullable(text string) sql.NullString { return sql.NullString{String: text, Valid: text != ""} }
 
-// Probe locks what is stored under the key, without waiting. It returns an error of
+// TryLock locks what is stored under the key, without waiting. It returns an error of
 // database.IsRowLocked when another transaction has the row locked, or has inserted it and not
 // committed.
-func Probe(ctx context.Context, tx *database.Tx, key Key) error {
+func TryLock(ctx context.Context, tx *database.Tx, key Key) error {
 	var found []int
 	if err := tx.Select(ctx, &found, "SELECT 1 FROM "+tx.Dialect().ByKey("idempotency_key")+" WHERE "+isKey+tx.ForUpdateNoWait(),
 		args([]Key{key})...); err != nil {

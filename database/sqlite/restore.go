@@ -19,8 +19,8 @@ const stageName = ".restore"
 // checks and has accept look at in a folder of its own. It holds the directory's lock. What was
 // there gets the name that it returns, or "" where nothing was.
 //
-// Errors: ErrDataDirLocked while a server runs, ErrInUse while another program uses the file, what is
-// wrong with the backup, and what the file system says. The file that was there then stays.
+// Errors: ErrDataDirLocked while a server runs, ErrInUse while another program uses the file, what
+// is wrong with the backup, and what the file system says. The file that was there then stays.
 func Restore(ctx context.Context, dir string, backup io.Reader, accept func(stage string) error) (old string, err error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return "", fmt.Errorf("create the data directory: %w", err)

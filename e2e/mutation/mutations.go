@@ -151,7 +151,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a repeat that would be refused looks for its key first",
-			edits: []edit{{"checkout/checkout.go", "case keyNotRead(err):", "case false && keyNotRead(err):"}},
+			edits: []edit{{"checkout/checkout.go", "case answerMayBeStored(err):", "case false && answerMayBeStored(err):"}},
 			in:    "checkout", tests: []string{"TestKeys_instanceThatRefusesStillReplays", "TestKeys_fullQueueStillReplays"},
 		},
 		{
@@ -247,7 +247,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a locked row does not keep other deliveries from being noted",
-			edits: []edit{{"checkout/store.go", "	if tx.AfterLockWait() {\n		free, err := entriesSkipLocked(ctx, tx, ids)", "	if tx.AfterLockWait() && len(ids) == 0 {\n		free, err := entriesSkipLocked(ctx, tx, ids)"}},
+			edits: []edit{{"checkout/store.go", "	if tx.AfterLockTimeout() {\n		free, err := entriesSkipLocked(ctx, tx, ids)", "	if tx.AfterLockTimeout() && len(ids) == 0 {\n		free, err := entriesSkipLocked(ctx, tx, ids)"}},
 			in:    "checkout", tests: []string{"TestEvents_lockedRowDelaysItsOwnEventAlone"},
 		},
 		{

@@ -84,14 +84,18 @@ func (v variables) isGalera() bool {
 
 func (v variables) isGroup() bool { return v["group_replication_group_name"] != "" }
 
-// causalRead is what a new connection of a cluster begins with: it waits until the node has applied
-// what any node committed before. A node that takes over may lag, and a lost COMMIT is looked up
-// there. It is empty where the server does that by itself.
+// causalRead is what a new connection to a cluster begins with: it waits until the node has applied
+// what any node committed before. A node that takes over may lag, one that was expelled does not
+// know it yet, and a lost COMMIT is looked up there. It is empty outside of clusters.
 func (v variables) causalRead() string {
-	if !v.isGalera() {
-		return ""
+	switch {
+	case v.isGalera():
+		return "SET SESSION wsrep_sync_wait = 1; SELECT 1; SET SESSION wsrep_sync_wait = 0"
+	case v.isGroup(): // a SELECT without a table would not wait
+		return "SET SESSION group_replication_consistency = 'BEFORE'; BEGIN; COMMIT;" +
+			" SET SESSION group_replication_consistency = DEFAULT"
 	}
-	return "SET SESSION wsrep_sync_wait = 1; SELECT 1; SET SESSION wsrep_sync_wait = 0"
+	return ""
 }
 
 // suspectTimeout is after how long Galera suspects a silent node to be dead. It is 0 elsewhere.

@@ -57,6 +57,17 @@ func TestServer_warnsOfClusterSettings(t *testing.T) {
 	}
 }
 
+func TestServer_connectionsToAGroupBeginWithACausalRead(t *testing.T) {
+	t.Parallel()
+	group := variables{"group_replication_group_name": "g"}
+	if read := group.causalRead(); !strings.Contains(read, "group_replication_consistency = 'BEFORE'") || !group.isClustered() {
+		t.Errorf("got %q", read)
+	}
+	if read := (variables{}).causalRead(); read != "" {
+		t.Errorf("outside of clusters: got %q, want none", read)
+	}
+}
+
 func TestServer_readsGaleraSuspectTimeout(t *testing.T) {
 	t.Parallel()
 	v := variables{"wsrep_on": "ON", "wsrep_cluster_address": "gcomm://", "wsrep_provider_options": "evs.suspect_timeout = PT1M1.5S; x = 1"}

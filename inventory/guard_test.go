@@ -1,38 +1,117 @@
 package inventory_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
+	"cartwheel/database/databasetest/dbserver"
 	"cartwheel/inventory"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-func TestGuard_importsAndReservationsIncrementItInAClusterOnly(t *testing.T) {
+func TestGuard_lockingAndImportingIncrementItInAClusterOnly(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		for _, m := range []*inventory.Manager{inventory.New(db), inventory.NewClustered(db)} {
-			for _, file := range []string{"mug,,5\ntea,,5\n", "mug,,6\ntea,,5\n"} {
+			for _, file := range []string{"mug,,5\ntea,,5\n", "mug,,6\n"} {
 				if _, err := m.Import(t.Context(), strings.NewReader(header+file), inventory.Import{}); err != nil {
 					t.Fatal(err)
 				}
 			}
 			transact(t, db, func(tx *database.Tx) error {
-				return databasetest.Send(t.Context(), tx, func(b *database.Batch) {
-					r := []inventory.Reservation{reservation("c", "mug", 1)}
-					m.Reserve(b, r)
-					m.Release(b, r)
-				})
+				_, err := m.Lock(t.Context(), tx, []string{"mug"})
+				return err
 			})
 		}
-		var versions []int
+		var guards []string
 		err := db.Read(t.Context(), func(tx *database.Tx) error {
-			return tx.Select(t.Context(), &versions, "SELECT version FROM product_guard ORDER BY product_id")
+			return tx.Select(t.Context(), &guards, "SELECT CONCAT(product_id, version) FROM product_guard ORDER BY product_id")
 		})
-		// mug: set to 5, to 6, and reserved; tea is unchanged.
-		if err != nil || len(versions) != 1 || versions[0] != 3 {
-			t.Errorf("got %v, error %v, want 3 of the mug", versions, err)
+		if diff := cmp.Diff([]string{"mug3", "tea1"}, guards); err != nil || diff != "" {
+			t.Errorf("error %v, guards (-want +got):\n%s", err, diff)
 		}
 	})
+}
+
+// Another node's reservation is applied without a lock on the product. It must not slip in between
+// the sum of what is reserved and the guard.
+func TestGuard_isWrittenBeforeWhatIsReservedIsRead(t *testing.T) {
+	t.Parallel()
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		db, other := twoInstances(t, flavour)
+		put(t, db, "mug", 5)
+		release := applyReservation(t, other)
+		connection, locked := make(chan int64, 1), make(chan int64, 1)
+		go func() {
+			err := db.Transact(t.Context(), func(tx *database.Tx) error {
+				var ids []int64
+				if err := tx.Select(t.Context(), &ids, "SELECT CONNECTION_ID()"); err != nil {
+					return err
+				}
+				connection <- ids[0]
+				stock, err := inventory.NewClustered(db).Lock(t.Context(), tx, []string{"mug"})
+				if err != nil {
+					return err
+				}
+				level, _ := stock.Level("mug")
+				locked <- level.Reserved
+				return database.ErrNothingToWrite
+			}, nil)
+			if err != nil {
+				t.Error(err)
+			}
+		}()
+		id := <-connection
+		eventually(t, "the transaction waits for the guard, or has not waited", func() bool {
+			return len(locked) > 0 || waitsForALock(t, other, id)
+		})
+		release()
+		if reserved := <-locked; reserved != 4 {
+			t.Errorf("%d are reserved, want 4", reserved)
+		}
+	})
+}
+
+// applyReservation writes a reservation of 4 mugs as a node applies that of another one, and
+// commits it when release is called.
+func applyReservation(t *testing.T, db *database.DB) (release func()) {
+	t.Helper()
+	written, opened, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- db.Transact(context.Background(), func(tx *database.Tx) error {
+			for _, statement := range []string{
+				"INSERT INTO product_guard (product_id, version) VALUES ('mug', 1)",
+				"INSERT INTO reserve_purchase (reserve_id, product_id, quantity) VALUES ('c:1', 'mug', 4)",
+			} {
+				if _, err := tx.Exec(context.Background(), statement); err != nil {
+					return err
+				}
+			}
+			close(written)
+			<-opened
+			return nil
+		}, nil)
+	}()
+	<-written
+	return func() {
+		close(opened)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func waitsForALock(t *testing.T, db *database.DB, connection int64) bool {
+	t.Helper()
+	var states []string
+	if err := db.Read(t.Context(), func(tx *database.Tx) error {
+		return tx.Select(t.Context(), &states, "SELECT trx_state FROM information_schema.innodb_trx WHERE trx_mysql_thread_id = ?", connection)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return len(states) == 1 && states[0] == "LOCK WAIT"
 }

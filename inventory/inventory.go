@@ -85,6 +85,11 @@ func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string
 			return nil, fmt.Errorf("lock products: %w", err)
 		}
 	}
+	if m.clustered {
+		// Before the sum is read: a reservation of another node that is applied later conflicts
+		// with the write of this row, and ends this transaction.
+		incrementGuards(b, slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return stock.locked[id] }))
+	}
 	// A statement of its own, after the locks: merged into the locking SELECT it would read an
 	// older snapshot.
 	queryReserved(b, ids, stock)
@@ -138,15 +143,7 @@ func (m *Manager) tryLock(
 // Reserve writes the reservations' lines. The caller has the products locked and found enough of
 // each.
 func (m *Manager) Reserve(b *database.Batch, reservations []Reservation) {
-	rows := reservationRows(reservations)
-	if m.clustered {
-		ids := make([]string, len(rows))
-		for i, row := range rows {
-			ids[i] = row.ProductID
-		}
-		incrementGuards(b, database.SortedUnique(ids))
-	}
-	insertReservations(b, rows)
+	insertReservations(b, reservationRows(reservations))
 }
 
 // Sell takes what was reserved off the stock on hand, then drops the rows. It waits for rows that
@@ -195,25 +192,7 @@ func (m *Manager) Restock(ctx context.Context, tx *database.Tx, stock *Stock, li
 		changes = append(changes, change{productID: line.ProductID, before: level.OnHand, after: after})
 		level.OnHand = after
 	}
-	if err := changeProducts(ctx, tx, changes, true); err != nil {
-		return nil, err
-	}
-	return lost, m.certify(ctx, tx, changes)
-}
-
-// certify makes a cluster certify changes, which are sorted, against transactions on other nodes
-// that only lock the products.
-func (m *Manager) certify(ctx context.Context, tx *database.Tx, changes []change) error {
-	if !m.clustered {
-		return nil
-	}
-	ids := make([]string, len(changes))
-	for i, c := range changes {
-		ids[i] = c.productID
-	}
-	b := tx.Batch()
-	incrementGuards(b, ids)
-	return b.Send(ctx)
+	return lost, changeProducts(ctx, tx, changes, true)
 }
 
 // Release drops the rows of the reservations, whose stock is available again when the transaction

@@ -80,8 +80,8 @@ func reservationRows(reservations []Reservation) []ReservationRow {
 	return rows
 }
 
-// incrementGuards writes a row for each product, so that a cluster certifies its transactions on
-// two nodes against each other. The IDs are sorted.
+// incrementGuards writes a row for each product. A cluster checks only written rows for conflicts:
+// so it finds those of transactions that lock the same products on two nodes. The IDs are sorted.
 func incrementGuards(b *database.Batch, ids []string) {
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		b.Exec(nil, "INSERT INTO product_guard (product_id, version) VALUES (?, 1)"+strings.Repeat(", (?, 1)", len(chunk)-1)+

@@ -25,7 +25,7 @@ func readVariables(ctx context.Context, settings *mysql.Config) (v variables, er
 	const query = `SHOW GLOBAL VARIABLES WHERE Variable_name IN (
 		'version', 'innodb_rollback_on_timeout', 'innodb_flush_log_at_trx_commit', 'log_bin', 'binlog_format', 'binlog_row_image',
 		'wsrep_on', 'wsrep_cluster_address', 'wsrep_provider_options',
-		'group_replication_group_name', 'group_replication_consistency')`
+		'group_replication_group_name', 'group_replication_consistency', 'group_replication_single_primary_mode')`
 	if err := db.SelectContext(ctx, &rows, query); err != nil {
 		return nil, err
 	}
@@ -55,6 +55,9 @@ func (v variables) check(log *slog.Logger) error {
 		// READ COMMITTED cannot be logged as statements: every write would fail with error 1665.
 		return errors.New("binlog_format is STATEMENT:" +
 			" set it to ROW (SET GLOBAL binlog_format = ROW, and in the server's configuration)")
+	case v.isGroup() && !isOn(v["group_replication_single_primary_mode"]) && !waitsForOthers[v["group_replication_consistency"]]:
+		return errors.New("the group has several primaries, which read what others have committed too late:" +
+			" set group_replication_single_primary_mode to ON, or group_replication_consistency to AFTER")
 	}
 	if v["innodb_flush_log_at_trx_commit"] != "1" {
 		log.Warn("innodb_flush_log_at_trx_commit is not 1: a power cut or a crash can lose confirmed orders",
@@ -73,6 +76,10 @@ func (v variables) check(log *slog.Logger) error {
 	}
 	return nil
 }
+
+// waitsForOthers are the levels of group_replication_consistency at which what one node has
+// committed is read on all others.
+var waitsForOthers = map[string]bool{"BEFORE": true, "AFTER": true, "BEFORE_AND_AFTER": true}
 
 // isClustered reports whether the server is a node of Galera or Group Replication. Row locks are
 // local to a node there, and only what a transaction changes is certified.

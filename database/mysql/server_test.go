@@ -22,7 +22,7 @@ func TestServer_warnsOfClusterSettings(t *testing.T) {
 	}
 	group := variables{
 		"innodb_flush_log_at_trx_commit": "1", "group_replication_group_name": "g", "binlog_row_image": "full",
-		"group_replication_consistency": "BEFORE_ON_PRIMARY_FAILOVER",
+		"group_replication_consistency": "BEFORE_ON_PRIMARY_FAILOVER", "group_replication_single_primary_mode": "ON",
 	}
 	with := func(v variables, name, value string) variables {
 		changed := variables{name: value}
@@ -53,6 +53,19 @@ func TestServer_warnsOfClusterSettings(t *testing.T) {
 		warnings := strings.Count(log.String(), "level=WARN")
 		if c.want == "" && warnings != 0 || c.want != "" && (warnings != 1 || !strings.Contains(log.String(), c.want)) {
 			t.Errorf("%s: %d warnings, want one of %q or none: %s", name, warnings, c.want, log.String())
+		}
+	}
+}
+
+func TestServer_severalPrimariesMustWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	for consistency, refused := range map[string]bool{"EVENTUAL": true, "BEFORE_ON_PRIMARY_FAILOVER": true, "BEFORE": false, "AFTER": false} {
+		several := variables{
+			"innodb_flush_log_at_trx_commit": "1", "group_replication_group_name": "g",
+			"group_replication_consistency": consistency, "group_replication_single_primary_mode": "OFF",
+		}
+		if err := several.check(slog.New(slog.DiscardHandler)); (err != nil) != refused {
+			t.Errorf("%s: got %v, want refused %t", consistency, err, refused)
 		}
 	}
 }

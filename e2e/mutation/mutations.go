@@ -374,8 +374,16 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a cancellation is certified by a cluster",
-			edits: []edit{{"inventory/inventory.go", "return lost, m.certify(ctx, tx, changes)", "return lost, nil"}},
+			edits: []edit{{"inventory/inventory.go", "	if m.clustered {\n", "	if m.clustered && ctx == nil {\n"}},
 			in:    "inventory", tests: []string{"TestRestock_incrementsTheGuardInAClusterOnly"},
+		},
+		{
+			name: "the guard is written before what is reserved is read",
+			edits: []edit{
+				{"inventory/inventory.go", "	if m.clustered {\n", "	queryReserved(b, ids, stock)\n	if m.clustered {\n"},
+				{"inventory/inventory.go", "	// older snapshot.\n	queryReserved(b, ids, stock)\n", ""},
+			},
+			in: "inventory", tests: []string{"TestGuard_isWrittenBeforeWhatIsReservedIsRead"},
 		},
 		{
 			name:  "a connection to a node of Galera begins with a causal read",

@@ -4,6 +4,7 @@
 BIN           := $(CURDIR)/.bin
 GOLANGCI_LINT := v2.15.0
 SWAG          := v1.16.6
+GOVULNCHECK   := v1.9.0
 SWAG_FLAGS    := --quiet --requiredByDefault --generalInfo documentation.go --dir app/api --outputTypes json
 VERSION       ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS       := -s -w -X cartwheel/app/commands.version=$(VERSION)
@@ -94,6 +95,10 @@ lint: $(BIN)/golangci-lint-$(GOLANGCI_LINT)
 $(BIN)/golangci-lint-$(GOLANGCI_LINT):
 	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
 	mv $(BIN)/golangci-lint $@
+
+.PHONY: vulnerabilities
+vulnerabilities: ## Ask Go's vulnerability database about what the binary calls; needs a network
+	go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK) ./...
 
 .PHONY: docs
 docs: ## Generate the API's description (docs/) and a client of it from the handlers' comments

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +23,11 @@ import (
 
 const (
 	pathPprof = "/debug/pprof/"
+
+	// maxProfiles is the maximum number of profiles at once.
+	maxProfiles = 2
+	// maxProfileSeconds is the maximum time of a profile in seconds.
+	maxProfileSeconds = 60
 
 	// closeTimeout is the maximum time for the last answers at shutdown.
 	closeTimeout = time.Second
@@ -95,13 +101,40 @@ func adminRoutes(m *metrics.Metrics, board *dashboard.Dashboard) http.Handler {
 	routes := http.NewServeMux()
 	routes.Handle("/", board.Handler())
 	routes.Handle("GET /metrics", m.Handler())
-	routes.HandleFunc("GET "+pathPprof, pprof.Index)
-	routes.HandleFunc("GET "+pathPprof+"cmdline", programName)
-	routes.HandleFunc("GET "+pathPprof+"profile", pprof.Profile)
-	routes.HandleFunc("GET "+pathPprof+"trace", pprof.Trace)
-	routes.HandleFunc("GET "+pathPprof+"symbol", pprof.Symbol)
-	routes.HandleFunc("POST "+pathPprof+"symbol", pprof.Symbol)
+	profiles := http.NewServeMux()
+	profiles.HandleFunc("GET "+pathPprof, pprof.Index)
+	profiles.HandleFunc("GET "+pathPprof+"cmdline", programName)
+	profiles.HandleFunc("GET "+pathPprof+"profile", pprof.Profile)
+	profiles.HandleFunc("GET "+pathPprof+"trace", pprof.Trace)
+	profiles.HandleFunc("GET "+pathPprof+"symbol", pprof.Symbol)
+	profiles.HandleFunc("POST "+pathPprof+"symbol", pprof.Symbol)
+	routes.Handle(pathPprof, boundedProfiles(profiles))
 	return routes
+}
+
+// boundedProfiles bounds profiles, which slow the server, in number and time. It refuses them to
+// web pages of other origins.
+func boundedProfiles(next http.Handler) http.Handler {
+	running := make(chan struct{}, maxProfiles)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seconds, _ := strconv.ParseFloat(r.FormValue("seconds"), 64) // pprof has a default for nonsense
+		site := r.Header.Get("Sec-Fetch-Site")
+		switch {
+		case site != "" && site != "none" && site != "same-origin":
+			http.Error(w, "profiles are not for pages of other origins", http.StatusForbidden)
+			return
+		case seconds > maxProfileSeconds:
+			http.Error(w, fmt.Sprintf("seconds: expected %d at most", maxProfileSeconds), http.StatusBadRequest)
+			return
+		}
+		select {
+		case running <- struct{}{}:
+			defer func() { <-running }()
+			next.ServeHTTP(w, r)
+		default:
+			http.Error(w, "too many profiles are taken: try again", http.StatusTooManyRequests)
+		}
+	})
 }
 
 // programName replaces the handler of net/http/pprof that shows the command line, which may hold

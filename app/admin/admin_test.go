@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"cartwheel/app/admin/dashboard"
@@ -148,4 +150,51 @@ func TestAdmin_everyRouteNeedsTheToken(t *testing.T) {
 
 func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+func TestBoundedProfiles_refusesTooManyTooLongAndCrossSite(t *testing.T) {
+	t.Parallel()
+	entered, leave := make(chan struct{}), make(chan struct{})
+	profiles := boundedProfiles(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("wait") {
+			entered <- struct{}{}
+			<-leave
+		}
+	}))
+	ask := func(target, site string) int {
+		request := httptest.NewRequest(http.MethodGet, target, nil)
+		request.Header.Set("Sec-Fetch-Site", site)
+		answer := httptest.NewRecorder()
+		profiles.ServeHTTP(answer, request)
+		return answer.Code
+	}
+	for _, test := range []struct {
+		target, site string
+		want         int
+	}{
+		{"/debug/pprof/profile?seconds=60", "", 200},
+		{"/debug/pprof/profile?seconds=61", "", 400},
+		{"/debug/pprof/heap?seconds=Inf", "", 400},
+		{"/debug/pprof/", "none", 200},
+		{"/debug/pprof/", "same-origin", 200},
+		{"/debug/pprof/", "same-site", 403},
+		{"/debug/pprof/heap", "cross-site", 403},
+	} {
+		if got := ask(test.target, test.site); got != test.want {
+			t.Errorf("%s from %q: got %d, want %d", test.target, test.site, got, test.want)
+		}
+	}
+	var running sync.WaitGroup
+	for range maxProfiles {
+		running.Go(func() { ask("/debug/pprof/profile?wait", "") })
+		<-entered
+	}
+	if got := ask("/debug/pprof/heap", ""); got != 429 {
+		t.Errorf("beside %d profiles: got %d, want 429", maxProfiles, got)
+	}
+	close(leave)
+	running.Wait()
+	if got := ask("/debug/pprof/heap", ""); got != 200 {
+		t.Errorf("after them: got %d, want 200", got)
+	}
 }

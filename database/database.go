@@ -114,21 +114,12 @@ func (db *DB) Metrics() prometheus.Collector {
 // none under that name.
 func (db *DB) Backup(ctx context.Context, to string) error { return sqlite.Backup(ctx, db.engine, to) }
 
-// Restore replaces the embedded engine's file in dataDir by a backup that accept finds good. It
+// Restore replaces the embedded engine's file in dataDir by a backup, once that is found whole. It
 // returns the name that the file which was there has now, or "". A server must not be running.
 //
-// Errors: ErrDataDirLocked, ErrInUse, accept's own, and what is wrong with the backup. Nothing is
-// replaced then.
-func Restore(
-	ctx context.Context, dataDir string, backup io.Reader, log *slog.Logger, accept func(*DB) error,
-) (old string, err error) {
-	return sqlite.Restore(ctx, dataDir, backup, func(stage string) error {
-		db, err := Open(ctx, Config{DataDir: stage, Existing: true, Log: log})
-		if err != nil {
-			return err
-		}
-		return errors.Join(accept(db), db.Close())
-	})
+// Errors: ErrDataDirLocked, ErrInUse, and what is wrong with the backup. Nothing is replaced then.
+func Restore(ctx context.Context, dataDir string, backup io.Reader) (old string, err error) {
+	return sqlite.Restore(ctx, dataDir, backup)
 }
 
 // Decommission closes the embedded engine, renames its file and only then unlocks the data

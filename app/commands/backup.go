@@ -13,7 +13,6 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"cartwheel/database"
-	"cartwheel/migrations"
 )
 
 // Backup is the command backup.
@@ -100,14 +99,7 @@ func (c Restore) Run(ctx context.Context, console Console) (err error) {
 	if info, err := os.Stat(c.File + "-wal"); err == nil && info.Size() > 0 {
 		return fmt.Errorf("%s is a database in use, whose newest data are in %[1]s-wal: expected what cartwheel backup writes", c.File)
 	}
-	log := commandLog(console, slog.LevelWarn)
-	old, err := database.Restore(ctx, c.DataDir, file, log, func(db *database.DB) error {
-		states, err := migrations.Status(ctx, db)
-		if err == nil && (len(states) == 0 || states[0].Pending()) {
-			err = errors.New("it has none of Cartwheel's tables")
-		}
-		return err
-	})
+	old, err := database.Restore(ctx, c.DataDir, file)
 	if err != nil {
 		return fmt.Errorf("%s is not restored: %w", c.File, err)
 	}

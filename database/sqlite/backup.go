@@ -46,7 +46,7 @@ func Backup(ctx context.Context, e *engine.Engine, to string) (err error) {
 	if err := flush(part, os.O_RDWR); err != nil {
 		return err
 	}
-	if err := check(ctx, part, "quick_check(1)"); err != nil {
+	if err := check(ctx, part, "PRAGMA quick_check(1)"); err != nil {
 		return err
 	}
 	// Link, unlike Rename, fails when another backup was first.
@@ -60,8 +60,8 @@ func Backup(ctx context.Context, e *engine.Engine, to string) (err error) {
 	return flush(filepath.Dir(to), os.O_RDONLY)
 }
 
-// check opens a file and asks SQLite, by one of its pragmas, whether it is whole.
-func check(ctx context.Context, path, pragma string) (err error) {
+// check opens a file and asks SQLite whether it is whole. Each query must answer "ok".
+func check(ctx context.Context, path string, queries ...string) (err error) {
 	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: "mode=ro&immutable=1"}
 	connector, err := sqlite.NewConnector(name.String())
 	if err != nil {
@@ -69,12 +69,14 @@ func check(ctx context.Context, path, pragma string) (err error) {
 	}
 	db := sql.OpenDB(connector)
 	defer func() { err = errors.Join(err, db.Close()) }()
-	var result string
-	if err := db.QueryRowContext(ctx, "PRAGMA "+pragma).Scan(&result); err != nil {
-		return fmt.Errorf("check %s: %w", path, err)
-	}
-	if result != "ok" {
-		return fmt.Errorf("check %s: it is damaged: %s", path, result)
+	for _, query := range queries {
+		var result string
+		if err := db.QueryRowContext(ctx, query).Scan(&result); err != nil {
+			return fmt.Errorf("check %s: it is damaged: %w", path, err)
+		}
+		if result != "ok" {
+			return fmt.Errorf("check %s: it is damaged: %s", path, result)
+		}
 	}
 	return nil
 }

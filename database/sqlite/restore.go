@@ -15,13 +15,17 @@ import (
 // stageName is the folder in the data directory in which a restore checks the backup.
 const stageName = ".restore"
 
-// Restore replaces the embedded engine's file in dir by a backup, which it first reads to its end,
-// checks and has accept look at in a folder of its own. It holds the directory's lock. What was
-// there gets the name that it returns, or "" where nothing was.
+// isOurs asks whether a file has the tables of a shop.
+const isOurs = `SELECT iif(count(*) > 0, 'ok', 'it has none of Cartwheel''s tables')
+	FROM sqlite_master WHERE name = 'goose_db_version'`
+
+// Restore replaces the embedded engine's file in dir by a backup, which it first reads to its end
+// and checks. It holds the directory's lock. What was there gets the name that it returns, or ""
+// where nothing was.
 //
 // Errors: ErrDataDirLocked while a server runs, ErrInUse while another program uses the file, what
 // is wrong with the backup, and what the file system says. The file that was there then stays.
-func Restore(ctx context.Context, dir string, backup io.Reader, accept func(stage string) error) (old string, err error) {
+func Restore(ctx context.Context, dir string, backup io.Reader) (old string, err error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return "", fmt.Errorf("create the data directory: %w", err)
 	}
@@ -39,10 +43,10 @@ func Restore(ctx context.Context, dir string, backup io.Reader, accept func(stag
 	if err := receive(part, backup); err != nil {
 		return "", err
 	}
-	if err := errors.Join(check(ctx, part, "integrity_check(1)"), ctx.Err()); err != nil {
+	if err := check(ctx, part, "PRAGMA integrity_check(1)", isOurs); err != nil {
 		return "", err
 	}
-	if err := errors.Join(accept(stage), flush(part, os.O_RDWR), ownLike(part, dir)); err != nil {
+	if err := errors.Join(flush(part, os.O_RDWR), ownLike(part, dir)); err != nil {
 		return "", err
 	}
 	if old, err = setAside(ctx, path); err != nil {

@@ -28,40 +28,32 @@ type configCheckCommand struct {
 	commands.Output
 }
 
-// A finding is what one check found.
-type finding struct {
-	Check string `json:"check"`
-	Sound bool   `json:"sound"`
-	Found string `json:"found"`
-}
-
 // Run prints what each check found, and fails if one failed. Wrong settings do not get here.
-func (c *configCheckCommand) Run(ctx context.Context, console commands.Console) error {
-	var findings []finding
-	text, failure := "", error(nil)
+func (c *configCheckCommand) Run(ctx context.Context, console commands.Console) (failure error) {
+	text, found := "settings    ok     valid", map[string]string{"settings": "valid"}
 	check := func(name string, look func(context.Context) (string, error)) {
 		ctx, cancel := context.WithTimeout(ctx, configTimeout)
 		defer cancel()
-		found, err := look(ctx)
-		if err != nil {
-			found, failure = oneLine(err), commands.ErrReported
+		state, err := "ok", error(nil)
+		if found[name], err = look(ctx); err != nil {
+			state, failure, found[name] = "FAILED", commands.ErrReported, oneLine(err)
 		}
-		findings = append(findings, finding{name, err == nil, found})
-		text += fmt.Sprintf("%-11s %-6s %s\n", name, map[bool]string{true: "ok", false: "FAILED"}[err == nil], found)
+		text += fmt.Sprintf("\n%-11s %-6s %s", name, state, found[name])
 	}
-	check("settings", func(context.Context) (string, error) { return "valid", nil })
 	check("database", c.checkDatabase)
 	check("payments", c.checkPayments)
 	if c.TLSCert != "" {
-		check("certificate", func(context.Context) (string, error) {
-			used, err := (&certificate{certFile: c.TLSCert, keyFile: c.TLSKey, log: slog.New(slog.DiscardHandler)}).get(nil)
-			if err != nil {
-				return "", err
-			}
-			return "valid until " + used.Leaf.NotAfter.Format(time.DateTime), nil
-		})
+		check("certificate", c.checkCertificate)
 	}
-	return errors.Join(c.Print(console, findings, strings.TrimSuffix(text, "\n")), failure)
+	return errors.Join(c.Print(console, found, text), failure)
+}
+
+func (c *configCheckCommand) checkCertificate(context.Context) (string, error) {
+	used, err := (&certificate{certFile: c.TLSCert, keyFile: c.TLSKey, log: slog.New(slog.DiscardHandler)}).get(nil)
+	if err != nil {
+		return "", err
+	}
+	return "valid until " + used.Leaf.NotAfter.Format(time.DateTime), nil
 }
 
 func (c *configCheckCommand) checkDatabase(ctx context.Context) (found string, err error) {

@@ -38,7 +38,7 @@ func TestConfigCheck_findsWhatServeWouldMeet(t *testing.T) {
 	}
 	c.run(mugs7, "stock", "import", "-")
 	c.checks(0, nil, "cartwheel.db: up to date")
-	c.checks(0, []string{"--json"}, `{"check":"settings","sound":true,"found":"valid"}`)
+	c.checks(0, []string{"--json"}, `"settings":"valid"`)
 
 	service := httptest.NewServer(http.NotFoundHandler())
 	defer service.Close()

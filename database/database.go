@@ -44,6 +44,7 @@ type Config struct {
 // DB is an opened engine. Its methods are safe for concurrent use.
 type DB struct {
 	engine  *engine.Engine
+	replica *mysql.Replica // nil: none
 	log     *slog.Logger
 	observe Observer
 	limits  limits
@@ -72,13 +73,14 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	var replica *mysql.Replica
 	if cfg.MySQLReadDSN != "" {
-		if e.Replica, err = mysql.OpenReplica(cfg.MySQLReadDSN, cfg.Log); err != nil {
+		if replica, err = mysql.OpenReplica(cfg.MySQLReadDSN, cfg.Log); err != nil {
 			return nil, errors.Join(fmt.Errorf("the replica of --mysql-read-dsn: %w", err), e.Close())
 		}
-		e.Closers = append(e.Closers, e.Replica.Close)
+		e.Closers = append(e.Closers, replica.Close)
 	}
-	return &DB{engine: e, log: cfg.Log, observe: cfg.Observe, limits: defaultLimits}, nil
+	return &DB{engine: e, replica: replica, log: cfg.Log, observe: cfg.Observe, limits: defaultLimits}, nil
 }
 
 // Dialect writes what the engines' SQL has different words for.

@@ -261,14 +261,12 @@ func (db *DB) Read(ctx context.Context, read func(*Tx) error) error {
 // replica where there is a fresh one, and the primary otherwise, also after an error of the
 // replica. So read may run twice.
 func (db *DB) ReadStale(ctx context.Context, read func(*Tx) error) error {
-	if db.engine.Replica != nil {
-		if pool := db.engine.Replica.Fresh(ctx); pool != nil {
-			err := db.read(ctx, pool, read, nil)
-			if err == nil || ctx.Err() != nil {
-				return err
-			}
-			db.engine.Replica.Report(err)
+	if db.replica != nil && db.replica.Fresh(ctx) {
+		err := db.read(ctx, db.replica.DB, read, nil)
+		if err == nil || ctx.Err() != nil {
+			return err
 		}
+		db.replica.Report(err)
 	}
 	return db.Read(ctx, read)
 }

@@ -3,7 +3,6 @@
 package engine
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"strings"
@@ -27,7 +26,6 @@ type Engine struct {
 	Reads     *sqlx.DB // autocommitted reads; cannot write
 	Snapshots *sqlx.DB // reads of one snapshot; cannot write
 	Setup     *sql.DB  // migrations: each statement commits by itself
-	Replica   Replica  // for reads that may be a few seconds old; nil: none
 
 	// Begin starts a transaction. It is empty where each statement after a COMMIT does.
 	Begin string
@@ -51,15 +49,6 @@ type Engine struct {
 	Closers []func() error
 	// Unlock unlocks the data directory; nil where it is not locked.
 	Unlock func() error
-}
-
-// A Replica follows the primary. Its methods are safe for concurrent use.
-type Replica interface {
-	// Fresh returns connections that cannot write, or nil while the replica is not to be read.
-	Fresh(ctx context.Context) *sqlx.DB
-	// Report says how a read ended.
-	Report(err error)
-	Close() error
 }
 
 // CloseConnections closes the connections. A repeat is harmless.

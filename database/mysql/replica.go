@@ -11,71 +11,72 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
-
-	"cartwheel/database/engine"
 )
 
 const (
-	// maxLag is by how much a replica that is read may be behind. More is visible to customers.
-	maxLag = 5 * time.Second
+	// maxLag is by how many seconds a replica that is read may be behind. More is visible to
+	// customers.
+	maxLag = 5
 	// lagInterval is the time between two looks at a replica's lag.
 	lagInterval = time.Second
 	// lagTimeout is the maximum time of such a look.
 	lagTimeout = time.Second
 )
 
-// A replica is a server that follows the primary.
-type replica struct {
-	db    *sqlx.DB
+// The states of a replica, as far as is known.
+const (
+	unknown int32 = iota
+	fresh
+	stale
+)
+
+// A Replica is a server that follows the primary. Its methods are safe for concurrent use.
+type Replica struct {
+	*sqlx.DB
 	place string
 	log   *slog.Logger
 	next  atomic.Int64 // Unix nanoseconds before which nobody looks at the lag again
-	fresh atomic.Bool
+	state atomic.Int32
 }
 
 // OpenReplica returns a replica for reads. It connects to nothing: a replica that is down stops no
 // server.
-func OpenReplica(dsn string, log *slog.Logger) (engine.Replica, error) {
+func OpenReplica(dsn string, log *slog.Logger) (*Replica, error) {
 	settings, err := parse(dsn)
+	if err == nil {
+		err = pin(settings, log)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := pin(settings, log); err != nil {
-		return nil, err
-	}
-	return &replica{db: pool(settings, readConnections, readOnly, ""), place: place(settings), log: log}, nil
+	return &Replica{DB: pool(settings, readConnections, readOnly, ""), place: place(settings), log: log}, nil
 }
 
-// Fresh returns the replica's connections, or nil while it is not to be read: it cannot be reached,
-// does not replicate, or is more than maxLag behind. One call a second looks, and blocks for
-// lagTimeout at most.
-func (r *replica) Fresh(ctx context.Context) *sqlx.DB {
+// Fresh reports whether the replica may be read: it replicates, and is at most maxLag behind. One
+// call a second looks, and blocks for lagTimeout at most.
+func (r *Replica) Fresh(ctx context.Context) bool {
 	next, now := r.next.Load(), time.Now()
 	if now.UnixNano() >= next && r.next.CompareAndSwap(next, now.Add(lagInterval).UnixNano()) {
 		r.Report(r.checkLag(ctx))
 	}
-	if !r.fresh.Load() {
-		return nil
-	}
-	return r.db
+	return r.state.Load() == fresh
 }
 
 // Report says how a use of the replica ended. After an error it is not read until the next look.
-func (r *replica) Report(err error) {
-	if was := r.fresh.Swap(err == nil); was && err != nil {
+func (r *Replica) Report(err error) {
+	switch {
+	case err != nil && r.state.Swap(stale) != stale:
 		r.log.Warn("the replica is not read: the primary is", "address", r.place, "error", err)
-	} else if !was && err == nil {
+	case err == nil && r.state.Swap(fresh) != fresh:
 		r.log.Info("the replica is read", "address", r.place)
 	}
 }
 
-func (r *replica) Close() error { return r.db.Close() }
-
 // checkLag asks the replica how far it is behind. One that follows nobody does not know.
-func (r *replica) checkLag(ctx context.Context) error {
+func (r *Replica) checkLag(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lagTimeout)
 	defer cancel()
-	rows, err := r.db.QueryxContext(ctx, "SHOW REPLICA STATUS")
+	rows, err := r.QueryxContext(ctx, "SHOW REPLICA STATUS")
 	if err != nil {
 		return err
 	}
@@ -87,18 +88,15 @@ func (r *replica) checkLag(ctx context.Context) error {
 			return err
 		}
 		for name, value := range status {
-			if !strings.HasPrefix(name, "Seconds_Behind_") {
-				continue
-			}
 			var seconds sql.NullInt64
-			if err = seconds.Scan(value); err == nil && !seconds.Valid {
-				err = errors.New("its replication has stopped")
-			}
-			if lag := time.Duration(seconds.Int64) * time.Second; lag > maxLag {
-				err = fmt.Errorf("it is %v behind", lag)
-			}
-			if err != nil {
-				return err
+			switch {
+			case !strings.HasPrefix(name, "Seconds_Behind_"):
+			case seconds.Scan(value) != nil || !seconds.Valid:
+				return errors.New("its replication has stopped")
+			case seconds.Int64 > maxLag:
+				return fmt.Errorf("it is %d s behind", seconds.Int64)
+			default:
+				err = nil
 			}
 		}
 	}

@@ -185,3 +185,22 @@ func TestSettings_keysAndOriginsAreTrimmed(t *testing.T) {
 		t.Errorf("origins %q, want %q", s.CORSOrigins, want)
 	}
 }
+
+func TestServe_takenPortLeavesNoDatabase(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = taken.Close() })
+	for _, flags := range [][]string{
+		{"--listen", taken.Addr().String()},
+		{"--listen", "127.0.0.1:0", "--admin-listen", taken.Addr().String()},
+	} {
+		dir := filepath.Join(t.TempDir(), "data")
+		wantStartError(t, append(flags, "--demo", "--data-dir", dir), []string{"address already in use"})
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%v: the data directory is there, error %v", flags, err)
+		}
+	}
+}

@@ -34,11 +34,13 @@ func (c *configCheckCommand) Run(ctx context.Context, console commands.Console) 
 	check := func(name string, look func(context.Context) (string, error)) {
 		ctx, cancel := context.WithTimeout(ctx, configTimeout)
 		defer cancel()
-		state, err := "ok", error(nil)
-		if found[name], err = look(ctx); err != nil {
-			state, failure, found[name] = "FAILED", commands.ErrReported, oneLine(err)
+		result, err := look(ctx)
+		state := "ok"
+		if err != nil {
+			state, failure, result = "FAILED", commands.ErrReported, oneLine(err)
 		}
-		text += fmt.Sprintf("\n%-11s %-6s %s", name, state, found[name])
+		found[name] = result
+		text += fmt.Sprintf("\n%-11s %-6s %s", name, state, result)
 	}
 	check("database", c.checkDatabase)
 	check("payments", c.checkPayments)

@@ -57,7 +57,7 @@ func TestTLS_certificateIsReplacedWhileTheShopSells(t *testing.T) {
 		}
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, ServerName: "shop.example"}, ForceAttemptHTTP2: true}
 		defer transport.CloseIdleConnections()
-		request, err := http.NewRequestWithContext(t.Context(), "POST", shop.base+"/addToCart",
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, shop.base+"/addToCart",
 			strings.NewReader(`{"clientID": "ann", "productID": "mug", "quantity": 1}`))
 		if err != nil {
 			t.Fatal(err)

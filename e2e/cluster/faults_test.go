@@ -32,7 +32,7 @@ var faults = []fault{
 		return s.pauseWriter(s.nodes.limits().suspect - 300*time.Millisecond)
 	}},
 	{name: "writer paused for about the suspect timeout", repeat: 3, do: func(s *shop) time.Duration {
-		return s.pauseWriter(s.nodes.limits().suspect + time.Duration(rand.Int64N(int64(s.nodes.limits().suspect)))) //nolint:gosec // any time
+		return s.pauseWriter(s.nodes.limits().suspect + time.Duration(rand.Int64N(int64(s.nodes.limits().suspect))))
 	}},
 	{name: "writer killed, the next one lags", repeat: 3, open: (*shop).openBesideBulk, do: (*shop).killWriterBeforeLaggingNode},
 	{name: "writer isolated", do: (*shop).isolateWriter},

@@ -1,15 +1,14 @@
 package api
 
 import (
-	"container/list"
 	"math"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/labstack/echo/v4"
 	"golang.org/x/time/rate"
 )
@@ -22,27 +21,14 @@ const maxAddresses = 16_384
 type rateLimits struct {
 	perSecond rate.Limit
 	burst     int
-	most      int
 	now       func() time.Time
-
-	mu     sync.Mutex
-	byAddr map[netip.Addr]*list.Element // holds *addressLimit; guarded by mu
-	recent list.List                    // the most recently seen first; guarded by mu
-}
-
-type addressLimit struct {
-	addr  netip.Addr
-	limit *rate.Limiter
+	byAddr    *lru.Cache[netip.Addr, *rate.Limiter]
 }
 
 func newRateLimits(perSecond float64) *rateLimits {
-	return &rateLimits{
-		perSecond: rate.Limit(perSecond),
-		burst:     max(1, int(math.Ceil(perSecond))),
-		most:      maxAddresses,
-		now:       time.Now,
-		byAddr:    make(map[netip.Addr]*list.Element),
-	}
+	limits := &rateLimits{perSecond: rate.Limit(perSecond), burst: max(1, int(math.Ceil(perSecond))), now: time.Now}
+	limits.byAddr, _ = lru.New[netip.Addr, *rate.Limiter](maxAddresses) // fails for a size below 1 alone
+	return limits
 }
 
 // limited refuses with 429 what comes faster than the limit. Probes and the documentation are free:
@@ -84,20 +70,14 @@ func (l *rateLimits) take(addr netip.Addr) (wait time.Duration) {
 }
 
 func (l *rateLimits) of(addr netip.Addr) *rate.Limiter {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if at, ok := l.byAddr[addr]; ok {
-		l.recent.MoveToFront(at)
-		return at.Value.(*addressLimit).limit
+	if limit, known := l.byAddr.Get(addr); known {
+		return limit
 	}
-	if l.recent.Len() >= l.most {
-		oldest := l.recent.Back()
-		delete(l.byAddr, oldest.Value.(*addressLimit).addr)
-		l.recent.Remove(oldest)
+	fresh := rate.NewLimiter(l.perSecond, l.burst)
+	if limit, known, _ := l.byAddr.PeekOrAdd(addr, fresh); known { // a request at the same time
+		return limit
 	}
-	fresh := &addressLimit{addr, rate.NewLimiter(l.perSecond, l.burst)}
-	l.byAddr[addr] = l.recent.PushFront(fresh)
-	return fresh.limit
+	return fresh
 }
 
 // clientAddress is the address that a request counts for: of X-Forwarded-For only what trusted

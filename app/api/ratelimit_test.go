@@ -59,7 +59,7 @@ func TestRateLimit_refillsPerAddress(t *testing.T) {
 func TestRateLimit_remembersABoundedNumberOfAddresses(t *testing.T) {
 	t.Parallel()
 	limits := newRateLimits(1)
-	limits.most = 3
+	limits.byAddr.Resize(3)
 	limits.now = func() time.Time { return time.Unix(1_000_000, 0) }
 	address := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, n}) }
 
@@ -68,10 +68,10 @@ func TestRateLimit_remembersABoundedNumberOfAddresses(t *testing.T) {
 	}
 	limits.take(address(1)) // seen again: 2 is now the one that was quiet for longest
 	limits.take(address(4))
-	if len(limits.byAddr) != 3 || limits.recent.Len() != 3 {
-		t.Fatalf("got %d addresses in the table, %d in the list, want 3", len(limits.byAddr), limits.recent.Len())
+	if limits.byAddr.Len() != 3 {
+		t.Fatalf("got %d addresses, want 3", limits.byAddr.Len())
 	}
-	if _, kept := limits.byAddr[address(2)]; kept {
+	if limits.byAddr.Contains(address(2)) {
 		t.Error("the address that was quiet for longest is kept")
 	}
 	if limits.take(address(1)) == 0 {

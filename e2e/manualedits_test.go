@@ -17,7 +17,7 @@ import (
 )
 
 // netOf reads from what an import says by how many units it changed what is on hand.
-var netOf = regexp.MustCompile(`on hand changed by ([-+]?[0-9,]+) units`)
+var netOf = regexp.MustCompile(`on hand changed by ([-+]?[0-9,]+) units?`)
 
 // imports imports one row and lets the chaos test reckon with what came of it. A row that is
 // refused changes nothing.

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,13 +26,13 @@ func TestGalera_guaranteesHoldThroughFaults(t *testing.T) {
 // A galera is three nodes of MariaDB Galera on loopback behind HAProxy, with one writer.
 type galera struct {
 	t        *testing.T
+	dir      string
 	servers  [size]*galeraNode
 	balancer *balancer
 }
 
 type galeraNode struct {
 	*process
-	dir     string
 	address string
 }
 
@@ -40,37 +42,6 @@ const provider = "/usr/lib/galera/libgalera_smm.so"
 // galeraSuspect is evs.suspect_timeout.
 const galeraSuspect = 2 * time.Second
 
-// galeraConfig is a node's configuration. docs/scaling.md has its lines about the cluster.
-const galeraConfig = `[mariadbd]
-datadir = %[1]s/data
-tmpdir = %[1]s
-socket = %[1]s/socket
-pid-file = %[1]s/pid
-%[2]s
-bind-address = 127.0.0.1
-port = %[3]s
-skip-name-resolve
-max-connections = 300
-performance-schema = OFF
-innodb-buffer-pool-size = 128M
-innodb-log-file-size = 64M
-innodb-flush-log-at-trx-commit = 1
-innodb-autoinc-lock-mode = 2
-binlog-format = ROW
-wsrep-on = ON
-wsrep-provider = ` + provider + `
-wsrep-cluster-name = shop
-wsrep-cluster-address = gcomm://%[4]s
-wsrep-node-name = %[5]s
-wsrep-node-address = 127.0.0.1
-wsrep-node-incoming-address = 127.0.0.1:%[3]s
-wsrep-slave-threads = 4
-wsrep-sst-method = mariabackup
-wsrep-sst-auth = root:
-wsrep-sst-receive-address = %[6]s
-wsrep-provider-options = "gmcast.listen_addr=tcp://%[7]s;ist.recv_addr=%[8]s;gcache.size=128M;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT4S;evs.install_timeout=PT4S;evs.inactive_check_period=PT0.25S;evs.keepalive_period=PT0.5S"
-`
-
 func newGalera(t *testing.T) *galera {
 	t.Helper()
 	for _, needed := range []string{"mariadbd", "mariadb-install-db", "mariadb-backup", "socat"} {
@@ -79,23 +50,19 @@ func newGalera(t *testing.T) *galera {
 	if _, err := os.Stat(provider); err != nil {
 		program(t, provider) // says that it is missing
 	}
-	g := &galera{t: t}
-	var group, addresses [size]string
+	g := &galera{t: t, dir: t.TempDir()}
+	var members, addresses [size]string
 	for i := range size {
-		group[i], addresses[i] = freeAddress(t), freeAddress(t)
+		members[i], addresses[i] = freeAddress(t), freeAddress(t)
 	}
 	for i := range g.servers {
-		dir := t.TempDir()
-		user, port := "", addresses[i][strings.LastIndex(addresses[i], ":")+1:]
-		if os.Geteuid() == 0 {
-			user = "user = root"
-		}
-		config := fmt.Sprintf(galeraConfig, dir, user, port, strings.Join(group[:], ","), fmt.Sprint("n", i+1), freeAddress(t), group[i], freeAddress(t))
-		if err := os.WriteFile(filepath.Join(dir, "my.cnf"), []byte(config), 0o600); err != nil {
+		config := g.data(i) + ".cnf"
+		if err := os.Mkdir(g.data(i)+".tmp", 0o700); err != nil {
 			t.Fatal(err)
 		}
-		g.servers[i] = &galeraNode{dir: dir, address: addresses[i],
-			process: newProcess(t, fmt.Sprint("node ", i+1), nil, program(t, "mariadbd"), "--defaults-file="+filepath.Join(dir, "my.cnf"))}
+		g.configure(config, i, members, addresses[i])
+		g.servers[i] = &galeraNode{address: addresses[i],
+			process: newProcess(t, fmt.Sprint("node ", i+1), nil, program(t, "mariadbd"), "--defaults-file="+config)}
 	}
 	g.initialize()
 	g.balancer = newBalancer(t, "../../deploy/haproxy-db.cfg", addresses)
@@ -105,11 +72,35 @@ func newGalera(t *testing.T) *galera {
 	return g
 }
 
+// configure writes a node's configuration: deploy/galera.cnf, filled in.
+func (g *galera) configure(path string, i int, members [size]string, address string) {
+	g.t.Helper()
+	current, err := user.Current()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	template, err := os.ReadFile("../../deploy/galera.cnf")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	filled := strings.NewReplacer("@USER@", current.Username, "@DIR@", g.dir, "@NODE@", strconv.Itoa(i+1), "@HOST@", "127.0.0.1",
+		"@PORT@", portOf(address), "@MEMBERS@", strings.Join(members[:], ","), "@GROUP_PORT@", portOf(members[i]),
+		"@SST_PORT@", portOf(freeAddress(g.t)), "@IST_PORT@", portOf(freeAddress(g.t))).Replace(string(template))
+	if err := os.WriteFile(path, []byte(filled), 0o600); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func portOf(address string) string { return address[strings.LastIndex(address, ":")+1:] }
+
+// data is a node's data directory.
+func (g *galera) data(i int) string { return filepath.Join(g.dir, fmt.Sprint("n", i+1)) }
+
 // initialize creates the first node's data, and copies them: a state transfer takes 13 s.
 func (g *galera) initialize() {
 	g.t.Helper()
 	first := g.servers[0]
-	g.run(program(g.t, "mariadb-install-db"), "--defaults-file="+filepath.Join(first.dir, "my.cnf"),
+	g.run(program(g.t, "mariadb-install-db"), first.command[1],
 		"--auth-root-authentication-method=normal", "--skip-test-db", "--wsrep-on=OFF")
 	first.start("--wsrep-new-cluster")
 	g.await(0)
@@ -117,8 +108,8 @@ func (g *galera) initialize() {
 		g.t.Fatal(err)
 	}
 	first.stop()
-	for _, other := range g.servers[1:] {
-		g.run("cp", "-a", filepath.Join(first.dir, "data"), filepath.Join(other.dir, "data"))
+	for i := 1; i < size; i++ {
+		g.run("cp", "-a", g.data(0), g.data(i))
 	}
 	first.start("--wsrep-new-cluster")
 	g.await(0)
@@ -134,7 +125,7 @@ func (g *galera) run(name string, args ...string) {
 	}
 }
 
-func (g *galera) socketDSN(i int) string { return "root@unix(" + g.servers[i].dir + "/socket)/" }
+func (g *galera) socketDSN(i int) string { return "root@unix(" + g.data(i) + ".sock)/" }
 
 func (g *galera) proxyDSN() string     { return "root@tcp(" + g.balancer.address + ")/" }
 func (g *galera) nodeDSN(i int) string { return "root@tcp(" + g.servers[i].address + ")/" }
@@ -169,8 +160,9 @@ func (g *galera) await(i int) {
 		if g.servers[i].gone() {
 			g.t.Fatalf("%s ended:\n%s", g.servers[i].name, lastLines(g.servers[i].output(), 30))
 		}
-		return g.status(i, "wsrep_local_state") == synced && g.status(i, "wsrep_ready") == "ON" &&
-			g.status(i, "wsrep_cluster_status") == "Primary"
+		// A node that was paused may not know yet that it was expelled: a causal read fails then.
+		return g.status(i, "wsrep_local_state") == synced && g.status(i, "wsrep_cluster_status") == "Primary" &&
+			execute(g.socketDSN(i)+"?readTimeout=1s", "SET SESSION wsrep_sync_wait = 1", "SELECT 1") == nil
 	})
 }
 
@@ -215,11 +207,10 @@ func (g *galera) start(i int) {
 
 func (g *galera) wipe(i int) {
 	g.t.Helper()
-	data := filepath.Join(g.servers[i].dir, "data")
-	if err := os.RemoveAll(data); err != nil {
+	if err := os.RemoveAll(g.data(i)); err != nil {
 		g.t.Fatal(err)
 	}
-	if err := os.Mkdir(data, 0o700); err != nil {
+	if err := os.Mkdir(g.data(i), 0o700); err != nil {
 		g.t.Fatal(err)
 	}
 }

@@ -84,7 +84,8 @@ func (s *shop) settled() snapshot {
 		for i := range size {
 			b, err := s.snapshot(i)
 			if err != nil {
-				s.t.Fatalf("read node %d: %v", i+1, err)
+				s.t.Logf("read node %d: %v", i+1, err)
+				return false
 			}
 			for _, e := range b.checkouts {
 				if !e.State.Settled() {

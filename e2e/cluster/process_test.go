@@ -90,8 +90,10 @@ func (p *process) watch() {
 	p.alive = write
 }
 
-// ended ends the watchdog of a program that is gone, before another one can have its process ID.
+// ended ends the watchdog of a program that is gone, and the programs that it left behind, before
+// another one can have its process ID.
 func (p *process) ended() {
+	_ = syscall.Kill(-p.running.Process.Pid, syscall.SIGKILL) // none, mostly
 	_ = p.watchdog.Process.Kill()
 	_ = p.watchdog.Wait() // killed, as it says
 	_ = p.alive.Close()

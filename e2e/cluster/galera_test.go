@@ -20,6 +20,9 @@ import (
 func TestGalera_guaranteesHoldThroughFaults(t *testing.T) {
 	g := newGalera(t)
 	defer g.close()
+	if *soak {
+		t.Run("set up by the commands of the documentation", followPage)
+	}
 	runFaults(t, g, append(faults, g.faults()...))
 }
 

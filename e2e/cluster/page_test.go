@@ -9,14 +9,10 @@ import (
 	"time"
 )
 
-// The commands of docs/scaling.md are run as a new operator would, but for the packages and the
-// building of the program.
-//
-//nolint:paralleltest // it has the machine to itself
-func TestScalingPage_setsAClusterUp(t *testing.T) {
-	if !*soak {
-		t.Skip("it takes a minute: make cluster-test runs it")
-	}
+// followPage runs the commands of docs/scaling.md as a new operator would, but for the packages and
+// the building of the program, and buys something.
+func followPage(t *testing.T) {
+	t.Helper()
 	page, err := os.ReadFile("../../docs/scaling.md")
 	if err != nil {
 		t.Fatal(err)

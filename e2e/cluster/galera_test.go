@@ -21,7 +21,7 @@ func TestGalera_guaranteesHoldThroughFaults(t *testing.T) {
 	g := newGalera(t)
 	defer g.close()
 	if *soak {
-		t.Run("set up by the commands of the documentation", followPage)
+		t.Run("documented commands", followPage)
 	}
 	runFaults(t, g, append(faults, g.faults()...))
 }

@@ -26,7 +26,15 @@ func followPage(t *testing.T) {
 	_, block, _ = strings.Cut(block, "\n")
 	block = "set -e\n" + strings.Replace(block, serve, "exec "+binary+" serve", 1)
 
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "cartwheel-page-") // short: a socket's path may have about a hundred characters
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	deploy, err := filepath.Abs("../../deploy")
 	if err != nil {
 		t.Fatal(err)

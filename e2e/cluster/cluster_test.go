@@ -56,6 +56,8 @@ type shop struct {
 	instances [size]*instance
 	front     string // URL of the load balancer before the instances
 	load      *load
+
+	severalWriters bool // instances may read nodes that lag
 }
 
 // An instance is a cartwheel at an address of its own.

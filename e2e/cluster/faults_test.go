@@ -225,6 +225,7 @@ func (s *shop) restartInstances() time.Duration {
 // with several writers.
 func (s *shop) openOnNodes() {
 	s.t.Helper()
+	s.severalWriters = true
 	for i := range s.instances {
 		s.launch(i, s.nodes.nodeDSN(i)+s.database)
 	}

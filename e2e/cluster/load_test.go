@@ -229,6 +229,14 @@ func (c *client) change(path string, body map[string]any, key string) bool {
 }
 
 func (c *client) cancel(checkout string) {
+	if c.load.s.severalWriters {
+		// The node of another instance may not have the sale yet.
+		for range 50 {
+			if got := c.post("/cancelCheckout", map[string]any{"checkoutID": checkout}, ""); !strings.Contains(got.text, "it is reserved") {
+				break
+			}
+		}
+	}
 	if c.change("/cancelCheckout", map[string]any{"checkoutID": checkout}, "cancel") {
 		c.load.mu.Lock()
 		defer c.load.mu.Unlock()

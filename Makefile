@@ -139,6 +139,11 @@ galera:
 mysql: ## Unpack MySQL into the cache directory, unless MYSQLD, PATH or TEST_MYSQL_DSN has one
 	@[ -n "$$TEST_MYSQL_DSN" ] || database/databasetest/dbserver/mysql.sh
 
+# For the cluster tests; unpacked beside the system, unless MYSQLROUTER or PATH has one.
+.PHONY: mysqlrouter
+mysqlrouter:
+	@database/databasetest/dbserver/mysql.sh mysqlrouter
+
 .PHONY: wrk
 wrk:
 	@if command -v wrk >/dev/null; then exit 0; fi; \

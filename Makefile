@@ -36,7 +36,7 @@ release: ## Build dist/: static binaries for Linux, macOS and Windows, their mod
 	cd dist; if command -v sha256sum >/dev/null; then sha256sum cartwheel-*; else shasum -a 256 cartwheel-*; fi >SHA256SUMS
 
 .PHONY: test
-test: mariadb galera mysql haproxy strace chromium promtool axe ## Run all tests, after installing what they need
+test: mariadb galera mysql mysqlrouter haproxy strace chromium promtool axe ## Run all tests, after installing what they need
 	go test -timeout 15m ./...
 	cd e2e && go test -p 1 -timeout 15m ./...
 	cd bench && go test ./...
@@ -64,7 +64,7 @@ soak: mariadb mysql strace ## Run the chaos tests in their long form, and the ch
 	go test -count=1 -timeout 1h ./checkout -run TestHistory_guaranteesHoldThroughAny -rapid.checks=10000
 
 .PHONY: cluster-test
-cluster-test: galera mysql haproxy ## Break nodes and instances of database clusters in each way, under load (see docs/scaling.md)
+cluster-test: galera mysql mysqlrouter haproxy ## Break nodes and instances of database clusters in each way, under load (see docs/scaling.md)
 	@status=$$(mktemp); { cd e2e && go test -v -count=1 -timeout 1h ./cluster -args -soak; echo $$? >$$status; } | grep --line-buffered -v '^=== '; \
 	failed=$$(cat $$status); rm -f $$status; exit $$failed
 

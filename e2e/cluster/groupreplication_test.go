@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// groupName is the group's UUID. Its transactions bear it in their GTIDs.
+	// groupName is that of deploy/mysql-group.cnf.
 	groupName = "c0ffee00-0000-4000-8000-000000000001"
 	// joinTimeout is the maximum time until a node has joined the group, with a clone.
 	joinTimeout = 2 * time.Minute
@@ -38,38 +38,29 @@ const (
 	multiPrimary  groupMode = "multi-primary"
 )
 
-// groupSettings are those of every node, beside its addresses. docs/scaling.md explains them.
-func groupSettings(mode groupMode) []string {
-	return append(groupModeSettings(mode),
-		"--gtid-mode=ON", "--enforce-gtid-consistency=ON",
-		"--plugin-load-add=group_replication.so", "--plugin-load-add=mysql_clone.so",
-		"--report-host=127.0.0.1",
-		"--loose-group-replication-group-name="+groupName,
-		"--loose-group-replication-communication-stack=MYSQL",
-		// An unreachable node is expelled after 5 s, which are fixed, and not after 10.
-		"--loose-group-replication-member-expel-timeout=0",
-		// The first transactions on a new primary wait for what it has not applied yet.
-		"--loose-group-replication-consistency=BEFORE_ON_PRIMARY_FAILOVER",
-		// A minority waits for the others: three nodes that lost each other for a while need no
-		// bootstrap.
-		"--loose-group-replication-unreachable-majority-timeout=0",
-		// An expelled node joins again by itself; when that fails it ends its clients' sessions.
-		"--loose-group-replication-autorejoin-tries=3",
-		"--loose-group-replication-exit-state-action=OFFLINE_MODE",
-		// The test starts each node itself, to bootstrap the first.
-		"--loose-group-replication-start-on-boot=OFF",
-		// On loopback the test reads who connects to whom.
-		"--loose-group-replication-ssl-mode=DISABLED",
-		"--loose-group-replication-recovery-get-public-key=ON",
-	)
-}
-
-func groupModeSettings(mode groupMode) []string {
-	if mode == multiPrimary {
-		return []string{"--loose-group-replication-single-primary-mode=OFF",
-			"--loose-group-replication-enforce-update-everywhere-checks=ON"}
+// groupSettings are those of every node, beside its addresses: those of deploy/mysql-group.cnf and
+// what the test needs.
+func groupSettings(t *testing.T, mode groupMode) (options []string) {
+	t.Helper()
+	shipped, err := os.ReadFile("../../deploy/mysql-group.cnf")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return []string{"--loose-group-replication-single-primary-mode=ON"}
+	for line := range strings.Lines(string(shipped)) {
+		if name, value, found := strings.Cut(strings.TrimSpace(line), " = "); found && !strings.HasPrefix(name, "#") {
+			options = append(options, "--"+name+"="+value)
+		}
+	}
+	if mode == multiPrimary {
+		options = append(options, "--loose-group-replication-single-primary-mode=OFF",
+			"--loose-group-replication-enforce-update-everywhere-checks=ON")
+	}
+	return append(options, "--report-host=127.0.0.1",
+		// The test starts each node's replication itself, to bootstrap the first.
+		"--loose-group-replication-start-on-boot=OFF",
+		// It reads who connects to whom.
+		"--loose-group-replication-ssl-mode=DISABLED",
+		"--loose-group-replication-recovery-get-public-key=ON")
 }
 
 // A group is three nodes of MySQL Group Replication and a proxy that follows the primary.
@@ -88,7 +79,7 @@ func newGroup(t *testing.T, mode groupMode, newFront func(g *group) front) *grou
 	t.Cleanup(g.close)
 	for i := range size {
 		server, err := dbserver.New(dbserver.Config{Flavour: dbserver.MySQL, TCP: true,
-			Options: append(groupSettings(mode), fmt.Sprint("--server-id=", i+1))})
+			Options: append(groupSettings(t, mode), fmt.Sprint("--server-id=", i+1))})
 		if err != nil {
 			databasetest.SkipUnlessCI(t, err.Error())
 		}

@@ -180,7 +180,16 @@ func (g *group) startReplication(i int) {
 	}
 	g.exec(i, "SET GLOBAL group_replication_local_address = ?", seeds[i])
 	g.exec(i, "SET GLOBAL group_replication_group_seeds = ?", strings.Join(seeds, ","))
-	g.exec(i, fmt.Sprintf("START GROUP_REPLICATION USER = '%s', PASSWORD = 'secret'", groupUser(i)))
+	// The group refuses a node that was killed until it has expelled the node's old process.
+	eventually(g.t, joinTimeout, fmt.Sprintf("node %d may join", i), func() bool {
+		const notConfigured = 3092
+		err := execute(g.nodeDSN(i), fmt.Sprintf("START GROUP_REPLICATION USER = '%s', PASSWORD = 'secret'", groupUser(i)))
+		var refusal *mysql.MySQLError
+		if err != nil && (!errors.As(err, &refusal) || refusal.Number != notConfigured) {
+			g.t.Fatalf("start replication on node %d: %v", i, err)
+		}
+		return err == nil
+	})
 }
 
 // isOnline reports whether a node says that another one, or itself, is ONLINE.

@@ -11,7 +11,7 @@ import (
 
 //nolint:paralleltest // it has the machine to itself
 func TestGroupReplication_guaranteesHoldBehindRouter(t *testing.T) {
-	g := newGroup(t, singlePrimary, newRouter)
+	g := newGroup(t, newRouter)
 	runFaults(t, g, append(withOneWriter(faults), g.faults()...))
 }
 
@@ -20,16 +20,8 @@ func TestGroupReplication_guaranteesHoldBehindHAProxy(t *testing.T) {
 	if !*soak {
 		return // the short form tries Router
 	}
-	g := newGroup(t, singlePrimary, newGroupBalancer)
+	g := newGroup(t, newGroupBalancer)
 	runFaults(t, g, append(withOneWriter(faults), g.faults()...))
-}
-
-//nolint:paralleltest // it has the machine to itself
-func TestGroupReplication_guaranteesHoldWithManyPrimaries(t *testing.T) {
-	if !*soak {
-		return // a single primary is what docs/scaling.md asks for
-	}
-	runFaults(t, newGroup(t, multiPrimary, newGroupBalancer), slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return !f.onAllNodes() }))
 }
 
 // withOneWriter leaves out the faults of nodes that all take writes.

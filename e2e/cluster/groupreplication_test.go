@@ -30,17 +30,9 @@ const (
 	askTimeout = 500 * time.Millisecond
 )
 
-// A groupMode says how many nodes of a group take writes.
-type groupMode string
-
-const (
-	singlePrimary groupMode = "single-primary"
-	multiPrimary  groupMode = "multi-primary"
-)
-
 // groupSettings are those of every node, beside its addresses: those of deploy/mysql-group.cnf and
 // what the test needs.
-func groupSettings(t *testing.T, mode groupMode) (options []string) {
+func groupSettings(t *testing.T) (options []string) {
 	t.Helper()
 	shipped, err := os.ReadFile("../../deploy/mysql-group.cnf")
 	if err != nil {
@@ -50,10 +42,6 @@ func groupSettings(t *testing.T, mode groupMode) (options []string) {
 		if name, value, found := strings.Cut(strings.TrimSpace(line), " = "); found && !strings.HasPrefix(name, "#") {
 			options = append(options, "--"+name+"="+value)
 		}
-	}
-	if mode == multiPrimary {
-		options = append(options, "--loose-group-replication-single-primary-mode=OFF",
-			"--loose-group-replication-enforce-update-everywhere-checks=ON")
 	}
 	return append(options, "--report-host=127.0.0.1",
 		// The test starts each node's replication itself, to bootstrap the first.
@@ -73,13 +61,13 @@ type group struct {
 	front front
 }
 
-func newGroup(t *testing.T, mode groupMode, newFront func(g *group) front) *group {
+func newGroup(t *testing.T, newFront func(g *group) front) *group {
 	t.Helper()
 	g := &group{t: t, links: newGroupLinks(t)}
 	t.Cleanup(g.close)
 	for i := range size {
 		server, err := dbserver.New(dbserver.Config{Flavour: dbserver.MySQL, TCP: true,
-			Options: append(groupSettings(t, mode), fmt.Sprint("--server-id=", i+1))})
+			Options: append(groupSettings(t), fmt.Sprint("--server-id=", i+1))})
 		if err != nil {
 			databasetest.SkipUnlessCI(t, err.Error())
 		}

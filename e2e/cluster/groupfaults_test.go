@@ -36,10 +36,12 @@ func (f fault) onAllNodes() bool {
 // faults are those that only a group knows.
 func (g *group) faults() []fault {
 	return []fault{
-		{name: "first start of all instances at once", repeat: 3, open: (*shop).openTogether, do: nothing},
+		{name: "first start of all instances at once", repeat: 3, open: (*shop).openTogether, do: func(s *shop) time.Duration {
+			return s.load.heals(s.healLimit())
+		}},
 		{name: "the writes move by set_as_primary", repeat: 3, do: func(s *shop) time.Duration {
 			g.setPrimary(s.other())
-			return s.load.heals(2 * time.Second)
+			return s.load.heals(4 * time.Second)
 		}},
 		{name: "writer isolated, COMMITs lost", repeat: 3, do: func(s *shop) time.Duration {
 			writer := s.nodes.writer()

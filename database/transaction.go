@@ -107,8 +107,8 @@ func (db *DB) transact(
 			// The database does not answer at all. Another attempt would take as long, and requests
 			// that wait behind this transaction would time out without an answer.
 			f = engine.Refused
-		case f == engine.Other && errors.Is(err, errNoConnection):
-			f = engine.Refused
+		case !f.Outage() && errors.Is(err, errNoConnection):
+			f = engine.Refused // also a lock wait that timed out in a new connection's causal read
 		}
 		switch f {
 		case engine.Conflict:

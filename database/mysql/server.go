@@ -55,9 +55,9 @@ func (v variables) check(log *slog.Logger) error {
 		// READ COMMITTED cannot be logged as statements: every write would fail with error 1665.
 		return errors.New("binlog_format is STATEMENT:" +
 			" set it to ROW (SET GLOBAL binlog_format = ROW, and in the server's configuration)")
-	case v.isGroup() && !isOn(v["group_replication_single_primary_mode"]) && !waitsForOthers[v["group_replication_consistency"]]:
-		return errors.New("the group has several primaries, which read what others have committed too late:" +
-			" set group_replication_single_primary_mode to ON, or group_replication_consistency to AFTER")
+	case v.isGroup() && !isOn(v["group_replication_single_primary_mode"]):
+		// A refusal could come from a node that does not have yet what another one answered.
+		return errors.New("the group has several primaries, which read old rows: SELECT group_replication_switch_to_single_primary_mode()")
 	}
 	if v["innodb_flush_log_at_trx_commit"] != "1" {
 		log.Warn("innodb_flush_log_at_trx_commit is not 1: a power cut or a crash can lose confirmed orders",
@@ -76,10 +76,6 @@ func (v variables) check(log *slog.Logger) error {
 	}
 	return nil
 }
-
-// waitsForOthers are the levels of group_replication_consistency at which what one node has
-// committed is read on all others.
-var waitsForOthers = map[string]bool{"BEFORE": true, "AFTER": true, "BEFORE_AND_AFTER": true}
 
 // isClustered reports whether the server is a node of Galera or Group Replication. Row locks are
 // local to a node there, and only what a transaction changes is certified.

@@ -154,16 +154,16 @@ var crashPoints = []crashPoint{
 	{
 		name: "recovery's claim is committed after its sender's end", mysqlOnly: true, left: checkout.Reserved, end: checkout.Committed, next: 409,
 		reach: func(p *crash) {
+			heir := p.start() // before the charge, whose answer is waited for only so long
 			p.charged()
-			heir := p.start()
 			p.killAtCommit(heir, delivered, func() { p.kill(p.owner.instance) })
 		},
 	},
 	{
 		name: "recovery's TX 2's COMMIT never arrives", mysqlOnly: true, left: checkout.Reserved, end: checkout.Committed, next: 409,
 		reach: func(p *crash) {
+			heir := p.start() // before the charge, whose answer is waited for only so long
 			p.charged()
-			heir := p.start()
 			heir.proxy.Next(proxy.Deliver()) // the claim
 			p.killAtCommit(heir, dropped, func() { p.kill(p.owner.instance) })
 		},
@@ -171,8 +171,8 @@ var crashPoints = []crashPoint{
 	{
 		name: "recovery's TX 2's COMMIT arrives after its sender's end", mysqlOnly: true, left: checkout.Committed, end: checkout.Committed, next: 409,
 		reach: func(p *crash) {
+			heir := p.start() // before the charge, whose answer is waited for only so long
 			p.charged()
-			heir := p.start()
 			heir.proxy.Next(proxy.Deliver())
 			p.killAtCommit(heir, delivered, func() { p.kill(p.owner.instance) })
 		},

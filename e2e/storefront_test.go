@@ -31,8 +31,8 @@ func TestStorefront_customerBuysAndCancels(t *testing.T) {
 		p.do("open the shop", chromedp.Navigate("http://"+front+"/"))
 		click := func(label string) {
 			t.Helper()
-			p.awaits("there is "+label, fmt.Sprintf("document.querySelector('[aria-label=%q]')", label))
-			p.do(label, chromedp.Click(chromedp.CSS(fmt.Sprintf("[aria-label=%q]", label))))
+			// Found and clicked at once: the page may draw its table anew in between.
+			p.awaits("click on "+label, fmt.Sprintf("(b => b?.checkVisibility() && (b.click(), true))(document.querySelector('[aria-label=%q]'))", label))
 		}
 		cart := func(product, want string) {
 			t.Helper()

@@ -218,7 +218,7 @@ func (r *running) startManagers(ctx context.Context) error {
 		Lease:           s.CheckoutLease,
 		PaymentTimeout:  s.PaymentTimeout,
 		Events:          s.WebhookURL != "",
-		Present:         api.Present,
+		Present:         api.ResponseTo,
 		Log:             r.log,
 		ObserveReserve:  r.metrics.Queue("checkout.reserve"),
 		ObserveSettle:   r.metrics.Queue("checkout.settle"),
@@ -231,7 +231,7 @@ func (r *running) startManagers(ctx context.Context) error {
 		QueueCapacity: s.QueueCapacity,
 		Limiter:       limiter,
 		BatchSize:     s.BatchSize,
-		Present:       api.Present,
+		Present:       api.ResponseTo,
 		Log:           r.log,
 		Observe:       r.metrics.Queue("cart.add"),
 	})

@@ -17,7 +17,7 @@ const (
 
 // successBody is the answer to everything that went well. It is sent as it is, and never written
 // to.
-var successBody = answer{Status: statusSuccess}.body()
+var successBody = render(answer{Status: statusSuccess})
 
 // An answer is the body of whatever the public listener says outside the documentation.
 // Error is empty exactly when Status is Success.
@@ -75,9 +75,6 @@ type (
 		Quantity  int64  `json:"quantity" example:"2"`
 	} // @name CheckoutLine
 )
-
-// body renders the answer.
-func (a answer) body() []byte { return render(a) }
 
 // render returns a value as one line of JSON.
 func render(v any) []byte {

@@ -21,8 +21,8 @@ func newAPIKeys(keys []string) apiKeys {
 	return hashes
 }
 
-// required asks for a key before next. Without configured keys the shop is open.
-func (k apiKeys) required(next echo.HandlerFunc) echo.HandlerFunc {
+// requireKey asks for a key before next. Without configured keys the shop is open.
+func (k apiKeys) requireKey(next echo.HandlerFunc) echo.HandlerFunc {
 	if len(k) == 0 {
 		return next
 	}
@@ -32,10 +32,10 @@ func (k apiKeys) required(next echo.HandlerFunc) echo.HandlerFunc {
 		switch {
 		case !ok:
 			c.Response().Header().Set(echo.HeaderWWWAuthenticate, challenge)
-			return refuse(http.StatusUnauthorized, "Authorization: want the header once, as Bearer and an API key")
+			return refuse(http.StatusUnauthorized, "unauthorized", "Authorization: want the header once, as Bearer and an API key")
 		case !k.have(key):
 			c.Response().Header().Set(echo.HeaderWWWAuthenticate, challenge+`, error="invalid_token"`)
-			return refuse(http.StatusUnauthorized, "Authorization: no such API key")
+			return refuse(http.StatusUnauthorized, "unauthorized", "Authorization: no such API key")
 		}
 		return next(c)
 	}

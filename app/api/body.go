@@ -104,13 +104,11 @@ func (b *bodies) acquireLarge() bool {
 	}
 }
 
-var errTooManyLargeBodies = &refusal{
-	status: http.StatusServiceUnavailable, code: codeBusy, retryAfter: retrySoon,
-	message: "too many large bodies at once, nothing was done: try again",
-}
+var errTooManyLargeBodies = &refusal{http.StatusServiceUnavailable, codeBusy, retrySoon,
+	"too many large bodies at once, nothing was done: try again"}
 
 func errBodyTooLarge() error {
-	return refuse(http.StatusRequestEntityTooLarge, "body: want at most %d bytes", maxBodyBytes)
+	return refuse(http.StatusRequestEntityTooLarge, "too_large", "body: want at most %d bytes", maxBodyBytes)
 }
 
 // bodyError says why a body could not be read. The connection is closed: its next bytes are not a
@@ -130,13 +128,13 @@ func bodyError(c echo.Context, err error) error {
 func checkContentType(h http.Header) error {
 	for _, encoding := range h[echo.HeaderContentEncoding] {
 		if !strings.EqualFold(encoding, "identity") {
-			return refuse(http.StatusUnsupportedMediaType, "Content-Encoding: want none")
+			return refuse(http.StatusUnsupportedMediaType, "content_type", "Content-Encoding: want none")
 		}
 	}
 	if sent := h[echo.HeaderContentType]; len(sent) == 1 && (sent[0] == echo.MIMEApplicationJSON || isJSON(sent[0])) {
 		return nil
 	}
-	return refuse(http.StatusUnsupportedMediaType, "Content-Type: want application/json, once")
+	return refuse(http.StatusUnsupportedMediaType, "content_type", "Content-Type: want application/json, once")
 }
 
 func isJSON(contentType string) bool {

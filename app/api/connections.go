@@ -30,7 +30,7 @@ const (
 // LimitConnections bounds the open connections of l, in all and per client address. A caller over
 // the limit reads a 503 and is disconnected.
 func LimitConnections(l net.Listener, limit int) *ConnectionLimit {
-	body := answer{statusFailed, "too many connections, nothing was done: try again"}.body()
+	body := render(answer{statusFailed, "too many connections, nothing was done: try again"})
 	head := fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n%s: %s\r\n"+
 		"Content-Length: %d\r\nRetry-After: %d\r\nConnection: close\r\n\r\n", headerError, codeBusy, len(body), retrySoon)
 	return &ConnectionLimit{

@@ -16,9 +16,9 @@ func (o allowedOrigins) allows(origin string) bool {
 	return slices.Contains(o, origin) || slices.Contains(o, "*")
 }
 
-// shared adds to every answer what a browser must see before it hands it to a page of another
+// withCORS adds to every answer what a browser must see before it hands it to a page of another
 // origin.
-func (o allowedOrigins) shared(next echo.HandlerFunc) echo.HandlerFunc {
+func (o allowedOrigins) withCORS(next echo.HandlerFunc) echo.HandlerFunc {
 	if len(o) == 0 {
 		return next
 	}

@@ -63,7 +63,7 @@ func serveDocumentation(c echo.Context) error {
 		name = "index.html" // echo-swagger's own, not that of the files
 	default:
 		if file, err := fs.Stat(swaggerfiles.FS, name); err != nil || file.IsDir() {
-			return refuse(http.StatusNotFound, "no such page: see %s", PathDocumentation)
+			return refuse(http.StatusNotFound, "no_such_route", "no such page: see %s", PathDocumentation)
 		}
 	}
 	// echo-swagger reads the raw URI, trips over queries, knows no HEAD, and writes to the request.

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,106 +28,98 @@ const headerCheckout = "Cartwheel-Checkout"
 // headerError has the machine-readable code of every answer that is not Success.
 const headerError = "Cartwheel-Error"
 
-// The values of Cartwheel-Error. They are part of the API.
-const (
-	codeInvalid             = "invalid"
-	codeUnauthorized        = "unauthorized"
-	codePending             = "pending"
-	codePaymentDeclined     = "payment_declined"
-	codeNoSuchProduct       = "no_such_product"
-	codeNoSuchCheckout      = "no_such_checkout"
-	codeNoSuchRoute         = "no_such_route"
-	codeMethod              = "method"
-	codeTooLarge            = "too_large"
-	codeContentType         = "content_type"
-	codeNotEnoughStock      = "not_enough_stock"
-	codeCartEmpty           = "cart_empty"
-	codeCheckoutUnderWay    = "checkout_under_way"
-	codeTooManyLines        = "too_many_lines"
-	codeNotCancellable      = "not_cancellable"
-	codeCartChanged         = "cart_changed"
-	codeKeyReused           = "key_reused"
-	codeRateLimited         = "rate_limited"
-	codeBusy                = "busy"
-	codeDraining            = "draining"
-	codeDatabaseUnavailable = "database_unavailable"
-	codeLocked              = "locked"
-	codePaymentUnavailable  = "payment_unavailable"
-	codeInternal            = "internal"
-	codeUnknown             = "unknown"
-)
-
-const (
-	messageTooBusy  = "too busy, nothing was done: try again"
-	messageDraining = "this instance is shutting down, nothing was done: try again"
-	messageUnknown  = "the outcome is unknown: repeat the request with the same Idempotency-Key; " +
-		"without one, check GET /cart or GET /checkouts first"
-	messageInternal = "internal error"
-	messagePending  = "its payment's outcome is not known yet; GET /checkout tells how it ends"
-)
-
 // statusCallerLeft is the status of a request whose caller left before its answer, for metrics
 // alone. It is nginx's code; nobody reads the answer.
 const statusCallerLeft = 499
 
-// A row of the error table says how an error of a module is presented.
-type row struct {
-	sentinel   error
-	status     int // HTTP
-	code       string
+// A refusal is an answer other than Success. The API returns it as an error of its own; errors of
+// the modules have theirs in the error table.
+type refusal struct {
+	status     int    // HTTP
+	code       string // of Cartwheel-Error; part of the API
 	retryAfter int    // seconds; 0: none
-	message    string // for the caller: no internal detail; messageOf may add to it
+	message    string // for the caller: no internal detail
 }
+
+func (r *refusal) Error() string { return r.message }
+
+func refuse(status int, code, format string, args ...any) *refusal {
+	return &refusal{status: status, code: code, message: fmt.Sprintf(format, args...)}
+}
+
+// badRequest says which field is wrong and what was expected.
+func badRequest(format string, args ...any) *refusal {
+	return refuse(http.StatusBadRequest, "invalid", format, args...)
+}
+
+const (
+	codeBusy       = "busy"
+	messagePending = "its payment's outcome is not known yet; GET /checkout tells how it ends"
+)
+
+// Refusals of several errors.
+var (
+	busy     = refusal{http.StatusServiceUnavailable, codeBusy, retrySoon, "too busy, nothing was done: try again"}
+	draining = refusal{http.StatusServiceUnavailable, "draining", retryLater,
+		"this instance is shutting down, nothing was done: try again"}
+	unknown = refusal{http.StatusGatewayTimeout, "unknown", 0,
+		"the outcome is unknown: repeat the request with the same Idempotency-Key; " +
+			"without one, check GET /cart or GET /checkouts first"}
+	internal = refusal{http.StatusInternalServerError, "internal", 0, "internal error"}
+)
 
 // errorTable is the one table from the modules' errors to answers. The first row that matches
 // counts: modules come before the queue and the database, whose errors theirs may wrap. Any other
-// error is a 500.
-var errorTable = []row{
-	{inventory.ErrNoProduct, http.StatusNotFound, codeNoSuchProduct, 0, "no such product"},
-	{inventory.ErrNotEnough, http.StatusConflict, codeNotEnoughStock, 0, "not enough stock"},
+// error is internal. messageOf adds to the messages.
+var errorTable = []struct {
+	sentinel error
+	refusal
+}{
+	{inventory.ErrNoProduct, refusal{http.StatusNotFound, "no_such_product", 0, "no such product"}},
+	{inventory.ErrNotEnough, refusal{http.StatusConflict, "not_enough_stock", 0, "not enough stock"}},
 
-	{errUnderWay, http.StatusConflict, codeCheckoutUnderWay, 0,
-		"the cart is empty: a checkout of this client is under way"},
-	{cart.ErrEmpty, http.StatusConflict, codeCartEmpty, 0, "the cart is empty"},
-	{cart.ErrChanged, http.StatusPreconditionFailed, codeCartChanged, 0,
-		"the cart has changed since it was read: read it again"},
-	{checkout.ErrNotFound, http.StatusNotFound, codeNoSuchCheckout, 0, "no such checkout"},
-	{cart.ErrTooManyLines, http.StatusConflict, codeTooManyLines, 0,
-		"the cart would have more than 500 lines, or more than 2147483647 units of one product"},
+	{errUnderWay, refusal{http.StatusConflict, "checkout_under_way", 0,
+		"the cart is empty: a checkout of this client is under way"}},
+	{cart.ErrEmpty, refusal{http.StatusConflict, "cart_empty", 0, "the cart is empty"}},
+	{cart.ErrChanged, refusal{http.StatusPreconditionFailed, "cart_changed", 0,
+		"the cart has changed since it was read: read it again"}},
+	{checkout.ErrNotFound, refusal{http.StatusNotFound, "no_such_checkout", 0, "no such checkout"}},
+	{cart.ErrTooManyLines, refusal{http.StatusConflict, "too_many_lines", 0,
+		"the cart would have more than 500 lines, or more than 2147483647 units of one product"}},
 
-	{idempotency.ErrMismatch, http.StatusUnprocessableEntity, codeKeyReused, 0,
-		"this Idempotency-Key was used with another request"},
-	{idempotency.ErrUnderWay, http.StatusServiceUnavailable, codeBusy, retrySoon,
-		"the first request with this Idempotency-Key is still under way: try again with the same key"},
+	{idempotency.ErrMismatch, refusal{http.StatusUnprocessableEntity, "key_reused", 0,
+		"this Idempotency-Key was used with another request"}},
+	{idempotency.ErrUnderWay, refusal{http.StatusServiceUnavailable, codeBusy, retrySoon,
+		"the first request with this Idempotency-Key is still under way: try again with the same key"}},
 
-	{checkout.ErrDeclined, http.StatusPaymentRequired, codePaymentDeclined, 0, "payment declined"},
-	{checkout.ErrUnpaid, http.StatusServiceUnavailable, codePaymentUnavailable, retryLater,
-		"payment not completed, nothing is charged: try again"},
-	{checkout.ErrRefunded, http.StatusConflict, codeNotEnoughStock, 0,
-		"not enough stock: it was lowered during the payment; the payment was refunded"},
-	{checkout.ErrNotCancellable, http.StatusConflict, codeNotCancellable, 0, "the checkout cannot be cancelled"},
-	{checkout.ErrPending, http.StatusAccepted, codePending, 0, "the checkout is under way: " + messagePending},
-	{checkout.ErrBusy, http.StatusServiceUnavailable, codeBusy, retrySoon, messageTooBusy},
-	{checkout.ErrDraining, http.StatusServiceUnavailable, codeDraining, retryLater, messageDraining},
+	{checkout.ErrDeclined, refusal{http.StatusPaymentRequired, "payment_declined", 0, "payment declined"}},
+	{checkout.ErrUnpaid, refusal{http.StatusServiceUnavailable, "payment_unavailable", retryLater,
+		"payment not completed, nothing is charged: try again"}},
+	{checkout.ErrRefunded, refusal{http.StatusConflict, "not_enough_stock", 0,
+		"not enough stock: it was lowered during the payment; the payment was refunded"}},
+	{checkout.ErrNotCancellable, refusal{http.StatusConflict, "not_cancellable", 0, "the checkout cannot be cancelled"}},
+	{checkout.ErrPending, refusal{http.StatusAccepted, "pending", 0, "the checkout is under way: " + messagePending}},
+	{checkout.ErrBusy, busy},
+	{checkout.ErrDraining, draining},
 
-	{payment.ErrUnavailable, http.StatusServiceUnavailable, codePaymentUnavailable, retryLater,
-		"payments are not possible at the moment, nothing was done: try again"},
+	{payment.ErrUnavailable, refusal{http.StatusServiceUnavailable, "payment_unavailable", retryLater,
+		"payments are not possible at the moment, nothing was done: try again"}},
 
-	{queue.ErrFull, http.StatusServiceUnavailable, codeBusy, retrySoon, messageTooBusy},
-	{queue.ErrClosed, http.StatusServiceUnavailable, codeDraining, retryLater, messageDraining},
-	{queue.ErrNotStarted, http.StatusServiceUnavailable, codeBusy, retrySoon, messageTooBusy},
-	{queue.ErrUnanswered, http.StatusGatewayTimeout, codeUnknown, 0, messageUnknown},
-	{queue.ErrPanicked, http.StatusInternalServerError, codeInternal, 0, messageInternal},
+	{queue.ErrFull, busy},
+	{queue.ErrClosed, draining},
+	{queue.ErrNotStarted, busy},
+	{queue.ErrUnanswered, unknown},
+	{queue.ErrPanicked, internal},
 
-	{database.ErrOutcomeUnknown, http.StatusGatewayTimeout, codeUnknown, 0, messageUnknown},
-	{database.ErrRowLocked, http.StatusServiceUnavailable, codeLocked, retrySoon,
-		"the stock or the cart is locked by another session, nothing was done: try again"},
-	{database.ErrUnavailable, http.StatusServiceUnavailable, codeDatabaseUnavailable, retryLater,
-		"the database is unavailable, nothing was done: try again"},
+	{database.ErrOutcomeUnknown, unknown},
+	{database.ErrRowLocked, refusal{http.StatusServiceUnavailable, "locked", retrySoon,
+		"the stock or the cart is locked by another session, nothing was done: try again"}},
+	{database.ErrUnavailable, refusal{http.StatusServiceUnavailable, "database_unavailable", retryLater,
+		"the database is unavailable, nothing was done: try again"}},
 
 	// Last: a request timed out in a place that does not know the outcome.
-	{context.DeadlineExceeded, http.StatusGatewayTimeout, codeUnknown, 0, messageUnknown},
-	{context.Canceled, http.StatusGatewayTimeout, codeUnknown, 0, messageUnknown},
+	{context.DeadlineExceeded, unknown},
+	{context.Canceled, unknown},
 }
 
 // messageOf returns the message of a row with what the error names: a product, a checkout or a
@@ -157,49 +148,39 @@ func messageOf(err error, message string) string {
 	return message
 }
 
-// A presentation is what is sent for an error.
-type presentation struct {
-	status     int // HTTP
-	code       string
-	body       []byte
-	retryAfter int // seconds; 0: none
-}
+// errUnderWay is a cart.EmptyError whose reason is a checkout under way. It has a code of its own.
+var errUnderWay = errors.New("a checkout of this client is under way")
 
-// presentError turns the result of a request into its answer. An error without a row is a 500
-// without detail.
-func presentError(err error) presentation {
-	if err == nil {
-		return presentation{status: http.StatusOK, body: successBody}
-	}
-	if replay, ok := errors.AsType[*idempotency.Replay](err); ok {
-		return presentation{status: replay.Status, code: replay.Code, body: replay.Body}
-	}
+// refusalOf returns how a request that ended with err is refused.
+func refusalOf(err error) refusal {
 	if own, ok := errors.AsType[*refusal](err); ok {
-		code := cmp.Or(own.code, usualCodes[own.status])
-		return presentation{own.status, code, answer{statusFailed, own.message}.body(), own.retryAfter}
+		return *own
 	}
 	if empty, ok := errors.AsType[*cart.EmptyError](err); ok && empty.UnderWay {
 		err = errUnderWay
 	}
-	for _, r := range errorTable {
-		if !errors.Is(err, r.sentinel) {
-			continue
+	for _, row := range errorTable {
+		if errors.Is(err, row.sentinel) {
+			row.message = messageOf(err, row.message)
+			return row.refusal
 		}
-		status := statusFailed
-		if r.status == http.StatusAccepted {
-			status = statusPending
-		}
-		return presentation{r.status, r.code, answer{status, messageOf(err, r.message)}.body(), r.retryAfter}
 	}
-	return presentation{http.StatusInternalServerError, codeInternal, answer{statusFailed, messageInternal}.body(), 0}
+	return internal
 }
 
-// errUnderWay is a cart.EmptyError whose reason is a checkout under way. It has a code of its own.
-var errUnderWay = errors.New("a checkout of this client is under way")
-
-// Present renders an answer for modules that store it with an Idempotency-Key: the answer and its
-// replays are the same bytes.
-func Present(err error) idempotency.Response {
-	p := presentError(err)
-	return idempotency.Response{Status: p.status, Code: p.code, Body: p.body}
+// ResponseTo returns the answer to a request that ended with err. Modules store it with an
+// Idempotency-Key: the answer and its replays are the same bytes.
+func ResponseTo(err error) idempotency.Response {
+	if err == nil {
+		return idempotency.Response{Status: http.StatusOK, Body: successBody}
+	}
+	if replay, ok := errors.AsType[*idempotency.Replay](err); ok {
+		return replay.Response
+	}
+	r := refusalOf(err)
+	body := answer{statusFailed, r.message}
+	if r.status == http.StatusAccepted {
+		body.Status = statusPending
+	}
+	return idempotency.Response{Status: r.status, Code: r.code, Body: render(body)}
 }

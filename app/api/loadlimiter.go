@@ -24,9 +24,9 @@ type loadLimiter struct {
 	refused atomic.Int64           // callers that wait for their refusal
 }
 
-// limit refuses with queue.ErrFull, after a delay that grows with the number of callers being
+// shedLoad refuses with queue.ErrFull, after a delay that grows with the number of callers being
 // refused.
-func (l *loadLimiter) limit(next echo.HandlerFunc) echo.HandlerFunc {
+func (l *loadLimiter) shedLoad(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		full := l.full[r.URL.Path]

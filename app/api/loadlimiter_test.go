@@ -26,7 +26,7 @@ func TestLoadLimiter_fullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := s.readReply(conn, "POST")
-	checkAnswer(t, got, 503, messageTooBusy)
+	checkAnswer(t, got, 503, busy.message)
 	if got.header.Get("Cartwheel-Error") != "busy" || got.header.Get("Retry-After") != "1" {
 		t.Errorf("headers %v", got.header)
 	}

@@ -16,9 +16,9 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-// recovered turns a panic into an error, which is answered with 500. Where the answer has begun
+// recoverPanics turns a panic into an error, which is answered with 500. Where the answer has begun
 // already, the connection is cut: the caller must not take half an answer for a whole one.
-func recovered(next echo.HandlerFunc) echo.HandlerFunc {
+func recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {
 			value := recover()

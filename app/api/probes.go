@@ -38,15 +38,11 @@ func (s *Server) readyz(c echo.Context) error {
 	defer cancel()
 
 	if err := s.readiness.Ready(ctx); err != nil {
-		return &refusal{status: http.StatusServiceUnavailable, code: codeOfUnready(err), message: "not ready: " + err.Error(), retryAfter: retrySoon}
+		code := codeBusy
+		if known := refusalOf(err); known.status == http.StatusServiceUnavailable {
+			code = known.code
+		}
+		return &refusal{http.StatusServiceUnavailable, code, retrySoon, "not ready: " + err.Error()}
 	}
 	return c.JSONBlob(http.StatusOK, successBody)
-}
-
-// codeOfUnready is the Cartwheel-Error code of an instance that is not ready.
-func codeOfUnready(err error) string {
-	if p := presentError(err); p.status == http.StatusServiceUnavailable {
-		return p.code
-	}
-	return codeBusy
 }

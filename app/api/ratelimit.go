@@ -31,10 +31,10 @@ func newRateLimits(perSecond float64) *rateLimits {
 	return limits
 }
 
-// limited refuses with 429 what comes faster than the limit. Probes and the documentation are free:
+// limitRate refuses with 429 what comes faster than the limit. Probes and the documentation are free:
 // a load balancer must never take an instance out because it asks too often, and the page loads
 // many files at once.
-func (l *rateLimits) limited(next echo.HandlerFunc) echo.HandlerFunc {
+func (l *rateLimits) limitRate(next echo.HandlerFunc) echo.HandlerFunc {
 	if l.perSecond <= 0 {
 		return next
 	}
@@ -43,12 +43,8 @@ func (l *rateLimits) limited(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c)
 		}
 		if wait := l.take(clientAddress(c)); wait > 0 {
-			return &refusal{
-				status:     http.StatusTooManyRequests,
-				code:       codeRateLimited,
-				message:    "too many requests from this address, nothing was done: try again",
-				retryAfter: int(math.Ceil(wait.Seconds())),
-			}
+			return &refusal{http.StatusTooManyRequests, "rate_limited", int(math.Ceil(wait.Seconds())),
+				"too many requests from this address, nothing was done: try again"}
 		}
 		return next(c)
 	}

@@ -77,11 +77,11 @@ func (s *Server) readRequest(c echo.Context, parse func(body []byte) error) (key
 	if err != nil {
 		return "", err
 	}
-	return visibleHeader(c.Request().Header, headerIdempotencyKey)
+	return tokenHeader(c.Request().Header, headerIdempotencyKey)
 }
 
-// visibleHeader returns an opaque header, or "" without one.
-func visibleHeader(h http.Header, name string) (string, error) {
+// tokenHeader returns an opaque header, or "" without one.
+func tokenHeader(h http.Header, name string) (string, error) {
 	sent := h[name]
 	switch {
 	case len(sent) == 0:

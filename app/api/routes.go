@@ -29,14 +29,14 @@ const (
 
 func (s *Server) addRoutes(keys apiKeys) {
 	for path, handler := range map[string]echo.HandlerFunc{
-		PathAddToCart:    change(s, s.addToCart),
-		PathUpdateCart:   change(s, s.updateCart),
-		PathEmptyCart:    change(s, s.emptyCart),
-		PathMergeCarts:   change(s, s.mergeCarts),
-		PathCheckOutCart: change(s, s.checkOutCart),
-		pathCancel:       change(s, s.cancelCheckout),
+		PathAddToCart:    postHandler(s, s.addToCart),
+		PathUpdateCart:   postHandler(s, s.updateCart),
+		PathEmptyCart:    postHandler(s, s.emptyCart),
+		PathMergeCarts:   postHandler(s, s.mergeCarts),
+		PathCheckOutCart: postHandler(s, s.checkOutCart),
+		pathCancel:       postHandler(s, s.cancelCheckout),
 	} {
-		s.add(path, keys.required(handler), http.MethodPost)
+		s.add(path, keys.requireKey(handler), http.MethodPost)
 	}
 	for path, handler := range map[string]echo.HandlerFunc{
 		pathCart:      s.lookUp(s.showCart, "clientID"),
@@ -44,7 +44,7 @@ func (s *Server) addRoutes(keys apiKeys) {
 		pathCheckout:  s.lookUp(s.showCheckout, "checkoutID"),
 		pathCheckouts: s.lookUp(s.listCheckouts, "clientID", "limit", "before"),
 	} {
-		s.add(path, keys.required(handler), http.MethodGet, http.MethodHead)
+		s.add(path, keys.requireKey(handler), http.MethodGet, http.MethodHead)
 	}
 	s.add(PathHealthz, s.healthz, http.MethodGet, http.MethodHead)
 	s.add(PathReadyz, s.readyz, http.MethodGet, http.MethodHead)
@@ -61,9 +61,9 @@ type requestBody[R any] interface {
 	parse([]byte) error
 }
 
-// change returns the handler of a POST route: it reads the request and has act make the change. The
+// postHandler returns the handler of a POST route: it reads the request and has act make the change. The
 // key is the Idempotency-Key, or "" without one.
-func change[R any, B requestBody[R]](
+func postHandler[R any, B requestBody[R]](
 	s *Server, act func(ctx context.Context, c echo.Context, request R, key string) error,
 ) echo.HandlerFunc {
 	return func(c echo.Context) error {
@@ -253,7 +253,7 @@ func (s *Server) mergeCarts(ctx context.Context, _ echo.Context, request mergeCa
 //	@Security		Bearer
 //	@Router			/checkOutCart [post]
 func (s *Server) checkOutCart(ctx context.Context, c echo.Context, request clientRequest, key string) error {
-	reference, err := visibleHeader(c.Request().Header, headerReference)
+	reference, err := tokenHeader(c.Request().Header, headerReference)
 	if err != nil {
 		return err
 	}

@@ -125,10 +125,14 @@ func New(config Config, shop Shop, readiness readiness) *Server {
 	s.echo.HTTPErrorHandler = func(err error, c echo.Context) { s.fail(c, err) }
 	s.addRoutes(newAPIKeys(config.APIKeys))
 
-	// Echo's own Use would build this chain anew for every request.
-	ids := newRequestIDs()
+	// A request passes these from the last to the first. Echo's own Use would build this chain anew
+	// for every request.
 	load := loadLimiter{full: config.Full}
-	s.handle = ids.named(recovered(s.allowedOrigins.shared(newRateLimits(config.RateLimit).limited(load.limit(s.dispatch)))))
+	s.handle = load.shedLoad(s.dispatch)
+	s.handle = newRateLimits(config.RateLimit).limitRate(s.handle)
+	s.handle = s.allowedOrigins.withCORS(s.handle)
+	s.handle = recoverPanics(s.handle)
+	s.handle = withRequestID(s.handle)
 	s.Server = &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headTimeout,
@@ -178,7 +182,7 @@ func (s *Server) dispatch(c echo.Context) error {
 	methods, known := s.methods[c.Path()]
 	switch {
 	case !known:
-		return refuse(http.StatusNotFound, "no such route: see %s", PathDocumentation)
+		return refuse(http.StatusNotFound, "no_such_route", "no such route: see %s", PathDocumentation)
 	case r.Method == http.MethodOptions:
 		return s.allowedOrigins.options(c, strings.Join(methods, ", "))
 	case !slices.Contains(methods, r.Method):
@@ -189,7 +193,7 @@ func (s *Server) dispatch(c echo.Context) error {
 
 func methodNotAllowed(c echo.Context, allow string) error {
 	c.Response().Header().Set(echo.HeaderAllow, allow)
-	return refuse(http.StatusMethodNotAllowed, "method not allowed: want one of %s", allow)
+	return refuse(http.StatusMethodNotAllowed, "method", "method not allowed: want one of %s", allow)
 }
 
 // fail answers a request that did not succeed. All errors come through here, and are logged nowhere
@@ -197,34 +201,34 @@ func methodNotAllowed(c echo.Context, allow string) error {
 func (s *Server) fail(c echo.Context, err error) {
 	response := c.Response()
 	if response.Committed { // the caller hung up while it was being answered, or a handler broke half way
-		if _, ok := err.(*panicError); ok { //nolint:errorlint // recovered makes it, nothing wraps it
+		if _, ok := err.(*panicError); ok { //nolint:errorlint // recoverPanics makes it, nothing wraps it
 			s.failures.write(c, http.StatusInternalServerError, err)
 			panic(http.ErrAbortHandler) // cut the connection: half an answer must not look like a whole one
 		}
 		return
 	}
-	p := presentError(err)
+	sent := ResponseTo(err)
 	if errors.Is(err, context.Canceled) && callerLeft(c.Request()) {
 		response.Status = statusCallerLeft // for the metrics; nobody reads the answer
 		return
 	}
-	if p.status >= http.StatusInternalServerError {
-		s.failures.write(c, p.status, err)
+	if sent.Status >= http.StatusInternalServerError {
+		s.failures.write(c, sent.Status, err)
 	}
-	if p.status == http.StatusAccepted {
+	if sent.Status == http.StatusAccepted {
 		// From here on the checkout is found in the log by its own ID, which the error names.
 		s.log.Info("answered Pending", "request_id", requestID(response.Header()), "error", err)
 	}
-	if p.status == http.StatusInternalServerError {
-		p.body = answer{statusFailed, messageInternal + ", request ID " + requestID(response.Header())}.body()
+	if sent.Status == http.StatusInternalServerError {
+		sent.Body = render(answer{statusFailed, internal.message + ", request ID " + requestID(response.Header())})
 	}
-	if p.code != "" {
-		response.Header()[headerError] = []string{p.code}
+	if sent.Code != "" {
+		response.Header()[headerError] = []string{sent.Code}
 	}
-	if p.retryAfter > 0 {
-		response.Header().Set(echo.HeaderRetryAfter, strconv.Itoa(p.retryAfter))
+	if retryAfter := refusalOf(err).retryAfter; retryAfter > 0 {
+		response.Header().Set(echo.HeaderRetryAfter, strconv.Itoa(retryAfter))
 	}
-	if err := c.JSONBlob(p.status, p.body); err != nil {
+	if err := c.JSONBlob(sent.Status, sent.Body); err != nil {
 		s.log.Debug("answer not sent", "request_id", requestID(response.Header()), "error", err)
 	}
 }

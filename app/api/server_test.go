@@ -49,7 +49,7 @@ func TestServer_requestReachesTheShop(t *testing.T) {
 	if log := s.log.String(); log != "" {
 		t.Errorf("successes are logged: %s", log)
 	}
-	if got, want := string(answer{statusFailed, "<é> & \"\n"}.body()), `{"status":"Failed","error":"<é> & \"\n"}`+"\n"; got != want {
+	if got, want := string(render(answer{statusFailed, "<é> & \"\n"})), `{"status":"Failed","error":"<é> & \"\n"}`+"\n"; got != want {
 		t.Errorf("got body %q, want %q", got, want)
 	}
 	if got, want := s.do("POST", "/addToCart", validAdd).body, `{"status":"Success","error":""}`+"\n"; got != want {
@@ -78,20 +78,20 @@ func TestErrorTable_answersErrorsOfTheModules(t *testing.T) {
 		{cart.ErrTooManyLines, 409, "the cart would have more than 500 lines, or more than 2147483647 units of one product", ""},
 		{idempotency.ErrMismatch, 422, "this Idempotency-Key was used with another request", ""},
 		{idempotency.ErrUnderWay, 503, "the first request with this Idempotency-Key is still under way: try again with the same key", "1"},
-		{checkout.ErrBusy, 503, messageTooBusy, "1"},
-		{checkout.ErrDraining, 503, messageDraining, "5"},
+		{checkout.ErrBusy, 503, busy.message, "1"},
+		{checkout.ErrDraining, 503, draining.message, "5"},
 		{payment.ErrUnavailable, 503, "payments are not possible at the moment, nothing was done: try again", "5"},
-		{queue.ErrFull, 503, messageTooBusy, "1"},
-		{queue.ErrClosed, 503, messageDraining, "5"},
-		{fmt.Errorf("%w: %w", queue.ErrNotStarted, context.DeadlineExceeded), 503, messageTooBusy, "1"},
-		{fmt.Errorf("%w: %w", queue.ErrUnanswered, context.DeadlineExceeded), 504, messageUnknown, ""},
+		{queue.ErrFull, 503, busy.message, "1"},
+		{queue.ErrClosed, 503, draining.message, "5"},
+		{fmt.Errorf("%w: %w", queue.ErrNotStarted, context.DeadlineExceeded), 503, busy.message, "1"},
+		{fmt.Errorf("%w: %w", queue.ErrUnanswered, context.DeadlineExceeded), 504, unknown.message, ""},
 		{database.ErrUnavailable, 503, "the database is unavailable, nothing was done: try again", "5"},
 		{database.ErrRowLocked, 503, "the stock or the cart is locked by another session, nothing was done: try again", "1"},
-		{database.ErrOutcomeUnknown, 504, messageUnknown, ""},
-		{context.DeadlineExceeded, 504, messageUnknown, ""},
+		{database.ErrOutcomeUnknown, 504, unknown.message, ""},
+		{context.DeadlineExceeded, 504, unknown.message, ""},
 
 		// Errors that carry others: the one that says what became of the work counts.
-		{fmt.Errorf("%w: %w; then %w", database.ErrOutcomeUnknown, io.ErrUnexpectedEOF, database.ErrUnavailable), 504, messageUnknown, ""},
+		{fmt.Errorf("%w: %w; then %w", database.ErrOutcomeUnknown, io.ErrUnexpectedEOF, database.ErrUnavailable), 504, unknown.message, ""},
 		{fmt.Errorf("%w: %w", database.ErrUnavailable, context.DeadlineExceeded), 503, "the database is unavailable, nothing was done: try again", "5"},
 		{errors.Join(&checkout.PendingError{CheckoutID: "c-2"}, queue.ErrUnanswered, database.ErrOutcomeUnknown), 202, "checkout c-2 is under way: its payment's outcome is not known yet; GET /checkout tells how it ends", ""},
 		{&inventory.LockedError{ProductID: "tea"}, 503, "the stock or the cart is locked by another session, nothing was done: try again", "1"},
@@ -110,7 +110,7 @@ func TestErrorTable_answersErrorsOfTheModules(t *testing.T) {
 				if retry := got.header.Get("Retry-After"); retry != test.retry {
 					t.Errorf("got Retry-After %q, want %q", retry, test.retry)
 				}
-				stored := Present(wrap(test.err))
+				stored := ResponseTo(wrap(test.err))
 				if stored.Status != got.code || string(stored.Body) != got.body || stored.Code != got.header.Get("Cartwheel-Error") {
 					t.Errorf("present gives %+v, sent was %d %q", stored, got.code, got.body)
 				}
@@ -139,12 +139,12 @@ func TestServer_replayIsByteForByte(t *testing.T) {
 		if code := got.header.Get("Cartwheel-Error"); code != stored.Code {
 			t.Errorf("got Cartwheel-Error %q, want %q", code, stored.Code)
 		}
-		if diff := cmp.Diff(stored.Response, Present(&stored)); diff != "" {
+		if diff := cmp.Diff(stored.Response, ResponseTo(&stored)); diff != "" {
 			t.Errorf("present (-want +got):\n%s", diff)
 		}
 	}
-	if diff := cmp.Diff(idempotency.Response{Status: 200, Body: successBody}, Present(nil)); diff != "" {
-		t.Errorf("Present(nil) (-want +got):\n%s", diff)
+	if diff := cmp.Diff(idempotency.Response{Status: 200, Body: successBody}, ResponseTo(nil)); diff != "" {
+		t.Errorf("ResponseTo(nil) (-want +got):\n%s", diff)
 	}
 }
 
@@ -296,7 +296,7 @@ func TestServer_requestTimeIsBounded(t *testing.T) {
 		<-ctx.Done()
 		return fmt.Errorf("%w: %w", queue.ErrNotStarted, ctx.Err())
 	}
-	checkAnswer(t, s.do("POST", "/checkOutCart", validCheckOut), 503, messageTooBusy)
+	checkAnswer(t, s.do("POST", "/checkOutCart", validCheckOut), 503, busy.message)
 }
 
 func TestServer_disconnectEndsTheRequestsContext(t *testing.T) {

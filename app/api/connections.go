@@ -1,13 +1,14 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -27,7 +28,7 @@ const (
 	othersShare = 8
 )
 
-// LimitConnections bounds the open connections of l, in all and per client address. A caller over
+// LimitConnections bounds the open connections of l, a TCP listener, in all and per client address. A caller over
 // the limit reads a 503 and is disconnected.
 func LimitConnections(l net.Listener, limit int) *ConnectionLimit {
 	body := render(answer{statusFailed, "too many connections, nothing was done: try again"})
@@ -38,7 +39,7 @@ func LimitConnections(l net.Listener, limit int) *ConnectionLimit {
 		limit:      limit,
 		perAddress: limit - limit/othersShare,
 		refusal:    append([]byte(head), body...),
-		refusing:   make(chan struct{}, maxRefusing),
+		refusing:   semaphore.NewWeighted(maxRefusing),
 		byAddress:  map[netip.Addr]int{},
 	}
 }
@@ -49,8 +50,8 @@ type ConnectionLimit struct {
 
 	limit, perAddress int
 	refusal           []byte
-	refusing          chan struct{}  // has a token for each refused connection that is still open
-	refusals          sync.WaitGroup // their goroutines
+	refusing          *semaphore.Weighted // refused connections that are still open
+	refusals          sync.WaitGroup      // their goroutines
 
 	mu        sync.Mutex
 	open      int                // guarded by mu
@@ -75,11 +76,12 @@ func (l *ConnectionLimit) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		addr := networkOf(conn.RemoteAddr().String())
+		tcp := conn.(*net.TCPConn)
+		addr := clientNetwork(tcp.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
 		if l.acquire(addr) {
-			return &limitedConn{Conn: conn, release: sync.OnceFunc(func() { l.release(addr) })}, nil
+			return &limitedConn{tcp, sync.OnceFunc(func() { l.release(addr) })}, nil
 		}
-		l.refuse(conn)
+		l.refuse(tcp)
 	}
 }
 
@@ -106,22 +108,15 @@ func (l *ConnectionLimit) release(addr netip.Addr) {
 
 // refuse answers and hangs up. A connection that is closed with unread input is reset, which can
 // destroy the answer on its way: the caller gets a moment to read it.
-func (l *ConnectionLimit) refuse(conn net.Conn) {
+func (l *ConnectionLimit) refuse(conn *net.TCPConn) {
 	_ = conn.SetDeadline(time.Now().Add(refusalTimeout))
 	_, err := conn.Write(l.refusal) // does not block: the socket's buffer is empty
-	half, ok := conn.(interface{ CloseWrite() error })
-	if err != nil || !ok || half.CloseWrite() != nil {
-		_ = conn.Close()
-		return
-	}
-	select {
-	case l.refusing <- struct{}{}:
-	default:
+	if err != nil || conn.CloseWrite() != nil || !l.refusing.TryAcquire(1) {
 		_ = conn.Close()
 		return
 	}
 	l.refusals.Go(func() {
-		defer func() { <-l.refusing }()
+		defer l.refusing.Release(1)
 		_, _ = io.Copy(io.Discard, conn)
 		_ = conn.Close()
 	})
@@ -136,21 +131,12 @@ func (l *ConnectionLimit) Close() error {
 
 // A limitedConn gives its place back when it is closed.
 type limitedConn struct {
-	net.Conn
+	*net.TCPConn // its CloseWrite lets net/http hang up on a caller that still sends
 
 	release func()
 }
 
 func (c *limitedConn) Close() error {
-	err := c.Conn.Close()
-	c.release()
-	return err
-}
-
-// CloseWrite lets net/http hang up on a caller that still sends.
-func (c *limitedConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return errors.ErrUnsupported
+	defer c.release()
+	return c.TCPConn.Close()
 }

@@ -124,7 +124,7 @@ func TestServer_callerThatLeftIsCountedAs499AndNotLogged(t *testing.T) {
 			if log := s.log.String(); strings.Contains(log, "request failed") {
 				t.Errorf("a caller that left is logged: %s", log)
 			}
-			codes := m.Answers(metrics.RouteAddToCart).Codes
+			codes := m.Answers(PathAddToCart).Codes
 			if codes[statusCallerLeft] != 1 || codes[503] != 0 || codes[504] != 0 {
 				t.Errorf("a caller that left is counted as %v", codes)
 			}

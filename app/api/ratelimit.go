@@ -96,13 +96,6 @@ func addressOf(trusted []*net.IPNet) echo.IPExtractor {
 	return echo.ExtractIPFromXFFHeader(options...)
 }
 
-// networkOf is the part of a remote address and port that one client has, or the zero Addr where
-// remote is something else.
-func networkOf(remote string) netip.Addr {
-	at, _ := netip.ParseAddrPort(remote)
-	return clientNetwork(at.Addr())
-}
-
 // clientNetwork is the part of an address that one client has: of IPv6 the /64 network.
 func clientNetwork(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")

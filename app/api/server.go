@@ -99,7 +99,7 @@ type Server struct {
 	allowedOrigins allowedOrigins
 	bodies         *bodies
 	failures       *failureLog
-	requestMetrics *requestMetrics
+	metrics        *metrics.Metrics
 	log            *slog.Logger
 
 	echo    *echo.Echo
@@ -116,7 +116,7 @@ func New(config Config, shop Shop, readiness readiness) *Server {
 		allowedOrigins: config.CORSOrigins,
 		bodies:         newBodies(),
 		failures:       &failureLog{log: config.Log},
-		requestMetrics: newRequestMetrics(config.Metrics),
+		metrics:        config.Metrics,
 		log:            config.Log,
 		echo:           echo.New(),
 		methods:        make(map[string][]string),
@@ -158,10 +158,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := s.echo.AcquireContext()
 	defer s.echo.ReleaseContext(c)
 	c.Reset(r, w)
-	defer s.requestMetrics.answered(c, time.Now()) // also where the answer is cut off
+	defer s.measure(c, time.Now()) // also where the answer is cut off
 	if err := s.handle(c); err != nil {
 		s.fail(c, err)
 	}
+}
+
+// measure times a request by its route, or by its path where it was refused before it was routed.
+func (s *Server) measure(c echo.Context, began time.Time) {
+	route := strings.TrimSuffix(cmp.Or(c.Path(), c.Request().URL.Path), "/*")
+	s.metrics.Answered(route, c.Response().Status, time.Since(began))
 }
 
 // add registers a route. Echo's own 404, 405 and OPTIONS are never reached: see dispatch.

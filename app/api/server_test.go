@@ -381,14 +381,20 @@ func TestServer_countsRequestsByRouteAndCode(t *testing.T) {
 	s.do(http.MethodPost, PathCheckOutCart, `{"clientID":"ann"}`) // over the rate
 	s.do(http.MethodGet, PathHealthz, "")
 	s.do(http.MethodGet, PathDocumentation+"/doc.json", "")
+	s.do(http.MethodGet, PathDocumentation+"ary", "") // over the rate
 	for _, want := range []struct {
-		route metrics.Route
+		route string
 		code  int
 	}{
-		{metrics.RouteAddToCart, 200}, {metrics.RouteCheckOutCart, 429}, {metrics.RouteHealthz, 200},
+		{PathAddToCart, 200}, {PathCheckOutCart, 429}, {PathHealthz, 200}, {PathDocumentation, 200}, {"other", 429},
 	} {
 		if got := m.Answers(want.route).Codes[want.code]; got != 1 {
 			t.Errorf("%s answered %d: counted %d times, want once; all: %v", want.route, want.code, got, m.Answers(want.route).Codes)
+		}
+	}
+	for path := range s.http.methods {
+		if route := strings.TrimSuffix(path, "/*"); len(m.Answers(route).Codes) == 0 {
+			t.Errorf("%s is no route of the metrics", route)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"cartwheel/app/admin/metrics"
 	"cartwheel/cart"
 	"cartwheel/checkout"
 	"cartwheel/inventory"
@@ -159,6 +160,9 @@ func setup(t *testing.T, config Config, change ...func(*testServer)) *testServer
 	t.Helper()
 	s := &testServer{t: t, shop: &fakeShop{}, log: &logbook{}, ready: &fakeReadiness{}}
 	config.Log = slog.New(slog.NewJSONHandler(s.log, nil))
+	if config.Metrics == nil {
+		config.Metrics = metrics.New("")
+	}
 	if config.RequestTimeout == 0 {
 		config.RequestTimeout = 5 * time.Second
 	}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"cartwheel/app/admin/metrics"
 	"cartwheel/app/api"
 	"cartwheel/cart"
 )
@@ -51,7 +52,7 @@ const requestTimeout = 15 * time.Second
 
 // serve blocks until ctx ends, and returns nil then.
 func serve(ctx context.Context, l net.Listener, log *slog.Logger) error {
-	server := api.New(api.Config{RequestTimeout: requestTimeout, Log: log}, api.Shop{Carts: nothing{}}, alwaysReady{})
+	server := api.New(api.Config{RequestTimeout: requestTimeout, Metrics: metrics.New(""), Log: log}, api.Shop{Carts: nothing{}}, alwaysReady{})
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // nobody waits for its answers
 	defer stop()
 	err := server.Serve(api.LimitConnections(l, api.MaxConnections))

@@ -180,9 +180,9 @@ func TestDashboard_viewerGetsASampleEverySecond(t *testing.T) {
 		t.Errorf("nothing was asked, and the page says %+v", quiet.Adds)
 	}
 	for range 50 {
-		s.metrics.Requests(metrics.RouteAddToCart).Answered(200, 4*time.Millisecond)
+		s.metrics.Answered("/addToCart", 200, 4*time.Millisecond)
 	}
-	s.metrics.Requests(metrics.RouteCheckOutCart).Answered(402, time.Millisecond)
+	s.metrics.Answered("/checkOutCart", 402, time.Millisecond)
 	var adds, declined float64
 	var last broadcast
 	for seconds := 0; declined == 0 && seconds < 5; seconds++ { // all at once, or in two seconds
@@ -247,7 +247,7 @@ func TestDashboard_recordsWithoutViewers(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	s.recorded(1)
-	s.metrics.Requests(metrics.RouteCheckOutCart).Answered(402, time.Millisecond)
+	s.metrics.Answered("/checkOutCart", 402, time.Millisecond)
 	s.recorded(2)
 	_, next, _ := s.watch()
 	event, data := next()

@@ -45,8 +45,8 @@ type totals struct {
 func (d *Dashboard) readTotals(levels metrics.Levels) totals {
 	t := totals{
 		at:        time.Now(),
-		adds:      d.metrics.Answers(metrics.RouteAddToCart),
-		checkouts: d.metrics.Answers(metrics.RouteCheckOutCart),
+		adds:      d.metrics.Answers("/addToCart"),
+		checkouts: d.metrics.Answers("/checkOutCart"),
 	}
 	for _, q := range levels.Queues {
 		t.queues = append(t.queues, d.metrics.Batches(q.Name))

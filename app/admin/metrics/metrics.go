@@ -26,15 +26,15 @@ const (
 // Metrics are the instruments of one process. Each method that returns hooks is called at most
 // once, before there are requests. The others may be called from any goroutine.
 type Metrics struct {
-	registry *prometheus.Registry
-	own      prometheus.Registerer // adds prefix
-	auto     promauto.Factory      // of own
-	routes   map[Route]*Requests
-	queues   map[string]queueMetrics
-	payments atomic.Int64           // calls under way
-	breaker  atomic.Pointer[string] // its state
-	lag      atomic.Pointer[EventLag]
-	levels   func() Levels // nil before Watch
+	registry  *prometheus.Registry
+	own       prometheus.Registerer                  // adds prefix
+	auto      promauto.Factory                       // of own
+	latencies map[string]map[int]prometheus.Observer // by route and code; read-only
+	queues    map[string]queueMetrics
+	payments  atomic.Int64           // calls under way
+	breaker   atomic.Pointer[string] // its state
+	lag       atomic.Pointer[EventLag]
+	levels    func() Levels // nil before Watch
 }
 
 // New makes the metrics of requests, of Go's runtime and of the process.
@@ -46,7 +46,7 @@ func New(version string) *Metrics {
 	own := prometheus.WrapRegistererWithPrefix(prefix, registry)
 	m := &Metrics{registry: registry, own: own, auto: promauto.With(own), queues: map[string]queueMetrics{}}
 	m.breaker.Store(new("closed"))
-	m.routes = newRoutes(m.auto)
+	m.latencies = newLatencies(m.auto)
 	m.auto.NewGauge(prometheus.GaugeOpts{
 		Name: "build_info", Help: "The running version, in its label. Always 1.",
 		ConstLabels: prometheus.Labels{"version": version},

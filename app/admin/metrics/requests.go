@@ -1,8 +1,6 @@
 package metrics
 
 import (
-	"maps"
-	"slices"
 	"strconv"
 	"time"
 
@@ -10,44 +8,26 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// The routes that requests are counted by. What is none of them is counted as RouteOther.
-const (
-	RouteAddToCart      Route = "/addToCart"
-	RouteUpdateCart     Route = "/updateCart"
-	RouteEmptyCart      Route = "/emptyCart"
-	RouteMergeCarts     Route = "/mergeCarts"
-	RouteCheckOutCart   Route = "/checkOutCart"
-	RouteCancelCheckout Route = "/cancelCheckout"
-	RouteCart           Route = "/cart"
-	RouteStock          Route = "/stock"
-	RouteCheckout       Route = "/checkout"
-	RouteCheckouts      Route = "/checkouts"
-	RouteHealthz        Route = "/healthz"
-	RouteReadyz         Route = "/readyz"
-	RouteDocumentation  Route = "/documentation"
-	RouteOther          Route = "other"
-)
-
-// A Route is a path of the API, as a label.
-type Route string
+// routeOther counts requests whose path is no route.
+const routeOther = "other"
 
 // codesOf are the answers that each route is known to give: their series are there from the start,
 // so that the first answer of a kind is seen as an increase. Any other code is counted as "other".
-var codesOf = map[Route][]int{
-	RouteAddToCart:      changeCodes,
-	RouteUpdateCart:     changeCodes,
-	RouteEmptyCart:      changeCodes,
-	RouteMergeCarts:     changeCodes,
-	RouteCheckOutCart:   append([]int{202, 402, 412}, changeCodes...),
-	RouteCancelCheckout: append([]int{202}, changeCodes...),
-	RouteCart:           lookupCodes,
-	RouteStock:          lookupCodes,
-	RouteCheckout:       lookupCodes,
-	RouteCheckouts:      lookupCodes,
-	RouteHealthz:        {200, 405},
-	RouteReadyz:         {200, 405, 503},
-	RouteDocumentation:  {200, 301, 304, 404, 405},
-	RouteOther:          {204, 404, 405, 429},
+var codesOf = map[string][]int{
+	"/addToCart":      changeCodes,
+	"/updateCart":     changeCodes,
+	"/emptyCart":      changeCodes,
+	"/mergeCarts":     changeCodes,
+	"/checkOutCart":   append([]int{202, 402, 412}, changeCodes...),
+	"/cancelCheckout": append([]int{202}, changeCodes...),
+	"/cart":           lookupCodes,
+	"/stock":          lookupCodes,
+	"/checkout":       lookupCodes,
+	"/checkouts":      lookupCodes,
+	"/healthz":        {200, 405},
+	"/readyz":         {200, 405, 503},
+	"/documentation":  {200, 301, 304, 404, 405},
+	routeOther:        {204, 404, 405, 429},
 }
 
 var (
@@ -66,38 +46,32 @@ var latencyBuckets = []float64{
 	.1, .15, .25, .375, .5, .75, 1, 1.5, 2.5, 5, 10, 15,
 }
 
-// Requests times the requests of one route, by code.
-type Requests struct {
-	byCode map[int]prometheus.Observer // read-only, so that a request allocates nothing
-}
-
-func newRoutes(auto promauto.Factory) map[Route]*Requests {
+// newLatencies returns what times the requests, by route and code.
+func newLatencies(auto promauto.Factory) map[string]map[int]prometheus.Observer {
 	latency := auto.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "http_request_duration_seconds", Buckets: latencyBuckets,
 		Help: "Duration of requests, from the end of their head to the answer, by route and status code.",
 	}, []string{"route", "code"})
-	routes := map[Route]*Requests{}
+	latencies := map[string]map[int]prometheus.Observer{}
 	for route, codes := range codesOf {
-		byCode := map[int]prometheus.Observer{codeOther: latency.WithLabelValues(string(route), "other")}
+		latencies[route] = map[int]prometheus.Observer{codeOther: latency.WithLabelValues(route, "other")}
 		for _, code := range codes {
-			byCode[code] = latency.WithLabelValues(string(route), strconv.Itoa(code))
+			latencies[route][code] = latency.WithLabelValues(route, strconv.Itoa(code))
 		}
-		routes[route] = &Requests{byCode}
 	}
-	return routes
+	return latencies
 }
 
-// Answered counts a request that was answered with code after so long. It allocates nothing.
-func (r *Requests) Answered(code int, took time.Duration) {
-	latency, known := r.byCode[code]
+// Answered counts a request of a route that was answered with code after so long. It allocates
+// nothing.
+func (m *Metrics) Answered(route string, code int, took time.Duration) {
+	byCode, known := m.latencies[route]
 	if !known {
-		latency = r.byCode[codeOther]
+		byCode = m.latencies[routeOther]
+	}
+	latency, known := byCode[code]
+	if !known {
+		latency = byCode[codeOther]
 	}
 	latency.Observe(took.Seconds())
 }
-
-// Routes returns all routes.
-func Routes() []Route { return slices.Collect(maps.Keys(codesOf)) }
-
-// Requests returns what times the requests of a route.
-func (m *Metrics) Requests(route Route) *Requests { return m.routes[route] }

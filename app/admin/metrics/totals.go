@@ -25,9 +25,9 @@ type Batches struct {
 }
 
 // Answers returns what a route has answered.
-func (m *Metrics) Answers(route Route) Answers {
+func (m *Metrics) Answers(route string) Answers {
 	a := Answers{Codes: map[int]uint64{}, Latency: make([]uint64, len(latencyBuckets)+1)}
-	for code, observer := range m.routes[route].byCode {
+	for code, observer := range m.latencies[route] {
 		h := read(observer.(prometheus.Metric)).GetHistogram()
 		a.Codes[code] = h.GetSampleCount()
 		if code == 429 || code == 503 {

@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
+	"reflect"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -25,78 +26,56 @@ const (
 	maxQuotedBytes = 40
 )
 
-// A member is one member of a request's body, and where its value goes: id or quantity.
-type member struct {
-	name     string
-	id       *string
-	quantity *int64
-	least    int64 // of a quantity
-}
+// A positive is a number of units from 1.
+type positive int64
 
-func (m member) parse(value jsontext.Value) (err error) {
-	if m.id != nil {
-		*m.id, err = parseID(m.name, value)
-	} else {
-		*m.quantity, err = parseQuantity(m.name, value, m.least)
-	}
-	return err
-}
+// readMembers reads the members of a request by their Go types: IDs, and quantities from 1 or 0.
+var readMembers = json.WithUnmarshalers(json.JoinUnmarshalers(
+	json.UnmarshalFromFunc(readID),
+	json.UnmarshalFromFunc(func(d *jsontext.Decoder, units *positive) error { return readQuantity(d, (*int64)(units), 1) }),
+	json.UnmarshalFromFunc(func(d *jsontext.Decoder, units *int64) error { return readQuantity(d, units, 0) }),
+))
 
-// parseObject reads the members of body, which must be one JSON object with just these, each once.
-// jsontext rejects repeated names, invalid UTF-8 and lone surrogates. The error is a refusal of 400
-// that names the field and what was expected.
-func parseObject(body []byte, members ...member) error {
+// parseObject reads body into request, a pointer to a struct. The body must be one JSON object with
+// just the struct's fields, each once. jsontext rejects repeated names, invalid UTF-8 and lone
+// surrogates. The error is a refusal of 400 that names the field and what was expected.
+func parseObject(body []byte, request any) error {
 	decoder := jsontext.NewDecoder(bytes.NewBuffer(body))
 	if kind := decoder.PeekKind(); kind != '{' && kind != 0 {
-		return badRequest("body: want one JSON object with %s, got %s", namesOf(members), describe(kind))
+		return badRequest("body: want one JSON object with %s, got %s",
+			strings.Join(fieldNames(request), ", "), describe(kind))
 	}
-	if _, err := decoder.ReadToken(); err != nil {
-		return syntaxError(err)
-	}
-	seen := 0
-	for decoder.PeekKind() == '"' {
-		name, err := decoder.ReadToken()
-		if err != nil {
-			return syntaxError(err)
-		}
-		field := name.String()
-		i := slices.IndexFunc(members, func(m member) bool { return m.name == field })
-		if i < 0 {
-			return unknownField(field, members)
-		}
-		value, err := decoder.ReadValue()
-		if err != nil {
-			return syntaxError(err)
-		}
-		if err := members[i].parse(value); err != nil {
-			return err
-		}
-		seen |= 1 << i
-	}
-	if _, err := decoder.ReadToken(); err != nil { // the closing brace
-		return syntaxError(err)
+	if err := json.UnmarshalDecode(decoder, request, json.RejectUnknownMembers(true), readMembers); err != nil {
+		return parseError(err, fieldNames(request))
 	}
 	if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
 		return badRequest("body: want one JSON object and nothing after it")
 	}
-	for i, m := range members {
-		if seen&(1<<i) == 0 {
-			return badRequest("%s: missing", m.name)
+	fields := reflect.ValueOf(request).Elem()
+	for i := range fields.NumField() {
+		if fields.Field(i).IsZero() {
+			return badRequest("%s: missing", fieldNames(request)[i])
 		}
 	}
 	return nil
 }
 
-func namesOf(members []member) string {
-	names := make([]string, len(members))
-	for i, m := range members {
-		names[i] = m.name
+// fieldNames returns the names of a struct's fields in JSON.
+func fieldNames(request any) (names []string) {
+	for field := range reflect.TypeOf(request).Elem().Fields() {
+		names = append(names, field.Tag.Get("json"))
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
-// syntaxError names the member that jsontext rejects.
-func syntaxError(err error) error {
+// parseError names the member that is rejected.
+func parseError(err error, names []string) error {
+	if own, ok := errors.AsType[*refusal](err); ok {
+		return own
+	}
+	if semantic, ok := errors.AsType[*json.SemanticError](err); ok && errors.Is(err, json.ErrUnknownName) {
+		return unknownField(semantic.JSONPointer.LastToken(), names)
+	}
 	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
 	field := "body"
 	if ok && syntax.JSONPointer != "" {
@@ -113,29 +92,32 @@ func syntaxError(err error) error {
 	return badRequest("body: want one JSON object in UTF-8")
 }
 
-func unknownField(sent string, members []member) error {
-	for _, m := range members {
-		if strings.EqualFold(sent, m.name) {
-			return badRequest("%s: want the field as %s: upper and lower case count", shorten(sent), m.name)
+func unknownField(sent string, names []string) error {
+	for _, name := range names {
+		if strings.EqualFold(sent, name) {
+			return badRequest("%s: want the field as %s: upper and lower case count", shorten(sent), name)
 		}
 	}
-	return badRequest("%s: unknown field: want %s", shorten(sent), namesOf(members))
+	return badRequest("%s: unknown field: want %s", shorten(sent), strings.Join(names, ", "))
 }
 
-// parseID reads a value as the ID of a client or a product.
-func parseID(field string, value jsontext.Value) (string, error) {
-	if value.Kind() != '"' {
-		return "", badRequest("%s: want a string, got %s", field, describe(value.Kind()))
-	}
-	text, err := jsontext.AppendUnquote(nil, value)
+// fieldOf returns the name of the member that was read last.
+func fieldOf(decoder *jsontext.Decoder) string { return decoder.StackPointer().LastToken() }
+
+// readID reads the ID of a client, a product or a checkout.
+func readID(decoder *jsontext.Decoder, id *string) error {
+	token, err := decoder.ReadToken()
 	if err != nil {
-		return "", badRequest("%s: want a string in UTF-8", field)
+		return err
 	}
-	id := string(text)
-	if problem := checkID(id); problem != "" {
-		return "", badRequest("%s: %s", field, problem)
+	if token.Kind() != '"' {
+		return badRequest("%s: want a string, got %s", fieldOf(decoder), describe(token.Kind()))
 	}
-	return id, nil
+	*id = token.String()
+	if problem := checkID(*id); problem != "" {
+		return badRequest("%s: %s", fieldOf(decoder), problem)
+	}
+	return nil
 }
 
 // checkID says what is wrong with an ID, or nothing.
@@ -158,17 +140,23 @@ func checkID(id string) string {
 	return ""
 }
 
-// parseQuantity reads a value as a number of units. ParseInt accepts no fraction and no exponent,
-// but a minus before 0.
-func parseQuantity(field string, value jsontext.Value, least int64) (int64, error) {
-	if value.Kind() != '0' {
-		return 0, badRequest("%s: want an integer from %d to %d, got %s", field, least, maxQuantity, describe(value.Kind()))
+// readQuantity reads a number of units. ParseInt accepts no fraction and no exponent, but a minus
+// before 0.
+func readQuantity(decoder *jsontext.Decoder, units *int64, least int64) error {
+	token, err := decoder.ReadToken()
+	if err != nil {
+		return err
 	}
-	if n, err := strconv.ParseInt(string(value), 10, 64); err == nil && n >= least && n <= maxQuantity && value[0] != '-' {
-		return n, nil
+	if token.Kind() != '0' {
+		return badRequest("%s: want an integer from %d to %d, got %s", fieldOf(decoder), least, maxQuantity, describe(token.Kind()))
 	}
-	return 0, badRequest("%s: want an integer from %d to %d, without fraction or exponent, got %s",
-		field, least, maxQuantity, shorten(string(value)))
+	text := token.String()
+	*units, err = strconv.ParseInt(text, 10, 64)
+	if err != nil || *units < least || *units > maxQuantity || text[0] == '-' {
+		return badRequest("%s: want an integer from %d to %d, without fraction or exponent, got %s",
+			fieldOf(decoder), least, maxQuantity, shorten(text))
+	}
+	return nil
 }
 
 // kindNames are the names of the kinds of a JSON value. All others are numbers.

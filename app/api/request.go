@@ -22,14 +22,14 @@ const (
 // The bodies of the requests.
 type (
 	addToCartRequest struct {
-		ClientID  string `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
-		ProductID string `json:"productID" minLength:"1" maxLength:"100" example:"mug"`
-		Quantity  int64  `json:"quantity" minimum:"1" maximum:"2147483647" format:"int32" example:"2"`
+		ClientID  string   `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
+		ProductID string   `json:"productID" minLength:"1" maxLength:"100" example:"mug"`
+		Quantity  positive `json:"quantity" swaggertype:"integer" minimum:"1" maximum:"2147483647" format:"int32" example:"2"`
 	} // @name AddToCartRequest
 	updateCartRequest struct {
 		ClientID  string `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
 		ProductID string `json:"productID" minLength:"1" maxLength:"100" example:"mug"`
-		Quantity  int64  `json:"quantity" minimum:"0" maximum:"2147483647" format:"int32" example:"1"`
+		Quantity  *int64 `json:"quantity" minimum:"0" maximum:"2147483647" format:"int32" example:"1"`
 	} // @name UpdateCartRequest
 	clientRequest struct {
 		ClientID string `json:"clientID" minLength:"1" maxLength:"100" example:"alice"`
@@ -43,36 +43,14 @@ type (
 	} // @name MergeCartsRequest
 )
 
-func (r *addToCartRequest) parse(body []byte) error {
-	return parseObject(body, member{name: "clientID", id: &r.ClientID}, member{name: "productID", id: &r.ProductID},
-		member{name: "quantity", quantity: &r.Quantity, least: 1})
-}
-
-func (r *updateCartRequest) parse(body []byte) error {
-	return parseObject(body, member{name: "clientID", id: &r.ClientID}, member{name: "productID", id: &r.ProductID},
-		member{name: "quantity", quantity: &r.Quantity})
-}
-
-func (r *clientRequest) parse(body []byte) error {
-	return parseObject(body, member{name: "clientID", id: &r.ClientID})
-}
-
-func (r *cancelCheckoutRequest) parse(body []byte) error {
-	return parseObject(body, member{name: "checkoutID", id: &r.CheckoutID})
-}
-
-func (r *mergeCartsRequest) parse(body []byte) error {
-	return parseObject(body, member{name: "fromClientID", id: &r.FromClientID}, member{name: "toClientID", id: &r.ToClientID})
-}
-
-// readRequest reads the body of a POST request, and returns its Idempotency-Key, or "" without one.
+// readRequest reads the body of a POST request into request, and returns its Idempotency-Key, or "" without one.
 // Its error is a refusal that names the field or header.
-func (s *Server) readRequest(c echo.Context, parse func(body []byte) error) (key string, err error) {
+func (s *Server) readRequest(c echo.Context, request any) (key string, err error) {
 	body, err := s.bodies.read(c)
 	if err != nil {
 		return "", err
 	}
-	err = parse(*body)
+	err = parseObject(*body, request)
 	s.bodies.put(body)
 	if err != nil {
 		return "", err

@@ -122,12 +122,12 @@ func TestParseAddToCart_invalidBodyNamesFieldAndReason(t *testing.T) {
 }
 
 func parseAdd(body string) (request addToCartRequest, err error) {
-	err = request.parse([]byte(body))
+	err = parseObject([]byte(body), &request)
 	return request, err
 }
 
 func parseCheckOut(body string) (request clientRequest, err error) {
-	err = request.parse([]byte(body))
+	err = parseObject([]byte(body), &request)
 	return request, err
 }
 
@@ -242,7 +242,7 @@ func oracle(body []byte, isAdd bool) (addToCartRequest, error) {
 			if err != nil || n < 1 {
 				return none, errors.New("out of range")
 			}
-			request.Quantity = n
+			request.Quantity = positive(n)
 		default:
 			return none, errors.New("unknown field")
 		}

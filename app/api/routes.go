@@ -55,15 +55,9 @@ func (s *Server) addRoutes(keys apiKeys) {
 	s.add(PathDocumentation+"/*", serveDocumentation, http.MethodGet, http.MethodHead)
 }
 
-// A requestBody is a pointer to the R that parse reads.
-type requestBody[R any] interface {
-	*R
-	parse([]byte) error
-}
-
 // postHandler returns the handler of a POST route: it reads the request and has act make the change. The
 // key is the Idempotency-Key, or "" without one.
-func postHandler[R any, B requestBody[R]](
+func postHandler[R any](
 	s *Server, act func(ctx context.Context, c echo.Context, request R, key string) error,
 ) echo.HandlerFunc {
 	return func(c echo.Context) error {
@@ -71,7 +65,7 @@ func postHandler[R any, B requestBody[R]](
 		defer cancel()
 
 		var request R
-		key, err := s.readRequest(c, B(&request).parse)
+		key, err := s.readRequest(c, &request)
 		if err != nil {
 			return err
 		}
@@ -113,7 +107,7 @@ func postHandler[R any, B requestBody[R]](
 //	@Router			/addToCart [post]
 func (s *Server) addToCart(ctx context.Context, _ echo.Context, request addToCartRequest, key string) error {
 	return s.shop.Carts.AddToCart(ctx, cart.LineChange{
-		ClientID: request.ClientID, ProductID: request.ProductID, Quantity: request.Quantity, Key: key,
+		ClientID: request.ClientID, ProductID: request.ProductID, Quantity: int64(request.Quantity), Key: key,
 	})
 }
 
@@ -148,7 +142,7 @@ func (s *Server) addToCart(ctx context.Context, _ echo.Context, request addToCar
 //	@Router			/updateCart [post]
 func (s *Server) updateCart(ctx context.Context, _ echo.Context, request updateCartRequest, key string) error {
 	return s.shop.Carts.UpdateCart(ctx, cart.LineChange{
-		ClientID: request.ClientID, ProductID: request.ProductID, Quantity: request.Quantity, Key: key,
+		ClientID: request.ClientID, ProductID: request.ProductID, Quantity: *request.Quantity, Key: key,
 	})
 }
 

@@ -106,21 +106,22 @@ func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, er
 // Status returns all migrations in their order, and which of them the database has. It writes
 // nothing, and does not wait for an instance that is migrating.
 func Status(ctx context.Context, db *database.DB) ([]State, error) {
-	versions, err := newVersions(db)
-	if err != nil {
-		return nil, err
-	}
-	at, err := versions.applied(ctx, db.Setup())
-	if err != nil {
-		return nil, fmt.Errorf("read which migrations are applied: %w", err)
-	}
 	goosed, err := provider(db, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
+	applied := newVersions(db)
+	begun, err := applied.TableExists(ctx, db.Setup())
 	var states []State
 	for _, source := range goosed.ListSources() {
-		states = append(states, State{Version: source.Version, Name: nameOf(source), AppliedAt: at[source.Version]})
+		s := State{Version: source.Version, Name: nameOf(source)}
+		if begun && err == nil {
+			s.AppliedAt, err = applied.appliedAt(ctx, db.Setup(), s.Version)
+		}
+		states = append(states, s)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read which migrations are applied: %w", err)
 	}
 	return states, nil
 }
@@ -164,16 +165,12 @@ func up(ctx context.Context, db *database.DB, log *slog.Logger) (int, error) {
 
 // provider returns goose, set up for the engine.
 func provider(db *database.DB, log *slog.Logger) (*goose.Provider, error) {
-	versions, err := newVersions(db)
-	if err != nil {
-		return nil, err
-	}
 	folder, err := fs.Sub(files, db.Dialect().Name())
 	if err != nil {
 		return nil, fmt.Errorf("migrations of %s: %w", db.Dialect().Name(), err)
 	}
 	options := []goose.ProviderOption{
-		goose.WithStore(versions),
+		goose.WithStore(newVersions(db)),
 		goose.WithDisableGlobalRegistry(true),
 		goose.WithSlog(log),
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -38,7 +37,7 @@ func checkAdoptable(ctx context.Context, c catalogue) error {
 			}
 		}
 		if len(found) == 0 { // the columns are there, so that the rows can be looked at
-			if found, err = t.rowObstacles(ctx, c, have); err != nil {
+			if found, err = t.rowObstacles(ctx, c); err != nil {
 				return fmt.Errorf("look for rows of %s that stand in the way: %w", t.name, err)
 			}
 		}
@@ -52,10 +51,7 @@ func checkAdoptable(ctx context.Context, c catalogue) error {
 
 // rowObstacles finds rows without a key, and rows whose keys are equal under utf8mb4_bin, which
 // does not count trailing spaces.
-func (t tableSpec) rowObstacles(ctx context.Context, c catalogue, have table) (found []string, err error) {
-	if sound, err := t.keysAreSound(ctx, c, have); err != nil || sound {
-		return nil, err
-	}
+func (t tableSpec) rowObstacles(ctx context.Context, c catalogue) (found []string, err error) {
 	var quoted, null, binary []string
 	for name := range strings.SplitSeq(t.key, ", ") {
 		quoted = append(quoted, "QUOTE("+name+")")
@@ -81,31 +77,4 @@ func (t tableSpec) rowObstacles(ctx context.Context, c catalogue, have table) (f
 		}
 	}
 	return found, nil
-}
-
-// keysAreSound reports, in one pass over the rows, that no two keys can become equal: a primary key
-// keeps them apart, and either it compares as ours does, or no key ends in a space. False means
-// that the keys must be compared, which takes many times as long.
-func (t tableSpec) keysAreSound(ctx context.Context, c catalogue, have table) (bool, error) {
-	if have.key == "" {
-		return false, nil
-	}
-	var endInSpace []string
-	for name := range strings.SplitSeq(t.key, ", ") {
-		// Of other character sets, two characters may become one in utf8mb4.
-		charset, _, _ := strings.Cut(have.collation(name), "_")
-		if !slices.Contains([]string{"ascii", "latin1", "utf8", "utf8mb3", "utf8mb4"}, charset) {
-			return false, nil
-		}
-		if have.collation(name) != exact {
-			endInSpace = append(endInSpace, name+" LIKE '% '")
-		}
-	}
-	if len(endInSpace) == 0 {
-		return true, nil
-	}
-	var found []string
-	err := c.SelectContext(ctx, &found,
-		"SELECT 'space' FROM "+t.name+" WHERE "+strings.Join(endInSpace, " OR ")+" LIMIT 1")
-	return len(found) == 0, err
 }

@@ -106,6 +106,7 @@ func (p *page) saw(address string) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		host, _, _ := strings.Cut(rest, "/")
+		host = host[strings.Index(host, "@")+1:] // without a password
 		p.asked[host] = append(p.asked[host], address)
 	}
 }

@@ -135,7 +135,7 @@ func TestDashboard_opensWithTheTokenAlone(t *testing.T) {
 	authorised := "http://operator:right@" + base + "/"
 	p.do("open the dashboard", chromedp.Navigate(authorised))
 	p.isLive()
-	p.isQuiet(authorised)
+	p.isQuiet(base)
 
 	// Without --demo, the payment sandbox is warned of: on the page, in the log and by a metric.
 	if got := p.text("#sandbox"); !strings.Contains(got, "no customer is charged") {

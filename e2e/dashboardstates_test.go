@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -223,21 +222,5 @@ func TestDashboard_gatewayHangingSaysThatNothingIsSold(t *testing.T) {
 		&& document.querySelector("#figures .mark.bad")?.textContent.includes("refused")`)
 	p.awaits("open checkouts are shown with their clients", `document.getElementById("open").textContent.includes("unpaid-")`)
 	p.looksRight("gateway-hanging")
-	p.isQuiet(shop.dashboard())
-}
-
-func TestDashboard_viewerTooManyReadsWhy(t *testing.T) {
-	t.Parallel()
-	shop := start(t, embeddedStore(t), "--demo", "--admin-listen", "127.0.0.1:0")
-	for range 16 {
-		watching, err := http.Get(shop.dashboard() + "dashboard/events")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = watching.Body.Close() }()
-	}
-	p := openBrowser(t)
-	p.do("open the dashboard", chromedp.Navigate(shop.dashboard()))
-	p.awaits("the page says why it has no figures", `document.getElementById("connection").textContent.startsWith("Too many others watch already")`)
 	p.isQuiet(shop.dashboard())
 }

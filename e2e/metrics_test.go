@@ -104,20 +104,3 @@ func TestAdminListener_offOrPortInUse(t *testing.T) {
 		t.Errorf("the dashboard is off, and said to be at %s", got)
 	}
 }
-
-func TestDashboard_viewersDoNotDelayShutdown(t *testing.T) {
-	t.Parallel()
-	shop := start(t, embeddedStore(t), "--admin-listen", "127.0.0.1:0")
-	watching, err := http.Get(shop.dashboard() + "dashboard/events")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = watching.Body.Close() }()
-	began := time.Now()
-	if status := shop.stop(); status != 0 {
-		t.Errorf("exit status %d, want 0", status)
-	}
-	if took := time.Since(began); took > bound(5*time.Second) {
-		t.Errorf("the server took %v to stop while a client watched", took)
-	}
-}

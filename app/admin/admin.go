@@ -68,8 +68,7 @@ func New(
 			IdleTimeout:       idleTimeout,
 			MaxHeaderBytes:    maxHeaderBytes,
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-			// No ReadTimeout and no WriteTimeout: profiles and the dashboard's events take long.
-			// Each event has a deadline of its own.
+			// No ReadTimeout and no WriteTimeout: profiles take long.
 		},
 	}
 }
@@ -81,7 +80,7 @@ func (a *Server) Start(context.Context) error {
 	return nil
 }
 
-// Close disconnects viewers and cuts profiles off after closeTimeout.
+// Close cuts profiles off after closeTimeout.
 func (a *Server) Close(ctx context.Context) error {
 	a.dashboard.Close()
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)

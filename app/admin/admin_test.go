@@ -118,7 +118,7 @@ func TestAdmin_loopbackRefusesOtherHostNames(t *testing.T) {
 func TestAdmin_everyRouteNeedsTheToken(t *testing.T) {
 	t.Parallel()
 	a := startAdmin(t, ":0", "right")
-	for _, path := range []string{"", "metrics", "debug/pprof/", "dashboard/events", "dashboard/dashboard.css", "no-such-route"} {
+	for _, path := range []string{"", "metrics", "debug/pprof/", "dashboard/update", "dashboard/dashboard.css", "no-such-route"} {
 		if code, _, _ := getAdmin(t, a+path, "shop.internal:5004"); code != http.StatusUnauthorized {
 			t.Errorf("/%s without the token: %d, want 401", path, code)
 		}

@@ -13,6 +13,7 @@ import (
 	"path"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"cartwheel/app/admin/metrics"
 	"cartwheel/checkout"
@@ -21,7 +22,7 @@ import (
 
 const (
 	pathFiles  = "/dashboard/"
-	pathEvents = pathFiles + "events"
+	pathUpdate = pathFiles + "update"
 
 	// maxProducts is the maximum number of products on the page.
 	maxProducts = 50
@@ -47,7 +48,7 @@ type shop interface {
 // About says which instance the page is about.
 type About struct{ Version, Engine, Gateway string }
 
-// A Dashboard serves the page and its events. Its methods may be called from any goroutine.
+// A Dashboard serves the page and its updates. Its methods may be called from any goroutine.
 type Dashboard struct {
 	about    About
 	metrics  *metrics.Metrics
@@ -61,15 +62,16 @@ type Dashboard struct {
 	end    context.CancelFunc
 	tasks  sync.WaitGroup // the collector and the refresher
 
-	mu      sync.Mutex
-	viewers map[*viewer]struct{} // under mu
-	history []sample             // under mu: of the last hour, oldest first
+	mu       sync.Mutex
+	asked    time.Time         // when a viewer asked last; under mu
+	history  []sample          // of the last hour, oldest first; under mu
+	rendered map[string]string // the parts of the page as of the last sample; nil: nobody watched; under mu
 }
 
 // New returns a dashboard that records nothing before Start.
 func New(shop shop, m *metrics.Metrics, about About) *Dashboard {
 	d := &Dashboard{
-		about: about, metrics: m, viewers: map[*viewer]struct{}{}, ready: shop.Ready,
+		about: about, metrics: m, ready: shop.Ready,
 		stock:  cache[inventory.Product]{query: shop.LowestStock, limit: maxProducts},
 		open:   cache[checkout.Entry]{query: shop.OpenCheckouts, limit: maxOpenCheckouts},
 		recent: cache[checkout.Entry]{query: shop.RecentCheckouts, limit: maxRecentCheckouts},
@@ -84,7 +86,7 @@ func (d *Dashboard) Start() {
 	d.tasks.Go(d.refresh)
 }
 
-// Close disconnects the viewers and waits for the collector. A repeat is harmless.
+// Close waits for the collector. A repeat is harmless.
 func (d *Dashboard) Close() {
 	d.end()
 	d.tasks.Wait()
@@ -104,7 +106,7 @@ var contentTypes = map[string]string{
 func (d *Dashboard) Handler() http.Handler {
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /{$}", d.page)
-	routes.HandleFunc("GET "+pathEvents, d.events)
+	routes.HandleFunc("GET "+pathUpdate, d.update)
 	routes.HandleFunc("GET /runbook", runbook)
 	files, _ := fs.Glob(assets, "*/*") // the pattern is valid
 	for _, file := range files {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -122,61 +123,32 @@ func (s *site) get(path string) reply {
 	return reply{answer.StatusCode, answer.Header, text.String()}
 }
 
-// watch opens the events. next blocks until the next one.
-func (s *site) watch() (code int, next func() (event string, data []byte), leave func()) {
+// next asks until there is a sample after the last one, and adds what is new to what the page has.
+func (s *site) next(page *update) {
 	s.t.Helper()
-	ctx, cancel := context.WithCancel(s.t.Context())
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+pathEvents, nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	leave = func() {
-		cancel()
-		_ = answer.Body.Close()
-	}
-	s.t.Cleanup(leave)
-	lines := bufio.NewReader(answer.Body)
-	return answer.StatusCode, func() (event string, data []byte) {
-		s.t.Helper()
-		for {
-			line, err := lines.ReadString('\n')
-			if err != nil {
-				s.t.Fatalf("the events ended: %v", err)
-			}
-			if name, ok := strings.CutPrefix(line, "event: "); ok {
-				event = strings.TrimSpace(name)
-			}
-			if text, ok := strings.CutPrefix(line, "data: "); ok {
-				return event, []byte(text)
-			}
+	until(s.t, "there is another sample", func() bool {
+		after := 0.0
+		if n := len(page.Samples); n > 0 {
+			after = page.Samples[n-1].At
 		}
-	}, leave
-}
-
-func decode(t *testing.T, data []byte) (b broadcast) {
-	t.Helper()
-	if err := json.Unmarshal(data, &b); err != nil {
-		t.Fatalf("%v: %s", err, data)
-	}
-	return b
+		var news update
+		if err := json.Unmarshal([]byte(s.get(fmt.Sprintf("%s?after=%f", pathUpdate, after)).text), &news); err != nil {
+			s.t.Fatal(err)
+		}
+		page.Version, page.Samples = news.Version, append(page.Samples, news.Samples...)
+		if news.HTML != nil {
+			page.HTML = news.HTML
+		}
+		return len(news.Samples) > 0
+	})
 }
 
 func TestDashboard_viewerGetsASampleEverySecond(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	_, next, _ := s.watch()
-	if event, _ := next(); event != "history" {
-		t.Errorf("the first event is %q, want the history", event)
-	}
-	event, data := next() // from here on the counters are looked at
-	if event != "sample" {
-		t.Errorf("got %q, want a sample", event)
-	}
-	if quiet := decode(t, data); quiet.Adds != (rates{}) {
+	var page update
+	s.next(&page) // from here on the counters are looked at
+	if quiet := page.Samples[0]; quiet.Adds != (rates{}) {
 		t.Errorf("nothing was asked, and the page says %+v", quiet.Adds)
 	}
 	for range 50 {
@@ -184,10 +156,10 @@ func TestDashboard_viewerGetsASampleEverySecond(t *testing.T) {
 	}
 	s.metrics.Answered("/checkOutCart", 402, time.Millisecond)
 	var adds, declined float64
-	var last broadcast
+	var last sample
 	for seconds := 0; declined == 0 && seconds < 5; seconds++ { // all at once, or in two seconds
-		_, data = next()
-		last = decode(t, data)
+		s.next(&page)
+		last = page.Samples[len(page.Samples)-1]
 		adds, declined = adds+last.Adds.Success, declined+last.Checkouts.Declined
 		if median := last.Adds.P50; median != nil && (*median < 3 || *median > 4) {
 			t.Errorf("the median of 4 ms is told as %v", *median)
@@ -196,21 +168,20 @@ func TestDashboard_viewerGetsASampleEverySecond(t *testing.T) {
 	if adds < 25 || adds > 75 || declined <= 0 || last.Checkouts.Success != 0 { // a busy machine's seconds are not exact
 		t.Errorf("50 adds and a decline: got %v adds and %v declines", adds, declined)
 	}
-	if !strings.Contains(last.HTML["queues"], "3,500 of 4,096") || !strings.Contains(last.HTML["queues"], "filling") {
-		t.Errorf("the queue is not shown as filling: %s", last.HTML["queues"])
+	if !strings.Contains(page.HTML["queues"], "3,500 of 4,096") || !strings.Contains(page.HTML["queues"], "filling") {
+		t.Errorf("the queue is not shown as filling: %s", page.HTML["queues"])
 	}
 }
 
 func TestDashboard_readsNothingWithoutViewers(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	_, next, leave := s.watch()
-	next()
-	next()
+	var page update
+	s.next(&page)
+	s.next(&page)
 	if s.looks.Load() == 0 {
 		t.Error("the database was not read while somebody watched: the test does not look")
 	}
-	leave()
 	until(t, "the viewer has left", func() bool { return !s.dashboard.watched() })
 	s.recorded(1) // a read that had begun is over
 	looks := s.looks.Load()
@@ -249,14 +220,13 @@ func TestDashboard_recordsWithoutViewers(t *testing.T) {
 	s.recorded(1)
 	s.metrics.Answered("/checkOutCart", 402, time.Millisecond)
 	s.recorded(2)
-	_, next, _ := s.watch()
-	event, data := next()
-	var history []sample
-	if err := json.Unmarshal(data, &history); err != nil || event != "history" || len(history) < 2 {
-		t.Fatalf("%s with %d samples, %v", event, len(history), err)
+	var page update
+	s.next(&page)
+	if len(page.Samples) < 2 {
+		t.Fatalf("the history has %d samples", len(page.Samples))
 	}
 	declined := 0.0
-	for _, one := range history {
+	for _, one := range page.Samples {
 		declined += one.Checkouts.Declined
 	}
 	if declined == 0 {
@@ -269,45 +239,12 @@ func TestDashboard_historyEndsAfterAnHour(t *testing.T) {
 	d := New(&fakeShop{}, metrics.New(""), About{})
 	defer d.Close()
 	for at := range 3 * maxHistory {
-		d.record(sample{At: float64(at)})
+		d.record(sample{At: float64(at)}, nil)
 	}
-	_, history := d.join()
+	history := d.history
 	if len(history) != maxHistory || history[0].At != 2*maxHistory || history[maxHistory-1].At != 3*maxHistory-1 {
 		t.Errorf("%d samples from %v on", len(history), history[0].At)
 	}
-}
-
-func TestDashboard_tooManyViewersAreRefused(t *testing.T) {
-	t.Parallel()
-	s := setup(t)
-	var leaves []func()
-	for range maxViewers {
-		code, next, leave := s.watch()
-		if next(); code != http.StatusOK {
-			t.Fatalf("a viewer was answered %d", code)
-		}
-		leaves = append(leaves, leave)
-	}
-	_, next, _ := s.watch()
-	if event, data := next(); event != "refused" || !strings.Contains(string(data), "Too many others watch already") {
-		t.Errorf("one viewer too many was told %s %s", event, data)
-	}
-	leaves[0]()
-	until(t, "a place that was given back is taken again", func() bool {
-		_, next, leave := s.watch()
-		event, _ := next()
-		leave()
-		return event == "history"
-	})
-}
-
-func TestDashboard_closeDisconnectsViewers(t *testing.T) {
-	t.Parallel()
-	s := setup(t)
-	_, next, _ := s.watch()
-	next()
-	s.dashboard.Close()
-	until(t, "the viewer is disconnected", func() bool { return !s.dashboard.watched() })
 }
 
 func TestDashboard_policyAllowsOnlyItself(t *testing.T) {

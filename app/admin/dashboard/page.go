@@ -36,7 +36,7 @@ var templates = template.Must(template.New("page").Funcs(template.FuncMap{
 	"failures": failedRecoveries,
 }).Parse(pageText))
 
-// partNames are the templates that every broadcast has, and the IDs of their elements.
+// partNames are the templates that every update has, and the IDs of their elements.
 var partNames = []string{"notices", "figures", "queues", "open", "unsold", "newest", "audit", "stock"}
 
 // A view is what the page shows.

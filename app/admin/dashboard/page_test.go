@@ -24,14 +24,11 @@ func TestDashboard_escapesStoredText(t *testing.T) {
 	}
 	s.audit.Store(&checkout.Report{At: time.Now(), Count: 1, Inconsistencies: []checkout.Inconsistency{{Rule: checkout.RuleStock, What: hostile, Detail: hostile}}})
 	page := s.get("/").text
-	_, next, _ := s.watch()
-	next()
-	_, data := next()
-	_, data2 := next() // by now the database was read
-	html := decode(t, data).HTML
-	for id, part := range decode(t, data2).HTML {
-		html[id] = part
+	var update update
+	for range 3 { // by now the database was read, and the page rendered
+		s.next(&update)
 	}
+	html := update.HTML
 	for where, text := range map[string]string{
 		"the page": page, "stock": html["stock"], "open checkouts": html["open"], "audit": html["audit"],
 	} {

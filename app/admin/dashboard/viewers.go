@@ -4,77 +4,53 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
 
 const (
-	// maxViewers is the maximum number of viewers; beyond it they are told to wait.
-	maxViewers = 16
-	// sampleInterval is the interval between two samples.
+	// sampleInterval is the interval between two samples, and at which viewers ask for them.
 	sampleInterval = time.Second
 	// maxHistory is the maximum number of samples that a new viewer gets: an hour.
 	maxHistory = 3600
-	// sendTimeout is the maximum time for a browser to accept an event.
-	sendTimeout = 5 * time.Second
+	// viewerTimeout is the time after a viewer's last question from which on nobody watches.
+	viewerTimeout = 3 * time.Second
 )
 
-// A viewer is one browser. Its channel holds the latest event alone: a slow browser misses some.
-type viewer struct{ latest chan []byte }
-
-// events sends one event a second until the viewer leaves or the server ends. A viewer too many
-// gets one event that says so: a browser does not show the text of an error to the page.
-func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // a proxy must not collect events
-	v, history := d.join()
-	if v == nil {
-		_, _ = w.Write(eventOf("refused", "Too many others watch already: no live figures until one leaves"))
-		return
-	}
-	defer d.leave(v)
-	stream := http.NewResponseController(w)
-	for event := eventOf("history", history); ; {
-		_ = stream.SetWriteDeadline(time.Now().Add(sendTimeout)) // net/http supports it
-		if _, err := w.Write(event); err != nil || stream.Flush() != nil {
-			return // the browser has left
-		}
-		select {
-		case event = <-v.latest:
-		case <-r.Context().Done():
-			return
-		case <-d.ending.Done():
-			return
-		}
-	}
+// An update is what a viewer's page does not have yet.
+type update struct {
+	Version string            `json:"version"`
+	Samples []sample          `json:"samples"` // oldest first
+	HTML    map[string]string `json:"html"`    // the parts of the page, by the ID of their element; nil: none are new
 }
 
-// join adds a viewer, who gets the history first. It returns nil when there are too many.
-func (d *Dashboard) join() (v *viewer, history []sample) {
+// update sends the samples after the time that the viewer names, its last one's, and the parts of
+// the page as of the last sample.
+func (d *Dashboard) update(w http.ResponseWriter, r *http.Request) {
+	after, _ := strconv.ParseFloat(r.FormValue("after"), 64) // without one: all
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.viewers) >= maxViewers {
-		return nil, nil
+	d.asked = time.Now()
+	first := len(d.history)
+	for first > 0 && d.history[first-1].At > after {
+		first--
 	}
-	v = &viewer{latest: make(chan []byte, 1)}
-	d.viewers[v] = struct{}{}
-	return v, d.history
-}
-
-func (d *Dashboard) leave(v *viewer) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.viewers, v)
+	u := update{d.about.Version, slices.Clone(d.history[first:]), d.rendered}
+	d.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(u) // fails when the browser has left
 }
 
 // watched reports whether there are viewers.
 func (d *Dashboard) watched() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.viewers) > 0
+	return time.Since(d.asked) < viewerTimeout
 }
 
-// collect records a sample in each interval and broadcasts it, until the dashboard is closed.
+// collect records a sample in each interval, until the dashboard is closed. For viewers it renders
+// the parts of the page, once for all of them.
 func (d *Dashboard) collect() {
 	before := d.readTotals(d.metrics.Levels())
 	for d.nextInterval() {
@@ -82,11 +58,20 @@ func (d *Dashboard) collect() {
 		now := d.readTotals(levels)
 		s := d.sampleBetween(before, now, levels)
 		before = now
-		d.record(s)
+		var rendered map[string]string
 		if d.watched() {
-			d.send(eventOf("sample", broadcast{s, d.about.Version, d.parts(s, levels)}))
+			rendered = d.parts(s, levels)
 		}
+		d.record(s, rendered)
 	}
+}
+
+// record adds the sample to the history.
+func (d *Dashboard) record(s sample, rendered map[string]string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.history = append(d.history[max(0, len(d.history)+1-maxHistory):], s)
+	d.rendered = rendered
 }
 
 // refresh keeps the caches fresh for viewers, apart from the collector: a slow database must not
@@ -124,42 +109,4 @@ func (d *Dashboard) checkReady(ctx context.Context) {
 		reason = new(err.Error())
 	}
 	d.notReady.Store(reason)
-}
-
-// A broadcast is a sample with the parts of the page that it changes.
-type broadcast struct {
-	sample
-
-	Version string            `json:"version"`
-	HTML    map[string]string `json:"html"` // by the ID of the element
-}
-
-// record adds the sample to the history. Slices of it that viewers have do not change.
-func (d *Dashboard) record(s sample) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.history = append(d.history[max(0, len(d.history)+1-maxHistory):], s)
-}
-
-// send sends the event to every viewer.
-func (d *Dashboard) send(event []byte) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for v := range d.viewers {
-		select {
-		case <-v.latest: // not received yet
-		default:
-		}
-		v.latest <- event // there is room: only the collector sends
-	}
-}
-
-// eventOf renders an event as browsers read it.
-func eventOf(name string, data any) []byte {
-	text, err := json.Marshal(data)
-	if err != nil {
-		panic(err) // numbers and strings always encode
-	}
-	event := append([]byte("retry: 1000\nevent: "+name+"\ndata: "), text...)
-	return append(event, "\n\n"...)
 }

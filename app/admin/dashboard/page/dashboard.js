@@ -1,10 +1,10 @@
 "use strict";
-// The page is rendered by the server, here and in every event. This script swaps in what it is sent, and draws.
+// The page is rendered by the server, here and in every update. This script swaps in what it is sent, and draws.
 (() => {
   const history = 3600; // seconds that are kept
   const least = 60; // seconds that the charts show at least
   const gapAfter = 3; // seconds without a sample before a line is broken
-  const silentAfter = 5000; // ms without an event before the page says so
+  const silentAfter = 5000; // ms without an update before the page says so
   const $ = (id) => document.getElementById(id);
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
@@ -127,29 +127,25 @@
   };
   let heard = 0;
   const keep = (more) => {
-    const last = samples.length ? newest() : 0;
-    samples.push(...more.filter((m) => m.at > last));
+    samples.push(...more);
     samples = samples.filter((m) => m.at >= newest() - history);
     draw();
   };
-  let refusal = ""; // why the server gives this viewer no figures
-  const connect = () => {
-    const source = new EventSource("/dashboard/events");
-    source.addEventListener("history", (event) => { heard = Date.now(); keep(JSON.parse(event.data) ?? []); say("live", "Live"); });
-    source.addEventListener("sample", (event) => {
+  // update asks for what the page does not have yet, once a second.
+  const update = async () => {
+    try {
+      const after = samples.length ? newest() : 0;
+      const answer = await fetch(`${location.origin}/dashboard/update?after=${after}`, { signal: AbortSignal.timeout(2 * silentAfter) });
+      const news = await answer.json();
+      if (news.version !== document.documentElement.dataset.version) return location.reload(); // a page of another release
       heard = Date.now();
-      const m = JSON.parse(event.data);
-      if (m.version !== document.documentElement.dataset.version) return location.reload(); // a page of another release
+      for (const [id, html] of Object.entries(news.html ?? {})) swap(id, html);
+      keep(news.samples ?? []);
       say("live", "Live");
-      for (const [id, html] of Object.entries(m.html)) swap(id, html);
-      keep([m]);
-    });
-    source.addEventListener("refused", (event) => { refusal = JSON.parse(event.data); });
-    source.onerror = () => {
-      say("lost", refusal || "Disconnected, trying again");
-      refusal = "";
-      if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000); // it gives up where the answer is an error
-    };
+    } catch {
+      say("lost", "Disconnected, trying again");
+    }
+    setTimeout(update, 1000);
   };
 
   charts.forEach(build);
@@ -164,5 +160,5 @@
     if (connection.dataset.state !== "lost" && heard && quiet > silentAfter) say("silent", `No data for ${Math.round(quiet / 1000)} s`);
   }, 1000);
   $("span").addEventListener("change", draw);
-  connect();
+  update();
 })();

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"mime"
@@ -36,72 +37,49 @@ type bodies struct {
 
 func newBodies() *bodies {
 	return &bodies{
-		pool: sync.Pool{New: func() any {
-			room := make([]byte, 0, usualBodyBytes)
-			return &room
-		}},
+		pool:  sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, usualBodyBytes+bytes.MinRead)) }},
 		large: make(chan struct{}, maxLargeBodies),
 	}
 }
 
 // read reads a request's body into a buffer that must be returned with put. Its error is a refusal
 // of 415, 413, 400, or 503 when too many large bodies are being read.
-func (b *bodies) read(c echo.Context) (*[]byte, error) {
+func (b *bodies) read(c echo.Context) (*bytes.Buffer, error) {
 	r := c.Request()
 	if err := checkContentType(r.Header); err != nil {
 		return nil, err
 	}
-	source := io.Reader(r.Body)
-	switch {
-	case r.ContentLength > maxBodyBytes:
+	if r.ContentLength > maxBodyBytes {
 		c.Response().Header().Set(echo.HeaderConnection, "close") // the rest is not waited for
 		return nil, errBodyTooLarge()
-	case r.ContentLength < 0:
-		source = http.MaxBytesReader(c.Response().Writer, r.Body, maxBodyBytes)
 	}
-
-	buffer := b.pool.Get().(*[]byte)
-	content := (*buffer)[:0]
-	for {
-		if len(content) == cap(content) {
-			if len(content) == usualBodyBytes && !b.acquireLarge() {
-				b.put(buffer)
-				c.Response().Header().Set(echo.HeaderConnection, "close")
-				return nil, errTooManyLargeBodies
-			}
-			content = append(content, 0)[:len(content)]
-			*buffer = content
-		}
-		n, err := source.Read(content[len(content):cap(content)])
-		content = content[:len(content)+n]
-		if err == io.EOF {
-			*buffer = content
-			return buffer, nil
-		}
-		if err != nil {
-			*buffer = content
-			b.put(buffer)
-			return nil, bodyError(c, err)
+	source := http.MaxBytesReader(c.Response().Writer, r.Body, maxBodyBytes)
+	buffer := b.pool.Get().(*bytes.Buffer)
+	_, err := io.CopyN(buffer, source, usualBodyBytes)
+	if err == nil { // a large body
+		select {
+		case b.large <- struct{}{}:
+			_, err = buffer.ReadFrom(source)
+		default:
+			c.Response().Header().Set(echo.HeaderConnection, "close")
+			return nil, errTooManyLargeBodies
 		}
 	}
+	if err != nil && err != io.EOF {
+		b.put(buffer)
+		return nil, bodyError(c, err)
+	}
+	return buffer, nil
 }
 
 // put takes a buffer back. Nothing may point into it any more.
-func (b *bodies) put(buffer *[]byte) {
-	if cap(*buffer) > usualBodyBytes {
+func (b *bodies) put(buffer *bytes.Buffer) {
+	if buffer.Len() >= usualBodyBytes {
 		<-b.large
 		return
 	}
+	buffer.Reset()
 	b.pool.Put(buffer)
-}
-
-func (b *bodies) acquireLarge() bool {
-	select {
-	case b.large <- struct{}{}:
-		return true
-	default:
-		return false
-	}
 }
 
 var errTooManyLargeBodies = &refusal{http.StatusServiceUnavailable, codeBusy, retrySoon,

@@ -50,7 +50,7 @@ func (s *Server) readRequest(c echo.Context, request any) (key string, err error
 	if err != nil {
 		return "", err
 	}
-	err = parseObject(*body, request)
+	err = parseObject(body.Bytes(), request)
 	s.bodies.put(body)
 	if err != nil {
 		return "", err

@@ -34,7 +34,7 @@ type Metrics struct {
 	payments  atomic.Int64           // calls under way
 	breaker   atomic.Pointer[string] // its state
 	lag       atomic.Pointer[EventLag]
-	levels    func() Levels // nil before Watch
+	levels    func() Levels // zero ones before Watch
 }
 
 // New makes the metrics of requests, of Go's runtime and of the process.
@@ -44,7 +44,10 @@ func New(version string) *Metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	own := prometheus.WrapRegistererWithPrefix(prefix, registry)
-	m := &Metrics{registry: registry, own: own, auto: promauto.With(own), queues: map[string]queueMetrics{}}
+	m := &Metrics{
+		registry: registry, own: own, auto: promauto.With(own), queues: map[string]queueMetrics{},
+		levels: func() Levels { return Levels{} },
+	}
 	m.breaker.Store(new("closed"))
 	m.latencies = newLatencies(m.auto)
 	m.auto.NewGauge(prometheus.GaugeOpts{

@@ -68,12 +68,7 @@ type EventLag struct {
 func (m *Metrics) EventLag() *EventLag { return m.lag.Load() }
 
 // Levels returns the levels of now, or zero ones before Watch.
-func (m *Metrics) Levels() Levels {
-	if m.levels == nil {
-		return Levels{}
-	}
-	return m.levels()
-}
+func (m *Metrics) Levels() Levels { return m.levels() }
 
 func read(one prometheus.Metric) *dto.Metric {
 	var out dto.Metric

@@ -2,11 +2,10 @@ package migrations
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -68,8 +67,11 @@ func (c columnSpec) fromText() string {
 type CopiedTable struct {
 	Name string `json:"name"`
 	Rows int64  `json:"rows"`
-	hash [4]uint64
+	hash uint64
 }
+
+// hashSeed makes the hashes of one process unpredictable.
+var hashSeed = maphash.MakeSeed()
 
 // add counts a row in. The sum of the rows' hashes does not depend on their order, which the
 // engines see differently.
@@ -79,10 +81,7 @@ func (t *CopiedTable) add(row []sql.NullString) {
 	for _, v := range row {
 		text = fmt.Appendf(text, "%t %d %s", v.Valid, len(v.String), v.String)
 	}
-	hash := sha256.Sum256(text)
-	for i := range t.hash {
-		t.hash[i] += binary.LittleEndian.Uint64(hash[8*i:])
-	}
+	t.hash += maphash.Bytes(hashSeed, text)
 }
 
 // A CopyReport says what a copy has of each table.
@@ -107,8 +106,7 @@ func (r CopyReport) Rows() (n int64) {
 // the target empty. Its memory does not grow with the tables.
 //
 // The caller has the source's lock, so that nobody owns an open checkout any more: leases are
-// copied as over by the target's clock, for the next server to claim. progress, which may be nil,
-// is called after each row with the rows done and all rows, each of which counts twice, once for
+// copied as over by the target's clock, for the next server to claim. progress is called after each row with the rows done and all rows, each of which counts twice, once for
 // writing and once for comparing.
 //
 // A repeat after success copies nothing and says so. Errors: ErrOccupied; ErrCopyDiffers; those of
@@ -261,9 +259,8 @@ func (c *copying) read(
 				return sum, err
 			}
 		}
-		if c.done++; c.progress != nil {
-			c.progress(c.done, c.all)
-		}
+		c.done++
+		c.progress(c.done, c.all)
 	}
 	return sum, rows.Err()
 }

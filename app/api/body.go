@@ -42,16 +42,16 @@ func newBodies() *bodies {
 	}
 }
 
-// read reads a request's body into a buffer that must be returned with put. Its error is a refusal
-// of 415, 413, 400, or 503 when too many large bodies are being read.
-func (b *bodies) read(c echo.Context) (*bytes.Buffer, error) {
+// parse reads a request's body into request, a pointer to a struct. Its error is a refusal of 415,
+// 413, 400, or 503 when too many large bodies are being read.
+func (b *bodies) parse(c echo.Context, request any) error {
 	r := c.Request()
 	if err := checkContentType(r.Header); err != nil {
-		return nil, err
+		return err
 	}
 	if r.ContentLength > maxBodyBytes {
 		c.Response().Header().Set(echo.HeaderConnection, "close") // the rest is not waited for
-		return nil, errBodyTooLarge()
+		return errBodyTooLarge()
 	}
 	source := http.MaxBytesReader(c.Response().Writer, r.Body, maxBodyBytes)
 	buffer := b.pool.Get().(*bytes.Buffer)
@@ -59,17 +59,17 @@ func (b *bodies) read(c echo.Context) (*bytes.Buffer, error) {
 	if err == nil { // a large body
 		select {
 		case b.large <- struct{}{}:
-			_, err = buffer.ReadFrom(source)
 		default:
 			c.Response().Header().Set(echo.HeaderConnection, "close")
-			return nil, errTooManyLargeBodies
+			return errTooManyLargeBodies
 		}
+		_, err = buffer.ReadFrom(source)
 	}
+	defer b.put(buffer)
 	if err != nil && err != io.EOF {
-		b.put(buffer)
-		return nil, bodyError(c, err)
+		return bodyError(c, err)
 	}
-	return buffer, nil
+	return parseObject(buffer.Bytes(), request)
 }
 
 // put takes a buffer back. Nothing may point into it any more.

@@ -128,9 +128,7 @@ func checkID(id string) string {
 	if count := utf8.RuneCountInString(id); count < 1 || count > maxIDRunes {
 		return fmt.Sprintf("want 1 to %d Unicode characters, got %d", maxIDRunes, count)
 	}
-	first, _ := utf8.DecodeRuneInString(id)
-	last, _ := utf8.DecodeLastRuneInString(id)
-	if unicode.IsSpace(first) || unicode.IsSpace(last) {
+	if strings.TrimSpace(id) != id {
 		return "want no white space at either end"
 	}
 	if at := strings.IndexFunc(id, unicode.IsControl); at >= 0 {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"fmt"
-	"net/http"
 	"runtime/debug"
 
 	"github.com/labstack/echo/v4"
@@ -21,14 +20,9 @@ func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 func recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {
-			value := recover()
-			if value == nil {
-				return
+			if value := recover(); value != nil {
+				err = &panicError{value, debug.Stack()}
 			}
-			if value == http.ErrAbortHandler { //nolint:errorlint // net/http panics with this very value
-				panic(value)
-			}
-			err = &panicError{value, debug.Stack()}
 		}()
 		return next(c)
 	}

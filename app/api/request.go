@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/labstack/echo/v4"
-
 	"cartwheel/cart"
 )
 
@@ -42,21 +40,6 @@ type (
 		ToClientID   string `json:"toClientID" minLength:"1" maxLength:"100" example:"alice"`
 	} // @name MergeCartsRequest
 )
-
-// readRequest reads the body of a POST request into request, and returns its Idempotency-Key, or "" without one.
-// Its error is a refusal that names the field or header.
-func (s *Server) readRequest(c echo.Context, request any) (key string, err error) {
-	body, err := s.bodies.read(c)
-	if err != nil {
-		return "", err
-	}
-	err = parseObject(body.Bytes(), request)
-	s.bodies.put(body)
-	if err != nil {
-		return "", err
-	}
-	return tokenHeader(c.Request().Header, headerIdempotencyKey)
-}
 
 // tokenHeader returns an opaque header, or "" without one.
 func tokenHeader(h http.Header, name string) (string, error) {

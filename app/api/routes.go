@@ -65,7 +65,10 @@ func postHandler[R any](
 		defer cancel()
 
 		var request R
-		key, err := s.readRequest(c, &request)
+		if err := s.bodies.parse(c, &request); err != nil {
+			return err
+		}
+		key, err := tokenHeader(c.Request().Header, headerIdempotencyKey)
 		if err != nil {
 			return err
 		}

@@ -74,20 +74,19 @@ type readiness interface {
 
 // Config has the settings of the public listener.
 type Config struct {
-	RequestTimeout time.Duration          // maximum time of a request, from the end of its head
-	IdleTimeout    time.Duration          // between requests; 0: DefaultIdleTimeout
-	RateLimit      float64                // requests a second and client address; 0: no limit
-	TrustedProxies []*net.IPNet           // whose X-Forwarded-For is believed
-	APIKeys        []string               // none: open to all
-	Certificate    certificate            // nil: plain HTTP
-	CORSOrigins    []string               // none: no browser page of another origin
-	Full           map[string]func() bool // by path: whether its queue is full; nil: never
-	Metrics        *metrics.Metrics
-	Log            *slog.Logger
-}
+	RequestTimeout time.Duration // maximum time of a request, from the end of its head
+	IdleTimeout    time.Duration // between requests; 0: DefaultIdleTimeout
+	RateLimit      float64       // requests a second and client address; 0: no limit
+	TrustedProxies []*net.IPNet  // whose X-Forwarded-For is believed
+	APIKeys        []string      // none: open to all
+	// Certificate returns the certificate for a TLS connection; nil: plain HTTP.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
-// A certificate returns the certificate for a TLS connection.
-type certificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	CORSOrigins []string               // none: no browser page of another origin
+	Full        map[string]func() bool // by path: whether its queue is full; nil: never
+	Metrics     *metrics.Metrics
+	Log         *slog.Logger
+}
 
 // A Server is the public API over HTTP.
 type Server struct {

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -38,10 +39,7 @@ type cache[T any] struct {
 
 // get returns the rows that were read last; none before the first read. It does not block.
 func (c *cache[T]) get() cachedRows[T] {
-	if last := c.last.Load(); last != nil {
-		return *last
-	}
-	return cachedRows[T]{}
+	return *cmp.Or(c.last.Load(), &cachedRows[T]{})
 }
 
 // refresh reads the rows again when they have expired. It blocks until they are read, by this

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"sort"
 	"strconv"
 	"sync"
 	"time"
@@ -32,10 +33,7 @@ func (d *Dashboard) update(w http.ResponseWriter, r *http.Request) {
 	after, _ := strconv.ParseFloat(r.FormValue("after"), 64) // without one: all
 	d.mu.Lock()
 	d.asked = time.Now()
-	first := len(d.history)
-	for first > 0 && d.history[first-1].At > after {
-		first--
-	}
+	first := sort.Search(len(d.history), func(i int) bool { return d.history[i].At > after })
 	u := update{d.about.Version, slices.Clone(d.history[first:]), d.rendered}
 	d.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")

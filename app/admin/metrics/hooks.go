@@ -68,10 +68,8 @@ func (m *Metrics) Transactions() database.Observer {
 	for _, end := range database.Ends() {
 		duration.WithLabelValues(string(end))
 	}
-	retries := m.auto.NewCounterVec(prometheus.CounterOpts{
-		Name: "transaction_retries_total",
-		Help: "Retries of transactions, by the error number of the attempt that failed.",
-	}, []string{"error"})
+	retries := m.counters("transaction_retries_total",
+		"Retries of transactions, by the error number of the attempt that failed.", "error")
 	for _, number := range likelyErrors {
 		retries.WithLabelValues(number)
 	}
@@ -98,12 +96,8 @@ func (m *Metrics) Payments() payment.Observer {
 		Help:    "How long calls to the payment service took, including retries, by call and outcome.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15},
 	}, []string{"call", "outcome"})
-	inFlight := m.auto.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "payment_calls_in_flight", Help: "Calls to the payment service that are under way.",
-	}, []string{"call"})
-	retries := m.auto.NewCounterVec(prometheus.CounterOpts{
-		Name: "payment_retries_total", Help: "Retries of calls to the payment service.",
-	}, []string{"call"})
+	inFlight := m.gauges("payment_calls_in_flight", "Calls to the payment service that are under way.", "call")
+	retries := m.counters("payment_retries_total", "Retries of calls to the payment service.", "call")
 	for call, outcomes := range outcomesOf {
 		inFlight.WithLabelValues(call)
 		retries.WithLabelValues(call)
@@ -139,20 +133,15 @@ func (m *Metrics) Moves() func(checkout.State) {
 
 // Sold returns the hook for units that are sold.
 func (m *Metrics) Sold() func(units int64) {
-	sold := m.auto.NewCounter(prometheus.CounterOpts{
-		Name: "units_sold_total", Help: "Units that checkouts have sold. Cancellations do not lower it.",
-	})
+	sold := m.counter("units_sold_total", "Units that checkouts have sold. Cancellations do not lower it.")
 	return func(units int64) { sold.Add(float64(units)) }
 }
 
 // Open returns the hook for the open checkouts.
 func (m *Metrics) Open() func(checkout.OpenLevels) {
-	count := m.auto.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "checkouts_open", Help: "Open checkouts of all instances, by state; 10,000 at most.",
-	}, []string{"state"})
-	oldest := m.auto.NewGauge(prometheus.GaugeOpts{
-		Name: "checkout_oldest_open_seconds", Help: "Age of the oldest open checkout of all instances. 0: there is none.",
-	})
+	count := m.gauges("checkouts_open", "Open checkouts of all instances, by state; 10,000 at most.", "state")
+	oldest := m.gauge("checkout_oldest_open_seconds",
+		"Age of the oldest open checkout of all instances. 0: there is none.")
 	observe := func(levels checkout.OpenLevels) {
 		for _, state := range []checkout.State{checkout.Reserved, checkout.Refunding, checkout.Cancelling} {
 			count.WithLabelValues(string(state)).Set(float64(levels.Count[state]))
@@ -172,7 +161,7 @@ func (m *Metrics) Recoveries() func(checkout.State) {
 
 // countStates makes a counter of the states after Reserved, and of more.
 func (m *Metrics) countStates(name, help string, more ...checkout.State) func(checkout.State) {
-	counter := m.auto.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"state"})
+	counter := m.counters(name, help, "state")
 	for _, state := range append(more,
 		checkout.Committed, checkout.RolledBack, checkout.Refunding, checkout.Cancelling, checkout.Cancelled) {
 		counter.WithLabelValues(string(state))
@@ -182,20 +171,12 @@ func (m *Metrics) countStates(name, help string, more ...checkout.State) func(ch
 
 // Events returns the hooks of sale events.
 func (m *Metrics) Events() checkout.EventObserver {
-	delivered := m.auto.NewCounter(prometheus.CounterOpts{
-		Name: "events_delivered_total", Help: "Sale events that the webhook accepted.",
-	})
-	failed := m.auto.NewCounter(prometheus.CounterOpts{
-		Name: "event_failures_total", Help: "Deliveries that failed. They are retried.",
-	})
-	undelivered := m.auto.NewGauge(prometheus.GaugeOpts{
-		Name: "events_undelivered",
-		Help: "Sale events of all instances that are not delivered; 10,000 of a kind at most.",
-	})
-	oldest := m.auto.NewGauge(prometheus.GaugeOpts{
-		Name: "event_lag_seconds",
-		Help: "Age of the oldest undelivered sale event, since the sale or its cancellation. 0: all are delivered.",
-	})
+	delivered := m.counter("events_delivered_total", "Sale events that the webhook accepted.")
+	failed := m.counter("event_failures_total", "Deliveries that failed. They are retried.")
+	undelivered := m.gauge("events_undelivered",
+		"Sale events of all instances that are not delivered; 10,000 of a kind at most.")
+	oldest := m.gauge("event_lag_seconds",
+		"Age of the oldest undelivered sale event, since the sale or its cancellation. 0: all are delivered.")
 	return checkout.EventObserver{
 		Delivered: delivered.Inc,
 		Failed:    failed.Inc,

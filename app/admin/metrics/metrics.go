@@ -64,3 +64,19 @@ func (m *Metrics) Handler() http.Handler {
 
 // Gatherer is where the metrics can be read in Go.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
+
+func (m *Metrics) counter(name, help string) prometheus.Counter {
+	return m.auto.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+}
+
+func (m *Metrics) counters(name, help, label string) *prometheus.CounterVec {
+	return m.auto.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+}
+
+func (m *Metrics) gauge(name, help string) prometheus.Gauge {
+	return m.auto.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+}
+
+func (m *Metrics) gauges(name, help, label string) *prometheus.GaugeVec {
+	return m.auto.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{label})
+}

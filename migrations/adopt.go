@@ -16,40 +16,34 @@ func (r repairer) adopt(ctx context.Context) error {
 	if err := checkAdoptable(ctx, r.catalogue); err != nil {
 		return err
 	}
-	for _, t := range replacedTables() {
-		if err := r.useInnoDB(ctx, t.name); err != nil {
-			return err
-		}
-	}
-	if err := r.spellCartLines(ctx); err != nil {
-		return err
-	}
-	for _, t := range replacedTables() {
-		if err := r.zeroNegatives(ctx, t); err != nil {
-			return err
-		}
-	}
-	for _, t := range replacedTables() {
-		if err := r.reshape(ctx, t); err != nil {
-			return err
+	for _, step := range []func(context.Context, tableSpec) error{
+		r.useInnoDB, r.spellCartLines, r.zeroNegatives, r.reshape,
+	} {
+		for _, t := range replacedTables() {
+			if err := step(ctx, t); err != nil {
+				return err
+			}
 		}
 	}
 	return r.deleteOrphanReservations(ctx)
 }
 
-func (r repairer) useInnoDB(ctx context.Context, name string) error {
-	have, err := r.tableNamed(ctx, name)
+func (r repairer) useInnoDB(ctx context.Context, t tableSpec) error {
+	have, err := r.tableNamed(ctx, t.name)
 	if err != nil || strings.EqualFold(have.Engine, "InnoDB") {
 		return err
 	}
-	return r.alter(ctx, name, "ENGINE = InnoDB")
+	return r.alter(ctx, t.name, "ENGINE = InnoDB")
 }
 
 // spellCartLines gives cart lines the spelling of the product that the old comparison took them for
 // ('Shoe' for 'shoe'). Under the new one they would name no product, and a cart with such a line
 // could never be bought.
-func (r repairer) spellCartLines(ctx context.Context) error {
-	carts, err := r.tableNamed(ctx, "client_cart")
+func (r repairer) spellCartLines(ctx context.Context, t tableSpec) error {
+	if t.name != "client_cart" {
+		return nil
+	}
+	carts, err := r.tableNamed(ctx, t.name)
 	if err != nil {
 		return err
 	}
@@ -64,7 +58,7 @@ func (r repairer) spellCartLines(ctx context.Context) error {
 	}
 	const join = "client_cart AS c JOIN product_details AS p ON p.product_id = c.product_id"
 	const differ = " WHERE CAST(p.product_id AS BINARY) <> CAST(c.product_id AS BINARY)"
-	return r.change(ctx, "spelled cart lines as their product is", "client_cart",
+	return r.change(ctx, "spelled cart lines as their product is", t.name,
 		"SELECT CONCAT(c.client_id, ' ', c.product_id) FROM "+join+differ,
 		"UPDATE "+join+" SET c.product_id = p.product_id"+differ)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 
 	"cartwheel/database"
@@ -150,12 +151,9 @@ func (c catalogue) tableNamed(ctx context.Context, name string) (table, error) {
 	if err != nil {
 		return t, fmt.Errorf("read the catalogue on %s: %w", name, err)
 	}
-	for i, found := range t.indexes {
-		if found.Name == "PRIMARY" {
-			t.key = found.Columns
-			t.indexes = append(t.indexes[:i], t.indexes[i+1:]...)
-			break
-		}
+	if i := slices.IndexFunc(t.indexes, func(i index) bool { return i.Name == "PRIMARY" }); i >= 0 {
+		t.key = t.indexes[i].Columns
+		t.indexes = slices.Delete(t.indexes, i, i+1)
 	}
 	return t, nil
 }

@@ -57,16 +57,15 @@ func (r repairer) reshape(ctx context.Context, t tableSpec) error {
 	if err != nil {
 		return err
 	}
-	var clauses []string
+	done := []string{""} // no clause: people have to change it
 	for _, d := range t.differences(have) {
-		if d.clause != "" && !slices.Contains(clauses, d.clause) {
-			clauses = append(clauses, d.clause)
+		if slices.Contains(done, d.clause) {
+			continue
 		}
-	}
-	for _, clause := range clauses {
-		if err := r.alter(ctx, t.name, clause); err != nil {
+		if err := r.alter(ctx, t.name, d.clause); err != nil {
 			return err
 		}
+		done = append(done, d.clause)
 	}
 	return nil
 }
@@ -81,10 +80,8 @@ func (r repairer) alter(ctx context.Context, name, clause string) error {
 	if _, err := r.ExecContext(ctx, "ALTER TABLE "+name+" "+clause); err != nil {
 		return fmt.Errorf("alter %s: %s: %w", name, clause, err)
 	}
-	level := slog.LevelInfo
-	if rows[0] == 0 {
-		level = slog.LevelDebug // a new table: nothing is being adopted
+	if rows[0] > 0 { // else the table is new, and nothing is being adopted
+		r.log.InfoContext(ctx, "adopting: altered the table", "table", name, "rows", rows[0], "change", clause)
 	}
-	r.log.Log(ctx, level, "adopting: altered the table", "table", name, "rows", rows[0], "change", clause)
 	return nil
 }

@@ -66,7 +66,7 @@ func (b *bodies) parse(c echo.Context, request any) error {
 		_, err = buffer.ReadFrom(source)
 	}
 	defer b.put(buffer)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return bodyError(c, err)
 	}
 	return parseObject(buffer.Bytes(), request)

@@ -106,8 +106,9 @@ func (r CopyReport) Rows() (n int64) {
 // the target empty. Its memory does not grow with the tables.
 //
 // The caller has the source's lock, so that nobody owns an open checkout any more: leases are
-// copied as over by the target's clock, for the next server to claim. progress is called after each row with the rows done and all rows, each of which counts twice, once for
-// writing and once for comparing.
+// copied as over by the target's clock, for the next server to claim. progress is called after each
+// row with the rows done and all rows, each of which counts twice, once for writing and once for
+// comparing.
 //
 // A repeat after success copies nothing and says so. Errors: ErrOccupied; ErrCopyDiffers; those of
 // ctx and of the engines.

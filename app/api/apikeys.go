@@ -8,8 +8,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// apiKeys are the SHA-256 sums of the keys that open the shop: how long it takes to find a sum tells
-// nothing about a key.
+// apiKeys are the SHA-256 sums of the keys that open the shop: how long it takes to find a sum
+// tells nothing about a key.
 type apiKeys map[[sha256.Size]byte]bool
 
 func newAPIKeys(keys []string) apiKeys {

@@ -28,8 +28,8 @@ const (
 	othersShare = 8
 )
 
-// LimitConnections bounds the open connections of l, a TCP listener, in all and per client address. A caller over
-// the limit reads a 503 and is disconnected.
+// LimitConnections bounds the open connections of l, a TCP listener, in all and per client address.
+// A caller over the limit reads a 503 and is disconnected.
 func LimitConnections(l net.Listener, limit int) *ConnectionLimit {
 	body := render(answer{statusFailed, "too many connections, nothing was done: try again"})
 	head := fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n%s: %s\r\n"+

@@ -31,9 +31,9 @@ func newRateLimits(perSecond float64) *rateLimits {
 	return limits
 }
 
-// limitRate refuses with 429 what comes faster than the limit. Probes and the documentation are free:
-// a load balancer must never take an instance out because it asks too often, and the page loads
-// many files at once.
+// limitRate refuses with 429 what comes faster than the limit. Probes and the documentation are
+// free: a load balancer must never take an instance out because it asks too often, and the page
+// loads many files at once.
 func (l *rateLimits) limitRate(next echo.HandlerFunc) echo.HandlerFunc {
 	if l.perSecond <= 0 {
 		return next

@@ -55,8 +55,8 @@ func (s *Server) addRoutes(keys apiKeys) {
 	s.add(PathDocumentation+"/*", serveDocumentation, http.MethodGet, http.MethodHead)
 }
 
-// postHandler returns the handler of a POST route: it reads the request and has act make the change. The
-// key is the Idempotency-Key, or "" without one.
+// postHandler returns the handler of a POST route: it reads the request and has act make the
+// change. The key is the Idempotency-Key, or "" without one.
 func postHandler[R any](
 	s *Server, act func(ctx context.Context, c echo.Context, request R, key string) error,
 ) echo.HandlerFunc {

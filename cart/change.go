@@ -110,12 +110,7 @@ func (m *Manager) replayOr(ctx context.Context, c change, err error) error {
 	if c.Key == "" || !answerMayBeStored(err) {
 		return err
 	}
-	request := c.request()
-	record, found, findErr := idempotency.FindAfterRefusal(ctx, m.db, request.Key)
-	if findErr != nil || !found {
-		return err
-	}
-	return record.Answer(request.Hash)
+	return idempotency.AnswerAfterRefusal(ctx, m.db, c.request(), err)
 }
 
 // answerMayBeStored reports whether the change was refused although an answer to its key may be

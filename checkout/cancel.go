@@ -83,21 +83,13 @@ func (m *Manager) cancel(o *operation, entry Entry) error {
 	return cancelOutcome(end)
 }
 
-// awaitCancel waits until another owner has ended a cancellation. Beyond the limit of those that
-// wait the answer is at once that it is pending.
+// awaitCancel waits until another owner has ended a cancellation.
 func (m *Manager) awaitCancel(ctx context.Context, checkoutID string) error {
-	defer m.waitingRepeats.Add(-1)
-	if m.waitingRepeats.Add(1) > int64(m.config.InFlight) {
+	end, err := m.awaitRepeat(ctx, checkoutID)
+	switch {
+	case errors.Is(err, errAbandoned):
 		return &PendingError{checkoutID, true}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(m.ownerCtx, cancel)()
-	end, err := m.awaitEnd(ctx, checkoutID)
-	if errors.Is(err, errAbandoned) {
-		return &PendingError{checkoutID, true}
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	return cancelOutcome(end)

@@ -60,6 +60,9 @@ const workers = 1
 // charge timed out has time to settle.
 const MinLeaseMargin = 2 * time.Second
 
+// openTimeout is the maximum time of the search for the checkout that a repeat waits for.
+const openTimeout = time.Second
+
 // Config says how the Checkout Manager works.
 type Config struct {
 	QueueCapacity  int            // checkouts that wait for TX 1
@@ -107,27 +110,25 @@ type Manager struct {
 	owners       sync.WaitGroup // purchases and recoveries under way
 
 	warnings      warnLimiter
-	lockedEntries database.LockedKeys  // checkouts whose journal row another transaction keeps locked
-	keyWatcher    *idempotency.Watcher // answers that repeats wait for
+	lockedEntries database.LockedKeys // checkouts whose journal row another transaction keeps locked
 
 	mu         sync.Mutex
 	unfinished []*claim                      // under mu: claims that owners gave up because they had to
 	endWaiters map[chan journalResult]string // under mu: IDs of checkouts that another owner finishes
 
-	backgroundCtx   context.Context // the sweeper's and the watcher's
+	backgroundCtx   context.Context // of what New and Start begin
 	stopBackground  context.CancelFunc
 	backgroundTasks sync.WaitGroup
 	recoverySlots   chan struct{} // a token for each recovery under way
 }
 
-// New starts the Checkout Manager's queues. Start begins recovery, Close ends everything.
+// New starts the Checkout Manager, all but recovery, which Start begins. Close ends everything.
 func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config) *Manager {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
 	m := &Manager{
 		db: db, carts: carts, stock: stock, gateway: gateway, config: cfg, present: cfg.Present, log: cfg.Log,
-		keyWatcher:    idempotency.NewWatcher(db),
 		endWaiters:    map[chan journalResult]string{},
 		recoverySlots: make(chan struct{}, maxRecovering),
 	}
@@ -157,6 +158,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 		Log:           cfg.Log,
 		Observe:       cfg.ObserveSettle,
 	})
+	m.backgroundTasks.Go(m.pollAwaited)
 	return m
 }
 
@@ -195,23 +197,15 @@ func (m *Manager) Full() bool {
 // idempotency.ErrUnderWay. Faults: queue.ErrClosed, queue.ErrPanicked.
 func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) (checkoutID string, err error) {
 	for {
-		id, err := m.checkOut(ctx, p)
-		switch {
-		case p.Key == "" || err == nil:
-			return id, err
-		case answerMayBeStored(err):
-			record, found, findErr := idempotency.FindAfterRefusal(ctx, m.db, requestOf(p).Key)
-			if findErr != nil || !found {
-				return "", err
-			}
-			if err = record.Answer(requestOf(p).Hash); !errors.Is(err, idempotency.ErrUnderWay) {
-				return checkoutIDOf(err), err
-			}
-		case !errors.Is(err, idempotency.ErrUnderWay):
-			return cmp.Or(id, checkoutIDOf(err)), err
+		checkoutID, err = m.checkOut(ctx, p)
+		if p.Key != "" && answerMayBeStored(err) {
+			err = idempotency.AnswerAfterRefusal(ctx, m.db, requestOf(p), err)
 		}
-		if id, err = m.await(ctx, p); !errors.Is(err, errKeyFree) {
-			return id, err
+		if errors.Is(err, idempotency.ErrUnderWay) {
+			checkoutID, err = m.await(ctx, p)
+		}
+		if !errors.Is(err, errKeyFree) {
+			return cmp.Or(checkoutID, checkoutIDOf(err)), err
 		}
 	}
 }
@@ -287,54 +281,39 @@ var errKeyFree = errors.New("the key is not stored")
 // runs, until ctx ends.
 func (m *Manager) await(ctx context.Context, p cart.Purchase) (checkoutID string, err error) {
 	entry, open := m.openEntry(p)
-	if m.waitingRepeats.Add(1) > int64(m.config.InFlight) {
-		m.waitingRepeats.Add(-1)
-		return "", ErrBusy
+	if !open { // it has ended by now, or its row was deleted
+		if sleep(ctx, awaitPoll) {
+			return "", errKeyFree
+		}
+		return "", idempotency.AnswerAfterRefusal(ctx, m.db, requestOf(p), idempotency.ErrUnderWay)
 	}
-	defer m.waitingRepeats.Add(-1)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(m.ownerCtx, cancel)()
-	record, found, err := m.keyWatcher.Wait(ctx, requestOf(p).Key)
+	end, err := m.awaitRepeat(ctx, entry.CheckoutID)
 	switch {
+	case errors.Is(err, ErrNotFound):
+		return "", errKeyFree
 	case err != nil:
-		err = m.stillPending(ctx, p)
-		return checkoutIDOf(err), err
-	case found:
-		err = record.Answer(requestOf(p).Hash)
-		return checkoutIDOf(err), err
-	case !open:
-		return "", errKeyFree
+		err = &PendingError{CheckoutID: entry.CheckoutID}
+	default:
+		err = outcome(end.state, end.reason)
 	}
-	// TX 2 freed the key: the repeats that waited get the first request's answer.
-	ended, err := m.Show(ctx, entry.CheckoutID)
-	if err != nil || !ended.State.Settled() {
-		return "", errKeyFree
+	if errors.Is(err, ErrUnpaid) { // TX 2 freed the key: another checkout may use it by now
+		return entry.CheckoutID, err
 	}
-	return entry.CheckoutID, outcome(ended.State, ended.Reason)
+	if answer := idempotency.AnswerAfterRefusal(ctx, m.db, requestOf(p), err); !errors.Is(answer, idempotency.ErrUnderWay) {
+		err = answer
+	}
+	return entry.CheckoutID, err
 }
 
 // openEntry returns the open checkout that was begun with the purchase's key.
 func (m *Manager) openEntry(p cart.Purchase) (entry Entry, found bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), idempotency.LateTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	err := m.db.Read(ctx, func(tx *database.Tx) (err error) {
 		entry, found, err = openByKey(ctx, tx, p.ClientID, p.Key)
 		return err
 	})
 	return entry, found && err == nil
-}
-
-// stillPending is the answer to a repeat whose first request has no answer yet.
-func (m *Manager) stillPending(ctx context.Context, p cart.Purchase) error {
-	if entry, found := m.openEntry(p); found {
-		return &PendingError{CheckoutID: entry.CheckoutID}
-	}
-	// It may have ended between the two look-ups.
-	if record, known, err := idempotency.FindAfterRefusal(ctx, m.db, requestOf(p).Key); err == nil && known {
-		return record.Answer(requestOf(p).Hash)
-	}
-	return idempotency.ErrUnderWay
 }
 
 // UnderWay reports whether a checkout of the client is open. It locks nothing.

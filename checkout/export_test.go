@@ -3,6 +3,8 @@ package checkout
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"cartwheel/cart"
@@ -95,8 +97,12 @@ func (m *Manager) Claim(ctx context.Context, ids []string) ([]Entry, error) {
 // Waiting returns the number of repeats that wait for the answers to their keys.
 func (m *Manager) Waiting() int { return int(m.waitingRepeats.Load()) }
 
-// Polled returns the number of keys that are polled for repeats.
-func (m *Manager) Polled() int { return m.keyWatcher.Polled() }
+// Polled returns the number of checkouts that are polled for those who wait for their ends.
+func (m *Manager) Polled() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(slices.Compact(slices.Sorted(maps.Values(m.endWaiters))))
+}
 
 // ListOpen reads the first page of a list of open checkouts.
 func ListOpen(ctx context.Context, tx *database.Tx, filter Filter) error {

@@ -49,8 +49,8 @@ func TestCheckOut_notPaidFreesItsKey(t *testing.T) {
 	}
 }
 
-// All repeats of one key share one poll of the database.
-func TestCheckOut_repeatsOfAPendingKeyShareOnePoll(t *testing.T) {
+// All repeats of one checkout share one poll of the database.
+func TestCheckOut_repeatsOfACheckoutShareOnePoll(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 5)
@@ -64,13 +64,13 @@ func TestCheckOut_repeatsOfAPendingKeyShareOnePoll(t *testing.T) {
 			repeats = append(repeats, in.beginKeyed("ada", "key"))
 		}
 		eventually(t, "the repeats wait", func() bool { return in.Waiting() == len(repeats) })
-		want(t, "keys that are polled", in.Polled(), 1)
+		want(t, "checkouts that are polled", in.Polled(), 1)
 		held.open(s.ledger.approve)
 		wantErr(t, first.end(), nil)
 		for _, c := range repeats {
 			wantReplay(t, c.end(), nil)
 		}
-		want(t, "keys that are polled", in.Polled(), 0)
+		want(t, "checkouts that are polled", in.Polled(), 0)
 	})
 }
 

@@ -19,7 +19,7 @@ const (
 	sweepEvery = 500 * time.Millisecond
 	// awaitPoll is the interval at which the journal is read for checkouts that another owner
 	// finishes.
-	awaitPoll = 250 * time.Millisecond
+	awaitPoll = 100 * time.Millisecond
 )
 
 // Start begins to recover: it claims the checkouts whose leases have expired, here or on another
@@ -40,7 +40,6 @@ func (m *Manager) Start(ctx context.Context) error {
 		}
 	}
 	m.backgroundTasks.Go(m.sweep)
-	m.backgroundTasks.Go(m.pollAwaited)
 	if m.config.ObserveOpen != nil {
 		m.backgroundTasks.Go(m.measureOpen)
 	}
@@ -193,6 +192,19 @@ func (m *Manager) awaitOther(c *claim) (journalResult, error) {
 		return journalResult{}, errAbandoned
 	}
 	return m.awaitEnd(m.ownerCtx, c.id)
+}
+
+// awaitRepeat waits for the owner of a checkout, until ctx ends or this instance drains. Beyond the
+// limit of repeats that wait it returns errAbandoned at once.
+func (m *Manager) awaitRepeat(ctx context.Context, checkoutID string) (journalResult, error) {
+	defer m.waitingRepeats.Add(-1)
+	if m.waitingRepeats.Add(1) > int64(m.config.InFlight) {
+		return journalResult{}, errAbandoned
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(m.ownerCtx, cancel)()
+	return m.awaitEnd(ctx, checkoutID)
 }
 
 // awaitEnd waits until a checkout is settled, or ctx ends.

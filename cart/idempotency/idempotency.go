@@ -87,22 +87,22 @@ func (r Record) Answer(hash Hash) error {
 	return &Replay{r.Response}
 }
 
-// Find returns what is stored under the key, and whether anything is. It locks nothing.
-func Find(ctx context.Context, db *database.DB, key Key) (Record, bool, error) {
-	known, err := database.Query(ctx, db.Read, func(tx *database.Tx) (map[Key]Record, error) { return find(ctx, tx, []Key{key}) })
-	record, ok := known[key]
-	return record, ok, err
-}
+// lateTimeout is the maximum time of AnswerAfterRefusal.
+const lateTimeout = time.Second
 
-// LateTimeout is the maximum time of FindAfterRefusal.
-const LateTimeout = time.Second
-
-// FindAfterRefusal is Find for a request that was refused before its key was looked up, and whose
-// own time may be over.
-func FindAfterRefusal(ctx context.Context, db *database.DB, key Key) (Record, bool, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), LateTimeout)
+// AnswerAfterRefusal returns the answer to a request that was refused before its key was looked up,
+// and whose own time may be over: that of the stored record, or else the refusal. It locks nothing.
+func AnswerAfterRefusal(ctx context.Context, db *database.DB, request Request, refusal error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
 	defer cancel()
-	return Find(ctx, db, key)
+	stored, err := database.Query(ctx, db.Read, func(tx *database.Tx) (map[Key]Record, error) {
+		return find(ctx, tx, []Key{request.Key})
+	})
+	record, found := stored[request.Key]
+	if err != nil || !found {
+		return refusal
+	}
+	return record.Answer(request.Hash)
 }
 
 // A stamp is when records were stored, by the database's clock to the microsecond. It tells the

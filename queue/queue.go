@@ -75,7 +75,6 @@ type Queue[J, R any] struct {
 
 	seed    maphash.Seed
 	workers []*worker[J, R]
-	calls   sync.Pool    // of *call[J, R]
 	depth   atomic.Int64 // jobs that wait; see admit
 
 	sending sync.RWMutex // held for reading over a send, for writing to close the channels
@@ -99,7 +98,6 @@ func New[J, R any](config Config[J, R]) *Queue[J, R] {
 		workers:  make([]*worker[J, R], config.Shards),
 		drained:  make(chan struct{}),
 	}
-	q.calls.New = func() any { return &call[J, R]{done: make(chan Answer[R], 1)} }
 	q.work, q.stop = context.WithCancel(context.Background())
 	q.running.Store(int64(config.Shards))
 	for i := range q.workers {
@@ -150,15 +148,14 @@ func (q *Queue[J, R]) do(ctx context.Context, key string, job J, abandonStarted 
 	select {
 	case answer = <-c.done:
 	case <-ctx.Done():
-		if c.state.CompareAndSwap(waiting, abandoned) {
+		if c.taken.CompareAndSwap(false, true) {
 			return none, q.notStarted(ctx.Err())
 		}
-		if abandonStarted && c.state.CompareAndSwap(dequeued, abandoned) {
+		if abandonStarted && len(c.done) == 0 {
 			return none, fmt.Errorf("%s: %w: %w", q.config.Name, ErrUnanswered, ctx.Err())
 		}
 		answer = <-c.done
 	}
-	q.calls.Put(c)
 	return answer.Value, answer.Err
 }
 
@@ -182,9 +179,7 @@ func (q *Queue[J, R]) submit(key string, job J) (*call[J, R], error) {
 	if !q.admit() {
 		return nil, q.full
 	}
-	c := q.calls.Get().(*call[J, R])
-	c.job, c.weight, c.since = job, weight, time.Now()
-	c.state.Store(waiting)
+	c := &call[J, R]{job: job, weight: weight, since: time.Now(), done: make(chan Answer[R], 1)}
 	w.waiting <- c // never blocks: each shard's channel has Capacity places
 	return c, nil
 }

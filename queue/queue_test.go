@@ -172,7 +172,7 @@ func TestObserver_seesEachBatch(t *testing.T) {
 	})
 }
 
-func TestQueue_doAllocatesNothing(t *testing.T) { //nolint:paralleltest // AllocsPerRun counts the whole process
+func TestQueue_doAllocatesTheCallAlone(t *testing.T) { //nolint:paralleltest // AllocsPerRun counts the whole process
 	q := queue.New(queue.Config[int, int]{Name: "test", Shards: 2, Capacity: 10, BatchSize: 10, Work: echo})
 	defer closeNow(t, q)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -182,7 +182,7 @@ func TestQueue_doAllocatesNothing(t *testing.T) { //nolint:paralleltest // Alloc
 			t.Fatal(err)
 		}
 	})
-	if got != 0 {
-		t.Errorf("got %v allocations a job, want 0", got)
+	if got > 3 {
+		t.Errorf("got %v allocations a job, want 3: the call, its channel and the channel's buffer", got)
 	}
 }

@@ -84,7 +84,7 @@ func (w *worker[J, R]) gather() bool {
 			if !open {
 				return true // this batch first; the next gather finds the channel closed again
 			}
-			if c.weight > w.queue.config.BatchSize-w.weight && c.state.Load() != abandoned {
+			if c.weight > w.queue.config.BatchSize-w.weight && !c.taken.Load() {
 				w.carried = c
 				return true
 			}
@@ -103,19 +103,14 @@ func (w *worker[J, R]) gather() bool {
 // dequeue puts a job into the batch, unless its caller has left or the context of Close has ended.
 func (w *worker[J, R]) dequeue(c *call[J, R]) {
 	w.queue.depth.Add(-1)
-	var none J
-	job := c.job
-	c.job = none // a pooled call keeps no job alive
 	switch {
 	case w.queue.work.Err() != nil:
-		w.answer(c, Answer[R]{Err: w.queue.closed})
-	case c.state.CompareAndSwap(waiting, dequeued):
+		c.done <- Answer[R]{Err: w.queue.closed}
+	case c.taken.CompareAndSwap(false, true):
 		w.batch = append(w.batch, c)
-		w.jobs = append(w.jobs, job)
+		w.jobs = append(w.jobs, c.job)
 		w.answers = append(w.answers, Answer[R]{})
 		w.weight += c.weight
-	default:
-		w.queue.calls.Put(c)
 	}
 }
 
@@ -184,19 +179,8 @@ func (w *worker[J, R]) answerAll(err error) {
 }
 
 func (w *worker[J, R]) answerAt(i int) {
-	c := w.batch[i]
-	w.batch[i] = nil // after its answer the call may serve another job
-	w.answer(c, w.answers[i])
-}
-
-// answer is the last step of a call. The call then belongs to its caller, or to the pool when the
-// caller has left.
-func (w *worker[J, R]) answer(c *call[J, R], a Answer[R]) {
-	if c.state.Swap(answered) == abandoned {
-		w.queue.calls.Put(c)
-		return
-	}
-	c.done <- a
+	w.batch[i].done <- w.answers[i]
+	w.batch[i] = nil
 }
 
 // release gives the limiter's place back, if the worker has one.

@@ -22,72 +22,53 @@ const (
 )
 
 // addedLines are the lines that a batch adds to.
-//
-// The database silently caps a line at MaxQuantity. Its old quantity is then not the stored one
-// less the added one, so the line must be read first. The batch does so for large quantities. Where
-// it did not, and finds a line at MaxQuantity, the transaction is retried and reads all lines
-// first.
 type addedLines struct {
-	wanted      []ClientLine           // what the undecided jobs add, merged and sorted
-	read        map[lineKey]int64      // quantities that were read first
-	stored      map[lineKey]storedLine // as they are stored after the batch
-	addedToRead map[lineKey]int64      // units that were added to the lines that were read first
-	lineCounts  map[string]int         // lines of each cart, before the batch, then with the accepted jobs
-	// quantity has the lines without the batch, then with the accepted jobs.
-	quantity map[lineKey]int64
+	wanted     []ClientLine           // what the undecided jobs add, merged and sorted
+	stored     map[lineKey]storedLine // as they are stored after the batch
+	lineCounts map[string]int         // lines of each cart, before the batch, then with the accepted jobs
+	quantity   map[lineKey]int64      // units of each line, before the batch, then with the accepted jobs
 }
 
-// upsertAndCheck adds what the undecided jobs want, and reads the stock of their products in the
-// same round trip.
-func (b *changeBatch) upsertAndCheck(ctx context.Context, tx *database.Tx) (*addedLines, *inventory.Stock, error) {
+// wantedLines returns what the undecided jobs add.
+func (b *changeBatch) wantedLines() []ClientLine {
 	lines := make([]ClientLine, 0, len(b.undecided))
 	for _, i := range b.undecided {
 		lines = append(lines, b.jobs[i].line())
 	}
-	added := &addedLines{wanted: mergeLines(lines), read: map[lineKey]int64{}, addedToRead: map[lineKey]int64{}}
-	var clients []string
-	for _, line := range added.wanted {
-		if b.readFirst || line.Quantity > largeQuantity {
-			clients = append(clients, line.ClientID)
-			added.read[line.key()] = 0
-		}
-	}
-	carts, err := selectCarts(ctx, tx, slices.Compact(clients), tx.ForUpdate(), noLimit)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, line := range carts {
-		if _, ok := added.read[line.key()]; ok {
-			added.read[line.key()] = line.Quantity
-		}
-	}
-	written := slices.Clone(added.wanted)
-	products := make([]string, len(written))
-	for i, line := range written {
+	return mergeLines(lines)
+}
+
+// upsertAndCheck adds what is wanted, and reads the stock of the products in the same round trip.
+//
+// The database silently caps a line at MaxQuantity. Its old quantity is then not the stored one
+// less the added one. Where a line is that large, the transaction is retried and reads first.
+func (b *changeBatch) upsertAndCheck(
+	ctx context.Context, tx *database.Tx, wanted []ClientLine,
+) (*addedLines, *inventory.Stock, error) {
+	products := make([]string, len(wanted))
+	for i, line := range wanted {
 		products[i] = line.ProductID
-		if before, ok := added.read[line.key()]; ok {
-			written[i].Quantity = min(line.Quantity, MaxQuantity-before)
-			added.addedToRead[line.key()] = written[i].Quantity
-		}
 	}
 	batch := tx.Batch()
-	added.stored = addLines(batch, written, countOf)
+	stored := addLines(batch, wanted, countOf)
 	stock := b.stock.Check(batch, products)
 	if err := batch.Send(ctx); err != nil {
 		return nil, nil, fmt.Errorf("add to cart lines: %w", err)
 	}
-	return added, stock, nil
+	for _, line := range stored {
+		if line.quantity >= MaxQuantity {
+			b.readFirst = true
+			return nil, nil, database.ErrRetry
+		}
+	}
+	return &addedLines{wanted: wanted, stored: stored}, stock, nil
 }
 
 // decide answers the undecided jobs in turn and returns those that it refused.
 func (b *changeBatch) decide(
 	ctx context.Context, tx *database.Tx, added *addedLines, stock *inventory.Stock,
 ) (refused []int, err error) {
-	fresh, err := b.quantitiesBefore(added)
-	if err != nil {
-		return nil, err
-	}
-	if err := added.count(ctx, tx, fresh); err != nil {
+	if err := added.count(ctx, tx, added.quantitiesBefore()); err != nil {
 		return nil, err
 	}
 	for _, i := range b.undecided {
@@ -100,26 +81,17 @@ func (b *changeBatch) decide(
 
 // quantitiesBefore finds the lines' quantities before the batch, and returns how many lines the
 // batch made in each cart.
-func (b *changeBatch) quantitiesBefore(added *addedLines) (fresh map[string]int, err error) {
+func (added *addedLines) quantitiesBefore() (fresh map[string]int) {
 	added.quantity = make(map[lineKey]int64, len(added.wanted))
 	fresh = map[string]int{}
 	for _, line := range added.wanted {
-		stored := added.stored[line.key()].quantity
-		before := stored - line.Quantity
-		if read, ok := added.read[line.key()]; ok {
-			if before = read; stored != read+added.addedToRead[line.key()] {
-				return nil, database.ErrRetry // another transaction inserted the line after it was read
-			}
-		} else if stored >= MaxQuantity {
-			b.readFirst = true
-			return nil, database.ErrRetry
-		}
+		before := added.stored[line.key()].quantity - line.Quantity
 		if before <= 0 {
 			fresh[line.ClientID]++
 		}
 		added.quantity[line.key()] = before
 	}
-	return fresh, nil
+	return fresh
 }
 
 // count counts the lines of each cart without those that the batch made.

@@ -46,7 +46,7 @@ type changeBatch struct {
 	answers []queue.Answer[struct{}]
 	keys    *idempotency.Batch
 
-	// readFirst makes the next attempt read all lines before it adds to them: see addedLines.
+	// readFirst makes the next attempt of a batch of adds read the carts first, as edit does.
 	readFirst bool
 
 	// undecided has the indexes of the jobs to be decided, in order. Each attempt makes it anew.
@@ -98,9 +98,14 @@ func (b *changeBatch) putAnswers(changed bool) error {
 //
 // It writes the lines first, which locks them, and decides then: the decisions are made on what the
 // commit writes. This costs one round trip less than reading first. Refused jobs are undone before
-// the commit.
+// the commit. Where a line may be as large as the column allows, it reads first.
 func (b *changeBatch) add(ctx context.Context, tx *database.Tx) error {
-	added, stock, err := b.upsertAndCheck(ctx, tx)
+	wanted := b.wantedLines()
+	large := func(line ClientLine) bool { return line.Quantity > largeQuantity }
+	if b.readFirst || slices.ContainsFunc(wanted, large) {
+		return b.edit(ctx, tx)
+	}
+	added, stock, err := b.upsertAndCheck(ctx, tx, wanted)
 	if err != nil {
 		return err
 	}

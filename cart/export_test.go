@@ -49,8 +49,12 @@ func (l *Store) Suspected(clientIDs ...string) bool {
 	return len(ask) > 0
 }
 
-// Merging returns the number of merges under way.
-func (m *Manager) Merging() int { return int(m.merges.active.Load()) }
+// Merging returns the number of merges under way. Each has two clients.
+func (m *Manager) Merging() int {
+	m.merges.mu.Lock()
+	defer m.merges.mu.Unlock()
+	return len(m.merges.clients) / 2
+}
 
 // BeginMerge makes later changes of both clients wait until end is called.
 func (m *Manager) BeginMerge(t *testing.T, from, to string) (end func()) {

@@ -65,7 +65,7 @@ func (c *LockedCarts) Clear(clientID string) { delete(c.lines, clientID) }
 // wait long.
 func (l *Store) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (*LockedCarts, error) {
 	carts := &LockedCarts{lines: map[string][]inventory.Line{}, deferred: map[string]bool{}}
-	fits, err := l.lock(ctx, tx, database.SortedUnique(clientIDs), carts)
+	fits, err := carts.lock(ctx, tx, clientIDs, maxLockedLines+1)
 	if err != nil || fits {
 		return carts, err
 	}
@@ -88,39 +88,27 @@ func (l *Store) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (
 	// The first pass locked a prefix of all lines in key order. The second goes over it again and
 	// on from there: the lock order stays the order of the keys.
 	clear(carts.lines)
-	for chunk := range slices.Chunk(database.SortedUnique(chosen), database.ChunkRows) {
-		if err := carts.lockAndRead(ctx, tx, chunk, noLimit); err != nil {
-			return nil, err
-		}
-	}
-	return carts, nil
+	_, err = carts.lock(ctx, tx, chosen, noLimit)
+	return carts, err
 }
 
-// lock locks the carts in the order of their IDs, and reports whether all have at most
-// maxLockedLines lines.
-func (l *Store) lock(ctx context.Context, tx *database.Tx, ids []string, carts *LockedCarts) (fits bool, err error) {
-	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		if err := carts.lockAndRead(ctx, tx, chunk, maxLockedLines+1); err != nil {
+// lock locks and reads the carts in the order of their IDs, and reports whether all have fewer lines
+// than the limit. Beyond the limit it stops.
+func (c *LockedCarts) lock(ctx context.Context, tx *database.Tx, clientIDs []string, limit int) (fits bool, err error) {
+	locked := 0
+	for chunk := range slices.Chunk(database.SortedUnique(clientIDs), database.ChunkRows) {
+		lines, err := selectCarts(ctx, tx, chunk, tx.ForUpdate(), limit)
+		if err != nil {
 			return false, err
 		}
-		lines := 0
-		for _, cart := range carts.lines {
-			lines += len(cart)
+		for _, line := range lines {
+			c.lines[line.ClientID] = append(c.lines[line.ClientID], line.Line)
 		}
-		if lines > maxLockedLines {
+		if locked += len(lines); limit != noLimit && locked >= limit {
 			return false, nil
 		}
 	}
 	return true, nil
-}
-
-// lockAndRead locks and reads carts.
-func (c *LockedCarts) lockAndRead(ctx context.Context, tx *database.Tx, ids []string, limit int) error {
-	lines, err := selectCarts(ctx, tx, ids, tx.ForUpdate(), limit)
-	for _, line := range lines {
-		c.lines[line.ClientID] = append(c.lines[line.ClientID], line.Line)
-	}
-	return err
 }
 
 // Remove removes lines from their carts, which the transaction has locked, when the batch is sent.

@@ -1,10 +1,10 @@
 package cart
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"cartwheel/queue"
 )
@@ -33,18 +33,13 @@ func (m *Manager) MergeCarts(ctx context.Context, fromClientID, toClientID, key 
 // merges are the merges under way. The later changes of their clients wait until they have ended.
 // The zero value has none.
 type merges struct {
-	active  atomic.Int32 // lets changes pass without mu while there is none
 	mu      sync.Mutex
 	clients map[string]chan struct{} // closed at the merge's end; under mu
 }
 
-// wait blocks while a merge of one of the clients is under way. Its error says that nothing was
-// done.
-func (g *merges) wait(ctx context.Context, clientIDs ...string) error {
-	if g.active.Load() == 0 {
-		return nil
-	}
-	if err := g.lock(ctx, clientIDs...); err != nil {
+// wait blocks while a merge of the client is under way. Its error says that nothing was done.
+func (g *merges) wait(ctx context.Context, clientID string) error {
+	if err := g.lock(ctx, clientID, clientID); err != nil {
 		return err
 	}
 	g.mu.Unlock()
@@ -62,23 +57,21 @@ func (g *merges) begin(ctx context.Context, from, to string) (end func(), err er
 	}
 	ended := make(chan struct{})
 	g.clients[from], g.clients[to] = ended, ended
-	g.active.Add(1)
 	return func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		delete(g.clients, from)
 		delete(g.clients, to)
-		g.active.Add(-1)
 		close(ended)
 	}, nil
 }
 
-// lock locks mu once no merge of one of the clients is under way. It blocks until then, and leaves
-// mu unlocked when ctx ends first.
-func (g *merges) lock(ctx context.Context, clientIDs ...string) error {
+// lock locks mu once no merge of either client is under way. It blocks until then, and leaves mu
+// unlocked when ctx ends first.
+func (g *merges) lock(ctx context.Context, from, to string) error {
 	for {
 		g.mu.Lock()
-		ended := g.of(clientIDs)
+		ended := cmp.Or(g.clients[from], g.clients[to])
 		if ended == nil {
 			return nil
 		}
@@ -89,14 +82,4 @@ func (g *merges) lock(ctx context.Context, clientIDs ...string) error {
 			return fmt.Errorf("wait for a merge of the cart: %w: %w", queue.ErrNotStarted, ctx.Err())
 		}
 	}
-}
-
-// of returns the end of a merge of one of the clients, or nil. The caller holds mu.
-func (g *merges) of(clientIDs []string) chan struct{} {
-	for _, id := range clientIDs {
-		if ended := g.clients[id]; ended != nil {
-			return ended
-		}
-	}
-	return nil
 }

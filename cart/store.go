@@ -70,7 +70,7 @@ func lockLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[li
 	found := make(map[lineKey]int64, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		stored, err := readLines(ctx, tx, "SELECT client_id, product_id, quantity FROM "+tx.Dialect().ByKey("client_cart")+
+		stored, err := readLines(ctx, tx, "SELECT client_id, product_id, COALESCE(quantity, 0) FROM "+tx.Dialect().ByKey("client_cart")+
 			" WHERE "+database.AnyOf(len(padded), "client_id = ? AND product_id = ?")+
 			" ORDER BY client_id, product_id"+tx.ForUpdate(), lineArgs(padded))
 		if err != nil {
@@ -96,14 +96,10 @@ func noCount(string) string { return "0" }
 func scanStored(found map[lineKey]storedLine) func(*sql.Rows) error {
 	return func(rows *sql.Rows) error {
 		var key lineKey
-		var quantity sql.NullInt64
 		var stored storedLine
-		if err := rows.Scan(&key.clientID, &key.productID, &quantity, &stored.cartLines); err != nil {
-			return err
-		}
-		stored.quantity = quantity.Int64
+		err := rows.Scan(&key.clientID, &key.productID, &stored.quantity, &stored.cartLines)
 		found[key] = stored
-		return nil
+		return err
 	}
 }
 
@@ -114,11 +110,9 @@ func countLines(ctx context.Context, tx *database.Tx, clientIDs []string, lockin
 		err := tx.Each(ctx, func(rows *sql.Rows) error {
 			var id string
 			var count int
-			if err := rows.Scan(&id, &count); err != nil {
-				return err
-			}
+			err := rows.Scan(&id, &count)
 			counts[id] = count
-			return nil
+			return err
 		}, "SELECT client_id, COUNT(*) FROM "+tx.Dialect().ByKey("client_cart")+
 			" WHERE client_id IN "+database.In(len(chunk))+" AND quantity > 0 GROUP BY client_id"+locking, database.Anys(chunk)...)
 		if err != nil {
@@ -132,13 +126,9 @@ func readLines(ctx context.Context, tx *database.Tx, query string, args []any) (
 	var lines []ClientLine
 	err := tx.Each(ctx, func(rows *sql.Rows) error {
 		var line ClientLine
-		var quantity sql.NullInt64
-		if err := rows.Scan(&line.ClientID, &line.ProductID, &quantity); err != nil {
-			return err
-		}
-		line.Quantity = quantity.Int64
+		err := rows.Scan(&line.ClientID, &line.ProductID, &line.Quantity)
 		lines = append(lines, line)
-		return nil
+		return err
 	}, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read cart lines: %w", err)

@@ -18,7 +18,6 @@ var (
 	// unknown.
 	ErrUnanswered = errors.New("caller left before the job was answered")
 
-	// ErrPanicked: Work panicked, or ended its goroutine. The outcome is unknown; the log has the
-	// stack.
+	// ErrPanicked: Work panicked. The outcome is unknown; the log has the stack.
 	ErrPanicked = errors.New("work panicked")
 )

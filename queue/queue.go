@@ -38,7 +38,7 @@ type Config[J, R any] struct {
 
 	// Work runs a batch: it sets answers[i] for jobs[i]. An answer that it does not set is a zero
 	// Value and no error. When it returns an error, its answers are discarded and RetryOneByOne
-	// decides. A panic fails the batch with ErrPanicked.
+	// decides. A panic fails the batch with ErrPanicked. It must not end its goroutine.
 	//
 	// ctx is the queue's own, never a caller's; it ends only when the context of Close does. One
 	// goroutine per shard calls Work. It must not reorder, change or keep either slice, nor call Do

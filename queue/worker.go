@@ -4,8 +4,20 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 )
+
+// call is one job in the queue.
+type call[J, R any] struct {
+	// taken is set once: by the worker that dequeues the job, or by a caller who leaves before
+	// that. A job whose caller has left is never run.
+	taken  atomic.Bool
+	job    J
+	weight int
+	since  time.Time      // when it was accepted
+	done   chan Answer[R] // has one place: the worker never waits for the caller
+}
 
 // worker is one shard: the jobs that wait in it, and the goroutine that runs them. All fields
 // except waiting belong to that goroutine.
@@ -15,7 +27,7 @@ type worker[J, R any] struct {
 	carried *call[J, R]      // dequeued, but too heavy for the last batch; begins the next one
 
 	// The batch. The three slices run in step and are reused.
-	batch   []*call[J, R] // nil where answered
+	batch   []*call[J, R]
 	jobs    []J
 	answers []Answer[R]
 	weight  int
@@ -39,23 +51,13 @@ func newWorker[J, R any](q *Queue[J, R]) *worker[J, R] {
 
 // run runs batch after batch until the queue is closed and empty.
 func (w *worker[J, R]) run() {
-	drained := false
-	defer func() {
-		if !drained { // Work called runtime.Goexit, as a test's FailNow does: another goroutine continues
-			w.answerAll(w.queue.panicked)
-			w.reset()
-			go w.run()
-			return
-		}
-		if w.queue.running.Add(-1) == 0 {
-			close(w.queue.drained)
-		}
-	}()
 	for w.gather() {
 		w.do()
 		w.reset()
 	}
-	drained = true
+	if w.queue.running.Add(-1) == 0 {
+		close(w.queue.drained)
+	}
 }
 
 // gather waits for one job, then dequeues the others that are there, up to BatchSize. It returns
@@ -120,67 +122,49 @@ func (w *worker[J, R]) do() {
 	waited := began.Sub(w.batch[0].since) // first in, so it waited longest
 	retry, err := w.try(0, len(w.batch))
 	if retry {
-		w.retryOneByOne()
+		clear(w.answers) // of the failed batch
+		for i := range w.batch {
+			_, err := w.try(i, i+1)
+			w.answer(i, err)
+		}
 	} else {
 		w.release() // the next batch need not wait until these jobs are answered
-		w.answerAll(err)
+		for i := range w.batch {
+			w.answer(i, err)
+		}
 	}
 	if observe := w.queue.config.Observe.Batch; observe != nil {
 		observe(Batch{Jobs: len(w.batch), Waited: waited, Took: time.Since(began)})
 	}
 }
 
-// retryOneByOne runs each job as a batch of its own and answers it at once.
-func (w *worker[J, R]) retryOneByOne() {
-	clear(w.answers) // of the failed batch
-	for i := range w.batch {
-		if _, err := w.try(i, i+1); err != nil {
-			w.answers[i] = Answer[R]{Err: err}
-		}
-		w.answerAt(i)
-	}
-}
-
 // try calls Work for the jobs from one index up to another, and recovers its panic. It reports
 // whether they must be retried one by one.
 func (w *worker[J, R]) try(from, to int) (retry bool, err error) {
-	returned := false
 	defer func() {
-		if returned {
-			return
+		if panicked := recover(); panicked != nil {
+			w.queue.config.Log.Error("work panicked",
+				slog.String("queue", w.queue.config.Name),
+				slog.Int("jobs", to-from),
+				slog.Any("panic", panicked),
+				slog.String("stack", string(debug.Stack())))
+			retry, err = false, w.queue.panicked
 		}
-		w.queue.config.Log.Error("work panicked",
-			slog.String("queue", w.queue.config.Name),
-			slog.Int("jobs", to-from),
-			slog.Any("panic", recover()), // nil for runtime.Goexit
-			slog.String("stack", string(debug.Stack())))
-		retry, err = false, w.queue.panicked
 	}()
 	// Cut to their length, so that an append in Work cannot reach the neighbours.
 	err = w.queue.config.Work(w.queue.work, w.jobs[from:to:to], w.answers[from:to:to])
 	if err != nil && to-from > 1 && w.queue.config.RetryOneByOne != nil {
 		retry = w.queue.config.RetryOneByOne(err)
 	}
-	returned = true
 	return retry, err
 }
 
-// answerAll answers every job that has no answer yet, with the error if there is one.
-func (w *worker[J, R]) answerAll(err error) {
-	for i, c := range w.batch {
-		if c == nil {
-			continue
-		}
-		if err != nil {
-			w.answers[i] = Answer[R]{Err: err}
-		}
-		w.answerAt(i)
+// answer answers a job, with the error if there is one.
+func (w *worker[J, R]) answer(i int, err error) {
+	if err != nil {
+		w.answers[i] = Answer[R]{Err: err}
 	}
-}
-
-func (w *worker[J, R]) answerAt(i int) {
 	w.batch[i].done <- w.answers[i]
-	w.batch[i] = nil
 }
 
 // release gives the limiter's place back, if the worker has one.

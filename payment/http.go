@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -29,10 +28,7 @@ import (
 type HTTPGateway struct {
 	base      string        // scheme, host and escaped path, without userinfo and a trailing slash
 	user      *url.Userinfo // for basic authentication; may be nil
-	secret    string
-	timeout   time.Duration
-	log       *slog.Logger
-	observe   Observer
+	options   Options
 	tuning    tuning
 	breaker   *breaker
 	transport http.RoundTripper // an *http.Transport, except in tests
@@ -46,13 +42,11 @@ type tuning struct {
 	openFor   time.Duration // how long the breaker stays open before a probe
 }
 
-func defaultTuning() tuning {
-	return tuning{
-		attempts:  3,
-		firstWait: 50 * time.Millisecond,
-		maxWait:   time.Second,
-		openFor:   2 * time.Second,
-	}
+var defaultTuning = tuning{
+	attempts:  3,
+	firstWait: 50 * time.Millisecond,
+	maxWait:   time.Second,
+	openFor:   2 * time.Second,
 }
 
 const (
@@ -95,10 +89,7 @@ func newHTTPGateway(base *url.URL, options Options, tuning tuning) *HTTPGateway 
 	return &HTTPGateway{
 		base:    name,
 		user:    base.User,
-		secret:  options.Secret,
-		timeout: options.Timeout,
-		log:     options.Log,
-		observe: options.Observe,
+		options: options,
 		tuning:  tuning,
 		breaker: newBreaker(name, tuning.openFor, options),
 		transport: &http.Transport{
@@ -180,7 +171,7 @@ type exchange struct {
 
 // do makes one call, a charge through the circuit breaker.
 func (g *HTTPGateway) do(ctx context.Context, e *exchange) (Result, error) {
-	return g.observe.measure(e.call.name, func() (result Result, err error) {
+	return g.options.Observe.measure(e.call.name, func() (result Result, err error) {
 		if e.call == &charge {
 			result, err = g.breaker.charge(func() (Result, error) { return g.send(ctx, e) })
 		} else {
@@ -200,7 +191,7 @@ func (g *HTTPGateway) send(ctx context.Context, e *exchange) (Result, error) {
 	if e.checkoutID == "" || e.checkoutID == "." || e.checkoutID == ".." {
 		return Result{}, fmt.Errorf("%w: %q is not an ID", ErrNotSent, e.checkoutID)
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.timeout)
+	ctx, cancel := context.WithTimeout(ctx, g.options.Timeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 
@@ -219,10 +210,10 @@ func (g *HTTPGateway) send(ctx context.Context, e *exchange) (Result, error) {
 		// A wait that would outlast the call's time is not begun: how the call ends is known now.
 		backoff.WithMaxElapsedTime(max(time.Until(deadline), 1)),
 		backoff.WithNotify(func(err error, next time.Duration) {
-			g.log.Debug("payment call is retried",
+			g.options.Log.Debug("payment call is retried",
 				"call", e.call.name, "checkout", e.checkoutID, "retry_in", next.String(), "error", err)
-			if g.observe.Retried != nil {
-				g.observe.Retried(e.call.name)
+			if g.options.Observe.Retried != nil {
+				g.options.Observe.Retried(e.call.name)
 			}
 		}))
 	if err == nil {
@@ -284,8 +275,8 @@ func (g *HTTPGateway) request(ctx context.Context, e *exchange) (*http.Request, 
 		password, _ := g.user.Password()
 		request.SetBasicAuth(g.user.Username(), password)
 	}
-	if g.secret != "" {
-		signature := sign(g.secret, time.Now(), e.call.method, request.URL.EscapedPath(), e.body)
+	if g.options.Secret != "" {
+		signature := sign(g.options.Secret, time.Now(), e.call.method, request.URL.EscapedPath(), e.body)
 		request.Header.Set(signatureHeader, signature)
 	}
 	return request, nil

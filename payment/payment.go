@@ -114,15 +114,9 @@ type Options struct {
 }
 
 // Open returns the gateway that rawURL names: a [Sandbox] for sandbox:, an [HTTPGateway] for
-// http:// and https://. It connects to nothing. Its errors say which part of the URL or of the
-// options is wrong and what was expected; they contain no password.
+// http:// and https://. It connects to nothing. Its errors say which part of the URL is
+// wrong and what was expected; they contain no password.
 func Open(rawURL string, options Options) (Gateway, error) {
-	switch {
-	case options.Timeout < 0:
-		return nil, fmt.Errorf("payment timeout is %v: expected more than 0, such as 10s", options.Timeout)
-	case options.MaxInFlight < 0:
-		return nil, fmt.Errorf("payments in flight is %d: expected 1 or more", options.MaxInFlight)
-	}
 	options.Timeout = cmp.Or(options.Timeout, defaultTimeout)
 	options.MaxInFlight = cmp.Or(options.MaxInFlight, defaultMaxInFlight)
 	options.Log = cmp.Or(options.Log, slog.New(slog.DiscardHandler))
@@ -142,7 +136,7 @@ func Open(rawURL string, options Options) (Gateway, error) {
 		if err := checkBase(parsed); err != nil {
 			return nil, err
 		}
-		return newHTTPGateway(parsed, options, defaultTuning()), nil
+		return newHTTPGateway(parsed, options, defaultTuning), nil
 	default:
 		// It is not repeated: without a scheme, a password may stand anywhere in it.
 		return nil, errors.New("payment URL has neither scheme: " + expectedURL)

@@ -58,9 +58,7 @@ func connect(t *testing.T, rawURL string, options Options) *HTTPGateway {
 	}
 	gateway := opened.(*HTTPGateway)
 	gateway.tuning = impatient()
-	gateway.breaker = newBreaker("test", gateway.tuning.openFor, Options{
-		Timeout: gateway.timeout, Log: gateway.log, Observe: options.Observe,
-	})
+	gateway.breaker = newBreaker("test", gateway.tuning.openFor, gateway.options)
 	t.Cleanup(gateway.Close)
 	return gateway
 }

@@ -69,10 +69,8 @@ type Payment struct {
 // are declined, refunds of clients whose ID begins with norefund- are refused. Its methods may be
 // called by any number of goroutines.
 type Service struct {
-	secret string
-	log    *slog.Logger
-	now    func() time.Time
-	routes http.ServeMux
+	options Options
+	routes  http.ServeMux
 
 	mu       sync.Mutex
 	ledger   *ledger            // guarded by mu
@@ -83,15 +81,11 @@ type Service struct {
 // cut short was never answered for, and is dropped. It is an error when another process has the
 // file open, or when a line in it is damaged. Close must be called at the end.
 func Open(path string, options Options) (*Service, error) {
-	s := &Service{
-		secret:   options.Secret,
-		log:      cmp.Or(options.Log, slog.New(slog.DiscardHandler)),
-		now:      options.Now,
-		payments: make(map[string]Payment),
+	options.Log = cmp.Or(options.Log, slog.New(slog.DiscardHandler))
+	if options.Now == nil {
+		options.Now = time.Now
 	}
-	if s.now == nil {
-		s.now = time.Now
-	}
+	s := &Service{options: options, payments: make(map[string]Payment)}
 	s.routes.HandleFunc("PUT /payments/{checkoutID}", s.answering(s.charge))
 	s.routes.HandleFunc("DELETE /payments/{checkoutID}", s.answering(s.void))
 	s.routes.HandleFunc("POST /payments/{checkoutID}/refund", s.answering(s.refund))
@@ -149,8 +143,8 @@ func (s *Service) answering(decide func(checkoutID string, body []byte) (answer,
 			s.write(w, fault(code, "the body cannot be read: %v", err))
 			return
 		}
-		if s.secret != "" {
-			if err := payment.Verify(s.secret, s.now(), r, body); err != nil {
+		if s.options.Secret != "" {
+			if err := payment.Verify(s.options.Secret, s.options.Now(), r, body); err != nil {
 				s.write(w, fault(http.StatusUnauthorized, "%v", err))
 				return
 			}
@@ -168,7 +162,7 @@ func (s *Service) answering(decide func(checkoutID string, body []byte) (answer,
 		decided, err := decide(id, body)
 		s.mu.Unlock()
 		if err != nil {
-			s.log.Error("a payment could not be stored", "checkout", id, "error", err)
+			s.options.Log.Error("a payment could not be stored", "checkout", id, "error", err)
 			decided = fault(http.StatusInternalServerError, "the payment could not be stored")
 		}
 		s.write(w, decided)
@@ -179,7 +173,7 @@ func (s *Service) write(w http.ResponseWriter, answer answer) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(answer.code)
 	if err := json.MarshalWrite(w, answer); err != nil {
-		s.log.Debug("an answer was not sent", "error", err)
+		s.options.Log.Debug("an answer was not sent", "error", err)
 	}
 }
 
@@ -263,7 +257,7 @@ func (s *Service) show(id string, _ []byte) (answer, error) {
 
 // record stores a change of a payment, and then applies it. s.mu is held.
 func (s *Service) record(change Payment) error {
-	change.At = s.now().UTC()
+	change.At = s.options.Now().UTC()
 	if err := s.ledger.append(change); err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func (b *changeBatch) upsertAndCheck(
 	}
 	batch := tx.Batch()
 	stored := addLines(batch, wanted, countOf)
-	stock := b.stock.Check(batch, products)
+	stock := b.m.stock.Check(batch, products)
 	if err := batch.Send(ctx); err != nil {
 		return nil, nil, fmt.Errorf("add to cart lines: %w", err)
 	}

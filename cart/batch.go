@@ -18,10 +18,7 @@ func (m *Manager) applyBatch(ctx context.Context, jobs []change, answers []queue
 	for i, job := range jobs {
 		requests[i] = job.request()
 	}
-	b := &changeBatch{
-		store: m.store, stock: m.stock, present: m.present,
-		jobs: jobs, answers: answers, keys: idempotency.NewBatch(requests),
-	}
+	b := &changeBatch{m: m, jobs: jobs, answers: answers, keys: idempotency.NewBatch(requests)}
 	err := m.db.Transact(ctx,
 		func(tx *database.Tx) error { return b.run(ctx, tx) },
 		func(tx *database.Tx) (bool, error) { return b.wasCommitted(ctx, tx) })
@@ -39,9 +36,7 @@ func (m *Manager) applyBatch(ctx context.Context, jobs []change, answers []queue
 
 // A changeBatch is one transaction of changes.
 type changeBatch struct {
-	store   *Store
-	stock   stock
-	present func(error) idempotency.Response
+	m       *Manager
 	jobs    []change
 	answers []queue.Answer[struct{}]
 	keys    *idempotency.Batch
@@ -85,7 +80,7 @@ func (b *changeBatch) run(ctx context.Context, tx *database.Tx) error {
 func (b *changeBatch) putAnswers(changed bool) error {
 	for _, i := range b.undecided {
 		if b.jobs[i].Key != "" {
-			b.keys.Put(i, b.present(b.answers[i].Err))
+			b.keys.Put(i, b.m.present(b.answers[i].Err))
 		}
 	}
 	if !changed && b.keys.Empty() {
@@ -130,7 +125,7 @@ func (b *changeBatch) refuseLocked(ctx context.Context, tx *database.Tx) error {
 			keys = append(keys, key)
 		}
 	}
-	locked, err := b.store.FindLocked(ctx, tx, clients, keys)
+	locked, err := b.m.store.FindLocked(ctx, tx, clients, keys)
 	if err != nil {
 		return err
 	}

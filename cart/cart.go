@@ -5,6 +5,7 @@ package cart
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"cartwheel/cart/idempotency"
@@ -14,28 +15,16 @@ import (
 )
 
 var (
-	// ErrEmpty means that there was nothing in the cart to buy; it comes as an *EmptyError.
+	// ErrEmpty means that there was nothing in the cart to buy.
 	ErrEmpty = errors.New("the cart is empty")
+	// ErrCheckoutUnderWay is an ErrEmpty whose reason may be a checkout of the client under way.
+	ErrCheckoutUnderWay = fmt.Errorf("%w: a checkout of this client is under way", ErrEmpty)
 	// ErrChanged means that the cart is not as the caller last saw it: If-Match did not match.
 	ErrChanged = errors.New("the cart has changed")
 	// ErrTooManyLines means that the cart would have more than MaxLines, or a merged line more than
 	// MaxQuantity.
 	ErrTooManyLines = errors.New("the cart would have too many lines, or too many units of one product")
 )
-
-// EmptyError says whether a checkout of this client is under way, which may be why the cart is
-// empty. It is an ErrEmpty.
-type EmptyError struct{ UnderWay bool }
-
-func (e *EmptyError) Error() string {
-	if e.UnderWay {
-		return "the cart is empty: a checkout of this client is under way"
-	}
-	return ErrEmpty.Error()
-}
-
-// Is makes it an ErrEmpty.
-func (e *EmptyError) Is(target error) bool { return target == ErrEmpty }
 
 // A LineChange adds units to a line of a client's cart, or sets the line.
 type LineChange struct {

@@ -30,7 +30,7 @@ func (b *changeBatch) edit(ctx context.Context, tx *database.Tx) error {
 		}
 	}
 	read := tx.Batch()
-	stock := b.stock.Check(read, products)
+	stock := b.m.stock.Check(read, products)
 	if err := read.Send(ctx); err != nil {
 		return fmt.Errorf("check the stock: %w", err)
 	}

@@ -104,7 +104,7 @@ func (c *LockedCarts) lock(ctx context.Context, tx *database.Tx, clientIDs []str
 		for _, line := range lines {
 			c.lines[line.ClientID] = append(c.lines[line.ClientID], line.Line)
 		}
-		if locked += len(lines); limit != noLimit && locked >= limit {
+		if locked += len(lines); locked >= limit {
 			return false, nil
 		}
 	}

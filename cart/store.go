@@ -4,14 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"slices"
-	"strconv"
 
 	"cartwheel/database"
 )
 
-// noLimit asks for all lines.
-const noLimit = 0
+// noLimit is the limit of a SELECT for all lines.
+const noLimit = math.MaxInt32
 
 // selectCarts returns the clients' lines, in the order of the primary key, with the locking clause
 // given. Lines of 0 units are left out.
@@ -20,13 +20,9 @@ func selectCarts(ctx context.Context, tx *database.Tx, clientIDs []string, locki
 		return nil, nil
 	}
 	padded := database.Pad(clientIDs)
-	upTo := ""
-	if limit != noLimit {
-		upTo = " LIMIT " + strconv.Itoa(limit)
-	}
 	return readLines(ctx, tx, "SELECT client_id, product_id, quantity FROM "+tx.Dialect().ByKey("client_cart")+
-		" WHERE client_id IN "+database.In(len(padded))+" AND quantity > 0 ORDER BY client_id, product_id"+upTo+locking,
-		database.Anys(padded))
+		" WHERE client_id IN "+database.In(len(padded))+" AND quantity > 0 ORDER BY client_id, product_id LIMIT ?"+locking,
+		append(database.Anys(padded), limit))
 }
 
 // A storedLine is what is stored of a line, and how many lines its cart has.

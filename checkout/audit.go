@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"cartwheel/database"
@@ -27,6 +29,11 @@ const (
 	// maxFailedCalls is the number of failed questions after which no more are asked, when none
 	// succeeded.
 	maxFailedCalls = 64
+	// firstAudit is the time from the start to the first audit, in which recovery settles what the
+	// last run left.
+	firstAudit = 30 * time.Second
+	// auditInterval is the interval between two audits.
+	auditInterval = 5 * time.Minute
 )
 
 // A Rule is what an audit checks.
@@ -196,4 +203,27 @@ func dropUnowned(ctx context.Context, tx *database.Tx, reserveID string) error {
 		err = errOwned
 	}
 	return err
+}
+
+// An Auditor audits in the background and has its last report. The zero value is ready to use.
+type Auditor struct{ last atomic.Pointer[Report] }
+
+// Last returns the last report, or nil before there is one.
+func (a *Auditor) Last() *Report { return a.last.Load() }
+
+// Run audits every few minutes until ctx ends, and logs each inconsistency. It blocks.
+func (a *Auditor) Run(ctx context.Context, db *database.DB, log *slog.Logger) {
+	for pause := firstAudit; sleep(ctx, pause); pause = auditInterval {
+		report, err := Audit(ctx, db)
+		if err != nil {
+			if ctx.Err() == nil {
+				log.Warn("the audit failed", "error", err)
+			}
+			continue
+		}
+		for _, found := range report.Inconsistencies {
+			log.Error("the audit found an inconsistency", "rule", found.Rule, "what", found.What, "detail", found.Detail)
+		}
+		a.last.Store(&report)
+	}
 }

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"cartwheel/database"
 	"cartwheel/inventory"
@@ -63,16 +64,15 @@ type paymentAnswer struct {
 // askAll asks about the checkouts, gatewayCalls at a time, and returns the answers in their order.
 func askAll(ctx context.Context, service payments, settled []Entry) []paymentAnswer {
 	answers := make([]paymentAnswer, len(settled))
-	limit := make(chan struct{}, gatewayCalls)
-	var calls sync.WaitGroup
+	var calls errgroup.Group
+	calls.SetLimit(gatewayCalls)
 	for i, e := range settled {
-		limit <- struct{}{}
-		calls.Go(func() {
+		calls.Go(func() error {
 			answers[i] = ask(ctx, service, e.CheckoutID)
-			<-limit
+			return nil
 		})
 	}
-	calls.Wait()
+	_ = calls.Wait() // each answer has its error
 	return answers
 }
 

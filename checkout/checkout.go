@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"cartwheel/cart"
 	"cartwheel/cart/idempotency"
 	"cartwheel/database"
@@ -119,7 +121,7 @@ type Manager struct {
 	backgroundCtx   context.Context // of what New and Start begin
 	stopBackground  context.CancelFunc
 	backgroundTasks sync.WaitGroup
-	recoverySlots   chan struct{} // a token for each recovery under way
+	recoverySlots   *semaphore.Weighted // a token for each recovery under way
 }
 
 // New starts the Checkout Manager, all but recovery, which Start begins. Close ends everything.
@@ -130,7 +132,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 	m := &Manager{
 		db: db, carts: carts, stock: stock, gateway: gateway, config: cfg, present: cfg.Present, log: cfg.Log,
 		endWaiters:    map[chan journalResult]string{},
-		recoverySlots: make(chan struct{}, maxRecovering),
+		recoverySlots: semaphore.NewWeighted(maxRecovering),
 	}
 	m.ownerCtx, m.cancelOwners = context.WithCancel(context.Background())
 	m.backgroundCtx, m.stopBackground = context.WithCancel(context.Background())

@@ -11,11 +11,10 @@ import (
 // emptiness returns whether a cart was found empty, and whether because a checkout is under way.
 func emptiness(t tester, err error) (underWay bool) {
 	t.Helper()
-	var empty *cart.EmptyError
-	if !errors.As(err, &empty) {
+	if !errors.Is(err, cart.ErrEmpty) {
 		t.Fatalf("answered %v, want an empty cart", err)
 	}
-	return empty.UnderWay
+	return errors.Is(err, cart.ErrCheckoutUnderWay)
 }
 
 func TestEmptyCart_isNotPaid(t *testing.T) {

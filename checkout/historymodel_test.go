@@ -132,7 +132,10 @@ func (h *history) linesOf(client string) (lines []inventory.Line) {
 // refusal is what a checkout of these lines is refused with; nil: it begins.
 func (h *history) refusal(client string, lines []inventory.Line) error {
 	if len(lines) == 0 {
-		return &cart.EmptyError{UnderWay: slices.ContainsFunc(h.open, func(o *openCheckout) bool { return o.client == client })}
+		if slices.ContainsFunc(h.open, func(o *openCheckout) bool { return o.client == client }) {
+			return cart.ErrCheckoutUnderWay
+		}
+		return cart.ErrEmpty
 	}
 	for _, line := range lines {
 		if available := max(0, h.onHand[line.ProductID]-h.held(line.ProductID)); line.Quantity > available {

@@ -106,21 +106,13 @@ func (m *Manager) pay(ctx context.Context, c *claim) (journalResult, error) {
 	if err != nil {
 		return journalResult{}, err
 	}
-	return m.finish(ctx, c, result.state(), result.reason)
+	return m.finish(ctx, c, result.to, result.reason)
 }
 
 // A chargeResult is what the payment service knows of a charge.
 type chargeResult struct {
-	approved bool
-	reason   string // why not; empty when approved
-}
-
-// state returns the state to which the checkout goes.
-func (r chargeResult) state() State {
-	if r.approved {
-		return Committed
-	}
-	return RolledBack
+	to     State  // the checkout goes to: Committed when it was charged, else RolledBack
+	reason string // why it was not charged
 }
 
 // charge charges a checkout at the payment service. An error means that the outcome is unknown.
@@ -131,17 +123,17 @@ func (m *Manager) charge(ctx context.Context, c *claim) (chargeResult, error) {
 	switch {
 	case errors.Is(err, payment.ErrNotSent):
 		// Only this owner charges it, and TX 2 applies only while the claim is this owner's.
-		return chargeResult{reason: reasonOf(reasonVoided, "the payment service could not be reached")}, nil
+		return chargeResult{RolledBack, reasonOf(reasonVoided, "the payment service could not be reached")}, nil
 	case err != nil:
 		return chargeResult{}, err
 	}
 	switch result.Status {
 	case payment.Approved:
-		return chargeResult{approved: true}, nil
+		return chargeResult{to: Committed}, nil
 	case payment.Declined:
-		return chargeResult{reason: reasonOf(reasonDeclined, result.Reason)}, nil
+		return chargeResult{RolledBack, reasonOf(reasonDeclined, result.Reason)}, nil
 	case payment.Voided:
-		return chargeResult{reason: reasonOf(reasonVoided, "it was voided before it was charged")}, nil
+		return chargeResult{RolledBack, reasonOf(reasonVoided, "it was voided before it was charged")}, nil
 	default:
 		return chargeResult{}, fmt.Errorf("the payment service answered a charge with %q", result.Status)
 	}
@@ -168,9 +160,9 @@ func (m *Manager) void(ctx context.Context, c *claim) (chargeResult, error) {
 		case err != nil:
 			m.log.Debug("a void was not answered", "checkout", c.id, "retry_in", pause.String(), "error", err)
 		case result.Status == payment.Approved:
-			return chargeResult{approved: true}, nil
+			return chargeResult{to: Committed}, nil
 		case result.Status == payment.Voided:
-			return chargeResult{reason: reasonOf(reasonVoided, "the payment could not be completed")}, nil
+			return chargeResult{RolledBack, reasonOf(reasonVoided, "the payment could not be completed")}, nil
 		}
 	}
 	return chargeResult{}, ctx.Err()
@@ -230,14 +222,7 @@ func retries(ctx context.Context) func(yield func(time.Duration) bool) {
 	return func(yield func(time.Duration) bool) {
 		for longest := firstRetry; ctx.Err() == nil; longest = min(2*longest, lastRetry) {
 			pause := longest/2 + rand.N(longest/2)
-			if !yield(pause) {
-				return
-			}
-			timer := time.NewTimer(pause)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
+			if !yield(pause) || !sleep(ctx, pause) {
 				return
 			}
 		}

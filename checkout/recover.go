@@ -62,15 +62,14 @@ func (m *Manager) sweep() {
 // sweepOnce claims as many expired checkouts as may be recovered now, and returns how many that
 // were.
 func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
-	tokens := m.recoveryTokens(ctx)
-	defer func() {
-		for range tokens - claimed {
-			<-m.recoverySlots
-		}
-	}()
-	if tokens == 0 {
+	if m.recoverySlots.Acquire(ctx, 1) != nil {
 		return 0, nil
 	}
+	tokens := 1
+	for tokens < maxRecovering && m.recoverySlots.TryAcquire(1) {
+		tokens++
+	}
+	defer func() { m.recoverySlots.Release(int64(tokens - claimed)) }()
 	found, err := database.Query(ctx, m.db.Read, func(tx *database.Tx) ([]Entry, error) { return expired(ctx, tx, tokens) })
 	if err != nil || len(found) == 0 {
 		return 0, err
@@ -94,30 +93,11 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 		c := claimOf(entry, until)
 		c.epoch++
 		m.owners.Go(func() {
-			defer func() { <-m.recoverySlots }()
+			defer m.recoverySlots.Release(1)
 			m.recoverOne(c)
 		})
 	}
 	return claimed, err
-}
-
-// recoveryTokens waits for one token and acquires all others that are free.
-func (m *Manager) recoveryTokens(ctx context.Context) (tokens int) {
-	select {
-	case m.recoverySlots <- struct{}{}:
-		tokens++
-	case <-ctx.Done():
-		return 0
-	}
-	for tokens < maxRecovering {
-		select {
-		case m.recoverySlots <- struct{}{}:
-			tokens++
-		default:
-			return tokens
-		}
-	}
-	return tokens
 }
 
 // claimAll claims those of the checkouts that no other instance claims first. When the answer to
@@ -141,8 +121,11 @@ func (m *Manager) recoverOne(c *claim) {
 	ctx, cancel := context.WithDeadline(m.ownerCtx, c.until)
 	defer cancel()
 	end, err := m.resume(ctx, c)
+	if err != nil {
+		end.state = c.state
+	}
 	if m.config.ObserveRecovery != nil {
-		m.config.ObserveRecovery(stateOf(c, end, err))
+		m.config.ObserveRecovery(end.state)
 	}
 	if err != nil {
 		m.noteUnfinished(c) // its lease expires, and the sweeper claims it again
@@ -150,13 +133,6 @@ func (m *Manager) recoverOne(c *claim) {
 		return
 	}
 	m.log.Info("recovered a checkout", "checkout", c.id, "state", end.state, "reason", end.reason)
-}
-
-func stateOf(c *claim, end journalResult, err error) State {
-	if err != nil {
-		return c.state
-	}
-	return end.state
 }
 
 // resume goes on from the state in which a checkout was found.
@@ -168,7 +144,7 @@ func (m *Manager) resume(ctx context.Context, c *claim) (journalResult, error) {
 	if err != nil {
 		return journalResult{}, err
 	}
-	return m.finish(ctx, c, result.state(), result.reason)
+	return m.finish(ctx, c, result.to, result.reason)
 }
 
 // noteUnfinished notes an abandoned claim, for Drain to expire its lease.

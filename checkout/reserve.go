@@ -211,7 +211,10 @@ func (b *reserveBatch) explainEmpty(ctx context.Context, tx *database.Tx, empty 
 	}
 	underWay, err := clientsUnderWay(ctx, tx, clients)
 	for i, bought := range empty {
-		b.answers[i].Err = &cart.EmptyError{UnderWay: bought || underWay[b.jobs[i].ClientID]}
+		b.answers[i].Err = cart.ErrEmpty
+		if bought || underWay[b.jobs[i].ClientID] {
+			b.answers[i].Err = cart.ErrCheckoutUnderWay
+		}
 	}
 	return err
 }

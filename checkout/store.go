@@ -13,18 +13,18 @@ import (
 )
 
 // entryColumns are the columns of an Entry, in the order in which scanEntry reads them.
-const entryColumns = "checkout_id, client_id, state, epoch, items, reason, reference, idempotency_key, created_at, updated_at, lease_expires_at"
+const entryColumns = "checkout_id, client_id, state, epoch, items, COALESCE(reason, ''), COALESCE(reference, '')," +
+	" COALESCE(idempotency_key, ''), created_at, updated_at, lease_expires_at"
 
 func scanEntry(rows *sql.Rows) (Entry, error) {
 	var e Entry
 	var items []byte
-	var reason, reference, key sql.NullString
 	var lease sql.NullTime
-	if err := rows.Scan(&e.CheckoutID, &e.ClientID, &e.State, &e.Epoch, &items, &reason, &reference, &key,
+	if err := rows.Scan(&e.CheckoutID, &e.ClientID, &e.State, &e.Epoch, &items, &e.Reason, &e.Reference, &e.IdempotencyKey,
 		&e.CreatedAt, &e.UpdatedAt, &lease); err != nil {
 		return Entry{}, err
 	}
-	e.Reason, e.Reference, e.IdempotencyKey, e.LeaseExpiresAt = reason.String, reference.String, key.String, lease.Time
+	e.LeaseExpiresAt = lease.Time
 	if err := json.Unmarshal(items, &e.Lines); err != nil {
 		e.Damage = fmt.Errorf("checkout %s has items that are no lines: %w", e.CheckoutID, err)
 	}
@@ -343,18 +343,15 @@ func claimEvents(ctx context.Context, tx *database.Tx, kind event, limit int, cl
 // endOfClaim returns when a claim ends that begins now, and by how much the database's clock is
 // ahead of this process's.
 func endOfClaim(ctx context.Context, tx *database.Tx, claim time.Duration) (until string, ahead time.Duration, err error) {
-	err = tx.Each(ctx, func(rows *sql.Rows) error {
-		if err := rows.Scan(&until); err != nil {
-			return err
-		}
-		at, err := time.Parse(time.DateTime, until)
-		ahead = time.Until(at) - claim
-		return err
-	}, "SELECT CAST("+tx.Dialect().NowPlus(claim)+" AS CHAR)")
+	var at time.Time
+	err = tx.Each(ctx, func(rows *sql.Rows) error { return rows.Scan(&until) }, "SELECT CAST("+tx.Dialect().NowPlus(claim)+" AS CHAR)")
+	if err == nil {
+		at, err = time.Parse(time.DateTime, until)
+	}
 	if err != nil {
 		return "", 0, fmt.Errorf("read the time: %w", err)
 	}
-	return until, ahead, nil
+	return until, time.Until(at) - claim, nil
 }
 
 // putEvents ends the claims of events: each is due again, or never where that is empty. It leaves

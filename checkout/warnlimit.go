@@ -11,46 +11,33 @@ import (
 const warnInterval = time.Second
 
 // A warnLimiter logs each message at most once per warnInterval, with the number of suppressed
-// records.
+// records. The zero value is ready to use.
 type warnLimiter struct {
 	mu       sync.Mutex
-	messages map[string]*suppressed // under mu; the messages are few and constant
+	messages map[string]suppressed // under mu; the messages are few and constant
 }
 
+// suppressed are the records of one message that were not logged.
 type suppressed struct {
-	last  time.Time
+	since time.Time // when the last one was logged
 	count int
 }
 
 func (l *warnLimiter) warn(log *slog.Logger, message string, attributes ...any) {
-	count, ok := l.acquire(message)
-	if !ok {
-		return
-	}
-	if count > 0 {
-		attributes = append(attributes, "suppressed", count)
-	}
-	log.Warn(message, attributes...)
-}
-
-// acquire reports whether the message may be logged now, and how many records were suppressed
-// before.
-func (l *warnLimiter) acquire(message string) (count int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.messages == nil {
-		l.messages = map[string]*suppressed{}
+		l.messages = map[string]suppressed{}
 	}
 	s := l.messages[message]
-	if s == nil {
-		s = &suppressed{}
-		l.messages[message] = s
-	}
-	if time.Since(s.last) < warnInterval {
+	if time.Since(s.since) < warnInterval {
 		s.count++
-		return 0, false
+		l.messages[message] = s
+		return
 	}
-	count = s.count
-	*s = suppressed{last: time.Now()}
-	return count, true
+	if s.count > 0 {
+		attributes = append(attributes, "suppressed", s.count)
+	}
+	l.messages[message] = suppressed{since: time.Now()}
+	log.Warn(message, attributes...)
 }

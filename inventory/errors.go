@@ -38,12 +38,8 @@ func (e *NoProductError) Error() string { return fmt.Sprintf("no such product: %
 // Is makes it an ErrNoProduct.
 func (e *NoProductError) Is(target error) bool { return target == ErrNoProduct }
 
-// LockedError names a product whose row someone else keeps locked. It is a database.ErrRowLocked.
-type LockedError struct{ ProductID string }
-
-func (e *LockedError) Error() string {
-	return fmt.Sprintf("the stock of product %q is locked by someone else", e.ProductID)
+// lockedError names a product whose row another session keeps locked. It is a
+// database.ErrRowLocked.
+func lockedError(productID string) error {
+	return fmt.Errorf("%w: the stock of product %q", database.ErrRowLocked, productID)
 }
-
-// Is makes it a database.ErrRowLocked.
-func (e *LockedError) Is(target error) bool { return target == database.ErrRowLocked }

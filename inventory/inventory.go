@@ -6,8 +6,8 @@ package inventory
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"cartwheel/database"
@@ -149,20 +149,18 @@ func (m *Manager) Reserve(b *database.Batch, reservations []Reservation) {
 // Sell takes what was reserved off the stock on hand, then drops the rows. It waits for rows that
 // are locked, but not for those that were lately waited for until the timeout.
 //
-// Errors: *LockedError for such a row: Lock asks for it without waiting. Sending the batch fails
-// with ErrShort when on hand is less than what is bought of a product, which a manual SQL edit
+// Errors: database.ErrRowLocked for such a row: Lock asks for it without waiting. Sending the batch
+// fails with ErrShort when on hand is less than what is bought of a product, which a manual SQL edit
 // lowered; the transaction must then be rolled back.
 func (m *Manager) Sell(b *database.Batch, reservations []Reservation) error {
-	bought := map[string]int64{}
+	var bought []Line
 	for _, r := range reservations {
-		for _, line := range r.Lines {
-			bought[line.ProductID] += line.Quantity
-		}
+		bought = append(bought, r.Lines...)
 	}
-	lines := sortedLines(bought)
+	lines := sumByProduct(bought)
 	for _, line := range lines {
 		if _, ask := m.locked.Split([]string{line.ProductID}); len(ask) > 0 {
-			return &LockedError{line.ProductID}
+			return lockedError(line.ProductID)
 		}
 	}
 	lowerOnHand(b, lines)
@@ -174,12 +172,8 @@ func (m *Manager) Sell(b *database.Batch, reservations []Reservation) error {
 // is gone, without a name. The caller has the products locked in stock, and none of them locked by
 // someone else. It returns the units beyond MaxOnHand, which are lost.
 func (m *Manager) Restock(ctx context.Context, tx *database.Tx, stock *Stock, lines []Line) (lost []Line, err error) {
-	returned := map[string]int64{}
-	for _, line := range lines {
-		returned[line.ProductID] += line.Quantity
-	}
 	var changes []change
-	for _, line := range sortedLines(returned) {
+	for _, line := range sumByProduct(lines) {
 		level := stock.levels[line.ProductID]
 		if level == nil {
 			level = &Level{}
@@ -211,11 +205,15 @@ func (m *Manager) Release(b *database.Batch, reservations []Reservation) {
 // ReserveID names the reservation of a checkout's line, counted from 1.
 func ReserveID(checkoutID string, line int) string { return fmt.Sprintf("%s:%d", checkoutID, line) }
 
-func sortedLines(quantities map[string]int64) []Line {
-	lines := make([]Line, 0, len(quantities))
-	for id, quantity := range quantities {
-		lines = append(lines, Line{id, quantity})
+// sumByProduct returns one line for each product, in the order of their IDs.
+func sumByProduct(lines []Line) []Line {
+	quantities := map[string]int64{}
+	for _, line := range lines {
+		quantities[line.ProductID] += line.Quantity
 	}
-	slices.SortFunc(lines, func(a, b Line) int { return strings.Compare(a.ProductID, b.ProductID) })
-	return lines
+	sums := make([]Line, 0, len(quantities))
+	for _, id := range slices.Sorted(maps.Keys(quantities)) {
+		sums = append(sums, Line{id, quantities[id]})
+	}
+	return sums
 }

@@ -21,11 +21,11 @@ func (s *Stock) Level(productID string) (Level, bool) {
 	return Level{}, false
 }
 
-// CheckUnlocked returns a *LockedError for the first line whose product is locked by someone else.
+// CheckUnlocked returns database.ErrRowLocked for the first line whose product is locked by someone else.
 func (s *Stock) CheckUnlocked(lines []Line) error {
 	for _, line := range lines {
 		if s.locked[line.ProductID] {
-			return &LockedError{line.ProductID}
+			return lockedError(line.ProductID)
 		}
 	}
 	return nil
@@ -33,7 +33,7 @@ func (s *Stock) CheckUnlocked(lines []Line) error {
 
 // CountReserved counts the lines, each of another product, as reserved: all of them or none.
 //
-// Errors: *LockedError when a product is locked by someone else, *NotEnoughError for the first line
+// Errors: database.ErrRowLocked when a product is locked by someone else, *NotEnoughError for the first line
 // that is short; a line whose product is gone has 0 available.
 func (s *Stock) CountReserved(lines []Line) error {
 	if err := s.CheckUnlocked(lines); err != nil {
@@ -54,7 +54,7 @@ func (s *Stock) CountReserved(lines []Line) error {
 // CountSold takes the lines, each of another product, off what is on hand: all of them or none,
 // whatever is reserved.
 //
-// Errors: *LockedError; ErrShort when less is on hand.
+// Errors: database.ErrRowLocked; ErrShort when less is on hand.
 func (s *Stock) CountSold(lines []Line) error {
 	if err := s.CheckUnlocked(lines); err != nil {
 		return err

@@ -2,6 +2,7 @@ package inventory_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"testing"
 
@@ -51,7 +52,7 @@ func TestStock_decidesAllOrNothing(t *testing.T) {
 			}
 			for _, line := range lines { // before anything else
 				if line.ProductID == "locked" {
-					want = &inventory.LockedError{ProductID: "locked"}
+					want = fmt.Errorf("%w: the stock of product %q", database.ErrRowLocked, "locked")
 				}
 			}
 			if want == nil {

@@ -23,35 +23,34 @@ func queryByID(b *database.Batch, ids []string, scan func(*sql.Rows) error, quer
 func queryOnHand(b *database.Batch, ids []string, locking string, stock *Stock) {
 	queryByID(b, ids, func(rows *sql.Rows) error {
 		var id string
-		var quantity sql.NullInt64
-		err := rows.Scan(&id, &quantity)
-		stock.levels[id] = &Level{OnHand: quantity.Int64}
+		var level Level
+		err := rows.Scan(&id, &level.OnHand)
+		stock.levels[id] = &level
 		return err
-	}, "SELECT product_id, quantity FROM "+b.Dialect().ByKey("product_details")+
+	}, "SELECT product_id, COALESCE(quantity, 0) FROM "+b.Dialect().ByKey("product_details")+
 		" WHERE product_id IN (?) ORDER BY product_id"+locking)
 }
 
 // queryNames reads the products' names. It locks nothing.
 func queryNames(b *database.Batch, ids []string, names map[string]string) {
 	queryByID(b, ids, func(rows *sql.Rows) error {
-		var id string
-		var name sql.NullString
+		var id, name string
 		err := rows.Scan(&id, &name)
-		names[id] = name.String
+		names[id] = name
 		return err
-	}, "SELECT product_id, product_name FROM "+b.Dialect().ByKey("product_details")+" WHERE product_id IN (?)")
+	}, "SELECT product_id, COALESCE(product_name, '') FROM "+b.Dialect().ByKey("product_details")+" WHERE product_id IN (?)")
 }
 
 // queryLevels reads the products' stock into stock. One statement sees one snapshot.
 func queryLevels(b *database.Batch, ids []string, stock *Stock) {
 	queryByID(b, ids, func(rows *sql.Rows) error {
 		var id string
-		var quantity, sum sql.NullInt64
-		err := rows.Scan(&id, &quantity, &sum)
-		stock.levels[id] = &Level{OnHand: quantity.Int64, Reserved: sum.Int64}
+		var level Level
+		err := rows.Scan(&id, &level.OnHand, &level.Reserved)
+		stock.levels[id] = &level
 		return err
-	}, "SELECT p.product_id, p.quantity,"+
-		" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
+	}, "SELECT p.product_id, COALESCE(p.quantity, 0),"+
+		" (SELECT COALESCE(SUM(r.quantity), 0) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
 		" FROM product_details p WHERE p.product_id IN (?)")
 }
 
@@ -59,13 +58,13 @@ func queryLevels(b *database.Batch, ids []string, stock *Stock) {
 func queryReserved(b *database.Batch, ids []string, stock *Stock) {
 	queryByID(b, ids, func(rows *sql.Rows) error {
 		var id string
-		var sum sql.NullInt64
-		err := rows.Scan(&id, &sum)
+		var reserved int64
+		err := rows.Scan(&id, &reserved)
 		if level := stock.levels[id]; level != nil {
-			level.Reserved = sum.Int64
+			level.Reserved = reserved
 		}
 		return err
-	}, "SELECT product_id, SUM(quantity) FROM reserve_purchase WHERE product_id IN (?) GROUP BY product_id")
+	}, "SELECT product_id, COALESCE(SUM(quantity), 0) FROM reserve_purchase WHERE product_id IN (?) GROUP BY product_id")
 }
 
 // reservationRows returns the reservations' rows in the order of their reserve IDs.
@@ -172,23 +171,24 @@ func changeProducts(ctx context.Context, tx *database.Tx, products []change, add
 	return nil
 }
 
+// productColumns select a Product of p, a row of product_details.
+const productColumns = "SELECT p.product_id, COALESCE(p.product_name, ''), COALESCE(p.quantity, 0)," +
+	" (SELECT COALESCE(SUM(r.quantity), 0) FROM reserve_purchase r WHERE r.product_id = p.product_id)"
+
 // pageOf returns the products whose IDs follow one, in their order, as they are committed now.
 func pageOf(ctx context.Context, tx *database.Tx, after string, limit int) ([]Product, error) {
-	return selectProducts(ctx, tx, "SELECT p.product_id, p.product_name, p.quantity,"+
-		" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
-		" FROM product_details p WHERE p.product_id > ? ORDER BY p.product_id LIMIT ?", after, limit)
+	return selectProducts(ctx, tx, productColumns+" FROM product_details p WHERE p.product_id > ? ORDER BY p.product_id LIMIT ?", after, limit)
 }
 
 // productsByID returns those of the products, sorted, that there are.
 func productsByID(ctx context.Context, tx *database.Tx, ids []string) ([]Product, error) {
-	return selectProducts(ctx, tx, "SELECT p.product_id, p.product_name, p.quantity,"+
-		" (SELECT SUM(r.quantity) FROM reserve_purchase r WHERE r.product_id = p.product_id)"+
-		" FROM product_details p WHERE p.product_id IN "+database.In(len(ids))+" ORDER BY p.product_id", database.Anys(ids)...)
+	return selectProducts(ctx, tx, productColumns+" FROM product_details p WHERE p.product_id IN "+
+		database.In(len(ids))+" ORDER BY p.product_id", database.Anys(ids)...)
 }
 
 // lowest returns the products of which the least is available.
 func lowest(ctx context.Context, tx *database.Tx, limit int) ([]Product, error) {
-	return selectProducts(ctx, tx, "SELECT p.product_id, p.product_name, p.quantity, h.reserved"+
+	return selectProducts(ctx, tx, "SELECT p.product_id, COALESCE(p.product_name, ''), COALESCE(p.quantity, 0), COALESCE(h.reserved, 0)"+
 		" FROM product_details p LEFT JOIN"+
 		" (SELECT product_id, SUM(quantity) AS reserved FROM reserve_purchase GROUP BY product_id) h"+
 		" ON h.product_id = p.product_id"+
@@ -200,14 +200,9 @@ func selectProducts(ctx context.Context, tx *database.Tx, query string, args ...
 	products := []Product{}
 	err := tx.Each(ctx, func(rows *sql.Rows) error {
 		var p Product
-		var name sql.NullString
-		var quantity, sum sql.NullInt64
-		if err := rows.Scan(&p.ID, &name, &quantity, &sum); err != nil {
-			return err
-		}
-		p.Name, p.OnHand, p.Reserved = name.String, quantity.Int64, sum.Int64
+		err := rows.Scan(&p.ID, &p.Name, &p.OnHand, &p.Reserved)
 		products = append(products, p)
-		return nil
+		return err
 	}, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list products: %w", err)

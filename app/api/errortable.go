@@ -78,7 +78,7 @@ var errorTable = []struct {
 	{inventory.ErrNoProduct, refusal{http.StatusNotFound, "no_such_product", 0, "no such product"}},
 	{inventory.ErrNotEnough, refusal{http.StatusConflict, "not_enough_stock", 0, "not enough stock"}},
 
-	{errUnderWay, refusal{http.StatusConflict, "checkout_under_way", 0,
+	{cart.ErrCheckoutUnderWay, refusal{http.StatusConflict, "checkout_under_way", 0,
 		"the cart is empty: a checkout of this client is under way"}},
 	{cart.ErrEmpty, refusal{http.StatusConflict, "cart_empty", 0, "the cart is empty"}},
 	{cart.ErrChanged, refusal{http.StatusPreconditionFailed, "cart_changed", 0,
@@ -148,16 +148,10 @@ func messageOf(err error, message string) string {
 	return message
 }
 
-// errUnderWay is a cart.EmptyError whose reason is a checkout under way. It has a code of its own.
-var errUnderWay = errors.New("a checkout of this client is under way")
-
 // refusalOf returns how a request that ended with err is refused.
 func refusalOf(err error) refusal {
 	if own, ok := errors.AsType[*refusal](err); ok {
 		return *own
-	}
-	if empty, ok := errors.AsType[*cart.EmptyError](err); ok && empty.UnderWay {
-		err = errUnderWay
 	}
 	for _, row := range errorTable {
 		if errors.Is(err, row.sentinel) {

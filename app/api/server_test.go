@@ -73,8 +73,8 @@ func TestErrorTable_answersErrorsOfTheModules(t *testing.T) {
 		{&inventory.NoProductError{ProductID: "tea"}, 404, "no such product: tea", ""},
 		{&inventory.NotEnoughError{ProductID: "tea", Wanted: 5, Available: 2}, 409, "not enough stock of product tea: wanted 5, available 2", ""},
 		{&inventory.NotEnoughError{ProductID: "gone <1>", Wanted: 5}, 409, "not enough stock of product gone <1>: wanted 5, available 0", ""},
-		{&cart.EmptyError{}, 409, "the cart is empty", ""},
-		{&cart.EmptyError{UnderWay: true}, 409, "the cart is empty: a checkout of this client is under way", ""},
+		{cart.ErrEmpty, 409, "the cart is empty", ""},
+		{cart.ErrCheckoutUnderWay, 409, "the cart is empty: a checkout of this client is under way", ""},
 		{cart.ErrTooManyLines, 409, "the cart would have more than 500 lines, or more than 2147483647 units of one product", ""},
 		{idempotency.ErrMismatch, 422, "this Idempotency-Key was used with another request", ""},
 		{idempotency.ErrUnderWay, 503, "the first request with this Idempotency-Key is still under way: try again with the same key", "1"},
@@ -94,7 +94,7 @@ func TestErrorTable_answersErrorsOfTheModules(t *testing.T) {
 		{fmt.Errorf("%w: %w; then %w", database.ErrOutcomeUnknown, io.ErrUnexpectedEOF, database.ErrUnavailable), 504, unknown.message, ""},
 		{fmt.Errorf("%w: %w", database.ErrUnavailable, context.DeadlineExceeded), 503, "the database is unavailable, nothing was done: try again", "5"},
 		{errors.Join(&checkout.PendingError{CheckoutID: "c-2"}, queue.ErrUnanswered, database.ErrOutcomeUnknown), 202, "checkout c-2 is under way: its payment's outcome is not known yet; GET /checkout tells how it ends", ""},
-		{&inventory.LockedError{ProductID: "tea"}, 503, "the stock or the cart is locked by another session, nothing was done: try again", "1"},
+		{fmt.Errorf("%w: the stock of product %q", database.ErrRowLocked, "tea"), 503, "the stock or the cart is locked by another session, nothing was done: try again", "1"},
 	} {
 		t.Run(fmt.Sprintf("%d %v", test.code, test.err), func(t *testing.T) {
 			t.Parallel()

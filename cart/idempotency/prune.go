@@ -18,22 +18,18 @@ const (
 // Prune deletes answered keys that are older than Keep, in small transactions, until ctx ends. It
 // blocks.
 func Prune(ctx context.Context, db *database.DB, log *slog.Logger) {
-	ticker := time.NewTicker(pruneEvery)
-	defer ticker.Stop()
-	for {
+	for pause := pruneEvery; ; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(pause):
 		}
-		for {
-			pruned, err := pruneOnce(ctx, db)
-			if err != nil && ctx.Err() == nil {
-				log.Warn("prune idempotency keys", "error", err)
-			}
-			if err != nil || pruned < pruneRows {
-				break
-			}
+		pause = pruneEvery
+		switch pruned, err := pruneOnce(ctx, db); {
+		case err != nil && ctx.Err() == nil:
+			log.Warn("prune idempotency keys", "error", err)
+		case err == nil && pruned == pruneRows:
+			pause = 0 // there may be more
 		}
 	}
 }

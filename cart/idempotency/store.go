@@ -38,16 +38,12 @@ func find(ctx context.Context, tx *database.Tx, keys []Key) (map[Key]Record, err
 		err := tx.Each(ctx, func(rows *sql.Rows) error {
 			var r Record
 			var hash []byte
-			var status sql.NullInt64
-			var code, checkoutID sql.NullString
-			if err := rows.Scan(&r.Key.ClientID, &r.Key.Endpoint, &r.Key.Key, &hash, &status, &code, &checkoutID, &r.Body); err != nil {
-				return err
-			}
+			err := rows.Scan(&r.Key.ClientID, &r.Key.Endpoint, &r.Key.Key, &hash, &r.Status, &r.Code, &r.CheckoutID, &r.Body)
 			copy(r.Hash[:], hash)
-			r.Status, r.Code, r.CheckoutID = int(status.Int64), code.String, checkoutID.String
 			found[r.Key] = r
-			return nil
-		}, "SELECT client_id, endpoint, idempotency_key, request_hash, http_status, error_code, checkout_id, body FROM idempotency_key WHERE "+
+			return err
+		}, "SELECT client_id, endpoint, idempotency_key, request_hash, COALESCE(http_status, 0), COALESCE(error_code, ''),"+
+			" COALESCE(checkout_id, ''), body FROM idempotency_key WHERE "+
 			database.AnyOf(len(chunk), isKey), args(chunk)...)
 		if err != nil {
 			return nil, fmt.Errorf("find idempotency keys: %w", err)
@@ -152,11 +148,9 @@ func answeredBefore(ctx context.Context, tx *database.Tx, age time.Duration, lim
 	var keys []Key
 	err := tx.Each(ctx, func(rows *sql.Rows) error {
 		var k Key
-		if err := rows.Scan(&k.ClientID, &k.Endpoint, &k.Key); err != nil {
-			return err
-		}
+		err := rows.Scan(&k.ClientID, &k.Endpoint, &k.Key)
 		keys = append(keys, k)
-		return nil
+		return err
 	}, "SELECT client_id, endpoint, idempotency_key FROM idempotency_key WHERE created_at < "+
 		tx.Dialect().NowPlus(-age)+" AND http_status IS NOT NULL ORDER BY created_at LIMIT ?"+tx.ForUpdateSkipLocked(), limit)
 	if err != nil {

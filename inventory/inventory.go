@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"cartwheel/database"
@@ -44,6 +46,12 @@ func (l Level) Available() int64 { return max(0, l.OnHand-l.Reserved) }
 type Reservation struct {
 	CheckoutID string
 	Lines      []Line
+}
+
+// A ReservationRow is a row of reserve_purchase, as an auditor sees it.
+type ReservationRow struct {
+	ReserveID string
+	Line
 }
 
 // Manager keeps the stock. Its methods are safe for concurrent use.
@@ -204,6 +212,17 @@ func (m *Manager) Release(b *database.Batch, reservations []Reservation) {
 
 // ReserveID names the reservation of a checkout's line, counted from 1.
 func ReserveID(checkoutID string, line int) string { return fmt.Sprintf("%s:%d", checkoutID, line) }
+
+// Owner returns the checkout and the line, counted from 1, that the reservation's ID names; ok is
+// false for an ID that Cartwheel did not make.
+func (h ReservationRow) Owner() (checkoutID string, line int, ok bool) {
+	at := strings.LastIndexByte(h.ReserveID, ':')
+	if at < 0 {
+		return "", 0, false
+	}
+	line, err := strconv.Atoi(h.ReserveID[at+1:])
+	return h.ReserveID[:at], line, err == nil
+}
 
 // sumByProduct returns one line for each product, in the order of their IDs.
 func sumByProduct(lines []Line) []Line {

@@ -99,6 +99,16 @@ func insertReservations(b *database.Batch, rows []ReservationRow) {
 	}
 }
 
+// DeleteReservations deletes rows by their reserve IDs.
+func DeleteReservations(ctx context.Context, tx *database.Tx, reserveIDs []string) error {
+	b := tx.Batch()
+	deleteReservations(b, database.SortedUnique(reserveIDs))
+	if err := b.Send(ctx); err != nil {
+		return fmt.Errorf("delete reservations: %w", err)
+	}
+	return nil
+}
+
 // deleteReservations deletes the rows with these IDs, which are sorted.
 func deleteReservations(b *database.Batch, reserveIDs []string) {
 	d := b.Dialect()

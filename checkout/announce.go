@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -138,25 +137,19 @@ func (a *Announcer) announce(ctx context.Context, kind event) (more bool, err er
 	err = a.db.Transact(ending, func(tx *database.Tx) error {
 		return putEvents(ending, tx, claimed, due)
 	}, nil)
-	for _, again := range due {
-		more = more || again == ""
-	}
+	more = slices.Contains(due, "")
 	return more && len(due) == announceBatch, err
 }
 
-// deliver sends the events, announceCalls at a time. It returns for each checkout when its event is
-// due again: never, which is empty, when the event was delivered.
-func (a *Announcer) deliver(ctx context.Context, claimed eventClaim) map[string]string {
-	due := make(map[string]string, len(claimed.entries))
-	var mu sync.Mutex
+// deliver sends the events, announceCalls at a time. It returns for each entry when its event is due
+// again: never, which is empty, when the event was delivered.
+func (a *Announcer) deliver(ctx context.Context, claimed eventClaim) []string {
+	due := make([]string, len(claimed.entries))
 	var calls errgroup.Group
 	calls.SetLimit(announceCalls)
-	for _, e := range claimed.entries {
+	for i, e := range claimed.entries {
 		calls.Go(func() error {
-			again := a.deliverOne(ctx, claimed, e)
-			mu.Lock()
-			defer mu.Unlock()
-			due[e.CheckoutID] = again
+			due[i] = a.deliverOne(ctx, claimed, e)
 			return nil
 		})
 	}

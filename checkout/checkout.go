@@ -282,40 +282,43 @@ var errKeyFree = errors.New("the key is not stored")
 // await waits for the answer to the first request with the purchase's key, on whichever instance it
 // runs, until ctx ends.
 func (m *Manager) await(ctx context.Context, p cart.Purchase) (checkoutID string, err error) {
-	entry, open := m.openEntry(p)
-	if !open { // it has ended by now, or its row was deleted
+	checkoutID = m.openID(p)
+	if checkoutID == "" { // it has ended by now, or its row was deleted
 		if sleep(ctx, awaitPoll) {
 			return "", errKeyFree
 		}
 		return "", idempotency.AnswerAfterRefusal(ctx, m.db, requestOf(p), idempotency.ErrUnderWay)
 	}
-	end, err := m.awaitRepeat(ctx, entry.CheckoutID)
+	end, err := m.awaitRepeat(ctx, checkoutID)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return "", errKeyFree
 	case err != nil:
-		err = &PendingError{CheckoutID: entry.CheckoutID}
+		err = &PendingError{CheckoutID: checkoutID}
 	default:
 		err = outcome(end.state, end.reason)
 	}
 	if errors.Is(err, ErrUnpaid) { // TX 2 freed the key: another checkout may use it by now
-		return entry.CheckoutID, err
+		return checkoutID, err
 	}
-	if answer := idempotency.AnswerAfterRefusal(ctx, m.db, requestOf(p), err); !errors.Is(answer, idempotency.ErrUnderWay) {
-		err = answer
+	answer := idempotency.AnswerAfterRefusal(ctx, m.db, requestOf(p), err)
+	if errors.Is(answer, idempotency.ErrUnderWay) {
+		return checkoutID, err
 	}
-	return entry.CheckoutID, err
+	return checkoutID, answer
 }
 
-// openEntry returns the open checkout that was begun with the purchase's key.
-func (m *Manager) openEntry(p cart.Purchase) (entry Entry, found bool) {
+// openID returns the ID of the open checkout that was begun with the purchase's key; empty: none.
+func (m *Manager) openID(p cart.Purchase) string {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
-	err := m.db.Read(ctx, func(tx *database.Tx) (err error) {
-		entry, found, err = openByKey(ctx, tx, p.ClientID, p.Key)
-		return err
+	entries, err := database.Query(ctx, m.db.Read, func(tx *database.Tx) ([]Entry, error) {
+		return openByKey(ctx, tx, p.ClientID, p.Key)
 	})
-	return entry, found && err == nil
+	if err != nil || len(entries) == 0 {
+		return ""
+	}
+	return entries[0].CheckoutID
 }
 
 // UnderWay reports whether a checkout of the client is open. It locks nothing.

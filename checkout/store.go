@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -44,6 +43,14 @@ func selectEntries(ctx context.Context, tx *database.Tx, from string, args ...an
 	return entries, nil
 }
 
+func idsOf(entries []Entry) []string {
+	ids := make([]string, len(entries))
+	for i, e := range entries {
+		ids[i] = e.CheckoutID
+	}
+	return ids
+}
+
 // entriesByID returns those of the checkouts that the journal has. It locks nothing.
 func entriesByID(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
 	return entriesWith(ctx, tx, ids, "")
@@ -75,14 +82,10 @@ func lockEntries(ctx context.Context, tx *database.Tx, ids []string) (map[string
 	return entriesWith(ctx, tx, database.SortedUnique(ids), " ORDER BY checkout_id"+tx.ForUpdate())
 }
 
-// openByKey returns the open checkout that was begun with this key and is not sold yet.
-func openByKey(ctx context.Context, tx *database.Tx, clientID, key string) (Entry, bool, error) {
-	entries, err := selectEntries(ctx, tx, "checkout_journal WHERE client_id = ? AND lease_expires_at IS NOT NULL AND idempotency_key = ?"+
+// openByKey returns the open checkout that was begun with this key and is not sold yet, if any.
+func openByKey(ctx context.Context, tx *database.Tx, clientID, key string) ([]Entry, error) {
+	return selectEntries(ctx, tx, "checkout_journal WHERE client_id = ? AND lease_expires_at IS NOT NULL AND idempotency_key = ?"+
 		" AND state <> ?", clientID, key, Cancelling)
-	if err != nil || len(entries) == 0 {
-		return Entry{}, false, err
-	}
-	return entries[0], true, nil
 }
 
 // clientsUnderWay returns those of the clients who have a checkout in flight that may return its
@@ -184,10 +187,7 @@ func claimExpired(ctx context.Context, tx *database.Tx, ids []string, lease time
 	if err != nil || len(entries) == 0 {
 		return nil, err
 	}
-	args := make([]any, 0, len(entries))
-	for _, e := range entries {
-		args = append(args, e.CheckoutID)
-	}
+	args := database.Anys(idsOf(entries))
 	if _, err := tx.Exec(ctx, "UPDATE "+d.ByKey("checkout_journal")+" SET epoch = epoch + 1, lease_expires_at = "+d.NowPlus(lease)+
 		", updated_at = "+d.Now()+" WHERE checkout_id IN "+database.In(len(args)), args...); err != nil {
 		return nil, fmt.Errorf("claim checkouts: %w", err)
@@ -316,8 +316,8 @@ func deleteSettled(ctx context.Context, tx *database.Tx, ids []string) (int64, e
 // dueLayout is how a due time is written.
 const dueLayout = "2006-01-02 15:04:05.000"
 
-// claimEvents claims events that are due, the longest due first. It leaves those out that another
-// instance is claiming.
+// claimEvents claims events that are due, the longest due first, and returns them in the order of
+// their IDs. It leaves those out that another instance is claiming.
 func claimEvents(ctx context.Context, tx *database.Tx, kind event, limit int, claim time.Duration) (c eventClaim, err error) {
 	d := tx.Dialect()
 	c.kind = kind
@@ -329,12 +329,9 @@ func claimEvents(ctx context.Context, tx *database.Tx, kind event, limit int, cl
 	if c.until, c.ahead, err = endOfClaim(ctx, tx, claim); err != nil {
 		return c, err
 	}
-	ids := make([]string, len(c.entries))
-	for i, e := range c.entries {
-		ids[i] = e.CheckoutID
-	}
+	slices.SortFunc(c.entries, func(a, b Entry) int { return compare(a.CheckoutID, b.CheckoutID) })
 	if _, err := tx.Exec(ctx, "UPDATE "+d.ByKey("checkout_journal")+" SET "+kind.column+" = ?"+
-		" WHERE checkout_id IN "+database.In(len(ids)), append([]any{c.until}, database.Anys(database.SortedUnique(ids))...)...); err != nil {
+		" WHERE checkout_id IN "+database.In(len(c.entries)), append([]any{c.until}, database.Anys(idsOf(c.entries))...)...); err != nil {
 		return c, fmt.Errorf("claim events: %w", err)
 	}
 	return c, nil
@@ -357,19 +354,19 @@ func endOfClaim(ctx context.Context, tx *database.Tx, claim time.Duration) (unti
 // putEvents ends the claims of events: each is due again, or never where that is empty. It leaves
 // out what was replayed or claimed again in the meantime, and, after a lock wait, the rows that are
 // locked: their events are delivered again when the claim ends.
-func putEvents(ctx context.Context, tx *database.Tx, claimed eventClaim, due map[string]string) error {
-	ids := slices.Sorted(maps.Keys(due))
+func putEvents(ctx context.Context, tx *database.Tx, claimed eventClaim, due []string) (err error) {
+	var free map[string]Entry
 	if tx.AfterLockTimeout() {
-		free, err := entriesSkipLocked(ctx, tx, ids)
-		if err != nil {
+		if free, err = entriesSkipLocked(ctx, tx, idsOf(claimed.entries)); err != nil {
 			return err
 		}
-		ids = slices.Sorted(maps.Keys(free))
 	}
 	batch, column := tx.Batch(), claimed.kind.column
-	for _, id := range ids {
-		batch.Exec(nil, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET "+column+" = ? WHERE checkout_id = ? AND "+column+" = ?",
-			nullable(due[id]), id, claimed.until)
+	for i, e := range claimed.entries {
+		if _, isFree := free[e.CheckoutID]; isFree || free == nil {
+			batch.Exec(nil, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET "+column+" = ? WHERE checkout_id = ? AND "+column+" = ?",
+				nullable(due[i]), e.CheckoutID, claimed.until)
+		}
 	}
 	if err := batch.Send(ctx); err != nil {
 		return fmt.Errorf("note delivered events: %w", err)

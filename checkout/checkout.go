@@ -98,7 +98,6 @@ type Manager struct {
 	stock    stock
 	gateway  gateway
 	config   Config
-	present  func(error) idempotency.Response
 	log      *slog.Logger
 	reserves *queue.Queue[reserveJob, *claim]
 	settles  *queue.Queue[settleJob, journalResult]
@@ -130,7 +129,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 		cfg.Log = slog.Default()
 	}
 	m := &Manager{
-		db: db, carts: carts, stock: stock, gateway: gateway, config: cfg, present: cfg.Present, log: cfg.Log,
+		db: db, carts: carts, stock: stock, gateway: gateway, config: cfg, log: cfg.Log,
 		endWaiters:    map[chan journalResult]string{},
 		recoverySlots: semaphore.NewWeighted(maxRecovering),
 	}

@@ -226,7 +226,7 @@ func (b *reserveBatch) putAnswers() {
 		switch err := b.answers[i].Err; {
 		case b.jobs[i].Key == "" || errors.Is(err, database.ErrRowLocked):
 		case err != nil:
-			b.keys.Put(i, b.m.present(err))
+			b.keys.Put(i, b.m.config.Present(err))
 		default:
 			b.keys.Put(i, idempotency.Response{CheckoutID: b.answers[i].Value.id})
 		}

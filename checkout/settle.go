@@ -304,7 +304,7 @@ func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
 		if errors.Is(answer, ErrUnpaid) {
 			err = idempotency.DeleteUnderWay(ctx, tx, key)
 		} else {
-			err = idempotency.Fill(ctx, tx, key, b.m.present(answer))
+			err = idempotency.Fill(ctx, tx, key, b.m.config.Present(answer))
 		}
 		if err != nil {
 			return err

@@ -18,10 +18,8 @@ func (q *Queue[J, R]) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	select {
-	case <-q.drained: // both channels were ready
+	if q.running.Load() == 0 { // both channels were ready
 		return nil
-	default:
 	}
 	q.stop()
 	return fmt.Errorf("%s: close: %w", q.config.Name, ctx.Err())

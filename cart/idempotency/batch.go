@@ -41,20 +41,19 @@ func (b *Batch) Find(ctx context.Context, tx *database.Tx) (known map[int]error,
 	known = map[int]error{}
 	first := make(map[Key]int, len(keys))
 	for i, r := range b.requests {
-		if r.Key.None() {
+		record, isKnown := stored[r.Key]
+		earlier, isRepeat := first[r.Key]
+		switch {
+		case r.Key.None():
 			fresh = append(fresh, i)
-			continue
-		}
-		if record, ok := stored[r.Key]; ok {
+		case isKnown:
 			known[i] = record.Answer(r.Hash)
-			continue
-		}
-		if earlier, ok := first[r.Key]; ok {
+		case isRepeat:
 			b.repeats[i] = earlier
-			continue
+		default:
+			first[r.Key] = i
+			fresh = append(fresh, i)
 		}
-		first[r.Key] = i
-		fresh = append(fresh, i)
 	}
 	return known, fresh, nil
 }

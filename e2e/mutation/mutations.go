@@ -146,7 +146,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a repeat looks for its key before anything else is done",
-			edits: []edit{{"cart/idempotency/batch.go", "if record, ok := stored[r.Key]; ok {", "if record, ok := stored[r.Key]; ok && record.Status < 0 {"}},
+			edits: []edit{{"cart/idempotency/batch.go", "case isKnown:", "case isKnown && record.Status < 0:"}},
 			in:    "cart", tests: []string{"TestKeys_repeatGetsTheFirstAnswer"},
 		},
 		{

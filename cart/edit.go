@@ -9,8 +9,8 @@ import (
 	"cartwheel/inventory"
 )
 
-// edit applies a batch that has other changes than adds, or large ones. It locks and reads the carts first, makes
-// the changes in memory, one after the other, and writes the differences.
+// edit applies a batch that has other changes than adds, or large ones. It locks and reads the
+// carts first, makes the changes in memory, one after the other, and writes the differences.
 func (b *changeBatch) edit(ctx context.Context, tx *database.Tx) error {
 	var clients, products []string
 	for _, i := range b.undecided {

@@ -92,8 +92,8 @@ func (l *Store) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (
 	return carts, err
 }
 
-// lock locks and reads the carts in the order of their IDs, and reports whether all have fewer lines
-// than the limit. Beyond the limit it stops.
+// lock locks and reads the carts in the order of their IDs, and reports whether all have fewer
+// lines than the limit. Beyond the limit it stops.
 func (c *LockedCarts) lock(ctx context.Context, tx *database.Tx, clientIDs []string, limit int) (fits bool, err error) {
 	locked := 0
 	for chunk := range slices.Chunk(database.SortedUnique(clientIDs), database.ChunkRows) {

@@ -141,8 +141,8 @@ func (a *Announcer) announce(ctx context.Context, kind event) (more bool, err er
 	return more && len(due) == announceBatch, err
 }
 
-// deliver sends the events, announceCalls at a time. It returns for each entry when its event is due
-// again: never, which is empty, when the event was delivered.
+// deliver sends the events, announceCalls at a time. It returns for each entry when its event is
+// due again: never, which is empty, when the event was delivered.
 func (a *Announcer) deliver(ctx context.Context, claimed eventClaim) []string {
 	due := make([]string, len(claimed.entries))
 	var calls errgroup.Group

@@ -158,8 +158,8 @@ func (m *Manager) Reserve(b *database.Batch, reservations []Reservation) {
 // are locked, but not for those that were lately waited for until the timeout.
 //
 // Errors: database.ErrRowLocked for such a row: Lock asks for it without waiting. Sending the batch
-// fails with ErrShort when on hand is less than what is bought of a product, which a manual SQL edit
-// lowered; the transaction must then be rolled back.
+// fails with ErrShort when on hand is less than what is bought of a product, which a manual SQL
+// edit lowered; the transaction must then be rolled back.
 func (m *Manager) Sell(b *database.Batch, reservations []Reservation) error {
 	var bought []Line
 	for _, r := range reservations {

@@ -21,7 +21,8 @@ func (s *Stock) Level(productID string) (Level, bool) {
 	return Level{}, false
 }
 
-// CheckUnlocked returns database.ErrRowLocked for the first line whose product is locked by someone else.
+// CheckUnlocked returns database.ErrRowLocked for the first line whose product is locked by someone
+// else.
 func (s *Stock) CheckUnlocked(lines []Line) error {
 	for _, line := range lines {
 		if s.locked[line.ProductID] {
@@ -33,8 +34,8 @@ func (s *Stock) CheckUnlocked(lines []Line) error {
 
 // CountReserved counts the lines, each of another product, as reserved: all of them or none.
 //
-// Errors: database.ErrRowLocked when a product is locked by someone else, *NotEnoughError for the first line
-// that is short; a line whose product is gone has 0 available.
+// Errors: database.ErrRowLocked when a product is locked by someone else, *NotEnoughError for the
+// first line that is short; a line whose product is gone has 0 available.
 func (s *Stock) CountReserved(lines []Line) error {
 	if err := s.CheckUnlocked(lines); err != nil {
 		return err

@@ -48,44 +48,45 @@ const (
 
 // Validate names the settings that are wrong and what was expected. kong calls it.
 func (s *settings) Validate() error {
+	s.AdminToken = strings.TrimSpace(s.AdminToken)
+	shortestLease := s.PaymentTimeout + checkout.MinLeaseMargin
 	return errors.Join(
 		positive("--payment-timeout (PAYMENT_TIMEOUT)", s.PaymentTimeout),
 		positive("--request-timeout (REQUEST_TIMEOUT)", s.RequestTimeout),
 		positive("--idle-timeout (IDLE_TIMEOUT)", s.IdleTimeout),
 		positive("--drain-timeout (DRAIN_TIMEOUT)", s.DrainTimeout),
-		s.validateLease(),
-		within("--checkouts-in-flight (CHECKOUTS_IN_FLIGHT)", s.CheckoutsInFlight, 1, maxQueue),
-		within("--queue-capacity (QUEUE_CAPACITY)", s.QueueCapacity, 1, maxQueue),
-		within("--batch-size (BATCH_SIZE)", s.BatchSize, 1, maxBatchSize),
-		s.validateRate(),
-		s.validateTLS(),
+		require(s.CheckoutLease >= shortestLease,
+			"--checkout-lease (CHECKOUT_LEASE) is %v: expected at least %v, which is --payment-timeout (PAYMENT_TIMEOUT) and %v to settle",
+			s.CheckoutLease, shortestLease, checkout.MinLeaseMargin),
+		within("--checkouts-in-flight (CHECKOUTS_IN_FLIGHT)", s.CheckoutsInFlight, maxQueue),
+		within("--queue-capacity (QUEUE_CAPACITY)", s.QueueCapacity, maxQueue),
+		within("--batch-size (BATCH_SIZE)", s.BatchSize, maxBatchSize),
+		require(s.RateLimit >= 0 && !math.IsInf(s.RateLimit, 1), // NaN is not >= 0
+			"--rate-limit (RATE_LIMIT) is %v: expected 0 (no limit) or more", s.RateLimit),
+		require((s.TLSCert == "") == (s.TLSKey == ""),
+			"--tls-cert (TLS_CERT) or --tls-key (TLS_KEY) is empty: expected both or none"),
 		s.validateKeys(),
-		s.validateAdminToken(),
+		require(!strings.ContainsFunc(s.AdminToken, invisible), // the error does not repeat it
+			"--admin-token (ADMIN_TOKEN) has a space or a character that is not visible ASCII"),
 		s.validateOrigins(),
 		s.validateWebhook(),
 	)
 }
 
-func (s *settings) validateLease() error {
-	if s.CheckoutLease < s.PaymentTimeout+checkout.MinLeaseMargin {
-		return fmt.Errorf("--checkout-lease (CHECKOUT_LEASE) is %v: expected at least %v, which is --payment-timeout (PAYMENT_TIMEOUT) and %v to settle",
-			s.CheckoutLease, s.PaymentTimeout+checkout.MinLeaseMargin, checkout.MinLeaseMargin)
+// require returns an error with the text unless the condition holds.
+func require(holds bool, format string, args ...any) error {
+	if holds {
+		return nil
 	}
-	return nil
+	return fmt.Errorf(format, args...)
 }
 
-func (s *settings) validateRate() error {
-	if !(s.RateLimit >= 0) || math.IsInf(s.RateLimit, 1) { // written so that NaN fails
-		return fmt.Errorf("--rate-limit (RATE_LIMIT) is %v: expected 0 (no limit) or more", s.RateLimit)
-	}
-	return nil
+func positive(flag string, d time.Duration) error {
+	return require(d > 0, "%s is %v: expected more than 0, such as 10s", flag, d)
 }
 
-func (s *settings) validateTLS() error {
-	if (s.TLSCert == "") != (s.TLSKey == "") {
-		return errors.New("--tls-cert (TLS_CERT) or --tls-key (TLS_KEY) is empty: expected both or none")
-	}
-	return nil
+func within(flag string, n, most int) error {
+	return require(n >= 1 && n <= most, "%s is %d: expected 1 to %d", flag, n, most)
 }
 
 // networks are ranges of addresses.
@@ -122,15 +123,6 @@ func (s *settings) validateKeys() error {
 	return nil
 }
 
-// validateAdminToken trims the token. Its errors do not repeat it.
-func (s *settings) validateAdminToken() error {
-	s.AdminToken = strings.TrimSpace(s.AdminToken)
-	if strings.ContainsFunc(s.AdminToken, invisible) {
-		return errors.New("--admin-token (ADMIN_TOKEN) has a space or a character that is not visible ASCII")
-	}
-	return nil
-}
-
 func invisible(r rune) bool { return r <= ' ' || r > '~' }
 
 // validateOrigins brings the origins into the form in which browsers send them.
@@ -152,18 +144,4 @@ func (s *settings) validateWebhook() error {
 	}
 	_, err := webhook.New(s.WebhookURL, s.WebhookSecret)
 	return err
-}
-
-func positive(flag string, d time.Duration) error {
-	if d <= 0 {
-		return fmt.Errorf("%s is %v: expected more than 0, such as 10s", flag, d)
-	}
-	return nil
-}
-
-func within(flag string, n, least, most int) error {
-	if n < least || n > most {
-		return fmt.Errorf("%s is %d: expected %d to %d", flag, n, least, most)
-	}
-	return nil
 }

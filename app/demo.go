@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"cartwheel/app/api"
-	"cartwheel/database"
 	"cartwheel/inventory"
 )
 
@@ -19,8 +18,7 @@ kettle,Gooseneck kettle,25
 mug,Enamel mug,500
 `
 
-func fillEmptyCatalogue(ctx context.Context, db *database.DB, log *slog.Logger) error {
-	stock := inventory.New(db)
+func fillEmptyCatalogue(ctx context.Context, stock *inventory.Manager, log *slog.Logger) error {
 	empty, err := stock.Empty(ctx)
 	if err != nil {
 		return fmt.Errorf("look for products: %w", err)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os/signal"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -93,7 +94,7 @@ type running struct {
 	auditor    checkout.Auditor
 	draining   atomic.Bool
 	background context.CancelFunc
-	tasks      *errgroup.Group // background tasks, until background is called
+	tasks      sync.WaitGroup // background tasks, until background is called
 }
 
 // start starts everything but the listener's loop. After an error the caller closes.
@@ -200,7 +201,7 @@ func (r *running) openDatabase(ctx context.Context, c *serveCommand) (err error)
 	}
 	r.stock = inventory.New(r.db)
 	if c.Demo {
-		return fillEmptyCatalogue(ctx, r.db, r.log)
+		return fillEmptyCatalogue(ctx, r.stock, r.log)
 	}
 	return nil
 }
@@ -245,15 +246,8 @@ func (r *running) startManagers(ctx context.Context) error {
 func (r *running) startTasks() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.background = cancel
-	r.tasks = &errgroup.Group{}
-	r.tasks.Go(func() error {
-		idempotency.Prune(ctx, r.db, r.log)
-		return nil
-	})
-	r.tasks.Go(func() error {
-		r.auditor.Run(ctx, r.db, r.log)
-		return nil
-	})
+	r.tasks.Go(func() { idempotency.Prune(ctx, r.db, r.log) })
+	r.tasks.Go(func() { r.auditor.Run(ctx, r.db, r.log) })
 	if r.settings.WebhookURL == "" {
 		return nil
 	}
@@ -265,10 +259,9 @@ func (r *running) startTasks() error {
 		r.log.Warn("events are not signed: anybody can send the shop an event; set WEBHOOK_SECRET")
 	}
 	announcer := checkout.NewAnnouncer(r.db, sender, r.log, r.metrics.Events())
-	r.tasks.Go(func() error {
+	r.tasks.Go(func() {
 		defer sender.Close()
 		announcer.Run(ctx)
-		return nil
 	})
 	return nil
 }
@@ -309,24 +302,18 @@ func (r *running) close() error {
 	case r.listener != nil:
 		errs = append(errs, r.listener.Close())
 	}
-	if r.checkouts != nil {
+	if r.carts != nil { // the managers are made together
 		if left := r.checkouts.Drain(ctx); left > 0 {
 			r.log.Warn("drain timeout: checkouts are left to recovery", "checkouts", left)
 		}
-	}
-	errs = append(errs, listener.Wait())
-	if r.carts != nil {
-		errs = append(errs, r.carts.Close(answered))
-	}
-	if r.checkouts != nil {
-		errs = append(errs, r.checkouts.Close(answered))
+		errs = append(errs, listener.Wait(), r.carts.Close(answered), r.checkouts.Close(answered))
 	}
 	if r.admin != nil { // it shows the drain until here
 		errs = append(errs, r.admin.Close(answered))
 	}
 	if r.background != nil {
 		r.background()
-		errs = append(errs, r.tasks.Wait())
+		r.tasks.Wait()
 	}
 	if r.gateway != nil {
 		r.gateway.Close()
@@ -351,11 +338,8 @@ func (r *running) base() string {
 
 // clickable is the URL of a listener for a browser on this machine.
 func clickable(addr net.Addr) string {
-	host, port, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		return addr.String()
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+	host, port, _ := net.SplitHostPort(addr.String()) // a TCP address has both
+	if net.ParseIP(host).IsUnspecified() {
 		host = "localhost"
 	}
 	return "http://" + net.JoinHostPort(host, port)

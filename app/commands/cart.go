@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"cartwheel/cart"
@@ -44,11 +45,9 @@ func (c cartShowCommand) Run(ctx context.Context, console Console) error {
 		}
 		out := newListing(console.Out, false, "PRODUCT", "QUANTITY", "AVAILABLE")
 		for _, line := range shown.Lines {
-			if err := out.add(nil, line.ProductID, line.Quantity, line.Available); err != nil {
-				return err
-			}
+			err = errors.Join(err, out.add(line, line.ProductID, line.Quantity, line.Available))
 		}
-		return out.end()
+		return out.end(err)
 	})
 }
 

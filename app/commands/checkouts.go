@@ -42,13 +42,10 @@ func (c checkoutsListCommand) Run(ctx context.Context, console Console) error {
 	}
 	return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
 		out := newListing(console.Out, c.JSON, "CHECKOUT", "CLIENT", "STATE", "ITEMS", "CREATED (UTC)", "REASON")
-		if err := checkout.List(ctx, db, filter, func(e checkout.Entry) error {
+		return out.end(checkout.List(ctx, db, filter, func(e checkout.Entry) error {
 			began := e.CreatedAt.Format(time.DateTime)
 			return out.add(e, e.CheckoutID, e.ClientID, e.State, shortItems(e.Lines), began, e.Reason)
-		}); err != nil {
-			return err
-		}
-		return out.end()
+		}))
 	})
 }
 
@@ -79,11 +76,8 @@ func (c checkoutsShowCommand) Run(ctx context.Context, console Console) error {
 		if err != nil {
 			return err
 		}
-		if c.JSON {
-			return c.Print(console, entry, "")
-		}
-		out := newListing(console.Out, false)
-		row := func(name string, value any) { _ = out.add(nil, name, value) } // a table keeps its errors for its end
+		text := ""
+		row := func(name, value string) { text += fmt.Sprintf("%-15s  %s\n", name, printable(value)) }
 		row("checkout", entry.CheckoutID)
 		row("client", entry.ClientID)
 		row("state", fmt.Sprintf("%s (%s)", entry.State, stateInWords[entry.State]))
@@ -101,7 +95,7 @@ func (c checkoutsShowCommand) Run(ctx context.Context, console Console) error {
 		for i, line := range entry.Lines {
 			row(fmt.Sprintf("line %d", i+1), fmt.Sprintf("%d × %s", line.Quantity, line.ProductID))
 		}
-		return out.end()
+		return c.Print(console, entry, strings.TrimSuffix(text, "\n"))
 	})
 }
 

@@ -29,7 +29,7 @@ func TestListing_alignsNumbersToTheRight(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := l.end(); err != nil {
+	if err := l.end(nil); err != nil {
 		t.Fatal(err)
 	}
 	want := "PRODUCT     ON HAND  NOTE\n" +

@@ -20,12 +20,14 @@ type listing struct {
 
 	rows   [][]string // of the table, not yet written
 	widths []int      // of the columns so far, in characters
-	right  []bool     // the columns of numbers
+	number []bool     // the columns of numbers
 }
 
-func newListing(w io.Writer, asJSON bool, columns ...string) *listing {
-	l := &listing{out: bufio.NewWriter(w), asJSON: asJSON}
-	if len(columns) > 0 && !asJSON {
+func newListing(w io.Writer, asJSON bool, columns ...any) *listing {
+	l := &listing{
+		out: bufio.NewWriter(w), asJSON: asJSON, widths: make([]int, len(columns)), number: make([]bool, len(columns)),
+	}
+	if !asJSON {
 		l.row(columns)
 	}
 	return l
@@ -46,50 +48,48 @@ func (l *listing) add(item any, cells ...any) error {
 		_, err = l.out.WriteString(before + string(text))
 		return err
 	}
-	text := make([]string, len(cells))
-	l.right = make([]bool, len(cells))
-	for i, cell := range cells {
-		text[i] = printable(fmt.Sprint(cell))
-		_, l.right[i] = cell.(int64)
-	}
-	l.row(text)
+	l.row(cells)
 	if l.items%tablePage == 0 {
 		return l.flush()
 	}
 	return nil
 }
 
-func (l *listing) row(cells []string) {
-	l.rows = append(l.rows, cells)
+func (l *listing) row(cells []any) {
+	row := make([]string, len(cells))
 	for i, cell := range cells {
-		if i == len(l.widths) {
-			l.widths = append(l.widths, 0)
-		}
-		l.widths[i] = max(l.widths[i], utf8.RuneCountInString(cell))
+		row[i] = printable(fmt.Sprint(cell))
+		l.widths[i] = max(l.widths[i], utf8.RuneCountInString(row[i]))
+		_, l.number[i] = cell.(int64)
 	}
+	l.rows = append(l.rows, row)
 }
 
 // flush writes the rows. Numbers are aligned to the right.
 func (l *listing) flush() error {
 	for _, row := range l.rows {
+		line := ""
 		for i, cell := range row {
-			padding := strings.Repeat(" ", l.widths[i]-utf8.RuneCountInString(cell))
-			if row[i] = cell + padding; i < len(l.right) && l.right[i] {
-				row[i] = padding + cell
+			width := l.widths[i]
+			if !l.number[i] {
+				width = -width // to the left
 			}
+			line += fmt.Sprintf("%*s  ", width, cell)
 		}
-		fmt.Fprintln(l.out, strings.TrimRight(strings.Join(row, "  "), " "))
+		fmt.Fprintln(l.out, strings.TrimRight(line, " "))
 	}
 	l.rows = nil
 	return l.out.Flush()
 }
 
-func (l *listing) end() error {
+// end ends the output, unless the listing has failed.
+func (l *listing) end(failure error) error {
 	switch {
-	case !l.asJSON:
-	case l.items == 0:
+	case failure != nil:
+		return failure
+	case l.asJSON && l.items == 0:
 		fmt.Fprintln(l.out, "[]")
-	default:
+	case l.asJSON:
 		fmt.Fprint(l.out, "\n]\n")
 	}
 	return l.flush()

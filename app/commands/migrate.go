@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -54,10 +55,8 @@ func (c migrateStatusCommand) Run(ctx context.Context, console Console) error {
 			if !s.Pending() {
 				at = s.AppliedAt.Format(time.DateTime)
 			}
-			if err := out.add(s, s.Name, at); err != nil {
-				return err
-			}
+			err = errors.Join(err, out.add(s, s.Name, at))
 		}
-		return out.end()
+		return out.end(err)
 	})
 }

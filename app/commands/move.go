@@ -82,11 +82,9 @@ func (c migrateMoveCommand) move(
 	}
 	out := newListing(console.Out, false, "TABLE", "ROWS")
 	for _, t := range report.Tables {
-		if err := out.add(nil, t.Name, t.Rows); err != nil {
-			return err
-		}
+		err = errors.Join(err, out.add(t, t.Name, t.Rows))
 	}
-	if err := out.end(); err != nil {
+	if err := out.end(err); err != nil {
 		return err
 	}
 	did := "copied and compared"

@@ -176,12 +176,9 @@ type stockLine struct {
 func (c stockListCommand) Run(ctx context.Context, console Console) error {
 	return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
 		out := newListing(console.Out, c.JSON, "PRODUCT", "NAME", "ON HAND", "RESERVED", "AVAILABLE")
-		if err := inventory.New(db).List(ctx, func(p inventory.Product) error {
+		return out.end(inventory.New(db).List(ctx, func(p inventory.Product) error {
 			line := stockLine{p.ID, p.Name, p.OnHand, p.Reserved, p.Available()}
 			return out.add(line, line.ProductID, line.Name, line.OnHand, line.Reserved, line.Available)
-		}); err != nil {
-			return err
-		}
-		return out.end()
+		}))
 	})
 }

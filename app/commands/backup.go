@@ -91,11 +91,11 @@ func (c Restore) Run(ctx context.Context, console Console) (err error) {
 	if c.MySQLDSN != "" {
 		return fmt.Errorf("%w: %s", database.ErrNotEmbedded, onMySQL)
 	}
-	file, _, err := openInput(console, c.File)
+	file, closeFile, err := openInput(console, c.File)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
+	defer func() { err = errors.Join(err, closeFile()) }()
 	if info, err := os.Stat(c.File + "-wal"); err == nil && info.Size() > 0 {
 		return fmt.Errorf("%s is a database in use, whose newest data are in %[1]s-wal: expected what cartwheel backup writes", c.File)
 	}

@@ -45,25 +45,13 @@ func IsTerminal(w io.Writer) bool {
 	return ok && isatty.IsTerminal(file.Fd())
 }
 
-// openInput opens a file, or standard input for "-". Its info is nil for an input that is no file.
-func openInput(console Console, name string) (io.ReadCloser, os.FileInfo, error) {
-	input, closer := console.In, io.NopCloser(console.In)
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return nil, nil, err
-		}
-		input, closer = file, file
+// openInput opens a file, or standard input for "-", which is not closed.
+func openInput(console Console, name string) (input io.Reader, closeInput func() error, err error) {
+	if name == "-" {
+		return console.In, func() error { return nil }, nil
 	}
-	file, isFile := input.(*os.File)
-	if !isFile {
-		return closer, nil, nil
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, nil, errors.Join(err, closer.Close())
-	}
-	return closer, info, nil
+	file, err := os.Open(name)
+	return file, file.Close, err
 }
 
 // newBar returns a progress bar that shows on a terminal alone. It ends at all; -1: not known.

@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"bufio"
 	"errors"
 	"os"
 	"strings"
@@ -10,59 +9,49 @@ import (
 )
 
 // A rejectFile receives the bad rows as they stand in their file, and behind each the reason. The
-// import reads such a file too, without the reasons. It is created with the first row.
+// import reads such a file too, without the reasons.
 type rejectFile struct {
-	path      string // empty: none
+	file      *os.File // nil: none
 	delimiter string
-	file      *os.File
-	out       *bufio.Writer
+	begun     bool // it has its header
 }
 
-// try sees whether the file can be written, which shows before anything is imported then. It leaves
-// no trace.
-func (r *rejectFile) try() error {
-	if r.path == "" {
-		return nil
+// openRejects opens the file, which keeps the rows of an earlier run until the first bad row. An
+// empty path is no file.
+func openRejects(path, delimiter string) (*rejectFile, error) {
+	if path == "" {
+		return &rejectFile{}, nil
 	}
-	_, missing := os.Lstat(r.path)
-	file, err := os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := file.Close(); err != nil || missing == nil {
-		return err
-	}
-	return os.Remove(r.path)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	return &rejectFile{file: file, delimiter: delimiter}, err
 }
 
-func (r *rejectFile) add(bad inventory.BadRow) (err error) {
-	if r.path == "" || bad.Text == "" { // the rest of a file behind an unclosed quote is no row
+func (r *rejectFile) add(bad inventory.BadRow) error {
+	if r.file == nil || bad.Text == "" { // the rest of a file behind an unclosed quote is no row
 		return nil
 	}
 	reason := `"` + strings.ReplaceAll(printable(bad.Reason), `"`, `""`) + `"`
 	line := bad.Text + r.delimiter + reason + "\n"
-	if r.file == nil {
-		if r.file, err = os.Create(r.path); err != nil {
-			return err
-		}
-		r.out = bufio.NewWriter(r.file)
+	if !r.begun {
+		r.begun = true
+		_ = r.file.Truncate(0) // a pipe has no size
 		line = bad.Header + r.delimiter + inventory.ReasonColumn + "\n" + line
 	}
-	_, err = r.out.WriteString(line)
+	_, err := r.file.WriteString(line)
 	return err
 }
 
-// removeOld removes the file of an earlier run.
-func (r *rejectFile) removeOld() error {
-	if info, err := os.Lstat(r.path); err != nil || !info.Mode().IsRegular() {
-		return nil //nolint:nilerr // there is none
-	}
-	return os.Remove(r.path)
-}
-
-func (r *rejectFile) close() error {
+// close removes the file if it is empty, and that of an earlier run after a clean import.
+func (r *rejectFile) close(clean bool) error {
 	if r.file == nil {
 		return nil
 	}
-	return errors.Join(r.out.Flush(), r.file.Close())
+	info, err := os.Lstat(r.file.Name())
+	if err := errors.Join(err, r.file.Close()); err != nil {
+		return err
+	}
+	if info.Mode().IsRegular() && (clean || info.Size() == 0) {
+		return os.Remove(r.file.Name())
+	}
+	return nil
 }

@@ -54,15 +54,20 @@ func (c StockImport) Validate() error {
 // Run imports.
 func (c StockImport) Run(ctx context.Context, console Console) (err error) {
 	// Before the data: a file that is not there must leave no database behind.
-	file, size, err := c.open(console)
+	file, closeFile, err := openInput(console, c.File)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	rejects := &rejectFile{path: c.Rejects, delimiter: string(delimiters[c.Delimiter])}
-	if err := rejects.try(); err != nil {
+	defer func() { err = errors.Join(err, closeFile()) }()
+	size, err := c.size(file)
+	if err != nil {
+		return err
+	}
+	rejects, err := openRejects(c.Rejects, string(delimiters[c.Delimiter]))
+	if err != nil {
 		return fmt.Errorf("--rejects: %w", err)
 	}
+	defer func() { err = errors.Join(err, rejects.close(err == nil)) }()
 	use := c.writing
 	if c.DryRun {
 		use = c.reading
@@ -99,10 +104,6 @@ func (c StockImport) run(
 		},
 	})
 	_ = bar.Finish() // only looks
-	if err == nil && report.Bad == 0 {
-		err = rejects.removeOld()
-	}
-	err = errors.Join(err, rejects.close())
 	if err == nil || report.Rows > 0 {
 		err = errors.Join(err, c.Print(console, report, c.summary(report, db.Engine(), time.Since(began))))
 	}
@@ -117,20 +118,24 @@ func (c StockImport) run(
 	return nil
 }
 
-// open opens the file, whose size is -1 when it is not known.
-func (c StockImport) open(console Console) (io.ReadCloser, int64, error) {
-	file, info, err := openInput(console, c.File)
-	if err != nil || info == nil {
-		return file, -1, err
+// size returns the size of the input, or -1 when it is not known. It refuses the file that would
+// receive the bad rows.
+func (c StockImport) size(input io.Reader) (int64, error) {
+	file, isFile := input.(*os.File)
+	if !isFile {
+		return -1, nil
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return -1, err
 	}
 	if rejects, err := os.Stat(c.Rejects); err == nil && os.SameFile(info, rejects) {
-		err = fmt.Errorf("--rejects is %s, the file that is to be imported: choose another", c.Rejects)
-		return nil, 0, errors.Join(err, file.Close())
+		return -1, fmt.Errorf("--rejects is %s, the file that is to be imported: choose another", c.Rejects)
 	}
 	if !info.Mode().IsRegular() { // a pipe says 0
-		return file, -1, nil
+		return -1, nil
 	}
-	return file, info.Size(), nil
+	return info.Size(), nil
 }
 
 func (c StockImport) summary(r inventory.ImportReport, engine string, took time.Duration) string {

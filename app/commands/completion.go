@@ -22,8 +22,12 @@ cartwheel completion fish | source`
 // A completionScript chooses the words to offer by the words before the cursor.
 type completionScript struct{ begin, choice, end string }
 
+// bashCompletion is for zsh, too, which has the functions of bash on request.
 var bashCompletion = completionScript{
-	begin:  "_cartwheel() {\n\tlocal words\n\tcase \"${COMP_WORDS[*]:1:$((COMP_CWORD - 1))}\" in\n",
+	begin: "if [ -n \"$ZSH_VERSION\" ]; then\n" +
+		"\t(( $+functions[compdef] )) || { autoload -U compinit && compinit; }\n" +
+		"\tautoload -U bashcompinit && bashcompinit\nfi\n" +
+		"_cartwheel() {\n\tlocal words\n\tcase \"${COMP_WORDS[*]:1:$((COMP_CWORD - 1))}\" in\n",
 	choice: "\t'%s'%s) words='%s' ;;\n",
 	end: "\tesac\n\tCOMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\n" +
 		"complete -o default -F _cartwheel cartwheel\n",
@@ -31,12 +35,7 @@ var bashCompletion = completionScript{
 
 var completionScripts = map[string]completionScript{
 	"bash": bashCompletion,
-	"zsh": {
-		begin: "(( $+functions[compdef] )) || { autoload -U compinit && compinit; }\n" +
-			"autoload -U bashcompinit && bashcompinit\n" + bashCompletion.begin,
-		choice: bashCompletion.choice,
-		end:    bashCompletion.end,
-	},
+	"zsh":  bashCompletion,
 	"fish": {
 		begin:  "function __cartwheel_words\n\tswitch (string join -- ' ' (commandline -opc)[2..])\n",
 		choice: "\t\tcase '%s%s'\n\t\t\tstring split ' ' -- '%s'\n",

@@ -45,7 +45,7 @@ var delimiters = map[string]rune{",": ',', ";": ';', "\t": '\t', `\t`: '\t', "ta
 
 // Validate says which flags make no sense. kong calls it.
 func (c StockImport) Validate() error {
-	if _, known := delimiters[c.Delimiter]; !known && c.Delimiter != "" {
+	if _, known := delimiters[c.Delimiter]; !known {
 		return fmt.Errorf("--delimiter is %q: expected , or ; or | or tab", c.Delimiter)
 	}
 	return nil

@@ -15,3 +15,13 @@ func freeBytes(dir string) int64 {
 	}
 	return int64(disk.Bavail) * int64(disk.Bsize) //nolint:gosec,unconvert // their types differ between systems
 }
+
+// openFiles is the maximum number of files that this process may have open. Go has raised the soft
+// limit to the hard one at start.
+func openFiles() uint64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return math.MaxInt32
+	}
+	return min(limit.Cur, math.MaxInt32)
+}

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"strings"
 
-	"cartwheel/app/api"
 	"cartwheel/inventory"
 )
 
@@ -32,18 +31,4 @@ func fillEmptyCatalogue(ctx context.Context, stock *inventory.Manager, log *slog
 	}
 	log.Info("filled the empty catalogue with demo products", "products", report.Created)
 	return nil
-}
-
-// firstSteps says what to try in a shop that was just opened, for a person who sees it for the
-// first time.
-func firstSteps(base string) string {
-	return `
-  The shop is open. In another terminal:
-
-    curl -s ` + base + api.PathAddToCart + ` -H 'Content-Type: application/json' -d '{"clientID": "ann", "productID": "mug", "quantity": 2}'
-    curl -s ` + base + api.PathCheckOutCart + ` -H 'Content-Type: application/json' -d '{"clientID": "ann"}'
-
-  Or in a browser: ` + base + api.PathDocumentation + `        Ctrl-C stops it; what was bought stays.
-
-`
 }

@@ -60,9 +60,6 @@ func (c *serveCommand) Run(ctx context.Context, console commands.Console) (err e
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- r.serve() }()
-	if c.Demo && commands.IsTerminal(console.Err) {
-		fmt.Fprint(console.Err, firstSteps(r.base()))
-	}
 	select {
 	case err = <-failed:
 	case <-ctx.Done():

@@ -68,15 +68,15 @@ func (l *listing) row(cells []any) {
 // flush writes the rows. Numbers are aligned to the right.
 func (l *listing) flush() error {
 	for _, row := range l.rows {
-		line := ""
+		var line strings.Builder
 		for i, cell := range row {
 			width := l.widths[i]
 			if !l.number[i] {
 				width = -width // to the left
 			}
-			line += fmt.Sprintf("%*s  ", width, cell)
+			fmt.Fprintf(&line, "%*s  ", width, cell)
 		}
-		fmt.Fprintln(l.out, strings.TrimRight(line, " "))
+		fmt.Fprintln(l.out, strings.TrimRight(line.String(), " "))
 	}
 	l.rows = nil
 	return l.out.Flush()

@@ -29,11 +29,12 @@ func TestStorefront_customerBuysAndCancels(t *testing.T) {
 		startStorefront(t, program, front, back.base)
 		p := openBrowser(t)
 		p.do("open the shop", chromedp.Navigate("http://"+front+"/"))
-		click := func(label string) {
+		// Found and clicked at once: the page may draw its tables anew in between.
+		clickOn := func(selector string) {
 			t.Helper()
-			// Found and clicked at once: the page may draw its table anew in between.
-			p.awaits("click on "+label, fmt.Sprintf("(b => b?.checkVisibility() && (b.click(), true))(document.querySelector('[aria-label=%q]'))", label))
+			p.awaits("click on "+selector, fmt.Sprintf("(b => b?.checkVisibility() && (b.click(), true))(document.querySelector(`%s`))", selector))
 		}
+		click := func(label string) { clickOn(fmt.Sprintf("[aria-label=%q]", label)) }
 		cart := func(product, want string) {
 			t.Helper()
 			p.awaits("the cart has "+want+" of "+product,
@@ -89,7 +90,7 @@ func TestStorefront_customerBuysAndCancels(t *testing.T) {
 		}
 
 		// The sale is cancelled: the money first, then the stock.
-		p.do("cancel", chromedp.Click(chromedp.CSS("#orders [data-state=\"sold\"] button")))
+		clickOn(`#orders [data-state="sold"] button`)
 		says("on its way back")
 		p.awaits("the event has come", "document.querySelector('#orders [data-state=\"cancelled\"]')")
 		if b := s.snapshot(t); b.onHand["mug"] != 5 {

@@ -23,19 +23,12 @@ var paddedSizes = []int{
 // few: a connection can then cache the statement. It is for statements that a repeat does not
 // change.
 func Pad[T any](items []T) []T {
-	if len(items) == 0 {
+	at, _ := slices.BinarySearch(paddedSizes, len(items))
+	if len(items) == 0 || at == len(paddedSizes) {
 		return items
 	}
-	at, found := slices.BinarySearch(paddedSizes, len(items))
-	if found || at == len(paddedSizes) {
-		return items
-	}
-	padded := make([]T, 0, paddedSizes[at])
-	padded = append(padded, items...)
-	for len(padded) < paddedSizes[at] {
-		padded = append(padded, items[len(items)-1])
-	}
-	return padded
+	last := items[len(items)-1:]
+	return slices.Concat(items, slices.Repeat(last, paddedSizes[at]-len(items)))
 }
 
 // Pieces cuts items, in order, into pieces of at most ChunkRows. Where a statement's text depends
@@ -62,9 +55,7 @@ func Pieces[T any](d Dialect, items []T) iter.Seq[[]T] {
 
 // SortedUnique returns the IDs in order, each once: the order in which their rows are locked.
 func SortedUnique(ids []string) []string {
-	ids = slices.Clone(ids)
-	slices.Sort(ids)
-	return slices.Compact(ids)
+	return slices.Compact(slices.Sorted(slices.Values(ids)))
 }
 
 // Anys returns the IDs as arguments of a statement.

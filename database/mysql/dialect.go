@@ -4,10 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // dialect is that of MySQL and MariaDB.
@@ -91,42 +89,9 @@ func list(types ...string) string {
 
 // List writes rows of strings and integers as list reads them.
 func (dialect) List(columns int, args []any) []any {
-	text := make([]byte, 0, 16*len(args))
-	for i, arg := range args {
-		switch {
-		case i == 0:
-			text = append(text, "[["...)
-		case i%columns == 0:
-			text = append(text, "],["...)
-		default:
-			text = append(text, ',')
-		}
-		switch value := arg.(type) {
-		case string:
-			text = appendJSON(text, value)
-		case int:
-			text = strconv.AppendInt(text, int64(value), 10)
-		case int64:
-			text = strconv.AppendInt(text, value, 10)
-		default:
-			panic(fmt.Sprintf("a list cannot hold a %T", arg))
-		}
+	text, err := json.Marshal(slices.Collect(slices.Chunk(args, columns)))
+	if err != nil {
+		panic(err) // never: they are strings and integers
 	}
-	return []any{string(append(text, "]]"...))}
-}
-
-// appendJSON appends a JSON string. Nearly all need no escapes.
-func appendJSON(text []byte, value string) []byte {
-	for i := range len(value) {
-		if c := value[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			quoted, err := json.Marshal(value)
-			if err != nil {
-				panic(err) // never: it is a string
-			}
-			return append(text, quoted...)
-		}
-	}
-	text = append(text, '"')
-	text = append(text, value...)
-	return append(text, '"')
+	return []any{string(text)}
 }

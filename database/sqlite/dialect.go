@@ -35,20 +35,12 @@ func (dialect) List(_ int, args []any) []any { return args }
 
 func (dialect) ListIsOneArgument() bool { return false }
 
-// JoinKeys uses CROSS JOIN, which SQLite takes as the order of the loops.
 func (dialect) JoinKeys(table string, n int, key ...string) string {
-	names, equal := make([]string, len(key)), make([]string, len(key))
-	for i, column := range key {
-		names[i] = fmt.Sprintf("column%d AS c%d", i+1, i)
-		equal[i] = fmt.Sprintf("t.%s = k.c%d", column, i)
-	}
-	return "(SELECT " + strings.Join(names, ",") + " FROM (VALUES " + engine.Values(n, len(key)) + ")) k" +
-		" CROSS JOIN " + table + " t ON " + strings.Join(equal, " AND ")
+	return table + " AS t WHERE (" + strings.Join(key, ",") + ") IN (VALUES " + engine.Values(n, len(key)) + ")"
 }
 
-func (dialect) DeleteKeys(table string, n int, key ...string) string {
-	return "DELETE FROM " + table +
-		" WHERE (" + strings.Join(key, ",") + ") IN (VALUES " + engine.Values(n, len(key)) + ")"
+func (d dialect) DeleteKeys(table string, n int, key ...string) string {
+	return "DELETE FROM " + d.JoinKeys(table, n, key...)
 }
 
 func (dialect) Subtract(table, key, column string, n int) string {

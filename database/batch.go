@@ -3,7 +3,6 @@ package database
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -55,7 +54,7 @@ func (b *Batch) Send(ctx context.Context) error {
 	b.statements = nil
 	for len(statements) > 0 {
 		n := 1
-		for b.tx.engine.Pipelines && n < len(statements) && statements[n].reads() == statements[0].reads() {
+		for !b.tx.engine.Embedded() && n < len(statements) && statements[n].reads() == statements[0].reads() {
 			n++
 		}
 		if err := b.tx.send(ctx, statements[:n]); err != nil {
@@ -68,40 +67,24 @@ func (b *Batch) Send(ctx context.Context) error {
 
 // send runs statements of one kind in one round trip.
 func (tx *Tx) send(ctx context.Context, statements []statement) error {
-	first := statements[0]
-	switch {
-	case len(statements) == 1 && first.reads():
-		return tx.Each(ctx, first.scan, first.query, first.args...)
-	case len(statements) == 1:
-		rows, err := tx.Exec(ctx, first.query, first.args...)
-		if err != nil || first.check == nil {
-			return err
-		}
-		return first.check(rows)
-	}
 	ctx, err := tx.statementContext(ctx)
 	if err != nil {
 		return err
 	}
-	if first.reads() {
-		return tx.queryAll(ctx, statements)
-	}
-	return tx.execAll(ctx, statements)
-}
-
-// joinStatements returns the statements as one text, and all their arguments.
-func joinStatements(statements []statement) (string, []any) {
 	texts := make([]string, len(statements))
 	var args []any
 	for i, s := range statements {
 		texts[i] = s.query
 		args = append(args, s.args...)
 	}
-	return strings.Join(texts, engine.Separator), args
+	text := strings.Join(texts, engine.Separator)
+	if statements[0].reads() {
+		return tx.queryAll(ctx, statements, text, args)
+	}
+	return tx.execAll(ctx, statements, text, args)
 }
 
-func (tx *Tx) queryAll(ctx context.Context, statements []statement) (err error) {
-	text, args := joinStatements(statements)
+func (tx *Tx) queryAll(ctx context.Context, statements []statement, text string, args []any) (err error) {
 	rows, err := tx.conn.QueryContext(ctx, text, args...)
 	if err != nil {
 		return err
@@ -121,26 +104,16 @@ func (tx *Tx) queryAll(ctx context.Context, statements []statement) (err error) 
 	return nil
 }
 
-// execAll uses the driver's connection, because database/sql reports the row count of one statement
-// only.
-func (tx *Tx) execAll(ctx context.Context, statements []statement) error {
-	text, args := joinStatements(statements)
+// execAll asks the connection for the row counts, because database/sql reports that of one
+// statement only.
+func (tx *Tx) execAll(ctx context.Context, statements []statement, text string, args []any) error {
+	if _, err := tx.conn.ExecContext(ctx, text, args...); err != nil {
+		return err
+	}
 	var counts []int64
-	err := tx.conn.Raw(func(raw any) error {
-		conn := raw.(*engine.Conn).Driver()
-		values := make([]driver.NamedValue, len(args))
-		for i, arg := range args {
-			values[i] = driver.NamedValue{Ordinal: i + 1, Value: arg}
-			if err := conn.(driver.NamedValueChecker).CheckNamedValue(&values[i]); err != nil {
-				return err
-			}
-		}
-		result, err := conn.(driver.ExecerContext).ExecContext(ctx, text, values)
-		if err != nil {
-			return err
-		}
-		counts = result.(interface{ AllRowsAffected() []int64 }).AllRowsAffected()
-		return nil
+	err := tx.conn.Raw(func(raw any) (err error) {
+		counts, err = raw.(*engine.Conn).RowCounts()
+		return err
 	})
 	if err != nil {
 		return err

@@ -21,25 +21,7 @@ import (
 )
 
 // Config says which engine to open.
-type Config struct {
-	// MySQLDSN is the MySQL-protocol server to use, as go-sql-driver/mysql reads it. Empty: the
-	// embedded engine.
-	MySQLDSN string
-	// MySQLReadDSN is a replica for ReadStale. Empty: none.
-	MySQLReadDSN string
-	// DataDir is the embedded engine's folder; it is created when missing.
-	DataDir string
-	// Serve locks the data directory, which one process at a time may do.
-	Serve bool
-	// Existing opens what is there and creates neither file nor database.
-	Existing bool
-	// StartTimeout bounds how long Open waits for a MySQL server that starts. 0 means one minute.
-	StartTimeout time.Duration
-	// Log receives waits for a server and retries of transactions. nil: slog.Default.
-	Log *slog.Logger
-	// Observe has hooks for metrics. Its zero value costs nothing.
-	Observe Observer
-}
+type Config = engine.Config
 
 // DB is an opened engine. Its methods are safe for concurrent use.
 type DB struct {
@@ -62,13 +44,9 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	var e *engine.Engine
 	var err error
 	if cfg.MySQLDSN != "" {
-		e, err = mysql.Open(ctx, mysql.Config{
-			DSN: cfg.MySQLDSN, Existing: cfg.Existing, StartTimeout: cfg.StartTimeout, Log: cfg.Log,
-		})
+		e, err = mysql.Open(ctx, cfg)
 	} else {
-		e, err = sqlite.Open(ctx, sqlite.Config{
-			Dir: cfg.DataDir, Lock: cfg.Serve, Existing: cfg.Existing, Log: cfg.Log,
-		})
+		e, err = sqlite.Open(ctx, cfg)
 	}
 	if err != nil {
 		return nil, err
@@ -96,7 +74,7 @@ func (db *DB) Engine() string { return db.engine.Location }
 func (db *DB) Path() string { return db.engine.Path }
 
 // Embedded reports whether the engine lives in this process, with one server and no other instance.
-func (db *DB) Embedded() bool { return db.engine.Path != "" }
+func (db *DB) Embedded() bool { return db.engine.Embedded() }
 
 // Clustered reports whether the server is a node of a cluster (Galera, Group Replication), as it
 // was when the database was opened. Row locks are local to a node there: a transaction must change

@@ -2,23 +2,15 @@ package database
 
 import (
 	"errors"
-	"time"
+
+	"cartwheel/database/engine"
 )
 
-// Observer has hooks for metrics. A nil hook costs nothing. Hooks must be fast and safe for
-// concurrent use.
-type Observer struct {
-	// Transacted is called when a transaction has ended. The duration includes its retries.
-	Transacted func(end End, took time.Duration)
-
-	// Retry is called before another attempt. number is the engine's error number ("1213" of a
-	// MySQL-protocol server, "sqlite-5" of the embedded engine), "stale" for ErrRetry, or
-	// "connection" where there is none. The values are few: those of errors that are retried.
-	Retry func(number string)
-}
+// Observer has hooks for metrics.
+type Observer = engine.Observer
 
 // An End is how a transaction ended.
-type End string
+type End = engine.End
 
 // The ends of a transaction.
 const (

@@ -87,22 +87,20 @@ func (db *DB) transact(
 		}
 		unresponsive := time.Since(tried) > db.limits.attempt/2
 		f := faultOf(err)
-		var lost *commitLostError
 		switch {
-		case errors.As(err, &lost):
-			db.log.Warn("the answer to a commit was lost", "error", lost.cause)
+		case errors.Is(err, errCommitLost):
+			db.log.Warn("the answer to a commit was lost", "error", err)
 			found, resolveErr := db.resolve(ctx, committed)
 			if resolveErr != nil {
-				return uncertain, fmt.Errorf("%w: %w; then %w", ErrOutcomeUnknown, lost.cause, resolveErr)
+				return uncertain, fmt.Errorf("%w: %w; then %w", ErrOutcomeUnknown, err, resolveErr)
 			}
 			if found {
 				return nil, nil
 			}
 			if db.Embedded() {
-				uncertain = lost.cause
+				uncertain = err
 			}
-			// Work had ended by then: its statements are not at fault.
-			err, f = lost.cause, engine.Lost
+			f = engine.Lost // work had ended by then: its statements are not at fault
 		case f == engine.Lost && unresponsive:
 			// The database does not answer at all. Another attempt would take as long, and requests
 			// that wait behind this transaction would time out without an answer.
@@ -145,10 +143,8 @@ func (db *DB) transact(
 	}
 }
 
-// commitLostError says that COMMIT was sent and that its answer is not known.
-type commitLostError struct{ cause error }
-
-func (e *commitLostError) Error() string { return "commit: " + e.cause.Error() }
+// errCommitLost says that COMMIT was sent and that its answer is not known.
+var errCommitLost = errors.New("commit")
 
 // attempt runs work in a transaction and commits it. lookup says that work only looks a lost COMMIT
 // up.
@@ -170,10 +166,8 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 		if !clean && db.reusable(err) {
 			clean = tx.rollback() == nil
 		}
+		db.engine.Ended(conn, err, !clean)
 		tx.release(!clean)
-		if err != nil || !clean {
-			db.engine.Failed(err, !clean)
-		}
 	}()
 	if db.engine.Begin != "" {
 		// Other than the statements that follow, this one may wait for another process: ctx ends
@@ -190,20 +184,16 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 		if db.rolledBack(err) {
 			return fmt.Errorf("commit: %w", err)
 		}
-		return &commitLostError{err}
+		return fmt.Errorf("%w: %w", errCommitLost, err)
 	}
 	clean = true
-	if db.engine.Committed != nil {
-		db.engine.Committed(conn)
-	}
 	return nil
 }
 
 // reusable reports whether a connection may run other transactions, once the one that failed with
 // err is rolled back. A nil err is a panic's.
 func (db *DB) reusable(err error) bool {
-	var lost *commitLostError
-	if err == nil || errors.As(err, &lost) {
+	if err == nil || errors.Is(err, errCommitLost) {
 		return false
 	}
 	switch faultOf(err) {
@@ -229,14 +219,13 @@ func (db *DB) resolve(ctx context.Context, committed func(*Tx) (bool, error)) (f
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), db.limits.resolve)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
-		err := db.attempt(ctx, func(tx *Tx) error {
-			var err error
+		err := db.attempt(ctx, func(tx *Tx) (err error) {
 			if found, err = committed(tx); err != nil {
 				return err
 			}
-			return errLookedUp
+			return ErrNothingToWrite
 		}, false, true)
-		if errors.Is(err, errLookedUp) {
+		if errors.Is(err, ErrNothingToWrite) {
 			return found, nil
 		}
 		f := faultOf(err)
@@ -246,8 +235,6 @@ func (db *DB) resolve(ctx context.Context, committed func(*Tx) (bool, error)) (f
 		}
 	}
 }
-
-var errLookedUp = errors.New("looked up")
 
 // Read runs read on a connection whose statements each see what is committed at their start. It
 // takes no locks.

@@ -42,7 +42,9 @@ func (tx *Tx) statementContext(ctx context.Context) (context.Context, error) {
 	case !tx.noStatementAfter.IsZero() && time.Now().After(tx.noStatementAfter):
 		return nil, errAttemptTooLong
 	}
-	if tx.engine.IgnoreCancel && !tx.noStatementAfter.IsZero() { // a read may take long
+	// SQLite's driver and database/sql start a goroutine for each statement whose context can end.
+	// The embedded engine's statements are shorter than that, but a read may take long.
+	if tx.engine.Embedded() && !tx.noStatementAfter.IsZero() {
 		return context.WithoutCancel(ctx), ctx.Err()
 	}
 	return ctx, nil

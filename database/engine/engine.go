@@ -32,24 +32,19 @@ type Engine struct {
 	// BeginSnapshot are the statements that start a transaction which reads one snapshot of the
 	// whole database.
 	BeginSnapshot []string
-	// IgnoreCancel lets a statement that has begun run to its end. SQLite's driver and database/sql
-	// start a goroutine for each statement whose context can end; the embedded engine's statements
-	// are shorter than that.
-	IgnoreCancel bool
 	// Clustered says that the server is one of several nodes that accept writes.
 	Clustered bool
-	// Pipelines says that several statements may be sent in one round trip.
-	Pipelines bool
-	// Committed is called after each COMMIT, on its connection.
-	Committed func(*sqlx.Conn)
-	// Failed is called after each transaction that failed, with its error and whether its
+	// Ended is called after each transaction, with its connection, its error and whether the
 	// connection broke.
-	Failed func(err error, broken bool)
+	Ended func(conn *sqlx.Conn, err error, broken bool)
 	// Closers close the connections, in order. Each may be called again.
 	Closers []func() error
 	// Unlock unlocks the data directory; nil where it is not locked.
 	Unlock func() error
 }
+
+// Embedded reports whether the engine lives in this process.
+func (e *Engine) Embedded() bool { return e.Path != "" }
 
 // CloseConnections closes the connections. A repeat is harmless.
 func (e *Engine) CloseConnections() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -30,7 +31,8 @@ type driverConn interface {
 // A CachingConnector opens connections of type *Conn.
 type CachingConnector struct {
 	driver.Connector
-	MaxPrepared int // statements per connection
+	Settings    []string // statements that each connection begins with
+	MaxPrepared int      // statements per connection
 	// Fault returns what a server's error means.
 	Fault func(error) (fault Fault, number string, known bool)
 }
@@ -40,6 +42,11 @@ func (c CachingConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := c.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
+	}
+	for _, statement := range c.Settings {
+		if _, err := conn.(driverConn).ExecContext(ctx, statement, nil); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", statement, err), conn.Close())
+		}
 	}
 	return &Conn{
 		driverConn: conn.(driverConn), fault: c.Fault, room: c.MaxPrepared,
@@ -56,6 +63,7 @@ type Conn struct {
 	room     int // how many more statements it tries to prepare
 	prepared map[string]driver.Stmt
 	seen     map[string]bool
+	result   driver.Result // of the last ExecContext
 }
 
 // Driver returns the driver's own connection.
@@ -65,6 +73,20 @@ func (c *Conn) Driver() driver.Conn { return c.driverConn }
 // once.
 func (c *Conn) Statements() (prepared, seen []string) {
 	return slices.Collect(maps.Keys(c.prepared)), slices.Collect(maps.Keys(c.seen))
+}
+
+// RowCounts returns how many rows each statement of the last ExecContext found. It is empty where
+// the driver left that to database/sql.
+func (c *Conn) RowCounts() ([]int64, error) {
+	switch result := c.result.(type) {
+	case nil:
+		return nil, nil
+	case interface{ AllRowsAffected() []int64 }:
+		return result.AllRowsAffected(), nil
+	default:
+		count, err := result.RowsAffected()
+		return []int64{count}, err
+	}
 }
 
 // CheckNamedValue implements driver.NamedValueChecker as the driver's connection does.
@@ -78,13 +100,15 @@ func (c *Conn) CheckNamedValue(value *driver.NamedValue) error {
 // ExecContext implements driver.ExecerContext.
 func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	statement, err := c.statement(ctx, query, args)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case statement == nil:
+		c.result, err = c.driverConn.ExecContext(ctx, query, args)
+	default:
+		c.result, err = statement.(driver.StmtExecContext).ExecContext(ctx, args)
 	}
-	if statement == nil {
-		return c.driverConn.ExecContext(ctx, query, args)
-	}
-	return statement.(driver.StmtExecContext).ExecContext(ctx, args)
+	return c.result, err
 }
 
 // QueryContext implements driver.QueryerContext.

@@ -1,7 +1,6 @@
 package mysql
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"net"
@@ -32,8 +31,6 @@ func adviceOn(err error) string {
 		return "does the database server run there, and on this port?"
 	case errors.Is(err, fs.ErrNotExist):
 		return "does the database server run here, and is this its socket?"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "is the address right, and no firewall between?"
 	}
 	if network, ok := errors.AsType[net.Error](err); ok && network.Timeout() {
 		return "is the address right, and no firewall between?"

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,21 +49,10 @@ const (
 	connectionIdle = 20 * time.Second
 )
 
-// Config says which server to open.
-type Config struct {
-	DSN          string        // as go-sql-driver/mysql reads it
-	Existing     bool          // a database that is missing is not created
-	StartTimeout time.Duration // how long Open waits for a server that is starting
-	Log          *slog.Logger
-}
-
-// Open opens the server. It blocks while the server is starting.
-func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
-	settings, err := parse(cfg.DSN)
+// Open opens the server of cfg.MySQLDSN. It blocks while the server is starting.
+func Open(ctx context.Context, cfg engine.Config) (*engine.Engine, error) {
+	settings, err := parse(cfg.MySQLDSN, cfg.Log)
 	if err != nil {
-		return nil, err
-	}
-	if err := pin(settings, cfg.Log); err != nil {
 		return nil, err
 	}
 	server, err := awaitServer(ctx, cfg, settings)
@@ -77,15 +65,15 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 	causal := server.causalRead()
 	// Writers leave autocommit off: the first statement begins the transaction, which saves a round
 	// trip.
-	writes := pool(settings, writeConnections, readWrite, causal, "autocommit = 0")
-	reads := pool(settings, readConnections, readOnly, causal)
+	writes := pool(settings, writeConnections, "READ WRITE", causal, "autocommit = 0")
+	reads := pool(settings, readConnections, "READ ONLY", causal)
 	// An audit adds up whole tables.
 	patient := settings.Clone()
 	patient.ReadTimeout = snapshotSilence
-	snapshots := pool(patient, snapshotConnections, readOnly, causal)
+	snapshots := pool(patient, snapshotConnections, "READ ONLY", causal)
 	// An ALTER of a large adopted table takes as long as it takes.
 	patient.ReadTimeout = 0
-	setup := pool(patient, setupConnections, readWrite, causal, "lock_wait_timeout = 60", "wait_timeout = 3600")
+	setup := pool(patient, setupConnections, "READ WRITE", causal, "lock_wait_timeout = 60", "wait_timeout = 3600")
 	e := &engine.Engine{
 		Dialect:   server.dialect(),
 		Clustered: server.isClustered(),
@@ -98,8 +86,7 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 			"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
 			"START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
 		},
-		Pipelines: true,
-		Failed: func(_ error, broken bool) {
+		Ended: func(_ *sqlx.Conn, _ error, broken bool) {
 			if broken { // the server may have gone away: its successor needs new connections
 				writes.SetMaxIdleConns(0)
 				writes.SetMaxIdleConns(writeConnections)
@@ -120,7 +107,8 @@ const expectedDSN = "user:password@tcp(host:3306)/shop or user:password@unix(/pa
 // timeZone is a DSN's time zone. Connections have UTC, and a machine may lack the data of others.
 var timeZone = regexp.MustCompile(`([?&])loc=[^&]*`)
 
-func parse(dsn string) (*mysql.Config, error) {
+// parse reads a DSN and pins its settings.
+func parse(dsn string, log *slog.Logger) (*mysql.Config, error) {
 	parameters := strings.LastIndexByte(dsn, '/') + 1 // a password may have anything
 	settings, err := mysql.ParseDSN(dsn[:parameters] + timeZone.ReplaceAllString(dsn[parameters:], "$1"))
 	switch {
@@ -133,7 +121,7 @@ func parse(dsn string) (*mysql.Config, error) {
 	case settings.DBName == "":
 		return nil, errors.New("the MySQL DSN names no database; expected " + expectedDSN)
 	}
-	return settings, nil
+	return settings, pin(settings, log)
 }
 
 // place says where the server is, for people.
@@ -158,7 +146,9 @@ func pin(c *mysql.Config, log *slog.Logger) error {
 	c.ReadTimeout = ioTimeout
 	c.WriteTimeout = ioTimeout
 	c.CheckConnLiveness = true
-	c.Logger = driverLog{log}
+	driverLog := slog.NewLogLogger(log.Handler(), slog.LevelDebug)
+	driverLog.SetPrefix("mysql driver: ")
+	c.Logger = driverLog
 	for name := range c.Params {
 		// MySQL and MariaDB name the isolation level's variable differently, and each refuses the
 		// other's name. A character set of its own would keep IDs from being compared as they are.
@@ -198,27 +188,24 @@ func sessionSettings() []string {
 	}
 }
 
-// The access modes of a pool. Both are set: the server's default may be either.
-const (
-	readWrite = ", READ WRITE"
-	readOnly  = ", READ ONLY"
-)
-
 // pool opens a pool of READ COMMITTED connections with sessionSettings, which other settings may
-// follow. access is readWrite or readOnly. Each connection begins with the causal read, if any.
+// follow. access is READ WRITE or READ ONLY: the server's default may be either. Each connection
+// begins with the causal read, if any.
 func pool(settings *mysql.Config, connections int, access, causal string, other ...string) *sqlx.DB {
 	inner, err := mysql.NewConnector(settings)
 	if err != nil {
 		panic(err) // never: parse has read the settings
 	}
-	settled := &connector{Connector: inner, statements: []string{
-		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access,
+	statements := []string{
+		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, " + access,
 		"SET " + strings.Join(append(sessionSettings(), other...), ", "),
-	}}
-	if causal != "" {
-		settled.statements = append(settled.statements, causal)
 	}
-	db := sql.OpenDB(engine.CachingConnector{Connector: settled, MaxPrepared: maxPrepared, Fault: Fault})
+	if causal != "" {
+		statements = append(statements, causal)
+	}
+	db := sql.OpenDB(engine.CachingConnector{
+		Connector: inner, Settings: statements, MaxPrepared: maxPrepared, Fault: Fault,
+	})
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections) // fewer would open and close connections under load
 	db.SetConnMaxLifetime(connectionLifetime)
@@ -226,36 +213,9 @@ func pool(settings *mysql.Config, connections int, access, causal string, other 
 	return sqlx.NewDb(db, "mysql")
 }
 
-// driverLog takes what the driver says beside the errors that it returns.
-type driverLog struct{ log *slog.Logger }
-
-// Print implements mysql.Logger.
-func (l driverLog) Print(v ...any) {
-	l.log.Debug("mysql driver: " + strings.TrimSpace(fmt.Sprint(v...)))
-}
-
-// A connector runs statements on each new connection.
-type connector struct {
-	driver.Connector
-	statements []string
-}
-
-func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.Connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, statement := range c.statements {
-		if _, err := conn.(driver.ExecerContext).ExecContext(ctx, statement, nil); err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", statement, err), conn.Close())
-		}
-	}
-	return conn, nil
-}
-
 // awaitServer waits for a server that is starting, and creates the database when it is not there.
 // It returns the server's variables.
-func awaitServer(ctx context.Context, cfg Config, settings *mysql.Config) (variables, error) {
+func awaitServer(ctx context.Context, cfg engine.Config, settings *mysql.Config) (variables, error) {
 	waiting := backoff.NewExponentialBackOff()
 	waiting.InitialInterval = 100 * time.Millisecond
 	waiting.MaxInterval = 2 * time.Second

@@ -42,14 +42,11 @@ type Replica struct {
 // OpenReplica returns a replica for reads. It connects to nothing: a replica that is down stops no
 // server.
 func OpenReplica(dsn string, log *slog.Logger) (*Replica, error) {
-	settings, err := parse(dsn)
-	if err == nil {
-		err = pin(settings, log)
-	}
+	settings, err := parse(dsn, log)
 	if err != nil {
 		return nil, err
 	}
-	return &Replica{DB: pool(settings, readConnections, readOnly, ""), place: place(settings), log: log}, nil
+	return &Replica{DB: pool(settings, readConnections, "READ ONLY", ""), place: place(settings), log: log}, nil
 }
 
 // Fresh reports whether the replica may be read: it replicates, and is at most maxLag behind. One

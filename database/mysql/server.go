@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,7 +15,7 @@ import (
 type variables map[string]string
 
 func readVariables(ctx context.Context, settings *mysql.Config) (v variables, err error) {
-	db := pool(settings, 1, readOnly, "")
+	db := pool(settings, 1, "READ ONLY", "")
 	defer func() { err = errors.Join(err, db.Close()) }()
 	rows := []struct {
 		Name  string `db:"Variable_name"`
@@ -107,14 +106,9 @@ func (v variables) suspectTimeout() time.Duration {
 		return 0
 	}
 	_, rest, _ := strings.Cut(v["wsrep_provider_options"], "evs.suspect_timeout = PT")
-	seconds, _, _ := strings.Cut(rest, "S;") // ISO 8601; longer periods have minutes, too
-	minutes, rest, found := strings.Cut(seconds, "M")
-	if !found {
-		minutes, rest = "0", seconds
-	}
-	m, _ := strconv.ParseFloat(minutes, 64)
-	s, _ := strconv.ParseFloat(rest, 64)
-	return time.Duration((60*m + s) * float64(time.Second))
+	period, _, _ := strings.Cut(rest, ";") // ISO 8601, such as 1M30S
+	timeout, _ := time.ParseDuration(strings.ToLower(period))
+	return timeout
 }
 
 func isOn(value string) bool { return strings.EqualFold(value, "ON") || value == "1" }

@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"modernc.org/sqlite"
-
 	"cartwheel/database/engine"
 )
 
@@ -50,12 +48,12 @@ func Backup(ctx context.Context, e *engine.Engine, to string) (err error) {
 		return err
 	}
 	// Link, unlike Rename, fails when another backup was first.
-	if err := os.Link(part, to); errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%w: %s", os.ErrExist, to)
-	} else if err != nil { // a file system without links
-		if err := os.Rename(part, to); err != nil {
-			return err
-		}
+	err = os.Link(part, to)
+	if err != nil && !errors.Is(err, os.ErrExist) { // a file system without links
+		err = os.Rename(part, to)
+	}
+	if err != nil {
+		return err
 	}
 	return flush(filepath.Dir(to), os.O_RDONLY)
 }
@@ -63,11 +61,10 @@ func Backup(ctx context.Context, e *engine.Engine, to string) (err error) {
 // check opens a file and asks SQLite whether it is whole. Each query must answer "ok".
 func check(ctx context.Context, path string, queries ...string) (err error) {
 	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: "mode=ro&immutable=1"}
-	connector, err := sqlite.NewConnector(name.String())
+	db, err := sql.Open("sqlite", name.String())
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
-	db := sql.OpenDB(connector)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	for _, query := range queries {
 		var result string
@@ -89,8 +86,8 @@ func flush(path string, mode int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	if err := file.Sync(); err != nil && mode == os.O_RDWR {
-		return fmt.Errorf("flush %s: %w", path, err)
+	if err := file.Sync(); mode == os.O_RDWR {
+		return err
 	}
 	return nil
 }

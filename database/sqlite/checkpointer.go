@@ -56,22 +56,19 @@ func (c *checkpointer) close() error {
 	return c.db.Close()
 }
 
-// committed counts the pages that the connection has written since the last call.
-func (c *checkpointer) committed(conn *sqlx.Conn) {
+// ended counts the pages that the transaction's connection has written since the last call. When
+// the transaction found the disk full, it asks for a checkpoint that truncates the WAL.
+func (c *checkpointer) ended(conn *sqlx.Conn, err error, _ bool) {
 	_ = conn.Raw(func(raw any) error { // an error counts no pages: the next call counts them
 		pages, _, err := raw.(*engine.Conn).Driver().(sqlite.DBStatus).Status(sqlite.DBStatusCacheWrite, true)
 		c.pages.Add(int64(pages))
 		return err
 	})
-	if c.pages.Load() >= checkpointPages {
-		c.wake()
-	}
-}
-
-// failed asks for a checkpoint that truncates the WAL when a transaction found the disk full.
-func (c *checkpointer) failed(err error, _ bool) {
-	if hasCode(err, sqlite3.SQLITE_FULL) {
+	full := hasCode(err, sqlite3.SQLITE_FULL)
+	if full {
 		c.full.Store(true)
+	}
+	if full || c.pages.Load() >= checkpointPages {
 		c.wake()
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 func open(t *testing.T, dir string) *engine.Engine {
 	t.Helper()
-	e, err := Open(t.Context(), Config{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+	e, err := Open(t.Context(), engine.Config{DataDir: dir, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -41,32 +40,23 @@ const (
 // ErrDataDirLocked means that another server has the data directory.
 var ErrDataDirLocked = errors.New("the data directory is in use by another server")
 
-// Config says which data directory to open.
-type Config struct {
-	Dir      string
-	Lock     bool // takes the directory's lock, which one process at a time may have
-	Existing bool // a file that is missing is not created
-	Log      *slog.Logger
-}
-
-// Open opens the file in the data directory and starts its checkpoints.
-func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
-	path := filepath.Join(cfg.Dir, fileName)
-	if err := checkNotMoved(cfg.Dir); err != nil {
+// Open opens the file in cfg.DataDir and starts its checkpoints.
+func Open(ctx context.Context, cfg engine.Config) (*engine.Engine, error) {
+	path := filepath.Join(cfg.DataDir, fileName)
+	if err := checkNotMoved(cfg.DataDir); err != nil {
 		return nil, err
 	}
 	if cfg.Existing {
 		if _, err := os.Stat(path); err != nil {
-			return nil, fmt.Errorf("%w in %s: %w", engine.ErrNoData, cfg.Dir, err)
+			return nil, fmt.Errorf("%w in %s: %w", engine.ErrNoData, cfg.DataDir, err)
 		}
-	} else if err := os.MkdirAll(cfg.Dir, 0o750); err != nil {
+	} else if err := os.MkdirAll(cfg.DataDir, 0o750); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w (choose one that this user may write to)", err)
 	}
 	e := &engine.Engine{
 		Dialect: dialect{}, Location: "embedded://" + path, Path: path,
 		Begin:         "BEGIN IMMEDIATE",
 		BeginSnapshot: []string{"BEGIN DEFERRED"}, // the first SELECT takes the snapshot
-		IgnoreCancel:  true,
 	}
 	if err := openFile(ctx, cfg, e); err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -76,10 +66,10 @@ func Open(ctx context.Context, cfg Config) (*engine.Engine, error) {
 
 // openFile locks the directory and opens the connections. The caller closes what is open after an
 // error.
-func openFile(ctx context.Context, cfg Config, e *engine.Engine) error {
+func openFile(ctx context.Context, cfg engine.Config, e *engine.Engine) error {
 	path := e.Path
-	if cfg.Lock {
-		unlock, err := lockDir(cfg.Dir)
+	if cfg.Serve {
+		unlock, err := lockDir(cfg.DataDir)
 		if err != nil {
 			return err
 		}
@@ -99,7 +89,7 @@ func openFile(ctx context.Context, cfg Config, e *engine.Engine) error {
 		return fmt.Errorf("%s cannot be written: %w (is its folder writable, and the disk not full?)", path, err)
 	}
 	checkpoints := startCheckpoints(e.Writes, pool(path, 1, restartWait, ""), cfg.Log)
-	e.Committed, e.Failed = checkpoints.committed, checkpoints.failed
+	e.Ended = checkpoints.ended
 	e.Closers = append([]func() error{checkpoints.close}, e.Closers...)
 	return nil
 }

@@ -457,12 +457,12 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a commit that failed with an I/O error is in doubt",
-			edits: []edit{{"database/transaction.go", "uncertain = lost.cause", "uncertain = nil"}},
+			edits: []edit{{"database/transaction.go", "uncertain = err", "uncertain = nil"}},
 			in:    "e2e", tests: []string{"TestCommit_flushErrorIsAnsweredAsUnknown"},
 		},
 		{
 			name:  "READ COMMITTED, whatever the server's default",
-			edits: []edit{{"database/mysql/mysql.go", `"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED" + access`, `"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ" + access`}},
+			edits: []edit{{"database/mysql/mysql.go", `"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, " + access`, `"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, " + access`}},
 			in:    "database", tests: []string{"TestMySQL_setsWhatTheSQLReliesOn"},
 		},
 		{

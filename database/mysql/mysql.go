@@ -87,9 +87,16 @@ func Open(ctx context.Context, cfg engine.Config) (*engine.Engine, error) {
 			"START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
 		},
 		Ended: func(_ *sqlx.Conn, _ error, broken bool) {
-			if broken { // the server may have gone away: its successor needs new connections
-				writes.SetMaxIdleConns(0)
-				writes.SetMaxIdleConns(writeConnections)
+			if !broken {
+				return
+			}
+			// The server may have gone away, or have become a replica: its successor needs new
+			// connections, those that read as well.
+			for db, limit := range map[*sqlx.DB]int{
+				writes: writeConnections, reads: readConnections, snapshots: snapshotConnections,
+			} {
+				db.SetMaxIdleConns(0)
+				db.SetMaxIdleConns(limit)
 			}
 		},
 	}

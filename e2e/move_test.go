@@ -54,6 +54,15 @@ func TestMove_killedLeavesNothing(t *testing.T) {
 			_ = move.Process.Kill()
 			_ = move.Wait() // killed, as it says
 			release()
+			eventually(t, time.Minute, "the server has rolled the move back", func() bool {
+				var transactions int
+				if err := target.Setup().QueryRowContext(t.Context(), `SELECT COUNT(*) FROM information_schema.innodb_trx t
+					JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
+					WHERE p.db = DATABASE() AND p.id <> CONNECTION_ID()`).Scan(&transactions); err != nil {
+					t.Fatal(err)
+				}
+				return transactions == 0
+			})
 			if n := moved(); n != 0 {
 				t.Fatalf("after kill -9 the target has %d products, want 0", n)
 			}

@@ -17,7 +17,7 @@ import (
 func TestGuard_lockingAndImportingIncrementItInAClusterOnly(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
-		for _, m := range []*inventory.Manager{inventory.New(db), inventory.NewClustered(db)} {
+		for _, m := range managers(db) {
 			for _, file := range []string{"mug,,5\ntea,,5\n", "mug,,6\n"} {
 				if _, err := m.Import(t.Context(), strings.NewReader(header+file), inventory.Import{}); err != nil {
 					t.Fatal(err)

@@ -86,6 +86,15 @@ func twoInstances(t *testing.T, flavour dbserver.Flavour) (first, second *databa
 	return databasetest.Open(t, cfg), databasetest.Open(t, cfg)
 }
 
+// managers are one that has detected a cluster and, outside of clusters, one before it that has not.
+func managers(db *database.DB) []*inventory.Manager {
+	clustered := []*inventory.Manager{inventory.NewClustered(db)}
+	if db.Clustered() {
+		return clustered
+	}
+	return append([]*inventory.Manager{inventory.New(db)}, clustered...)
+}
+
 // lockProduct keeps a product's row locked until release is called.
 func lockProduct(t *testing.T, db *database.DB, productID string) (release func()) {
 	t.Helper()

@@ -96,7 +96,7 @@ func TestRestock_incrementsTheGuardInAClusterOnly(t *testing.T) {
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		put(t, db, "mug", 1)
 		put(t, db, "tea", 1)
-		for _, m := range []*inventory.Manager{inventory.New(db), inventory.NewClustered(db)} {
+		for _, m := range managers(db) {
 			restock(t, db, m, inventory.Line{ProductID: "tea", Quantity: 1}, inventory.Line{ProductID: "mug", Quantity: 1})
 		}
 		var guards []string

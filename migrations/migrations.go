@@ -70,6 +70,19 @@ func (s State) Pending() bool { return s.AppliedAt == nil }
 // holds tables of the same names that cannot be made ours as they are (nothing was changed); else
 // what goose or the engine said, also when another instance did not finish in time.
 func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, err error) {
+	for attempt := 1; ; attempt++ {
+		n, err := upAndVerify(ctx, db, log)
+		applied += n
+		if !database.IsConflict(err) || attempt == maxRejected {
+			return applied, err
+		}
+		log.InfoContext(ctx, "migrating again: another node of the cluster wrote at the same time", "error", err)
+	}
+}
+
+// upAndVerify is one attempt of Up. A cluster may end any of its statements, those that read too,
+// for an ALTER on another node.
+func upAndVerify(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, err error) {
 	states, err := Status(ctx, db)
 	if err != nil {
 		return 0, err
@@ -82,15 +95,11 @@ func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, er
 			return 0, err
 		}
 	}
-	for left, conflicts := pending(states), 0; left > 0; {
+	for left := pending(states); left > 0; {
 		n, err := up(ctx, db, log)
 		applied += n
 		if err == nil {
 			break
-		}
-		if conflicts++; database.IsConflict(err) && conflicts < maxRejected {
-			log.InfoContext(ctx, "migrating again: another node of the cluster wrote at the same time", "error", err)
-			continue
 		}
 		// On the embedded engine two processes may apply the same migration: one transaction
 		// commits, the other fails whole. That is no error as long as it means progress.

@@ -55,6 +55,10 @@ func TestMove_killedLeavesNothing(t *testing.T) {
 			_ = move.Wait() // killed, as it says
 			release()
 			eventually(t, time.Minute, "the server has rolled the move back", func() bool {
+				// InnoDB renews innodb_trx only when nobody has read it for 100 ms.
+				if _, err := target.Setup().ExecContext(t.Context(), "DO SLEEP(0.15)"); err != nil {
+					t.Fatal(err)
+				}
 				var transactions int
 				if err := target.Setup().QueryRowContext(t.Context(), `SELECT COUNT(*) FROM information_schema.innodb_trx t
 					JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id

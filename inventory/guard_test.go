@@ -104,10 +104,15 @@ func applyReservation(t *testing.T, db *database.DB) (release func()) {
 	}
 }
 
-// anyWaitsForALock reports whether a transaction on the test's database waits for a row.
+// anyWaitsForALock reports whether a transaction on the test's database waits for a row. InnoDB
+// renews innodb_trx only when nobody has read it for 100 ms.
 func anyWaitsForALock(t *testing.T, db *database.DB) bool {
 	t.Helper()
 	waiting, err := database.Query(t.Context(), db.Read, func(tx *database.Tx) (ids []int64, err error) {
+		var slept []int64
+		if err := tx.Select(t.Context(), &slept, "SELECT SLEEP(0.15)"); err != nil {
+			return nil, err
+		}
 		err = tx.Select(t.Context(), &ids, `SELECT t.trx_mysql_thread_id FROM information_schema.innodb_trx t
 			JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id WHERE p.db = DATABASE() AND t.trx_state = 'LOCK WAIT'`)
 		return ids, err

@@ -86,7 +86,7 @@ func twoInstances(t *testing.T, flavour dbserver.Flavour) (first, second *databa
 	return databasetest.Open(t, cfg), databasetest.Open(t, cfg)
 }
 
-// managers are one that has detected a cluster and, outside of clusters, one before it that has not.
+// managers are one that has detected a cluster and, outside of clusters, one that has not.
 func managers(db *database.DB) []*inventory.Manager {
 	clustered := []*inventory.Manager{inventory.NewClustered(db)}
 	if db.Clustered() {

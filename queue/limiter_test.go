@@ -130,6 +130,75 @@ func TestLimiter_longestWaitInSumIsNext(t *testing.T) {
 	})
 }
 
+// Two small batches cost a database more than one: the second waits for jobs while the first runs.
+func TestLimiter_smallBatchGathersBesideALargerOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := queue.NewLimiter(2)
+		free, goOn := make(chan struct{}), make(chan struct{})
+		var sizes []int
+		first := newLimitedQueue(t, limiter, func(jobs int) {
+			if jobs == 1 { // the first batch lets three jobs gather for the second
+				<-free
+				return
+			}
+			<-goOn
+		})
+		second := newLimitedQueue(t, limiter, func(jobs int) { sizes = append(sizes, jobs) })
+		var asking sync.WaitGroup
+		ask := func(q *queue.Queue[int, int], jobs int) {
+			for range jobs {
+				asking.Go(func() { _, _ = q.Do(t.Context(), "", 0) })
+				synctest.Wait()
+			}
+		}
+		ask(first, 4)
+		free <- struct{}{} // a batch of three runs now
+		synctest.Wait()
+		ask(second, 2)
+		if len(sizes) != 0 {
+			t.Errorf("a batch of %d began beside one of 3", sizes[0])
+		}
+		ask(second, 1)
+		if !slices.Equal(sizes, []int{3}) {
+			t.Errorf("batches of %v ran beside one of 3, want one of 3", sizes)
+		}
+		ask(second, 1)
+		close(goOn) // the end of a batch lets the next begin as it is
+		synctest.Wait()
+		if !slices.Equal(sizes, []int{3, 1}) {
+			t.Errorf("batches of %v ran, want 3 and 1", sizes)
+		}
+		asking.Wait()
+	})
+}
+
+func TestLimiter_gatheringBesideABatchTimesOut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := queue.NewLimiter(2)
+		goOn := make(chan struct{})
+		var asking sync.WaitGroup
+		stuck := newLimitedQueue(t, limiter, func(int) { <-goOn })
+		other := newLimitedQueue(t, limiter, func(int) {})
+		for range 4 { // a batch of one, then one of three
+			asking.Go(func() { _, _ = stuck.Do(t.Context(), "", 0) })
+			synctest.Wait()
+		}
+		goOn <- struct{}{}
+		synctest.Wait()
+		began := time.Now()
+		if _, err := other.Do(t.Context(), "", 0); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took <= 0 || took > 50*time.Millisecond {
+			t.Errorf("a job took %v beside a batch that does not end", took)
+		}
+		close(goOn)
+		asking.Wait()
+	})
+}
+
 func newLimitedQueue(t *testing.T, limiter *queue.Limiter, work func(jobs int)) *queue.Queue[int, int] {
 	t.Helper()
 	q := queue.New(queue.Config[int, int]{

@@ -105,7 +105,7 @@ func Audit(ctx context.Context, db *database.DB) (Report, error) {
 		if err := inventory.EachLevel(ctx, tx, r.level); err != nil {
 			return fmt.Errorf("read the stock: %w", err)
 		}
-		ids, err := idsByIndex(ctx, tx, Filter{Open: true})
+		ids, err := openIDs(ctx, tx, Filter{})
 		if err != nil {
 			return err
 		}

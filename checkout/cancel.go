@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"cartwheel/database"
 	"cartwheel/payment"
 )
 
@@ -26,7 +25,7 @@ func (m *Manager) Cancel(ctx context.Context, checkoutID string) error {
 	}
 	if entry.State != Committed {
 		err = cancelOutcome(journalResult{state: entry.State})
-	} else if err = m.cancellable(ctx, entry); err == nil {
+	} else if err = cancellable(entry); err == nil {
 		err = m.beginCancel(ctx, entry)
 	}
 	if errors.Is(err, errClaimLost) {
@@ -35,18 +34,15 @@ func (m *Manager) Cancel(ctx context.Context, checkoutID string) error {
 	return err
 }
 
-// cancellable returns why a committed checkout cannot be cancelled, if so.
-func (m *Manager) cancellable(ctx context.Context, entry Entry) error {
-	if entry.Damage != nil { // nobody knows what to restock
+// cancellable returns why a committed checkout cannot be cancelled, or nil.
+func cancellable(entry Entry) error {
+	switch {
+	case entry.Damage != nil: // its lines are unknown, so nothing can be restocked
 		return fmt.Errorf("cancel: %w", entry.Damage)
+	case time.Since(entry.CreatedAt) > MinPruneAge:
+		return &ReasonError{ErrNotCancellable, "it was committed over 30 days ago"}
 	}
-	young, err := database.Query(ctx, m.db.Read, func(tx *database.Tx) (bool, error) {
-		return youngerThan(ctx, tx, entry.CheckoutID, MinPruneAge)
-	})
-	if err == nil && !young {
-		err = &ReasonError{ErrNotCancellable, "it was committed over 30 days ago"}
-	}
-	return err
+	return nil
 }
 
 // beginCancel starts a cancellation and waits for its end, or until ctx ends.

@@ -37,8 +37,8 @@ const listPage = database.ChunkRows
 // reads page by page and calls use between the reads, so that a slow reader of the list pins no
 // snapshot of the database.
 //
-// Open checkouts are found by the index of the leases, and a client's by the index of the clients.
-// Other lists go along the primary key.
+// Open checkouts are found by the index of the leases. Other lists go along the primary key, or the
+// index of the clients.
 func List(ctx context.Context, db *database.DB, filter Filter, use func(Entry) error) error {
 	filter.Open = filter.Open || filter.State != "" && !filter.State.Settled()
 	p, oldest := pager{filter: filter}, firstID(filter.Since)
@@ -70,7 +70,7 @@ func List(ctx context.Context, db *database.DB, filter Filter, use func(Entry) e
 // An empty ID begins with the newest. It locks nothing and blocks for one read.
 func (m *Manager) OfClient(ctx context.Context, clientID, before string, limit int) ([]Entry, error) {
 	return database.Query(ctx, m.db.ReadStale, func(tx *database.Tx) ([]Entry, error) {
-		return entriesOfClient(ctx, tx, clientID, before, limit)
+		return entriesInOrder(ctx, tx, Filter{ClientID: clientID}, before, limit)
 	})
 }
 
@@ -78,20 +78,20 @@ func (m *Manager) OfClient(ctx context.Context, clientID, before string, limit i
 type pager struct {
 	filter Filter
 	end    bool     // there are no more pages
-	ids    []string // still to be read, when the filter has an index; nil before the first page
-	last   string   // ID on the last page, along the primary key; empty before the first page
+	ids    []string // of the open checkouts that are still to be read; nil before the first page
+	last   string   // the last ID of the last page of any other list; empty before the first page
 }
 
 func (p *pager) next(ctx context.Context, tx *database.Tx) (page []Entry, err error) {
-	if !p.filter.Open && p.filter.ClientID == "" {
-		page, err = entriesInOrder(ctx, tx, p.filter, p.last)
+	if !p.filter.Open {
+		page, err = entriesInOrder(ctx, tx, p.filter, p.last, listPage)
 		if p.end = len(page) < listPage; len(page) > 0 {
 			p.last = page[len(page)-1].CheckoutID
 		}
 		return page, err
 	}
 	if p.ids == nil {
-		if p.ids, err = idsByIndex(ctx, tx, p.filter); err != nil {
+		if p.ids, err = openIDs(ctx, tx, p.filter); err != nil {
 			return nil, err
 		}
 	}
@@ -101,7 +101,7 @@ func (p *pager) next(ctx context.Context, tx *database.Tx) (page []Entry, err er
 		return nil, err
 	}
 	for _, id := range p.ids[:n] {
-		if e, found := entries[id]; found && (!p.filter.Open || !e.State.Settled()) {
+		if e, found := entries[id]; found && !e.State.Settled() {
 			page = append(page, e)
 		}
 	}

@@ -43,6 +43,13 @@ func selectEntries(ctx context.Context, tx *database.Tx, from string, args ...an
 	return entries, nil
 }
 
+func selectIDs(ctx context.Context, tx *database.Tx, from string, args ...any) (ids []string, err error) {
+	if err = tx.Select(ctx, &ids, "SELECT checkout_id FROM "+from, args...); err != nil {
+		return nil, fmt.Errorf("read the journal: %w", err)
+	}
+	return ids, nil
+}
+
 func idsOf(entries []Entry) []string {
 	ids := make([]string, len(entries))
 	for i, e := range entries {
@@ -163,14 +170,6 @@ func move(b *database.Batch, t transition, ids []string, lease time.Duration) {
 	}
 }
 
-// youngerThan reports whether the journal has the checkout, and it began within that time.
-func youngerThan(ctx context.Context, tx *database.Tx, id string, age time.Duration) (bool, error) {
-	var ids []string
-	err := tx.Select(ctx, &ids, "SELECT checkout_id FROM checkout_journal WHERE checkout_id = ? AND created_at > "+
-		tx.Dialect().NowPlus(-age), id)
-	return len(ids) > 0, err
-}
-
 // expired returns open checkouts whose leases have expired, the longest expired first. It locks
 // nothing.
 func expired(ctx context.Context, tx *database.Tx, limit int) ([]Entry, error) {
@@ -224,52 +223,37 @@ func expireAll(ctx context.Context, tx *database.Tx) (int64, error) {
 // nullable is NULL for an empty text.
 func nullable(text string) sql.NullString { return sql.NullString{String: text, Valid: text != ""} }
 
-// idsByIndex returns the open checkouts, or a client's, in the filter's order. The statement has no
-// ORDER BY, which would make the engines go along the primary key, through all settled checkouts.
-func idsByIndex(ctx context.Context, tx *database.Tx, filter Filter) ([]string, error) {
-	query, args := "SELECT checkout_id FROM checkout_journal WHERE lease_expires_at IS NOT NULL", []any{}
-	switch {
-	case filter.ClientID != "" && filter.Open:
-		query += " AND client_id = ?"
-	case filter.ClientID != "":
-		query = "SELECT checkout_id FROM checkout_journal WHERE client_id = ?"
-	}
+// openIDs returns the open checkouts, or those of one client, in the filter's order. The statement has
+// no ORDER BY: with one, the engines would read all settled checkouts along the primary key.
+func openIDs(ctx context.Context, tx *database.Tx, filter Filter) ([]string, error) {
+	where, args := "lease_expires_at IS NOT NULL", []any{}
 	if filter.ClientID != "" {
-		args = append(args, filter.ClientID)
+		where, args = where+" AND client_id = ?", append(args, filter.ClientID)
 	}
-	var ids []string
-	if err := tx.Select(ctx, &ids, query, args...); err != nil {
-		return nil, fmt.Errorf("read the journal: %w", err)
-	}
+	ids, err := selectIDs(ctx, tx, "checkout_journal WHERE "+where, args...)
 	slices.Sort(ids)
 	if !filter.Oldest {
 		slices.Reverse(ids)
 	}
-	return ids, nil
+	return ids, err
 }
 
-// entriesInOrder returns the next listPage checkouts after the one given along the primary key,
-// which sorts by time.
-func entriesInOrder(ctx context.Context, tx *database.Tx, filter Filter, after string) ([]Entry, error) {
+// entriesInOrder returns up to limit checkouts, or those of one client, after the ID given. IDs sort
+// by time; they are in the filter's order.
+func entriesInOrder(ctx context.Context, tx *database.Tx, filter Filter, after string, limit int) ([]Entry, error) {
 	first, last, order := "", "~", "DESC" // IDs are lower than "~"
-	from := tx.Dialect().ByKey("checkout_journal") + " WHERE checkout_id > ? AND checkout_id < ?"
 	switch {
 	case filter.Oldest:
 		first, order = after, ""
 	case after != "":
 		last = after
 	}
-	return selectEntries(ctx, tx, from+" ORDER BY checkout_id "+order+" LIMIT ?", first, last, listPage)
-}
-
-// entriesOfClient returns the client's checkouts from before one, the newest first.
-func entriesOfClient(ctx context.Context, tx *database.Tx, clientID, before string, limit int) ([]Entry, error) {
-	query, args := "checkout_journal WHERE client_id = ?", []any{clientID}
-	if before != "" {
-		query += " AND checkout_id < ?"
-		args = append(args, before)
+	from, args := tx.Dialect().ByKey("checkout_journal")+" WHERE ", []any{}
+	if filter.ClientID != "" {
+		from, args = "checkout_journal WHERE client_id = ? AND ", append(args, filter.ClientID)
 	}
-	return selectEntries(ctx, tx, query+" ORDER BY checkout_id DESC LIMIT ?", append(args, limit)...)
+	return selectEntries(ctx, tx, from+"checkout_id > ? AND checkout_id < ? ORDER BY checkout_id "+order+" LIMIT ?",
+		append(args, first, last, limit)...)
 }
 
 // overdueEntries returns all open checkouts whose leases expired that long ago, the longest first.
@@ -289,13 +273,10 @@ const noEventDue = " AND committed_event_due_at IS NULL AND cancelled_event_due_
 
 // settledBefore returns the IDs of settled checkouts that are older than age and have no event due,
 // in order, after the one given.
-func settledBefore(ctx context.Context, tx *database.Tx, after string, age time.Duration, limit int) (ids []string, err error) {
-	if err = tx.Select(ctx, &ids, "SELECT checkout_id FROM "+tx.Dialect().ByKey("checkout_journal")+
+func settledBefore(ctx context.Context, tx *database.Tx, after string, age time.Duration, limit int) ([]string, error) {
+	return selectIDs(ctx, tx, tx.Dialect().ByKey("checkout_journal")+
 		" WHERE checkout_id > ? AND checkout_id < ? AND lease_expires_at IS NULL"+noEventDue+" AND updated_at < "+tx.Dialect().NowPlus(-age)+
-		" ORDER BY checkout_id LIMIT ?", after, firstID(age-2*clockSkew), limit); err != nil {
-		return nil, fmt.Errorf("read the journal: %w", err)
-	}
-	return ids, nil
+		" ORDER BY checkout_id LIMIT ?", after, firstID(age-2*clockSkew), limit)
 }
 
 // deleteSettled deletes those of the checkouts, sorted, that are still settled and have no event
@@ -418,12 +399,9 @@ func openLevels(ctx context.Context, tx *database.Tx, limit int) (OpenLevels, er
 
 // idsSince returns the checkouts that began within age, in the order of their IDs, after the one
 // given.
-func idsSince(ctx context.Context, tx *database.Tx, after string, age time.Duration, limit int) (ids []string, err error) {
-	if err = tx.Select(ctx, &ids, "SELECT checkout_id FROM "+tx.Dialect().ByKey("checkout_journal")+
-		" WHERE checkout_id > ? AND created_at > "+tx.Dialect().NowPlus(-age)+" ORDER BY checkout_id LIMIT ?", after, limit); err != nil {
-		return nil, fmt.Errorf("read the journal: %w", err)
-	}
-	return ids, nil
+func idsSince(ctx context.Context, tx *database.Tx, after string, age time.Duration, limit int) ([]string, error) {
+	return selectIDs(ctx, tx, tx.Dialect().ByKey("checkout_journal")+
+		" WHERE checkout_id > ? AND created_at > "+tx.Dialect().NowPlus(-age)+" ORDER BY checkout_id LIMIT ?", after, limit)
 }
 
 // makeEventsDue makes an event due for those of the checkouts, sorted, that have reached its state.

@@ -349,7 +349,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a checkout is cancelled for 30 days",
-			edits: []edit{{"checkout/cancel.go", "if err == nil && !young {", "if err == nil && !young && false {"}},
+			edits: []edit{{"checkout/cancel.go", "case time.Since(entry.CreatedAt) > MinPruneAge:", "case time.Since(entry.CreatedAt) < 0:"}},
 			in:    "checkout", tests: []string{"TestCancel_isRefusedAfterThirtyDaysByTheDatabasesClock"},
 		},
 		{

@@ -43,7 +43,7 @@ func newLog(format string, out io.Writer) (*slog.Logger, *asyncWriter) {
 	if format == "text" || (format == "auto" && commands.IsTerminal(out)) {
 		handler = slog.NewTextHandler(w, nil)
 	}
-	log := slog.New(handler)
+	log := slog.New(&warnLimiter{Handler: handler, messages: map[string]suppressed{}})
 	go w.run(log)
 	return log, w
 }

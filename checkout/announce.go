@@ -77,7 +77,6 @@ type Announcer struct {
 	sender  sender
 	log     *slog.Logger
 	observe EventObserver
-	warn    warnLimiter
 }
 
 // NewAnnouncer returns an announcer. All hooks of observe are set.
@@ -93,7 +92,7 @@ func (a *Announcer) Run(ctx context.Context) {
 		for _, kind := range []event{committedEvent, cancelledEvent} {
 			others, err := a.announce(ctx, kind)
 			if err != nil && ctx.Err() == nil {
-				a.warn.warn(a.log, "could not look for events", "error", err)
+				a.log.Warn("could not look for events", "error", err)
 			}
 			more = more || others
 		}
@@ -175,7 +174,7 @@ func (a *Announcer) deliverOne(ctx context.Context, claimed eventClaim, e Entry)
 		return claimed.now().Format(dueLayout)
 	}
 	a.observe.Failed()
-	a.warn.warn(a.log, "an event could not be delivered yet", "checkout", e.CheckoutID, "event", kind.name, "error", err)
+	a.log.Warn("an event could not be delivered yet", "checkout", e.CheckoutID, "event", kind.name, "error", err)
 	pause := min(max(claimed.now().Sub(e.UpdatedAt), minAnnouncePause), maxAnnouncePause)
 	pause = max(pause-rand.N(pause/4), minAnnouncePause)
 	return claimed.now().Add(pause).Format(dueLayout)

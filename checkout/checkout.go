@@ -110,7 +110,6 @@ type Manager struct {
 	cancelOwners context.CancelFunc
 	owners       sync.WaitGroup // purchases and recoveries under way
 
-	warnings      warnLimiter
 	lockedEntries database.LockedKeys // checkouts whose journal row another transaction keeps locked
 
 	mu         sync.Mutex

@@ -100,7 +100,7 @@ func (m *Manager) buy(o *operation, p cart.Purchase) error {
 func (m *Manager) pay(ctx context.Context, c *claim) (journalResult, error) {
 	result, err := m.charge(ctx, c)
 	if err != nil {
-		m.warnings.warn(m.log, "the outcome of a payment is not known; voiding it", "checkout", c.id, "error", err)
+		m.log.Warn("the outcome of a payment is not known; voiding it", "checkout", c.id, "error", err)
 		result, err = m.void(ctx, c)
 	}
 	if err != nil {
@@ -176,7 +176,7 @@ func (m *Manager) finish(ctx context.Context, c *claim, to State, reason string)
 		end, err := m.settles.DoToEnd(ctx, c.clientID, settleJob{c, to, reason})
 		switch {
 		case err != nil:
-			m.warnings.warn(m.log, "a checkout could not be settled yet", "checkout", c.id, "error", err)
+			m.log.Warn("a checkout could not be settled yet", "checkout", c.id, "error", err)
 			continue
 		case end.state.Settled():
 			return end, nil
@@ -211,7 +211,7 @@ func (m *Manager) refund(ctx context.Context, c *claim) (journalResult, error) {
 		default:
 			err = fmt.Errorf("the payment service answered a refund with %q: %s", result.Status, result.Reason)
 		}
-		m.warnings.warn(m.log, "a refund was not made", "checkout", c.id, "error", err)
+		m.log.Warn("a refund was not made", "checkout", c.id, "error", err)
 	}
 	return journalResult{}, ctx.Err()
 }

@@ -51,7 +51,7 @@ func (m *Manager) sweep() {
 	for m.backgroundCtx.Err() == nil {
 		claimed, err := m.sweepOnce(m.backgroundCtx)
 		if err != nil && m.backgroundCtx.Err() == nil {
-			m.warnings.warn(m.log, "could not look for expired checkouts", "error", err)
+			m.log.Warn("could not look for expired checkouts", "error", err)
 		}
 		if claimed == 0 || err != nil {
 			sleep(m.backgroundCtx, sweepEvery/2+rand.N(sweepEvery/2)) // instances must not sweep in step
@@ -77,7 +77,7 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 	ids := make([]string, 0, len(found))
 	for _, entry := range found {
 		if entry.Damage != nil { // for a person: it must not keep the others from being recovered
-			m.warnings.warn(m.log, "an open checkout cannot be recovered", "error", entry.Damage)
+			m.log.Warn("an open checkout cannot be recovered", "error", entry.Damage)
 			continue
 		}
 		ids = append(ids, entry.CheckoutID)
@@ -129,7 +129,7 @@ func (m *Manager) recoverOne(c *claim) {
 	}
 	if err != nil {
 		m.noteUnfinished(c) // its lease expires, and the sweeper claims it again
-		m.warnings.warn(m.log, "a checkout could not be recovered yet", "checkout", c.id, "state", c.state, "error", err)
+		m.log.Warn("a checkout could not be recovered yet", "checkout", c.id, "state", c.state, "error", err)
 		return
 	}
 	m.log.Info("recovered a checkout", "checkout", c.id, "state", end.state, "reason", end.reason)

@@ -97,7 +97,6 @@ type Server struct {
 	timeout        time.Duration
 	allowedOrigins allowedOrigins
 	bodies         *bodies
-	failures       *failureLog
 	metrics        *metrics.Metrics
 	log            *slog.Logger
 
@@ -114,7 +113,6 @@ func New(config Config, shop Shop, readiness readiness) *Server {
 		timeout:        config.RequestTimeout,
 		allowedOrigins: config.CORSOrigins,
 		bodies:         newBodies(),
-		failures:       &failureLog{log: config.Log},
 		metrics:        config.Metrics,
 		log:            config.Log,
 		echo:           echo.New(),
@@ -207,7 +205,7 @@ func (s *Server) fail(c echo.Context, err error) {
 	response := c.Response()
 	if response.Committed { // the caller hung up while it was being answered, or a handler broke half way
 		if _, ok := err.(*panicError); ok { //nolint:errorlint // recoverPanics makes it, nothing wraps it
-			s.failures.write(c, http.StatusInternalServerError, err)
+			s.logFailure(c, http.StatusInternalServerError, err)
 			panic(http.ErrAbortHandler) // cut the connection: half an answer must not look like a whole one
 		}
 		return
@@ -218,7 +216,7 @@ func (s *Server) fail(c echo.Context, err error) {
 		return
 	}
 	if sent.Status >= http.StatusInternalServerError {
-		s.failures.write(c, sent.Status, err)
+		s.logFailure(c, sent.Status, err)
 	}
 	if sent.Status == http.StatusAccepted {
 		// From here on the checkout is found in the log by its own ID, which the error names.

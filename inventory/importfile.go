@@ -22,8 +22,7 @@ const ReasonColumn = "reason"
 
 const (
 	columns      = 3   // of ImportHeader
-	maxIDRunes   = 100 // the column is varchar(100)
-	maxNameRunes = 100 // likewise
+	maxNameRunes = 100 // the column is varchar(100)
 	// maxRecord is the maximum size of a record in bytes: several times what the longest valid row
 	// needs. It bounds the memory that an unclosed quote takes.
 	maxRecord = 16 << 10
@@ -203,18 +202,12 @@ func (r *recorder) upTo(offset int64) string {
 // fill takes the row's fields, or says what is wrong with them.
 func (r *importRow) fill(productID, name, quantity string) {
 	r.productID, r.name = productID, name
-	count := utf8.RuneCountInString(productID)
+	problem := CheckID(productID)
 	switch {
-	case !utf8.ValidString(productID):
-		r.Reason = "product_id: invalid UTF-8"
-	case count < 1 || count > maxIDRunes:
-		r.Reason = fmt.Sprintf("product_id: want 1 to %d characters, got %d", maxIDRunes, count)
-	case strings.TrimSpace(productID) != productID:
-		r.Reason = "product_id: want no white space at either end"
-	case strings.ContainsFunc(productID, unicode.IsControl):
-		r.Reason = "product_id: want no control characters"
+	case problem != "":
+		r.Reason = "product_id: " + problem
 	case !utf8.ValidString(name):
-		r.Reason = "product_name: invalid UTF-8"
+		r.Reason = "product_name: want UTF-8"
 	case utf8.RuneCountInString(name) > maxNameRunes:
 		r.Reason = fmt.Sprintf("product_name: want at most %d characters, got %d",
 			maxNameRunes, utf8.RuneCountInString(name))

@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"cartwheel/checkout"
+	"cartwheel/inventory"
 )
 
 const (
@@ -104,7 +105,7 @@ func (s *Server) showStock(ctx context.Context, _ echo.Context, parameters url.V
 		return nil, badRequest("productID: want it 1 to %d times, got it %d times", maxStockProducts, len(ids))
 	}
 	for _, id := range ids {
-		if problem := checkID(id); problem != "" {
+		if problem := inventory.CheckID(id); problem != "" {
 			return nil, badRequest("productID: %s", problem)
 		}
 	}
@@ -234,7 +235,7 @@ func oneID(parameters url.Values, name string) (string, error) {
 		return "", badRequest("%s: missing", name)
 	}
 	id := parameters.Get(name)
-	if problem := checkID(id); problem != "" {
+	if problem := inventory.CheckID(id); problem != "" {
 		return "", badRequest("%s: %s", name, problem)
 	}
 	return id, nil

@@ -4,22 +4,19 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"reflect"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"cartwheel/inventory"
 )
 
 const (
-	// maxIDRunes is the maximum length of an ID in characters: the columns are varchar(100).
-	maxIDRunes = 100
 	// maxQuantity is the maximum quantity in units: the columns are int.
 	maxQuantity = math.MaxInt32
 	// maxQuotedBytes is the maximum length of a caller's text in a message, in bytes.
@@ -114,28 +111,10 @@ func readID(decoder *jsontext.Decoder, id *string) error {
 		return badRequest("%s: want a string, got %s", fieldOf(decoder), describe(token.Kind()))
 	}
 	*id = token.String()
-	if problem := checkID(*id); problem != "" {
+	if problem := inventory.CheckID(*id); problem != "" {
 		return badRequest("%s: %s", fieldOf(decoder), problem)
 	}
 	return nil
-}
-
-// checkID says what is wrong with an ID, or nothing.
-func checkID(id string) string {
-	if !utf8.ValidString(id) {
-		return "want UTF-8"
-	}
-	if count := utf8.RuneCountInString(id); count < 1 || count > maxIDRunes {
-		return fmt.Sprintf("want 1 to %d Unicode characters, got %d", maxIDRunes, count)
-	}
-	if strings.TrimSpace(id) != id {
-		return "want no white space at either end"
-	}
-	if at := strings.IndexFunc(id, unicode.IsControl); at >= 0 {
-		r, _ := utf8.DecodeRuneInString(id[at:])
-		return fmt.Sprintf("want no control characters, got U+%04X", r)
-	}
-	return ""
 }
 
 // readQuantity reads a number of units. ParseInt accepts no fraction and no exponent, but a minus

@@ -69,14 +69,10 @@ func (c *checkpointer) ended(conn *sqlx.Conn, err error, _ bool) {
 		c.full.Store(true)
 	}
 	if full || c.pages.Load() >= checkpointPages {
-		c.wake()
-	}
-}
-
-func (c *checkpointer) wake() {
-	select {
-	case c.due <- struct{}{}:
-	default:
+		select {
+		case c.due <- struct{}{}:
+		default: // one is due already
+		}
 	}
 }
 

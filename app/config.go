@@ -68,13 +68,7 @@ func (c *configCheckCommand) checkDatabase(ctx context.Context) (found string, e
 		return "", err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	states, err := migrations.Status(ctx, db)
-	var pending []string
-	for _, s := range states {
-		if s.Pending() {
-			pending = append(pending, s.Name)
-		}
-	}
+	pending, err := migrations.Pending(ctx, db)
 	if len(pending) > 0 {
 		return db.Engine() + ": serve applies " + strings.Join(pending, ", "), err
 	}

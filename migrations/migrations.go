@@ -58,9 +58,6 @@ type State struct {
 	AppliedAt *time.Time `json:"appliedAt"` // in UTC; nil while it is pending
 }
 
-// Pending reports whether the migration is still to be applied.
-func (s State) Pending() bool { return s.AppliedAt == nil }
-
 // Up applies what is pending and returns how many migrations that were. It blocks until they are
 // applied, or until ctx ends; while another instance applies them it waits for that one, ten
 // minutes at most. A repeat is harmless, also after a crash in the middle; with nothing pending it
@@ -83,19 +80,18 @@ func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, er
 // upAndVerify is one attempt of Up. A cluster may end any of its statements, those that read too,
 // for an ALTER on another node.
 func upAndVerify(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, err error) {
-	states, err := Status(ctx, db)
+	pending, err := Pending(ctx, db)
 	if err != nil {
 		return 0, err
 	}
-	adopting := func(s State) bool { return s.Version == adoption && s.Pending() }
-	if !db.Embedded() && slices.ContainsFunc(states, adopting) {
+	if !db.Embedded() && slices.Contains(pending, serverMigrations[adoption].name) {
 		// Before anything is written, the table of versions included. The migration checks again,
 		// under the lock.
 		if err := checkAdoptable(ctx, catalogueOf(db)); err != nil {
 			return 0, err
 		}
 	}
-	for left := pending(states); left > 0; {
+	for left := len(pending); left > 0; {
 		n, err := up(ctx, db, log)
 		applied += n
 		if err == nil {
@@ -103,11 +99,11 @@ func upAndVerify(ctx context.Context, db *database.DB, log *slog.Logger) (applie
 		}
 		// On the embedded engine two processes may apply the same migration: one transaction
 		// commits, the other fails whole. That is no error as long as it means progress.
-		states, statusErr := Status(ctx, db)
-		if !db.Embedded() || statusErr != nil || pending(states) >= left {
+		pending, statusErr := Pending(ctx, db)
+		if !db.Embedded() || statusErr != nil || len(pending) >= left {
 			return applied, err
 		}
-		left = pending(states)
+		left = len(pending)
 	}
 	return applied, Verify(ctx, db)
 }
@@ -135,19 +131,16 @@ func Status(ctx context.Context, db *database.DB) ([]State, error) {
 	return states, nil
 }
 
-// UpToDate reports whether the database has all migrations. Like Status it writes nothing.
-func UpToDate(ctx context.Context, db *database.DB) (bool, error) {
+// Pending returns the names of the migrations that the database does not have yet. Like Status it
+// writes nothing.
+func Pending(ctx context.Context, db *database.DB) (names []string, err error) {
 	states, err := Status(ctx, db)
-	return pending(states) == 0, err
-}
-
-func pending(states []State) (n int) {
 	for _, s := range states {
-		if s.Pending() {
-			n++
+		if s.AppliedAt == nil {
+			names = append(names, s.Name)
 		}
 	}
-	return n
+	return names, err
 }
 
 // up applies what is pending, under the lock where the engine has one to take.

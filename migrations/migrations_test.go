@@ -114,7 +114,7 @@ func TestUp_repeatAppliesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, s := range before {
-			if !s.Pending() {
+			if s.AppliedAt != nil {
 				t.Errorf("%s is applied in an empty database", s.Name)
 			}
 		}

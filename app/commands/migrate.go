@@ -52,7 +52,7 @@ func (c migrateStatusCommand) Run(ctx context.Context, console Console) error {
 		out := newListing(console.Out, c.JSON, "MIGRATION", "APPLIED AT (UTC)")
 		for _, s := range states {
 			at := "pending"
-			if !s.Pending() {
+			if s.AppliedAt != nil {
 				at = s.AppliedAt.Format(time.DateTime)
 			}
 			err = errors.Join(err, out.add(s, s.Name, at))

@@ -100,7 +100,7 @@ func (c migrateMoveCommand) move(
 // prepareTarget brings an empty target's tables up to date. One that holds rows must be ours
 // already, from a run whose end was not seen: another system's are not to be touched.
 func prepareTarget(ctx context.Context, target *database.DB, log *slog.Logger) error {
-	if ready, err := migrations.UpToDate(ctx, target); err != nil || ready {
+	if pending, err := migrations.Pending(ctx, target); err != nil || len(pending) == 0 {
 		return err
 	}
 	occupied, err := migrations.Occupied(ctx, target)

@@ -54,8 +54,8 @@ const commandPatience = 5 * time.Second
 func (s Storage) reading(ctx context.Context, console Console, use func(context.Context, *database.DB) error) error {
 	log, how := commandLog(console, slog.LevelWarn), database.Config{Existing: true, StartTimeout: commandPatience}
 	return s.using(ctx, log, how, func(ctx context.Context, db *database.DB) error {
-		ready, err := migrations.UpToDate(ctx, db)
-		if err == nil && !ready {
+		pending, err := migrations.Pending(ctx, db)
+		if err == nil && len(pending) > 0 {
 			err = fmt.Errorf("the tables in %s are not up to date: start the server, or run cartwheel migrate up",
 				db.Engine())
 		}

@@ -18,13 +18,13 @@ import (
 const (
 	// announceEvery is the interval between two searches for events that are due.
 	announceEvery = 500 * time.Millisecond
-	// announceBatch is the maximum of events that one instance claims at once.
+	// announceBatch is the maximum number of events that one instance leases at once.
 	announceBatch = 64
 	// announceCalls is the maximum of concurrent deliveries.
 	announceCalls = 16
-	// announceClaim is how long a claimed event is its instance's alone: longer than the batch's
-	// deliveries take.
-	announceClaim = 2 * time.Minute
+	// announceLease is the time for which one instance delivers an event that it has leased. It
+	// exceeds the time that the deliveries of a batch take.
+	announceLease = 2 * time.Minute
 	// minAnnouncePause and maxAnnouncePause bound the pause before an event is delivered again. It
 	// is about as long as the event is old, so that it doubles.
 	minAnnouncePause = time.Second
@@ -106,58 +106,58 @@ func (a *Announcer) Run(ctx context.Context) {
 	}
 }
 
-// An eventClaim has events of one kind that are this instance's alone until the claim ends.
-type eventClaim struct {
+// An eventLease has events of one kind that no other instance delivers before the lease ends.
+type eventLease struct {
 	kind    event
 	entries []Entry
-	until   string        // the due time that the claim wrote, as the database writes it
+	until   string        // the due time that the lease wrote, as the database formats it
 	ahead   time.Duration // by how much the database's clock is ahead of this process's
 }
 
 // now returns the time by the database's clock.
-func (c eventClaim) now() time.Time { return time.Now().UTC().Add(c.ahead) }
+func (c eventLease) now() time.Time { return time.Now().UTC().Add(c.ahead) }
 
-// announce claims and delivers one batch of events. It reports whether others may be due at once:
-// the batch was full, and the webhook took some of it.
+// announce leases and delivers one batch of events. It reports whether others may be due at once:
+// the batch was full, and the webhook accepted an event.
 func (a *Announcer) announce(ctx context.Context, kind event) (more bool, err error) {
-	var claimed eventClaim
+	var leased eventLease
 	err = a.db.Transact(ctx, func(tx *database.Tx) (err error) {
-		claimed, err = claimEvents(ctx, tx, kind, announceBatch, announceClaim)
-		if err == nil && len(claimed.entries) == 0 {
+		leased, err = leaseEvents(ctx, tx, kind, announceBatch, announceLease)
+		if err == nil && len(leased.entries) == 0 {
 			err = database.ErrNothingToWrite
 		}
 		return err
-	}, nil) // events whose claim is in doubt are due again when it ends
-	if err != nil || len(claimed.entries) == 0 {
+	}, nil) // events whose lease is in doubt are due again when it ends
+	if err != nil || len(leased.entries) == 0 {
 		return false, err
 	}
-	due := a.deliver(ctx, claimed)
-	ending := context.WithoutCancel(ctx) // what was delivered is noted, also by an instance that ends
+	due := a.deliver(ctx, leased)
+	ending := context.WithoutCancel(ctx) // an instance that shuts down stores its deliveries, too
 	err = a.db.Transact(ending, func(tx *database.Tx) error {
-		return putEvents(ending, tx, claimed, due)
+		return putEvents(ending, tx, leased, due)
 	}, nil)
 	more = slices.Contains(due, "")
 	return more && len(due) == announceBatch, err
 }
 
-// deliver sends the events, announceCalls at a time. It returns for each entry when its event is
-// due again: never, which is empty, when the event was delivered.
-func (a *Announcer) deliver(ctx context.Context, claimed eventClaim) []string {
-	due := make([]string, len(claimed.entries))
+// deliver sends the events, announceCalls at a time. It returns the next due time of each event; it
+// is empty when the event was delivered.
+func (a *Announcer) deliver(ctx context.Context, leased eventLease) []string {
+	due := make([]string, len(leased.entries))
 	var calls errgroup.Group
 	calls.SetLimit(announceCalls)
-	for i, e := range claimed.entries {
+	for i, e := range leased.entries {
 		calls.Go(func() error {
-			due[i] = a.deliverOne(ctx, claimed, e)
+			due[i] = a.deliverOne(ctx, leased, e)
 			return nil
 		})
 	}
-	_ = calls.Wait() // each call has noted its failure
+	_ = calls.Wait() // each call has logged its failure
 	return due
 }
 
-func (a *Announcer) deliverOne(ctx context.Context, claimed eventClaim, e Entry) (due string) {
-	kind := claimed.kind
+func (a *Announcer) deliverOne(ctx context.Context, leased eventLease, e Entry) (due string) {
+	kind := leased.kind
 	if !slices.Contains(kind.states, e.State) { // a manual SQL edit set its due time
 		a.log.Error("an event is due of a checkout that did not reach its state", "checkout", e.CheckoutID, "state", e.State)
 		return ""
@@ -171,13 +171,13 @@ func (a *Announcer) deliverOne(ctx context.Context, claimed eventClaim, e Entry)
 		a.observe.Delivered()
 		return ""
 	case ctx.Err() != nil: // the instance ends; another one, or the next run, delivers it at once
-		return claimed.now().Format(dueLayout)
+		return leased.now().Format(dueLayout)
 	}
 	a.observe.Failed()
 	a.log.Warn("an event could not be delivered yet", "checkout", e.CheckoutID, "event", kind.name, "error", err)
-	pause := min(max(claimed.now().Sub(e.UpdatedAt), minAnnouncePause), maxAnnouncePause)
+	pause := min(max(leased.now().Sub(e.UpdatedAt), minAnnouncePause), maxAnnouncePause)
 	pause = max(pause-rand.N(pause/4), minAnnouncePause)
-	return claimed.now().Add(pause).Format(dueLayout)
+	return leased.now().Add(pause).Format(dueLayout)
 }
 
 // body returns the event's body.
@@ -221,7 +221,7 @@ func (a *Announcer) measure(ctx context.Context) {
 }
 
 // ReplayEvents makes the events of the checkouts that began within age due again, in small
-// transactions, and returns how many events that are. It blocks. A repeat announces once more.
+// transactions, and returns their number. It blocks. A repeat announces once more.
 func ReplayEvents(ctx context.Context, db *database.DB, age time.Duration) (replayed int64, err error) {
 	for after := firstID(age); ; {
 		ids, err := database.Query(ctx, db.Read, func(tx *database.Tx) ([]string, error) {

@@ -174,9 +174,9 @@ func TestEvents_failedDeliveryIsRetried(t *testing.T) {
 	})
 }
 
-// A crash after the claim, or after the delivery, leaves an event that is due again when the claim
+// A crash after the lease, or after the delivery, leaves an event that is due again when the lease
 // ends. An instance that was only slow changes nothing then.
-func TestEvents_claimOfADeadInstanceEnds(t *testing.T) {
+func TestEvents_leaseOfADeadInstanceEnds(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *shop) {
 		s.stock("book", 50)
@@ -185,7 +185,7 @@ func TestEvents_claimOfADeadInstanceEnds(t *testing.T) {
 		other, _ := s.announcer(e)
 		dead := &hook{first: func(context.Context) error {
 			announce(t, other)
-			want(t, "deliveries by another while it is claimed", e.deliveries()[id+".committed"], 0)
+			want(t, "deliveries by another while it is leased", e.deliveries()[id+".committed"], 0)
 			s.endPauses()
 			announce(t, s.announcerTo(broken))
 			return nil

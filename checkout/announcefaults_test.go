@@ -194,12 +194,12 @@ func TestEvents_instanceThatEndsLeavesItsEventsDue(t *testing.T) {
 	})
 }
 
-// A replay during a delivery asks for one more, also when another instance claims it before the
+// A replay during a delivery asks for one more, also when another instance leases it before the
 // delivery ends.
 func TestEvents_replayDuringADeliveryIsKept(t *testing.T) {
 	t.Parallel()
-	for _, claimed := range []bool{false, true} {
-		t.Run(fmt.Sprint("claimed=", claimed), func(t *testing.T) {
+	for _, leased := range []bool{false, true} {
+		t.Run(fmt.Sprint("leased=", leased), func(t *testing.T) {
 			t.Parallel()
 			each(t, func(t *testing.T, s *shop) {
 				s.stock("book", 50)
@@ -207,7 +207,7 @@ func TestEvents_replayDuringADeliveryIsKept(t *testing.T) {
 				h := &hook{first: func(ctx context.Context) error {
 					n, err := checkout.ReplayEvents(ctx, s.db, time.Hour)
 					want(t, "replayed", n, 1)
-					if claimed && err == nil {
+					if leased && err == nil {
 						broken := &endpoint{fail: errors.New("500 Internal Server Error")}
 						err = s.announcerTo(broken).Announce(ctx)
 					}
@@ -250,7 +250,7 @@ func TestEvents_fullBatchIsFollowedByAnotherUnlessAllOfItFailed(t *testing.T) {
 	})
 }
 
-// A row that another session keeps locked delays its own event alone, before the claim and after.
+// A row that another session keeps locked delays its own event alone, before the lease and after.
 func TestEvents_lockedRowDelaysItsOwnEventAlone(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
@@ -267,7 +267,7 @@ func TestEvents_lockedRowDelaysItsOwnEventAlone(t *testing.T) {
 		began := time.Now()
 		announce(t, a)
 		if took := time.Since(began); took >= lockWait {
-			t.Errorf("the claim took %v", took)
+			t.Errorf("the lease took %v", took)
 		}
 		want(t, "deliveries of the free one", e.deliveries()[free+".committed"], 1)
 		want(t, "deliveries of the locked one", e.deliveries()[locked+".committed"], 0)
@@ -282,7 +282,7 @@ func TestEvents_lockedRowDelaysItsOwnEventAlone(t *testing.T) {
 		announce(t, a)
 		unlock()
 		want(t, "deliveries", fmt.Sprint(h.deliveries()), fmt.Sprint(map[string]int{second + ".committed": 1, locked + ".committed": 1}))
-		s.endPauses() // the claim of the locked one ends
+		s.endPauses() // the lease of the locked one ends
 		announce(t, a)
 		want(t, "deliveries of the one that was not locked", h.deliveries()[second+".committed"], 1)
 		want(t, "deliveries of the one that was locked", h.deliveries()[locked+".committed"], 2)
@@ -290,7 +290,7 @@ func TestEvents_lockedRowDelaysItsOwnEventAlone(t *testing.T) {
 }
 
 // A search for events costs the same however old the journal is, and however many are due.
-func TestEvents_claimReadsNoMoreThanItsBatch(t *testing.T) {
+func TestEvents_leaseReadsNoMoreThanItsBatch(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		s := newShop(t, db)
@@ -300,7 +300,7 @@ func TestEvents_claimReadsNoMoreThanItsBatch(t *testing.T) {
 			s.transact(func(ctx context.Context, tx *database.Tx) error {
 				before, err := handlerReads(ctx, tx)
 				if err == nil {
-					err = checkout.ClaimSales(ctx, tx)
+					err = checkout.LeaseSales(ctx, tx)
 				}
 				if err != nil {
 					return err

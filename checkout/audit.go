@@ -21,22 +21,21 @@ const (
 	// all.
 	maxListed = 1000
 	// gatewayMemory is the maximum age of a checkout that the payment service is asked about. The
-	// service remembers it for at least 30 days; the day between is for the time that the questions
-	// take.
+	// service remembers it for at least 30 days; the day between leaves time for the calls.
 	gatewayMemory = 29 * 24 * time.Hour
-	// gatewayCalls is the maximum of concurrent questions to the payment service.
+	// gatewayCalls is the maximum number of concurrent calls to the payment service.
 	gatewayCalls = 16
-	// maxFailedCalls is the number of failed questions after which no more are asked, when none
+	// maxFailedCalls is the number of failed calls after which an audit stops asking, if none
 	// succeeded.
 	maxFailedCalls = 64
-	// firstAudit is the time from the start to the first audit, in which recovery settles what the
-	// last run left.
+	// firstAudit is the time from the start to the first audit. Recovery first settles the
+	// checkouts that the last run left open.
 	firstAudit = 30 * time.Second
 	// auditInterval is the interval between two audits.
 	auditInterval = 5 * time.Minute
 )
 
-// A Rule is what an audit checks.
+// A Rule is a condition that an audit checks.
 type Rule string
 
 // The rules.
@@ -168,8 +167,8 @@ func (r *Report) reservation(h inventory.ReservationRow, open map[string]Entry, 
 	}
 }
 
-// Repair repairs what is safe to repair: it deletes the reservations that no checkout owns. The
-// rest needs a person, or a running server.
+// Repair deletes the reservations that no checkout owns. Other inconsistencies need a person, or a
+// running server.
 func Repair(ctx context.Context, db *database.DB, r *Report) error {
 	for i := range r.Inconsistencies {
 		found := &r.Inconsistencies[i]
@@ -205,7 +204,7 @@ func dropUnowned(ctx context.Context, tx *database.Tx, reserveID string) error {
 	return err
 }
 
-// An Auditor audits in the background and has its last report. The zero value is ready to use.
+// An Auditor audits in the background and stores its last report. The zero value is ready to use.
 type Auditor struct{ last atomic.Pointer[Report] }
 
 // Last returns the last report, or nil before there is one.

@@ -18,10 +18,10 @@ type payments interface {
 	Void(ctx context.Context, checkoutID string) (payment.Result, error)
 }
 
-// AuditPayments compares the settled checkouts that the payment service still remembers with its
-// answers, and adds what it finds to the report. A service without lookups is asked to void them.
-// That changes nothing where guarantee P holds: a committed checkout stays approved, and any other
-// is voided already.
+// AuditPayments compares settled checkouts with the answers of the payment service, which remembers
+// them for 30 days. It adds inconsistencies to the report. It asks a service without lookups to
+// void the checkouts. That changes nothing where guarantee P holds: a committed checkout stays
+// approved, and any other is voided already.
 //
 // A call that fails is an inconsistency of RuleGateway; the others go on. It returns errors of the
 // database alone.
@@ -54,10 +54,10 @@ func AuditPayments(ctx context.Context, db *database.DB, service payments, r *Re
 	}
 }
 
-// A paymentAnswer is what the payment service says of one checkout.
+// A paymentAnswer is the payment service's answer about one checkout, or the error of the call.
 type paymentAnswer struct {
 	payment.Payment
-	looked bool // by a lookup; a void does not tell a refund from a charge that never was
+	looked bool // by a lookup; a void does not tell a refund from a charge that never happened
 	err    error
 }
 

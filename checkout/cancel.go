@@ -91,7 +91,8 @@ func (m *Manager) awaitCancel(ctx context.Context, checkoutID string) error {
 	return cancelOutcome(end)
 }
 
-// cancelOutcome is what a caller is told of a cancellation. errClaimLost: it goes on elsewhere.
+// cancelOutcome returns the result of a cancellation for its caller. errClaimLost means that
+// another owner goes on.
 func cancelOutcome(s journalResult) error {
 	switch s.state {
 	case Cancelled:

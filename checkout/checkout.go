@@ -1,6 +1,6 @@
-// Package checkout is the Checkout Manager: it reserves what is in a cart, has it paid, settles the
-// outcome, and finishes what any instance left unfinished. It owns the table checkout_journal; the
-// Cart Manager calls it.
+// Package checkout is the Checkout Manager: it reserves a cart's lines, charges the customer and
+// settles the outcome. It finishes the checkouts that any instance left open. It owns the table
+// checkout_journal; the Cart Manager calls it.
 //
 // A checkout has two transactions. TX 1 reserves: it removes the cart's lines and writes
 // reservations and a journal row. TX 2 settles: it sells the lines or restores them, and ends the
@@ -58,8 +58,8 @@ type stock interface {
 // concurrently.
 const workers = 1
 
-// MinLeaseMargin is by how much the lease must exceed the payment timeout, so that an owner whose
-// charge timed out has time to settle.
+// MinLeaseMargin is the minimum difference between the lease and the payment timeout. An owner
+// whose charge timed out needs time to settle.
 const MinLeaseMargin = 2 * time.Second
 
 // openTimeout is the maximum time of the search for the checkout that a repeat waits for.
@@ -70,9 +70,9 @@ type Config struct {
 	QueueCapacity  int            // checkouts that wait for TX 1
 	BatchSize      int            // checkouts in one TX 1, lines in one TX 2
 	InFlight       int            // checkouts between admission and their end
-	Lease          time.Duration  // how long a checkout is its owner's alone
-	PaymentTimeout time.Duration  // how long a charge is waited for before it is voided
-	Limiter        *queue.Limiter // shared with whatever else writes; nil: none
+	Lease          time.Duration  // how long no other instance may claim a checkout
+	PaymentTimeout time.Duration  // the maximum time of a charge, which is then voided
+	Limiter        *queue.Limiter // shared by all queues that write; nil: none
 	// Events says that a webhook is configured: the ends of checkouts get a due time.
 	Events bool
 	// Present turns an outcome into the answer that is stored with a key.
@@ -108,7 +108,7 @@ type Manager struct {
 
 	ownerCtx     context.Context // ends when owners must leave their checkouts to others
 	cancelOwners context.CancelFunc
-	owners       sync.WaitGroup // purchases and recoveries under way
+	owners       sync.WaitGroup // running purchases, cancellations and recoveries
 
 	lockedEntries database.LockedKeys // checkouts whose journal row another transaction keeps locked
 
@@ -116,13 +116,13 @@ type Manager struct {
 	unfinished []*claim                      // under mu: claims that owners gave up because they had to
 	endWaiters map[chan journalResult]string // under mu: IDs of checkouts that another owner finishes
 
-	backgroundCtx   context.Context // of what New and Start begin
+	backgroundCtx   context.Context // of the tasks that New and Start begin
 	stopBackground  context.CancelFunc
 	backgroundTasks sync.WaitGroup
-	recoverySlots   *semaphore.Weighted // a token for each recovery under way
+	recoverySlots   *semaphore.Weighted // a token for each running recovery
 }
 
-// New starts the Checkout Manager, all but recovery, which Start begins. Close ends everything.
+// New starts the queues. Start begins recovery. Close ends everything.
 func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config) *Manager {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -165,7 +165,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 // Queues returns the state of the queues, in the order of the flow.
 func (m *Manager) Queues() []QueueState { return []QueueState{m.reserves, m.settles} }
 
-// QueueState is what can be seen of a queue.
+// QueueState is the state of a queue.
 type QueueState interface {
 	Name() string
 	Depth() int
@@ -173,16 +173,16 @@ type QueueState interface {
 	Full() bool
 }
 
-// InFlight returns how many checkouts are between admission and their end here, and how many may
-// be.
-func (m *Manager) InFlight() (now, most int) { return int(m.inFlight.Load()), m.config.InFlight }
+// InFlight returns the number of this instance's checkouts between admission and end, and its
+// limit.
+func (m *Manager) InFlight() (used, limit int) { return int(m.inFlight.Load()), m.config.InFlight }
 
 // Full reports whether a checkout that came now would be refused because no slot is free.
 func (m *Manager) Full() bool {
 	return m.inFlight.Load() >= int64(m.config.InFlight) || m.reserves.Full()
 }
 
-// CheckOut buys what is in the client's cart, all of it or nothing.
+// CheckOut buys the client's whole cart, or nothing.
 //
 // It blocks until the outcome is known or ctx ends. A checkout that has begun goes on without its
 // caller, and is settled however long that takes. With a key a repeat gets the first's answer;

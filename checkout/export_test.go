@@ -111,12 +111,12 @@ func ListOpen(ctx context.Context, tx *database.Tx, filter Filter) error {
 	return err
 }
 
-// EventBatch is the maximum of events that one instance claims at once.
+// EventBatch is the maximum number of events that one instance leases at once.
 const EventBatch = announceBatch
 
-// ClaimSales claims one batch of the sales that are due.
-func ClaimSales(ctx context.Context, tx *database.Tx) error {
-	_, err := claimEvents(ctx, tx, committedEvent, announceBatch, announceClaim)
+// LeaseSales leases one batch of the sales that are due.
+func LeaseSales(ctx context.Context, tx *database.Tx) error {
+	_, err := leaseEvents(ctx, tx, committedEvent, announceBatch, announceLease)
 	return err
 }
 

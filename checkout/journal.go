@@ -7,14 +7,15 @@ import (
 	"cartwheel/inventory"
 )
 
-// A State is where a checkout stands in the journal.
+// A State is the state of a checkout in the journal.
 type State string
 
-// The states of a checkout. Nothing leaves RolledBack or Cancelled, and nothing leaves Refunding
-// for Committed. Committed is left for Cancelling, which is left for Cancelled, or for Committed
-// again when the payment service refuses the refund.
+// The states of a checkout. Committed is the state of a sale, not the COMMIT of a transaction.
+// Nothing leaves RolledBack or Cancelled, and nothing leaves Refunding for Committed. Committed is
+// left for Cancelling, which is left for Cancelled, or for Committed again when the payment service
+// refuses the refund.
 const (
-	Reserved   State = "reserved"    // stock is reserved, payment is under way
+	Reserved   State = "reserved"    // stock is reserved, the payment has no result yet
 	Committed  State = "committed"   // paid and sold
 	Refunding  State = "refunding"   // paid, but on hand was lowered by a manual SQL edit: being refunded
 	RolledBack State = "rolled_back" // not sold; the lines are in the cart again
@@ -22,11 +23,11 @@ const (
 	Cancelled  State = "cancelled"   // sold, then refunded; the units are on hand again
 )
 
-// Settled reports whether the checkout has ended: nobody holds a claim on it. A committed one may
+// Settled reports whether the checkout has ended: no claim on it is left. A committed one may
 // still be cancelled.
 func (s State) Settled() bool { return s == Committed || s == RolledBack || s == Cancelled }
 
-// sold reports whether the checkout was sold, and cancelled afterwards or not.
+// sold reports whether the checkout was sold. It may have been cancelled since.
 func (s State) sold() bool { return s == Committed || s == Cancelling || s == Cancelled }
 
 // An Entry is a checkout as the journal has it.
@@ -64,7 +65,7 @@ const reasonRefused = "refund refused"
 // stockLowered is why a paid checkout is refunded.
 const stockLowered = reasonRefunded + ": the stock was lowered while the payment was under way"
 
-// maxReason is the most characters of a reason that the journal keeps.
+// maxReason is the maximum length of a reason in characters: the column is varchar(500).
 const maxReason = 500
 
 func reasonOf(word, detail string) string {
@@ -75,8 +76,8 @@ func reasonOf(word, detail string) string {
 	return string(reason[:min(len(reason), maxReason)])
 }
 
-// outcome is what a caller is told of a checkout that is settled: nil when it was sold, also when
-// it was cancelled since.
+// outcome returns the result of a settled checkout for its caller: nil when it was sold, even if it
+// was cancelled since.
 func outcome(state State, reason string) error {
 	if state.sold() {
 		return nil
@@ -91,7 +92,7 @@ func outcome(state State, reason string) error {
 	}
 }
 
-// A claim is the right to finish an open checkout, with all that this takes. Its owner is one
+// A claim is the right to finish an open checkout, with the data that this needs. Its owner is one
 // goroutine. Each claim of a checkout has a higher epoch than the one before: it fences off earlier
 // owners, whose TX 2 names a lower one.
 type claim struct {

@@ -19,12 +19,12 @@ type Filter struct {
 	Since time.Duration
 }
 
-// clockSkew is by how much the clocks of instances and database may differ when checkouts are
-// looked for by time.
+// clockSkew is the maximum difference between the clocks of instances and database in a search by
+// time.
 const clockSkew = time.Hour
 
-// firstID is below the ID of every checkout that began so long ago at most: IDs are UUIDs of
-// version 7, which begin with the milliseconds of the instance's clock.
+// firstID returns a lower bound for the IDs of the checkouts that began within age: IDs are UUIDs
+// of version 7, which begin with the milliseconds of the instance's clock.
 func firstID(age time.Duration) string {
 	at := time.Now().Add(-age - clockSkew).UnixMilli()
 	return fmt.Sprintf("%08x-%04x", at>>16, at&0xffff)

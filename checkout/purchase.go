@@ -18,8 +18,8 @@ const (
 	// firstRetry and lastRetry bound the pauses between two tries of a void, a refund or a settle.
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = 2 * time.Second
-	// leaveGrace is how long a caller whose time is over waits to learn that its job was never
-	// started.
+	// leaveGrace is the maximum time for which a caller, after its timeout, waits to learn that its
+	// job was never started.
 	leaveGrace = 100 * time.Millisecond
 )
 
@@ -71,7 +71,7 @@ func (o *operation) wait(ctx context.Context, pending func(checkoutID string) er
 	return fmt.Errorf("wait for the checkout: %w: %w", queue.ErrUnanswered, ctx.Err())
 }
 
-// buy reserves the cart, has it paid and settles it. It returns what the caller is told.
+// buy reserves the cart, charges it and settles it. It returns the caller's result.
 func (m *Manager) buy(o *operation, p cart.Purchase) error {
 	job := reserveJob{p, time.Now()}
 	c, err := m.reserves.DoToEnd(o.callerCtx, job.ClientID, job)
@@ -109,7 +109,7 @@ func (m *Manager) pay(ctx context.Context, c *claim) (journalResult, error) {
 	return m.finish(ctx, c, result.to, result.reason)
 }
 
-// A chargeResult is what the payment service knows of a charge.
+// A chargeResult is the result of a charge, or of the void that ended it.
 type chargeResult struct {
 	to     State  // the checkout goes to: Committed when it was charged, else RolledBack
 	reason string // why it was not charged
@@ -169,7 +169,7 @@ func (m *Manager) void(ctx context.Context, c *claim) (chargeResult, error) {
 }
 
 // finish settles a checkout, and refunds it when the quantity on hand does not suffice any more for
-// its sale. It returns what the journal says in the end. An error means that the owner has to give
+// its sale. It returns the journal's last state. An error means that the owner has to give
 // the claim up, or has lost it.
 func (m *Manager) finish(ctx context.Context, c *claim, to State, reason string) (journalResult, error) {
 	for range retries(ctx) {

@@ -59,8 +59,7 @@ func (m *Manager) sweep() {
 	}
 }
 
-// sweepOnce claims as many expired checkouts as may be recovered now, and returns how many that
-// were.
+// sweepOnce claims expired checkouts, at most one per free recovery slot, and returns their number.
 func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 	if m.recoverySlots.Acquire(ctx, 1) != nil {
 		return 0, nil

@@ -22,7 +22,8 @@ type settleJob struct {
 	reason string // of the journal; empty: none
 }
 
-// journalResult is what the journal says of a checkout after TX 2, by whichever owner.
+// A journalResult is the state of a checkout in the journal after TX 2, by this owner or another
+// one.
 type journalResult struct {
 	state     State
 	epoch     int
@@ -31,12 +32,12 @@ type journalResult struct {
 }
 
 // settle is TX 2 for a batch. It applies to the checkouts whose state and epoch are those of their
-// claims, and answers for all of them what the journal says then.
+// claims. It answers every job with the journal's state.
 //
 // The fast path assumes that all claims are valid, that the quantity on hand suffices, and that
-// restored lines fit. It checks each assumption by what its statements return. When one fails, the
-// transaction is rolled back and the slow path reads first. A cancellation that ends takes the slow
-// path.
+// restored lines fit. It checks each assumption by the results of its statements. When one fails,
+// the transaction is rolled back and the slow path reads first. A cancellation that ends takes the
+// slow path.
 func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.Answer[journalResult]) error {
 	b := &settleBatch{m: m, jobs: jobs, answers: answers}
 	err := b.transact(ctx)
@@ -54,7 +55,7 @@ func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.
 // errSlowPath rolls back a transaction whose assumptions did not hold.
 var errSlowPath = errors.New("take the slow path")
 
-// A settleBatch is one TX 2.
+// A settleBatch is one TX 2, for a batch of jobs. Its statements go into a database.Batch.
 type settleBatch struct {
 	m       *Manager
 	jobs    []settleJob
@@ -68,7 +69,7 @@ type settleBatch struct {
 	sold     []inventory.Reservation
 	dropped  []inventory.Reservation
 	lost     []cart.ClientLine // units that did not fit into their cart lines
-	surplus  []inventory.Line  // units that did not fit into what is on hand
+	surplus  []inventory.Line  // units above the maximum of on hand
 }
 
 func (b *settleBatch) transact(ctx context.Context) error {
@@ -146,7 +147,7 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 	return b.answerKeys(ctx, tx)
 }
 
-// list lists the included jobs, and reports whether one of them returns units to what is on hand.
+// list lists the included jobs, and reports whether one of them returns units to on hand.
 func (b *settleBatch) list() (restocks bool) {
 	b.included, b.repeats, b.to = b.included[:0], map[int]int{}, make(map[int]State, len(b.jobs))
 	type claimed struct {
@@ -170,7 +171,7 @@ func (b *settleBatch) list() (restocks bool) {
 	return restocks
 }
 
-// apply sends the batch with the changes of stock and journal.
+// apply sends the statement batch with the changes of stock and journal.
 func (b *settleBatch) apply(ctx context.Context, batch *database.Batch) error {
 	if err := b.m.stock.Sell(batch, b.sold); err != nil {
 		return err
@@ -234,8 +235,8 @@ func (b *settleBatch) restored() []cart.ClientLine {
 	return lines
 }
 
-// collectReservations collects what the included jobs do to reservations. Only reserved checkouts
-// have any.
+// collectReservations collects the reservations that the included jobs sell or drop. Only reserved
+// checkouts have any.
 func (b *settleBatch) collectReservations() {
 	b.sold, b.dropped = nil, nil
 	for _, i := range b.included {

@@ -31,8 +31,8 @@ func (b *settleBatch) includedIDs() []string {
 	return ids
 }
 
-// checkClaims answers the jobs whose claims are lost with what the journal says, and leaves out
-// those of the suspects whose rows are locked.
+// checkClaims answers the jobs whose claims are lost with the journal's state. It leaves out the
+// suspects whose rows are locked.
 func (b *settleBatch) checkClaims(ctx context.Context, tx *database.Tx, suspects []string) error {
 	entries, err := entriesByID(ctx, tx, b.includedIDs())
 	if err != nil {
@@ -69,7 +69,7 @@ func (b *settleBatch) checkClaims(ctx context.Context, tx *database.Tx, suspects
 
 // checkStock turns the jobs for which the quantity on hand does not suffice into refunds, and
 // leaves out those whose products another transaction has locked. The claims were checked before.
-// What is cancelled is on hand before anything is sold.
+// The units of cancelled checkouts are on hand before anything is sold.
 func (b *settleBatch) checkStock(ctx context.Context, tx *database.Tx) error {
 	var products []string
 	for _, i := range b.included {
@@ -103,14 +103,14 @@ func (b *settleBatch) checkStock(ctx context.Context, tx *database.Tx) error {
 	return nil
 }
 
-// sells reports whether a job lowers what is on hand. One that ends a refused cancellation does
+// sells reports whether a job lowers on hand. One that ends a refused cancellation does
 // not.
 func (b *settleBatch) sells(i int) bool {
 	return b.to[i] == Committed && b.jobs[i].claim.state == Reserved
 }
 
-// restock returns the units of the cancelled checkouts to what is on hand, and leaves out those
-// whose products another transaction has locked.
+// restock returns the units of the cancelled checkouts to on hand. It leaves out those whose
+// products another transaction has locked.
 func (b *settleBatch) restock(ctx context.Context, tx *database.Tx, stock *inventory.Stock) (err error) {
 	var lines []inventory.Line
 	b.included = slices.DeleteFunc(b.included, func(i int) bool {

@@ -141,9 +141,9 @@ type transition struct {
 	announced bool // the event of its end becomes due
 }
 
-// move makes a transition for checkouts that are in its state and epoch. The IDs are sorted. Where
-// one is not, sending the batch fails with errStale. A cancellation begins under a new epoch, with
-// a lease from now on.
+// move makes a transition for checkouts that are in its state and epoch. The IDs are sorted. If one
+// checkout is in another state or epoch, Batch.Send returns errStale. A cancellation begins under a
+// new epoch, with a lease from now on.
 func move(b *database.Batch, t transition, ids []string, lease time.Duration) {
 	d := b.Dialect()
 	set := "lease_expires_at = lease_expires_at"
@@ -223,8 +223,8 @@ func expireAll(ctx context.Context, tx *database.Tx) (int64, error) {
 // nullable is NULL for an empty text.
 func nullable(text string) sql.NullString { return sql.NullString{String: text, Valid: text != ""} }
 
-// openIDs returns the open checkouts, or those of one client, in the filter's order. The statement has
-// no ORDER BY: with one, the engines would read all settled checkouts along the primary key.
+// openIDs returns the open checkouts, or those of one client, in the filter's order. The statement
+// has no ORDER BY: with one, the engines would read all settled checkouts along the primary key.
 func openIDs(ctx context.Context, tx *database.Tx, filter Filter) ([]string, error) {
 	where, args := "lease_expires_at IS NOT NULL", []any{}
 	if filter.ClientID != "" {
@@ -238,8 +238,8 @@ func openIDs(ctx context.Context, tx *database.Tx, filter Filter) ([]string, err
 	return ids, err
 }
 
-// entriesInOrder returns up to limit checkouts, or those of one client, after the ID given. IDs sort
-// by time; they are in the filter's order.
+// entriesInOrder returns up to limit checkouts, or those of one client, after the ID given. IDs
+// sort by time; they are in the filter's order.
 func entriesInOrder(ctx context.Context, tx *database.Tx, filter Filter, after string, limit int) ([]Entry, error) {
 	first, last, order := "", "~", "DESC" // IDs are lower than "~"
 	switch {
@@ -279,8 +279,8 @@ func settledBefore(ctx context.Context, tx *database.Tx, after string, age time.
 		" ORDER BY checkout_id LIMIT ?", after, firstID(age-2*clockSkew), limit)
 }
 
-// deleteSettled deletes those of the checkouts, sorted, that are still settled and have no event
-// due.
+// deleteSettled deletes the checkouts that are still settled and have no event due. The IDs are
+// sorted.
 func deleteSettled(ctx context.Context, tx *database.Tx, ids []string) (int64, error) {
 	table := "checkout_journal"
 	from := "FROM " + table
@@ -297,9 +297,9 @@ func deleteSettled(ctx context.Context, tx *database.Tx, ids []string) (int64, e
 // dueLayout is how a due time is written.
 const dueLayout = "2006-01-02 15:04:05.000"
 
-// claimEvents claims events that are due, the longest due first, and returns them in the order of
-// their IDs. It leaves those out that another instance is claiming.
-func claimEvents(ctx context.Context, tx *database.Tx, kind event, limit int, claim time.Duration) (c eventClaim, err error) {
+// leaseEvents leases events that are due, the longest due first, and returns them in the order of
+// their IDs. It leaves out those that another instance is leasing.
+func leaseEvents(ctx context.Context, tx *database.Tx, kind event, limit int, lease time.Duration) (c eventLease, err error) {
 	d := tx.Dialect()
 	c.kind = kind
 	c.entries, err = selectEntries(ctx, tx, "checkout_journal WHERE "+kind.column+" <= "+d.Now()+
@@ -307,46 +307,46 @@ func claimEvents(ctx context.Context, tx *database.Tx, kind event, limit int, cl
 	if err != nil || len(c.entries) == 0 {
 		return c, err
 	}
-	if c.until, c.ahead, err = endOfClaim(ctx, tx, claim); err != nil {
+	if c.until, c.ahead, err = endOfLease(ctx, tx, lease); err != nil {
 		return c, err
 	}
 	slices.SortFunc(c.entries, func(a, b Entry) int { return compare(a.CheckoutID, b.CheckoutID) })
 	if _, err := tx.Exec(ctx, "UPDATE "+d.ByKey("checkout_journal")+" SET "+kind.column+" = ?"+
 		" WHERE checkout_id IN "+database.In(len(c.entries)), append([]any{c.until}, database.Anys(idsOf(c.entries))...)...); err != nil {
-		return c, fmt.Errorf("claim events: %w", err)
+		return c, fmt.Errorf("lease events: %w", err)
 	}
 	return c, nil
 }
 
-// endOfClaim returns when a claim ends that begins now, and by how much the database's clock is
-// ahead of this process's.
-func endOfClaim(ctx context.Context, tx *database.Tx, claim time.Duration) (until string, ahead time.Duration, err error) {
+// endOfLease returns the end of a lease that begins now, and how far the database's clock is ahead
+// of this process's.
+func endOfLease(ctx context.Context, tx *database.Tx, lease time.Duration) (until string, ahead time.Duration, err error) {
 	var at time.Time
-	err = tx.Each(ctx, func(rows *sql.Rows) error { return rows.Scan(&until) }, "SELECT CAST("+tx.Dialect().NowPlus(claim)+" AS CHAR)")
+	err = tx.Each(ctx, func(rows *sql.Rows) error { return rows.Scan(&until) }, "SELECT CAST("+tx.Dialect().NowPlus(lease)+" AS CHAR)")
 	if err == nil {
 		at, err = time.Parse(time.DateTime, until)
 	}
 	if err != nil {
 		return "", 0, fmt.Errorf("read the time: %w", err)
 	}
-	return until, time.Until(at) - claim, nil
+	return until, time.Until(at) - lease, nil
 }
 
-// putEvents ends the claims of events: each is due again, or never where that is empty. It leaves
-// out what was replayed or claimed again in the meantime, and, after a lock wait, the rows that are
-// locked: their events are delivered again when the claim ends.
-func putEvents(ctx context.Context, tx *database.Tx, claimed eventClaim, due []string) (err error) {
+// putEvents ends the leases of events and stores their next due times. It leaves out events that
+// were replayed or leased again since. After a lock wait it leaves out locked rows, too: their
+// events are delivered again when the lease ends.
+func putEvents(ctx context.Context, tx *database.Tx, leased eventLease, due []string) (err error) {
 	var free map[string]Entry
 	if tx.AfterLockTimeout() {
-		if free, err = entriesSkipLocked(ctx, tx, idsOf(claimed.entries)); err != nil {
+		if free, err = entriesSkipLocked(ctx, tx, idsOf(leased.entries)); err != nil {
 			return err
 		}
 	}
-	batch, column := tx.Batch(), claimed.kind.column
-	for i, e := range claimed.entries {
+	batch, column := tx.Batch(), leased.kind.column
+	for i, e := range leased.entries {
 		if _, isFree := free[e.CheckoutID]; isFree || free == nil {
 			batch.Exec(nil, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET "+column+" = ? WHERE checkout_id = ? AND "+column+" = ?",
-				nullable(due[i]), e.CheckoutID, claimed.until)
+				nullable(due[i]), e.CheckoutID, leased.until)
 		}
 	}
 	if err := batch.Send(ctx); err != nil {

@@ -129,7 +129,7 @@ func TestEvents_killsLoseNoEventAndMakeNone(t *testing.T) {
 				due[e.CheckoutID+".cancelled"] = true
 			}
 		}
-		// The claims of the killed instances end in two minutes. Nobody waits for that here.
+		// The leases of the killed instances end in two minutes. Nobody waits for that here.
 		editor := newEditor(c)
 		if err := editor.do(func(tx *database.Tx) error {
 			for _, column := range []string{"committed_event_due_at", "cancelled_event_due_at"} {
@@ -139,7 +139,7 @@ func TestEvents_killsLoseNoEventAndMakeNone(t *testing.T) {
 			}
 			return nil
 		}); err != nil {
-			t.Fatalf("end the claims: %v", err)
+			t.Fatalf("end the leases: %v", err)
 		}
 		eventually(t, 60*time.Second, "every sale and every cancellation is announced", func() bool {
 			ids, _ := hook.delivered()

@@ -231,9 +231,9 @@ func mutations() []mutation {
 			in:    "checkout", tests: []string{"TestEvents_whatIsNotSoldIsNotAnnounced"},
 		},
 		{
-			name:  "an event is claimed before it is delivered",
-			edits: []edit{{"checkout/store.go", `CAST("+tx.Dialect().NowPlus(claim)+"`, `CAST("+tx.Dialect().NowPlus(claim-claim)+"`}},
-			in:    "checkout", tests: []string{"TestEvents_instancesShareTheDeliveries", "TestEvents_claimOfADeadInstanceEnds"},
+			name:  "an event is leased before it is delivered",
+			edits: []edit{{"checkout/store.go", `CAST("+tx.Dialect().NowPlus(lease)+"`, `CAST("+tx.Dialect().NowPlus(lease-lease)+"`}},
+			in:    "checkout", tests: []string{"TestEvents_instancesShareTheDeliveries", "TestEvents_leaseOfADeadInstanceEnds"},
 		},
 		{
 			name:  "a delivery ends only its own claim",
@@ -257,7 +257,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "the pause of an event counts from its state",
-			edits: []edit{{"checkout/announce.go", "claimed.now().Sub(e.UpdatedAt)", "claimed.now().Sub(e.CreatedAt)"}},
+			edits: []edit{{"checkout/announce.go", "leased.now().Sub(e.UpdatedAt)", "leased.now().Sub(e.CreatedAt)"}},
 			in:    "checkout", tests: []string{"TestEvents_failedCancellationIsRetriedSoon"},
 		},
 		{
@@ -272,7 +272,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a failed delivery is retried",
-			edits: []edit{{"checkout/announce.go", "due[i] = a.deliverOne(ctx, claimed, e)\n", "due[i] = a.deliverOne(ctx, claimed, e)[:0]\n"}},
+			edits: []edit{{"checkout/announce.go", "due[i] = a.deliverOne(ctx, leased, e)\n", "due[i] = a.deliverOne(ctx, leased, e)[:0]\n"}},
 			in:    "checkout", tests: []string{"TestEvents_failedDeliveryIsRetried"},
 		},
 		{

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// certificateAge is how long a certificate is used before its files are read again.
+// certificateAge is the time after which a certificate's files are read again.
 const certificateAge = 10 * time.Second
 
 // A certificate is the API's, from two files that may be replaced at any time.

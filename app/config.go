@@ -28,7 +28,7 @@ type configCheckCommand struct {
 	commands.Output
 }
 
-// Run prints what each check found, and fails if one failed. Wrong settings do not get here.
+// Run prints the result of each check, and fails if one failed. Wrong settings do not get here.
 func (c *configCheckCommand) Run(ctx context.Context, console commands.Console) (failure error) {
 	text, found := "settings    ok     valid", map[string]string{"settings": "valid"}
 	check := func(name string, look func(context.Context) (string, error)) {
@@ -75,7 +75,7 @@ func (c *configCheckCommand) checkDatabase(ctx context.Context) (found string, e
 	return db.Engine() + ": up to date", err
 }
 
-// checkPayments looks a payment up that there is not.
+// checkPayments looks up a payment that does not exist.
 func (c *configCheckCommand) checkPayments(ctx context.Context) (string, error) {
 	gateway, err := payment.Open(c.PaymentURL, payment.Options{Timeout: configTimeout, Secret: c.PaymentSecret})
 	if err != nil {

@@ -45,7 +45,7 @@ func (r *running) queues() []checkout.QueueState {
 	return append([]checkout.QueueState{r.carts.Queue()}, r.checkouts.Queues()...)
 }
 
-// LowestStock returns products for the dashboard, those of which the least is available first.
+// LowestStock returns products for the dashboard, the lowest available first.
 func (r *running) LowestStock(ctx context.Context, limit int) ([]inventory.Product, error) {
 	return r.stock.Lowest(ctx, limit)
 }

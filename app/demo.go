@@ -9,7 +9,8 @@ import (
 	"cartwheel/inventory"
 )
 
-// demoCatalogue is what an empty shop is filled with, so that the first request buys something.
+// demoCatalogue is the import file that fills an empty shop, so that the first request buys
+// something.
 const demoCatalogue = `product_id,product_name,quantity
 espresso,Espresso beans 1 kg,250
 grinder,Hand grinder,40

@@ -107,7 +107,7 @@ func (w *asyncWriter) write(record []byte) {
 	}
 }
 
-// Close writes what waits, for logCloseTimeout at most. Later records are dropped.
+// Close writes the waiting records, for logCloseTimeout at most. Later records are dropped.
 func (w *asyncWriter) Close(ctx context.Context) error {
 	close(w.stop)
 	ctx, cancel := context.WithTimeout(ctx, logCloseTimeout)

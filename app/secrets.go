@@ -9,7 +9,7 @@ import (
 // secretFiles are the variables that may come from a file: NAME_FILE names it.
 var secretFiles = []string{"MYSQL_DSN", "MYSQL_READ_DSN", "PAYMENT_URL", "PAYMENT_SECRET", "WEBHOOK_URL", "WEBHOOK_SECRET", "API_KEYS", "ADMIN_TOKEN"}
 
-// readSecretFiles sets each variable of which a file is named, without the white space at its ends.
+// readSecretFiles sets each variable that has a file, without the white space at its ends.
 // Errors name the variable: it is set twice, or the file cannot be read or is empty.
 func readSecretFiles() error {
 	for _, name := range secretFiles {

@@ -69,7 +69,7 @@ func (c *serveCommand) Run(ctx context.Context, console commands.Console) (err e
 	return errors.Join(err, r.close())
 }
 
-// A running is the whole server, in the order in which its parts depend on each other.
+// A running is the running server. Each part depends on those above it.
 type running struct {
 	settings  settings
 	log       *slog.Logger
@@ -189,8 +189,7 @@ func (r *running) listen(ctx context.Context, connections int) error {
 	return nil
 }
 
-// cannotListen says what to do about an address that could not be listened on. flag names where it
-// came from.
+// cannotListen adds advice to an error of Listen. flag is the setting with the address.
 func cannotListen(flag string, err error) error {
 	advice := "expected host:port with a free port, such as :5003 or 127.0.0.1:5003"
 	switch {

@@ -8,11 +8,11 @@ import (
 )
 
 const (
-	// warnInterval is the minimum time between two warnings with the same message. An outage affects
-	// thousands of requests and checkouts at once.
+	// warnInterval is the minimum time between two warnings with the same message. An outage
+	// affects thousands of requests and checkouts at once.
 	warnInterval = time.Second
-	// maxWarnings is the maximum number of messages that are remembered. Those of net/http differ by
-	// their addresses.
+	// maxWarnings is the maximum number of messages that are remembered. Those of net/http differ
+	// by their addresses.
 	maxWarnings = 1000
 )
 

@@ -32,7 +32,7 @@ const (
 	maxPause = 250 * time.Millisecond
 )
 
-// An Import says what becomes of a file's rows.
+// An Import has the options of an import.
 type Import struct {
 	// Add adds the quantities, which may be negative, to what is on hand. Otherwise they are what
 	// is on hand.
@@ -69,11 +69,11 @@ type LookAlike struct {
 	Other string // the other product: its ID, or the line that created it
 }
 
-// An ImportReport says what became of an import. Of a dry run it says what would have.
+// An ImportReport counts the results of an import, or those that a dry run would have had.
 type ImportReport struct {
 	Line int `json:"line"` // up to this line of the file everything is decided
 	Rows int `json:"rows"` // rows that were decided; empty lines are none
-	// What became of the rows.
+	// The results of the rows.
 	Created   int `json:"created"`
 	Changed   int `json:"changed"`
 	Unchanged int `json:"unchanged"`
@@ -136,7 +136,7 @@ func (m *Manager) Import(ctx context.Context, file io.Reader, how Import) (Impor
 	}
 }
 
-// importing is one import under way. It belongs to one goroutine.
+// importing is an import that runs. It belongs to one goroutine.
 type importing struct {
 	m      *Manager
 	how    Import
@@ -150,7 +150,7 @@ type importing struct {
 	created map[uint64]int // the line of each product that was created, by its ID's normal form
 }
 
-// pause returns the pause after a chunk that took so long: others at work get four fifths of the
+// pause returns the pause after a chunk, given its duration: other writers get four fifths of the
 // time.
 func (im *importing) pause(took time.Duration) time.Duration {
 	if im.m.db.Embedded() && im.waited < time.Millisecond {
@@ -201,7 +201,7 @@ func (im *importing) warnOfLookAlikes(ctx context.Context) error {
 	})
 }
 
-// normalForm returns what is visible of an ID, in its compatibility form.
+// normalForm returns the visible characters of an ID, in their compatibility form.
 func normalForm(id string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) {
@@ -337,7 +337,7 @@ func (im *importing) stock(ctx context.Context, tx *database.Tx, rows []*importR
 	return stock, nil
 }
 
-// A change is what a row does to its product.
+// A change is the effect of a row on its product.
 type change struct {
 	productID     string
 	name          string // empty: stays
@@ -380,7 +380,7 @@ func decide(rows []*importRow, stock *Stock, add bool) (changes []change, locked
 	return changes, locked, unchanged
 }
 
-// writeChanges writes what decide found, in the order of the products' IDs. Those that exist are
+// writeChanges writes the changes, in the order of the products' IDs. Those that exist are
 // locked.
 func (m *Manager) writeChanges(ctx context.Context, tx *database.Tx, changes []change, add bool) error {
 	var created, changed []change
@@ -413,7 +413,7 @@ func (m *Manager) writeChanges(ctx context.Context, tx *database.Tx, changes []c
 	return nil
 }
 
-// wait waits so long, or until ctx ends.
+// wait waits for the pause, or until ctx ends.
 func wait(ctx context.Context, pause time.Duration) {
 	select {
 	case <-time.After(pause):

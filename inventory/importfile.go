@@ -94,7 +94,7 @@ func delimiterHint(header string, delimiter rune) string {
 	return ""
 }
 
-// chunk returns the next rows, at most so many; none after the last.
+// chunk returns the next rows, at most the given number; none after the last.
 func (f *importFile) chunk(most int) (rows []*importRow, err error) {
 	for len(rows) < most {
 		row, err := f.read()
@@ -171,7 +171,7 @@ func (f *importFile) next() (fields []string, text string, err error) {
 // errRecordTooLong means that a record is longer than maxRecord.
 var errRecordTooLong = errors.New("the record is too long")
 
-// A recorder keeps what a csv.Reader has read of the current record.
+// A recorder keeps the text of the record that a csv.Reader is reading.
 type recorder struct {
 	source   io.Reader
 	recorded bytes.Buffer
@@ -225,7 +225,7 @@ func (r *importRow) fill(productID, name, quantity string) {
 	}
 }
 
-// quote shows what stands in a file, shortened.
+// quote quotes a file's text, shortened.
 func quote(text string) string {
 	if runes := []rune(text); len(runes) > maxQuotedRunes {
 		return strconv.Quote(string(runes[:maxQuotedRunes])) + "…"

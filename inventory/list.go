@@ -17,8 +17,8 @@ type Product struct {
 	Level
 }
 
-// List calls each for every product, in the order of their IDs, until it returns an error. What it
-// tells of each product is of one moment, but not of all products together. It locks nothing and
+// List calls each for every product, in the order of their IDs, until it returns an error. The
+// values of one product belong to one snapshot; those of two products may not. It locks nothing and
 // blocks until each has had the last.
 //
 // Errors: those of each, and database.ErrUnavailable.

@@ -14,9 +14,8 @@ var ErrNotAdopted = errors.New("the tables that are there cannot be adopted as t
 // maxConflicts is the maximum number of rows that an error names for each obstacle.
 const maxConflicts = 40
 
-// checkAdoptable looks for everything that adopting could fail at, or could do harm by, and writes
-// nothing. Tables that are not there are no obstacle. Errors: ErrNotAdopted, naming every obstacle
-// at once.
+// checkAdoptable looks for every obstacle to an adoption, and writes nothing. Tables that are not
+// there are no obstacle. Errors: ErrNotAdopted, naming every obstacle at once.
 func checkAdoptable(ctx context.Context, c catalogue) error {
 	var obstacles []string
 	if err := c.SelectContext(ctx, &obstacles, c.attached); err != nil {

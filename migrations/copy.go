@@ -23,8 +23,7 @@ const (
 var (
 	// ErrOccupied means that a copy's target holds rows, which are not those of its source.
 	ErrOccupied = errors.New("the database that is to be copied to is not empty")
-	// ErrCopyDiffers means that what the target says was written is not what the source holds.
-	// Nothing was kept.
+	// ErrCopyDiffers means that the target's rows are not those of the source. Nothing was kept.
 	ErrCopyDiffers = errors.New("the copy differs from its source")
 )
 
@@ -63,7 +62,7 @@ func (c columnSpec) fromText() string {
 	}
 }
 
-// A CopiedTable says what a copy has of one table.
+// A CopiedTable counts the rows of one table in a copy.
 type CopiedTable struct {
 	Name string `json:"name"`
 	Rows int64  `json:"rows"`
@@ -84,7 +83,7 @@ func (t *CopiedTable) add(row []sql.NullString) {
 	t.hash += maphash.Bytes(hashSeed, text)
 }
 
-// A CopyReport says what a copy has of each table.
+// A CopyReport counts the rows of a copy.
 type CopyReport struct {
 	Tables []CopiedTable `json:"tables"`
 	// AlreadyThere says that an earlier run had copied all of it, and that nothing was left to do.
@@ -100,10 +99,9 @@ func (r CopyReport) Rows() (n int64) {
 }
 
 // Copy copies every row of the embedded engine into the empty tables of a MySQL server, both
-// migrated, and compares what the server then holds with what was read, row by row. It does so in
-// one transaction on either side: others can read the source meanwhile but not write to it, and see
-// nothing of the copy before all of it is there. Whatever ends it early, a crash included, leaves
-// the target empty. Its memory does not grow with the tables.
+// migrated. It then compares the server's rows with the source's. It has one transaction on either
+// side: others may read the source but not write to it, and see nothing of an unfinished copy. An
+// error or a crash leaves the target empty. Its memory does not grow with the tables.
 //
 // The caller has the source's lock, so that nobody owns an open checkout any more: leases are
 // copied as over by the target's clock, for the next server to claim. progress is called after each
@@ -192,7 +190,7 @@ func Occupied(ctx context.Context, db *database.DB) (found []string, err error) 
 	return found, nil
 }
 
-// copying is one copy under way.
+// copying is a copy that runs.
 type copying struct {
 	from, to  *sql.Tx
 	progress  func(done, all int64)

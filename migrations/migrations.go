@@ -58,14 +58,14 @@ type State struct {
 	AppliedAt *time.Time `json:"appliedAt"` // in UTC; nil while it is pending
 }
 
-// Up applies what is pending and returns how many migrations that were. It blocks until they are
-// applied, or until ctx ends; while another instance applies them it waits for that one, ten
-// minutes at most. A repeat is harmless, also after a crash in the middle; with nothing pending it
-// takes no lock and writes nothing. Each call then verifies the tables.
+// Up applies the pending migrations and returns their number. It blocks until they are applied, or
+// until ctx ends; while another instance applies them it waits for that one, ten minutes at most. A
+// repeat is harmless, also after a crash in the middle; with nothing pending it takes no lock and
+// writes nothing. Each call then verifies the tables.
 //
 // Errors: ErrChanged when they are not as the migrations left them; ErrNotAdopted when the database
 // holds tables of the same names that cannot be made ours as they are (nothing was changed); else
-// what goose or the engine said, also when another instance did not finish in time.
+// the errors of goose and of the engine, also when another instance did not finish in time.
 func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, err error) {
 	for attempt := 1; ; attempt++ {
 		n, err := upAndVerify(ctx, db, log)
@@ -143,7 +143,7 @@ func Pending(ctx context.Context, db *database.DB) (names []string, err error) {
 	return names, err
 }
 
-// up applies what is pending, under the lock where the engine has one to take.
+// up applies the pending migrations, under the lock where the engine has one.
 func up(ctx context.Context, db *database.DB, log *slog.Logger) (int, error) {
 	goosed, err := provider(db, log)
 	if err != nil {
@@ -209,7 +209,7 @@ func newLocker(log *slog.Logger) (lock.Locker, error) {
 		}))
 }
 
-// nameOf is what people know a migration by.
+// nameOf returns the name of a migration for people.
 func nameOf(source *goose.Source) string {
 	if source.Type == goose.TypeSQL {
 		return strings.TrimSuffix(path.Base(source.Path), ".sql")

@@ -14,11 +14,11 @@ import (
 // difference and its remedy.
 var ErrChanged = errors.New("the tables were changed since Cartwheel made them")
 
-// Verify compares all tables with what the statements rely on: columns, collations, keys, CHECKs,
-// indexes, engine, and what others attached to them. It writes nothing. Other non-unique indexes
-// and other columns that an INSERT may omit are accepted.
+// Verify compares all tables with the needs of the statements: columns, collations, keys, CHECKs,
+// indexes and engine. It looks for triggers, events and foreign keys, too. It writes nothing. Other
+// non-unique indexes and other columns that an INSERT may omit are accepted.
 //
-// Errors: ErrChanged; what the engine said.
+// Errors: ErrChanged, and those of the engine.
 func Verify(ctx context.Context, db *database.DB) error {
 	c := catalogueOf(db)
 	var found []string

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Status is what is known of a payment.
+// Status is the state of a payment.
 type Status string
 
 // The states of a payment. Voided is final: such a payment can never be charged.
@@ -50,8 +50,8 @@ type Item struct {
 	Quantity  int64  `json:"quantity"`
 }
 
-// Order is what a charge is for. The gateway remembers it by CheckoutID, which must not be used for
-// another order.
+// Order is the content of a charge. The gateway remembers it by CheckoutID, which must not be used
+// for another order.
 type Order struct {
 	CheckoutID string `json:"-"` // part of the path
 	ClientID   string `json:"clientID"`
@@ -65,10 +65,10 @@ var ErrNotSent = errors.New("payment request was not sent")
 // ErrUnavailable means that charges have been failing and are refused for some seconds.
 var ErrUnavailable = errors.New("payment service is unavailable")
 
-// Gateway is what both gateways can do. Every method may be called by any number of goroutines.
+// Gateway charges, voids and refunds checkouts. Its methods are safe for concurrent use.
 //
 // Charge, Void and Refund block until the gateway has answered, ctx ends, or the gateway's timeout
-// has passed. Each may be repeated: a repeat answers what the first did, or what has become of it
+// has passed. Each may be repeated: a repeat returns the first result, or the payment's state
 // since. An error means that the outcome is unknown, unless it is [ErrNotSent].
 type Gateway interface {
 	// Charge charges an order: Approved, Declined, or Voided when the checkout was voided or
@@ -97,9 +97,9 @@ const (
 	defaultMaxInFlight = 4096
 )
 
-// Options are what every gateway is opened with. The zero value is usable.
+// Options are the settings of a gateway. The zero value is usable.
 type Options struct {
-	// Timeout is the most that one Charge, Void or Refund takes over HTTP, its repeats included; 10
+	// Timeout is the maximum time of one Charge, Void or Refund over HTTP, its retries included; 10
 	// s when zero. A caller's nearer deadline wins.
 	Timeout time.Duration
 	// Secret signs the requests of the HTTP gateway; empty means unsigned.
@@ -109,7 +109,7 @@ type Options struct {
 	MaxInFlight int
 	// Log gets the circuit breaker's changes and, at debug level, each repeat. Nil discards them.
 	Log *slog.Logger
-	// Observe is told what happens; for metrics.
+	// Observe has hooks for metrics.
 	Observe Observer
 }
 

@@ -28,8 +28,8 @@ const (
 
 // Sandbox is a gateway without money. It approves at once, or after a latency, and declines clients
 // whose ID begins with decline- and the share of checkouts that it was told to, chosen by the
-// checkout's ID. It keeps the protocol's promises as the real thing does, for the last 262,144
-// payments, in memory only.
+// checkout's ID. It keeps the protocol as a real service does, for the last 262,144 payments, in
+// memory only.
 //
 // A charge decides when its latency is over. One whose ctx ends before that answers an unknown
 // outcome, as a real gateway would, and has charged nothing: a void then makes that final, and a
@@ -124,7 +124,7 @@ func (s *Sandbox) Charge(ctx context.Context, order Order) (Result, error) {
 	})
 }
 
-// decide makes the first charge of an order, and returns what has become of it.
+// decide makes the first charge of an order. It returns the payment's state.
 func (s *Sandbox) decide(order Order) Result {
 	key, share := fingerprint(order.CheckoutID)
 	s.mu.Lock()
@@ -190,8 +190,8 @@ func (s *Sandbox) String() string { return s.name }
 // Close implements [Gateway]. There is nothing to close.
 func (s *Sandbox) Close() {}
 
-// remember sets what is known of a payment and forgets the oldest when there is no room. s.mu is
-// held.
+// remember stores the state of a payment, and forgets the oldest payment when there is no room.
+// s.mu is held.
 func (s *Sandbox) remember(key paymentKey, state sandboxState) {
 	if _, known := s.payments[key]; !known {
 		if len(s.order) < s.memory {

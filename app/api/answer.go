@@ -8,18 +8,17 @@ import (
 	"time"
 )
 
-// What the status of an answer can be.
+// The statuses of an answer.
 const (
 	statusSuccess = "Success"
 	statusFailed  = "Failed"
 	statusPending = "Pending"
 )
 
-// successBody is the answer to everything that went well. It is sent as it is, and never written
-// to.
+// successBody is the body of every success. It is shared: nobody may write to it.
 var successBody = render(answer{Status: statusSuccess})
 
-// An answer is the body of whatever the public listener says outside the documentation.
+// An answer is the body of every response of the public listener outside the documentation.
 // Error is empty exactly when Status is Success.
 type answer struct {
 	Status string `json:"status" enums:"Success,Failed,Pending" example:"Success"`

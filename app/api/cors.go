@@ -16,8 +16,7 @@ func (o allowedOrigins) allows(origin string) bool {
 	return slices.Contains(o, origin) || slices.Contains(o, "*")
 }
 
-// withCORS adds to every answer what a browser must see before it hands it to a page of another
-// origin.
+// withCORS adds the headers without which a browser keeps an answer from a page of another origin.
 func (o allowedOrigins) withCORS(next echo.HandlerFunc) echo.HandlerFunc {
 	if len(o) == 0 {
 		return next

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// maxAddresses is how many client addresses are watched at once, at about 200 bytes each. Over it,
-// the one that was quiet for longest is forgotten.
+// maxAddresses is the maximum number of client addresses that are remembered, at about 200 bytes
+// each. Beyond it, the least recently seen one is forgotten.
 const maxAddresses = 16_384
 
 // rateLimits bounds how many requests a second one client address makes.
@@ -31,7 +31,7 @@ func newRateLimits(perSecond float64) *rateLimits {
 	return limits
 }
 
-// limitRate refuses with 429 what comes faster than the limit. Probes and the documentation are
+// limitRate refuses with 429 the requests over the limit. Probes and the documentation are
 // free: a load balancer must never take an instance out because it asks too often, and the page
 // loads many files at once.
 func (l *rateLimits) limitRate(next echo.HandlerFunc) echo.HandlerFunc {
@@ -83,8 +83,8 @@ func clientAddress(c echo.Context) netip.Addr {
 	return clientNetwork(addr)
 }
 
-// addressOf returns what tells a request's address. From the end of X-Forwarded-For it is the first
-// that is no trusted proxy's; anyone can write the rest.
+// addressOf returns the function that finds a request's client address. From the end of
+// X-Forwarded-For it is the first that is no trusted proxy's; anyone can write the rest.
 func addressOf(trusted []*net.IPNet) echo.IPExtractor {
 	if len(trusted) == 0 {
 		return echo.ExtractIPDirect()
@@ -96,7 +96,7 @@ func addressOf(trusted []*net.IPNet) echo.IPExtractor {
 	return echo.ExtractIPFromXFFHeader(options...)
 }
 
-// clientNetwork is the part of an address that one client has: of IPv6 the /64 network.
+// clientNetwork returns the part of an address that identifies a client: of IPv6 the /64 network.
 func clientNetwork(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
 	if !addr.Is6() {

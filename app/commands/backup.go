@@ -22,10 +22,10 @@ type Backup struct {
 	File string `arg:"" placeholder:"FILE" help:"The file to write, which must not be there yet; - is standard output."`
 }
 
-// onMySQL says what backs up and restores a database that is not embedded.
+// onMySQL names the programs that back up and restore a MySQL database.
 const onMySQL = "use mysqldump --single-transaction or mariadb-dump --single-transaction, and mysql or mariadb"
 
-// Help is what --help says beside the flags.
+// Help is the text of --help above the flags.
 func (Backup) Help() string {
 	return `For the embedded engine, also while the server sells: the file holds the data as of one moment, and is on disk when this
 is done. cartwheel restore puts it back. On MySQL, ` + onMySQL + "."
@@ -80,7 +80,7 @@ type Restore struct {
 	File string `arg:"" placeholder:"FILE" help:"What cartwheel backup has written; - is standard input."`
 }
 
-// Help is what --help says beside the flags.
+// Help is the text of --help above the flags.
 func (Restore) Help() string {
 	return `For the embedded engine, whose server must be stopped. The backup is copied, flushed and checked before it replaces
 anything; a damaged one is refused. The database that was there is kept beside it. On MySQL, ` + onMySQL + "."

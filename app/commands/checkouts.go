@@ -26,7 +26,7 @@ type checkoutsListCommand struct {
 	Output
 	State  string `placeholder:"STATE" default:"any" enum:"any,open,reserved,refunding,committed,rolled_back,cancelling,cancelled" help:"Only those in this state: reserved, refunding, committed, rolled_back, cancelling, cancelled; open means reserved, refunding or cancelling."`
 	Client string `placeholder:"CLIENT" help:"Only this client's."`
-	Limit  uint   `default:"100" help:"At most so many; 0: all."`
+	Limit  uint   `default:"100" help:"The maximum number of checkouts; 0: all."`
 	Since  age    `placeholder:"AGE" help:"Only those that began within this time, such as 7d or 12h."`
 }
 

@@ -13,7 +13,7 @@ type Completion struct {
 	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
 }
 
-// Help is what --help says beside the flags.
+// Help is the text of --help above the flags.
 func (Completion) Help() string {
 	return `Add to the start file of bash or zsh: source <(cartwheel completion bash), with the shell's name. Of fish:
 cartwheel completion fish | source`

@@ -54,7 +54,8 @@ func openInput(console Console, name string) (input io.Reader, closeInput func()
 	return file, file.Close, err
 }
 
-// newBar returns a progress bar that shows on a terminal alone. It ends at all; -1: not known.
+// newBar returns a progress bar that shows on a terminal alone. all is the expected total; -1: not
+// known.
 func newBar(w io.Writer, all int64, description string) *progressbar.ProgressBar {
 	return progressbar.NewOptions64(all,
 		progressbar.OptionSetWriter(w),

@@ -19,7 +19,7 @@ type migrateMoveCommand struct {
 	Output
 }
 
-// Help is what --help says beside the flags.
+// Help is the text of --help above the flags.
 func (migrateMoveCommand) Help() string {
 	return `Stop the server on --data-dir first. Everything goes, checkouts that are not settled included, in one transaction:
 the database has all of it or nothing, whatever happens on the way, and the command can be run again. What was

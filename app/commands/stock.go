@@ -33,17 +33,17 @@ type StockImport struct {
 	Delimiter string `default:"," placeholder:"CHAR" help:"The character between fields: a comma, a semicolon, or tab."`
 }
 
-// Help is what --help says beside the flags.
+// Help is the text of --help above the flags.
 func (StockImport) Help() string {
 	return `Products that do not exist are created; an empty name leaves a product's name as it is. Bad rows are reported by
 line; the exit status is 1 if there were any. A second row of one product is a bad row, and so is one that would
 bring on hand below reserved. A quote that is not closed ends the import there. Without --add a repeat is harmless.`
 }
 
-// delimiters are the names of what may separate fields.
+// delimiters are the values of --delimiter.
 var delimiters = map[string]rune{",": ',', ";": ';', "\t": '\t', `\t`: '\t', "tab": '\t', "|": '|'}
 
-// Validate says which flags make no sense. kong calls it.
+// Validate refuses an unknown delimiter. kong calls it.
 func (c StockImport) Validate() error {
 	if _, known := delimiters[c.Delimiter]; !known {
 		return fmt.Errorf("--delimiter is %q: expected , or ; or | or tab", c.Delimiter)

@@ -18,8 +18,7 @@ type Storage struct {
 	DataDir      string `env:"DATA_DIR" default:"./data" help:"Where the embedded engine keeps cartwheel.db."`
 }
 
-// Open opens the engine. how says what is special about it. Its errors name the flag that they are
-// about.
+// Open opens the engine. how has the settings that are not flags. Its errors name the wrong flag.
 func (s Storage) Open(ctx context.Context, log *slog.Logger, how database.Config) (*database.DB, error) {
 	if s.MySQLReadDSN != "" && s.MySQLDSN == "" {
 		return nil, errors.New("--mysql-read-dsn (MYSQL_READ_DSN) has no --mysql-dsn (MYSQL_DSN): expected both")
@@ -46,11 +45,11 @@ func (s Storage) using(
 	return errors.Join(use(ctx, db), db.Close())
 }
 
-// commandPatience is how long a command waits for a server that does not answer.
+// commandPatience is the maximum time that a command waits for a server that does not answer.
 const commandPatience = 5 * time.Second
 
-// reading is for commands that look at what is there. They create nothing and change no table: the
-// database may be another system's, at work.
+// reading opens the database for commands that create nothing and change no table: another system
+// may be using it.
 func (s Storage) reading(ctx context.Context, console Console, use func(context.Context, *database.DB) error) error {
 	log, how := commandLog(console, slog.LevelWarn), database.Config{Existing: true, StartTimeout: commandPatience}
 	return s.using(ctx, log, how, func(ctx context.Context, db *database.DB) error {

@@ -7,7 +7,7 @@ import (
 	"runtime/debug"
 )
 
-// version is what a release is called. Its build sets it: -ldflags "-X
+// version is the name of a release. The build sets it: -ldflags "-X
 // cartwheel/app/commands.version=v1.2.3".
 var version string
 

@@ -1,4 +1,4 @@
-// Package engine says what the database package needs of an engine. The packages mysql and sqlite
+// Package engine describes an engine for the database package. The packages mysql and sqlite
 // provide it.
 package engine
 
@@ -84,8 +84,8 @@ type Dialect interface {
 	// ByKey names a table in a SELECT or UPDATE whose WHERE lists primary keys: other rows are
 	// neither read nor locked.
 	ByKey(table string) string
-	// List turns the arguments of JoinKeys, DeleteKeys, Subtract or InsertList, row by row of so
-	// many columns, into those that the engine is to be given. They are strings, ints and int64s.
+	// List turns the arguments of JoinKeys, DeleteKeys, Subtract or InsertList, row by row with
+	// that number of columns, into the arguments for the engine. They are strings, ints and int64s.
 	List(columns int, args []any) []any
 	// ListIsOneArgument says that a list is one argument, so that a statement's text does not
 	// depend on its length.
@@ -118,7 +118,7 @@ func Values(n, columns int) string {
 	return strings.TrimSuffix(strings.Repeat(group, n), ",")
 }
 
-// A Fault is what an engine's error means for the transaction that met it.
+// A Fault classifies an engine's error by its meaning for the transaction.
 type Fault int
 
 // The faults.

@@ -12,16 +12,15 @@ import (
 	"cartwheel/database/engine"
 )
 
-// ErrNotEmbedded means that something was asked of a MySQL server that only the embedded engine's
-// file can give.
+// ErrNotEmbedded means that a MySQL server cannot do this: only the embedded engine's file can.
 var ErrNotEmbedded = errors.New("this is for the embedded engine")
 
 // Backup writes a snapshot of the embedded engine's data into a new file, which is checked and on
 // disk when it returns. It blocks no transaction. Several backups may run at once; of two to one
 // name, the second fails.
 //
-// Errors: ErrNotEmbedded; os.ErrExist when the file is there already; what SQLite and the file
-// system say. Nothing is left under that name then.
+// Errors: ErrNotEmbedded; os.ErrExist when the file is there already; those of SQLite and of the
+// file system. Nothing is left under that name then.
 func Backup(ctx context.Context, e *engine.Engine, to string) (err error) {
 	if e.Path == "" {
 		return ErrNotEmbedded

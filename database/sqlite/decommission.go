@@ -38,7 +38,7 @@ func checkNotMoved(dir string) error {
 // directory, so that no server starts on data that was moved. It returns the new name. No
 // transaction may be running.
 //
-// Errors: ErrInUse when another program has the file open, and what the file system says. The file
+// Errors: ErrInUse when another program has the file open, and those of the file system. The file
 // keeps its name then.
 func Decommission(ctx context.Context, e *engine.Engine) (string, error) {
 	if e.Path == "" || e.Unlock == nil {

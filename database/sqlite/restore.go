@@ -20,11 +20,11 @@ const isOurs = `SELECT iif(count(*) > 0, 'ok', 'it has none of Cartwheel''s tabl
 	FROM sqlite_master WHERE name = 'goose_db_version'`
 
 // Restore replaces the embedded engine's file in dir by a backup, which it first reads to its end
-// and checks. It holds the directory's lock. What was there gets the name that it returns, or ""
-// where nothing was.
+// and checks. It holds the directory's lock. It returns the new name of the old file, or "" if
+// there was none.
 //
-// Errors: ErrDataDirLocked while a server runs, ErrInUse while another program uses the file, what
-// is wrong with the backup, and what the file system says. The file that was there then stays.
+// Errors: ErrDataDirLocked while a server runs, ErrInUse while another program uses the file, the
+// damage of the backup, and those of the file system. The old file then stays.
 func Restore(ctx context.Context, dir string, backup io.Reader) (old string, err error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return "", fmt.Errorf("create the data directory: %w", err)

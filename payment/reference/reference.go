@@ -38,15 +38,15 @@ const (
 
 // Options are the service's settings. The zero value is usable.
 type Options struct {
-	// Secret, when not empty, is what every request must be signed with.
+	// Secret is the key with which every request must be signed. Empty: signatures are not checked.
 	Secret string
-	// Log gets what goes wrong on this side. Nil discards it.
+	// Log gets this side's faults. Nil discards them.
 	Log *slog.Logger
 	// Now is the clock that signatures are checked against; time.Now when nil.
 	Now func() time.Time
 }
 
-// Payment is what the service knows of one checkout. As a line of the file it is a change of the
+// Payment is the service's record of one checkout. As a line of the file it is a change of the
 // payment: the order is written once.
 type Payment struct {
 	CheckoutID string         `json:"checkoutID"`
@@ -244,7 +244,7 @@ func refused(reason string) answer {
 	return answer{code: http.StatusConflict, Status: payment.Refused, Reason: reason}
 }
 
-// show answers the state of a payment and what it was for. s.mu is held.
+// show answers the state and the order of a payment. s.mu is held.
 func (s *Service) show(id string, _ []byte) (answer, error) {
 	known, ok := s.payments[id]
 	if !ok {

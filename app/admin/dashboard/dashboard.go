@@ -36,7 +36,7 @@ const (
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-// shop is what the dashboard reads of the database.
+// shop has the dashboard's reads of the database.
 type shop interface {
 	LowestStock(ctx context.Context, limit int) ([]inventory.Product, error)
 	OpenCheckouts(ctx context.Context, limit int) ([]checkout.Entry, error)

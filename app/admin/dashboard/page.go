@@ -39,7 +39,7 @@ var templates = template.Must(template.New("page").Funcs(template.FuncMap{
 // partNames are the templates that every update has, and the IDs of their elements.
 var partNames = []string{"notices", "figures", "queues", "open", "unsold", "newest", "audit", "stock"}
 
-// A view is what the page shows.
+// A view is the data of the page.
 type view struct {
 	About
 	Sample   *sample // nil before the first

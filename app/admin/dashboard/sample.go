@@ -54,7 +54,7 @@ func (d *Dashboard) readTotals(levels metrics.Levels) totals {
 	return t
 }
 
-// sampleBetween returns what happened between two totals.
+// sampleBetween returns the sample of the time between two totals.
 func (d *Dashboard) sampleBetween(before, now totals, levels metrics.Levels) sample {
 	seconds := max(now.at.Sub(before.at).Seconds(), 0.001)
 	s := sample{

@@ -20,7 +20,7 @@ const (
 	viewerTimeout = 3 * time.Second
 )
 
-// An update is what a viewer's page does not have yet.
+// An update has the samples and parts that a viewer's page lacks.
 type update struct {
 	Version string            `json:"version"`
 	Samples []sample          `json:"samples"` // oldest first
@@ -92,7 +92,7 @@ func (d *Dashboard) nextInterval() bool {
 	}
 }
 
-// read reads what has expired. It blocks until all is read.
+// read refreshes the expired caches. It blocks until all are read.
 func (d *Dashboard) read(ctx context.Context) {
 	var reads sync.WaitGroup
 	for _, read := range []func(context.Context){d.open.refresh, d.recent.refresh, d.stock.refresh, d.checkReady} {

@@ -13,7 +13,7 @@ import (
 	"cartwheel/queue"
 )
 
-// queueMetrics are what the dashboard reads of one queue.
+// queueMetrics are the metrics of one queue that the dashboard reads.
 type queueMetrics struct {
 	jobs         prometheus.Histogram
 	full, closed prometheus.Counter

@@ -10,7 +10,7 @@ import (
 	"cartwheel/checkout"
 )
 
-// Levels are what is read at a scrape, and not counted as it changes.
+// Levels are the values that each scrape reads. Nothing counts them as they change.
 type Levels struct {
 	Queues             []Utilization
 	Checkouts          Utilization      // in flight, between their admission and their end

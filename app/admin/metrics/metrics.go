@@ -1,6 +1,5 @@
-// Package metrics owns what Cartwheel counts and times: the hooks that its parts are given, and the
-// page on which Prometheus reads them. The composition in app is its only maker; the dashboard
-// reads the same numbers.
+// Package metrics owns the metrics: the hooks that count and time events, and the page that
+// Prometheus reads. app makes them; the dashboard reads the same numbers.
 //
 // Labels have few values, known beforehand: never a client, a product, a checkout or a raw path.
 // Every series is there from the start, so that the first event of a kind is seen as an increase.

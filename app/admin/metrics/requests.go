@@ -38,15 +38,14 @@ var (
 // codeOther is the label of a code that its route is not known to give.
 const codeOther = 0
 
-// latencyBuckets are the upper bounds of what a request is seen to take, in seconds. Where most
-// requests fall they stand half apart or less, which is how close the quantiles of the dashboard
-// are.
+// latencyBuckets are the upper bounds of the latency histograms, in seconds. Where most requests
+// fall, each is at most half above the one before: the dashboard's quantiles are as exact.
 var latencyBuckets = []float64{
 	.00025, .0005, .00075, .001, .0015, .002, .003, .004, .005, .0075, .01, .015, .02, .03, .05, .075,
 	.1, .15, .25, .375, .5, .75, 1, 1.5, 2.5, 5, 10, 15,
 }
 
-// newLatencies returns what times the requests, by route and code.
+// newLatencies returns the histograms of request durations, by route and code.
 func newLatencies(auto promauto.Factory) map[string]map[int]prometheus.Observer {
 	latency := auto.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "http_request_duration_seconds", Buckets: latencyBuckets,
@@ -62,8 +61,8 @@ func newLatencies(auto promauto.Factory) map[string]map[int]prometheus.Observer 
 	return latencies
 }
 
-// Answered counts a request of a route that was answered with code after so long. It allocates
-// nothing.
+// Answered counts a request of a route that was answered with code after the time took. It
+// allocates nothing.
 func (m *Metrics) Answered(route string, code int, took time.Duration) {
 	byCode, known := m.latencies[route]
 	if !known {

@@ -7,7 +7,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Answers are what a route has answered since the start.
+// Answers counts the answers of a route since the start.
 type Answers struct {
 	Codes map[int]uint64 // by status code; 0 for the codes that its route is not known to give
 	// Latency counts answers by the buckets of LatencyBounds; the last one is for the longer ones.
@@ -18,7 +18,7 @@ type Answers struct {
 // LatencyBounds are the upper bounds of the latencies' buckets, in seconds.
 func LatencyBounds() []float64 { return latencyBuckets }
 
-// Batches are what a queue has done since the start.
+// Batches counts the work of a queue since the start.
 type Batches struct {
 	Batches       uint64
 	Jobs, Refused int64

@@ -1,5 +1,5 @@
-// Command payment-service serves the reference payment service: what
-// PAYMENT_URL=http://127.0.0.1:5005 may name while there is no real one.
+// Command payment-service serves the reference payment service. PAYMENT_URL=http://127.0.0.1:5005
+// names it while there is no real one.
 package main
 
 import (

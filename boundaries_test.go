@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"app":                                   {"app/admin", "app/admin/dashboard", "app/admin/metrics", "app/api", "app/commands", "cart", "cart/idempotency", "checkout", "checkout/webhook", "database", "inventory", "migrations", "payment", "queue"},
 	"app/admin":                             {"app/admin/dashboard", "app/admin/metrics"},
 	"app/api":                               {"app/admin/metrics", "cart", "cart/idempotency", "checkout", "database", "docs", "inventory", "payment", "queue"},
+	"app/certificatetest":                   {},
 	"app/commands":                          {"cart", "checkout", "database", "inventory", "migrations", "payment"},
 	"app/admin/dashboard":                   {"app/admin/metrics", "checkout", "docs", "inventory"},
 	"app/admin/metrics":                     {"checkout", "database", "payment", "queue"},

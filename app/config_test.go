@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"cartwheel/app/certificatetest"
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
 )
@@ -50,7 +51,7 @@ func TestConfigCheck_findsWhatServeWouldMeet(t *testing.T) {
 	dir := t.TempDir()
 	files := []string{"--tls-cert", filepath.Join(dir, "cert.pem"), "--tls-key", filepath.Join(dir, "key.pem")}
 	c.checks(1, files, "certificate FAILED", "no such file")
-	writeCertificate(t, files[1], files[3], 1)
+	certificatetest.Write(t, files[1], files[3], 1)
 	c.checks(0, files, "certificate ok     valid until 2")
 	c.checks(2, []string{"--rate-limit", "NaN"}, "--rate-limit (RATE_LIMIT) is NaN")
 }

@@ -10,14 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"cartwheel/cart"
 	"cartwheel/cart/idempotency"
 	"cartwheel/checkout"
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
 	"cartwheel/inventory"
-
-	"pgregory.net/rapid"
 )
 
 // patience is how long a test waits for what must come.
@@ -443,16 +443,7 @@ func (s *shop) quiet() {
 // eventually waits until what is described holds.
 func eventually(t tester, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(3 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("did not come to pass: %s", what)
-		}
-	}
+	databasetest.Eventually(t, patience, what, holds)
 }
 
 // wantErr checks an answer.

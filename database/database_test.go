@@ -176,16 +176,7 @@ func await(t testing.TB, signal <-chan struct{}, what string) {
 // eventually waits until something is true that nothing signals.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	deadline := time.After(patience)
-	for !holds() {
-		select {
-		case <-ticker.C:
-		case <-deadline:
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-	}
+	databasetest.Eventually(t, patience, what, holds)
 }
 
 // someoneWaits waits until a session of the database waits for a row that another one has locked.

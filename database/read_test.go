@@ -2,13 +2,14 @@ package database_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"cartwheel/database"
 	"cartwheel/database/databasetest"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestRead_cannotWrite(t *testing.T) {
@@ -53,5 +54,47 @@ func TestSnapshot_seesOneMoment(t *testing.T) {
 			}
 			return nil
 		})
+	})
+}
+
+// Behind a proxy the old server may be a replica by now, which reads old rows.
+func TestMySQL_brokenTransactionRenewsTheConnectionsThatRead(t *testing.T) {
+	t.Parallel()
+	databasetest.EachPrivateServer(t, func(t *testing.T, server *databasetest.Server) {
+		db := open(t, database.Config{MySQLDSN: server.TCPDSN("shop")})
+		connection := func(tx *database.Tx) (int64, error) {
+			var ids []int64
+			if err := tx.Select(t.Context(), &ids, "SELECT CONNECTION_ID()"); err != nil {
+				return 0, err
+			}
+			return ids[0], nil
+		}
+		reader := func() int64 {
+			t.Helper()
+			id, err := database.Query(t.Context(), db.Read, connection)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return id
+		}
+		before := reader()
+		if again := reader(); again != before {
+			t.Fatalf("connections %d and %d read: want one", before, again)
+		}
+		attempts := 0
+		if err := db.Transact(t.Context(), func(tx *database.Tx) error {
+			writer, err := connection(tx)
+			if attempts++; err != nil || attempts > 1 {
+				return err
+			}
+			execute(t, db.Setup(), fmt.Sprintf("KILL %d", writer))
+			_, err = connection(tx)
+			return err
+		}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if after := reader(); after == before {
+			t.Errorf("connection %d still reads", after)
+		}
 	})
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"cartwheel/database/databasetest"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -111,17 +113,7 @@ func (i *instance) want(t *testing.T, code int, r request) reply {
 // exceeds the bound.
 func eventually(t *testing.T, within time.Duration, what string, check func() bool) time.Duration {
 	t.Helper()
-	within = bound(within)
-	started := time.Now()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for !check() {
-		if time.Since(started) > within {
-			t.Fatalf("not within %v: %s", within, what)
-		}
-		<-ticker.C
-	}
-	return time.Since(started)
+	return databasetest.Eventually(t, bound(within), what, check)
 }
 
 func containsAll(text string, parts ...string) bool {

@@ -129,19 +129,10 @@ func lockProduct(t *testing.T, db *database.DB, productID string) (release func(
 	return release
 }
 
-// eventually waits until what is asked for is so.
-func eventually(t *testing.T, what string, so func() bool) {
+// eventually waits until check is true.
+func eventually(t *testing.T, what string, check func() bool) {
 	t.Helper()
-	ticker := time.NewTicker(2 * time.Millisecond)
-	defer ticker.Stop()
-	deadline := time.After(20 * time.Second)
-	for !so() {
-		select {
-		case <-ticker.C:
-		case <-deadline:
-			t.Fatalf("waited without success: %s", what)
-		}
-	}
+	databasetest.Eventually(t, 20*time.Second, what, check)
 }
 
 func name(parts ...any) string { return fmt.Sprint(parts...) }

@@ -19,6 +19,7 @@ import (
 
 	"cartwheel/app/admin/metrics"
 	"cartwheel/checkout"
+	"cartwheel/database/databasetest"
 	"cartwheel/inventory"
 )
 
@@ -205,13 +206,7 @@ func (s *site) recorded(more int) {
 
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	for deadline := time.Now().Add(20 * time.Second); !is(); <-ticker.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-	}
+	databasetest.Eventually(t, 20*time.Second, what, is)
 }
 
 func TestDashboard_recordsWithoutViewers(t *testing.T) {

@@ -86,6 +86,10 @@ func validPort(port string) bool {
 func newHTTPGateway(base *url.URL, options Options, tuning tuning) *HTTPGateway {
 	visible := url.URL{Scheme: base.Scheme, Host: base.Host, Path: base.Path, RawPath: base.RawPath}
 	name := strings.TrimRight(visible.String(), "/")
+	// HTTP/2 would put thousands of payments on one connection: one lost packet delays all of them,
+	// and the server's stream limit replaces ours.
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
 	return &HTTPGateway{
 		base:    name,
 		user:    base.User,
@@ -95,7 +99,7 @@ func newHTTPGateway(base *url.URL, options Options, tuning tuning) *HTTPGateway 
 		transport: &http.Transport{
 			Proxy:                  nil,
 			DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlivePeriod}).DialContext,
-			Protocols:              http1(),
+			Protocols:              protocols,
 			TLSHandshakeTimeout:    handshakeTimeout,
 			DisableCompression:     true,
 			MaxConnsPerHost:        options.MaxInFlight,
@@ -106,14 +110,6 @@ func newHTTPGateway(base *url.URL, options Options, tuning tuning) *HTTPGateway 
 			// No ResponseHeaderTimeout: each call's context bounds the whole of it.
 		},
 	}
-}
-
-// http1 excludes HTTP/2, which would put thousands of payments on one connection: one lost packet
-// delays all of them, and the server's stream limit replaces ours.
-func http1() *http.Protocols {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	return protocols
 }
 
 // Charge implements [Gateway]. While the circuit breaker is open it answers [ErrNotSent], which is

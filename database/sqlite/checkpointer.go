@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,26 +34,24 @@ type checkpointer struct {
 	db     *sqlx.DB // a connection of its own
 	log    *slog.Logger
 
-	due   chan struct{} // has one token while a checkpoint is due
-	stop  context.CancelFunc
-	done  chan struct{} // closed when run has returned
-	pages atomic.Int64  // written since the last checkpoint
-	full  atomic.Bool   // the disk was full: the WAL's room is needed
+	due     chan struct{} // has one token while a checkpoint is due
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	pages   atomic.Int64 // written since the last checkpoint
+	full    atomic.Bool  // the disk was full: the WAL's room is needed
 }
 
 func startCheckpoints(writes, db *sqlx.DB, log *slog.Logger) *checkpointer {
 	ctx, stop := context.WithCancel(context.Background())
-	c := &checkpointer{
-		writes: writes, db: db, log: log, due: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
-	}
-	go c.run(ctx)
+	c := &checkpointer{writes: writes, db: db, log: log, due: make(chan struct{}, 1), stop: stop}
+	c.running.Go(func() { c.run(ctx) })
 	return c
 }
 
 // close stops the checkpoints and waits until none runs. A repeat is harmless.
 func (c *checkpointer) close() error {
 	c.stop()
-	<-c.done
+	c.running.Wait()
 	return c.db.Close()
 }
 
@@ -77,7 +76,6 @@ func (c *checkpointer) ended(conn *sqlx.Conn, err error, _ bool) {
 }
 
 func (c *checkpointer) run(ctx context.Context) {
-	defer close(c.done)
 	var retry <-chan time.Time
 	for {
 		select {

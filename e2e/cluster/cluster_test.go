@@ -159,14 +159,13 @@ func isReady(base string) bool {
 	return err == nil && response.Body.Close() == nil && response.StatusCode == http.StatusOK
 }
 
-// open starts three instances through the load balancer of the nodes.
+// open starts three instances through the load balancer of the nodes: one that migrates, and then
+// the others.
 func (s *shop) open() {
 	s.t.Helper()
-	for i := range s.instances {
-		s.launch(i, s.instanceDSN())
-		s.instances[i].await()
-	}
-	s.serve()
+	s.launch(0, s.instanceDSN())
+	s.instances[0].await()
+	s.openTogether()
 }
 
 // serve puts the load balancer before the instances and stocks the shop.

@@ -247,7 +247,7 @@ func (g *galera) close() {
 // faults are those of this cluster alone.
 func (g *galera) faults() []fault {
 	return []fault{
-		{name: "writer paused, and the load balancer moved on at once", repeat: 3, do: func(s *shop) time.Duration {
+		{name: "writer paused, and the load balancer moved on at once", repeat: 2, do: func(s *shop) time.Duration {
 			writer := g.writer()
 			g.pause(writer)
 			g.setServer(writer, "maint")

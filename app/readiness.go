@@ -62,3 +62,21 @@ func (r *running) Ready(ctx context.Context) error {
 	}
 	return nil
 }
+
+// probed is the readiness that load balancers ask for, unlike the dashboard.
+type probed struct{ *running }
+
+// Ready notes the probe and returns the instance's readiness.
+func (p probed) Ready(ctx context.Context) error {
+	p.lastProbe.Store(time.Now().UnixNano())
+	return p.running.Ready(ctx)
+}
+
+// awaitBalancers makes the instance not ready. It returns after balancerGrace, in which load
+// balancers stop sending requests, or at once when none probed within the last balancerGrace.
+func (r *running) awaitBalancers() {
+	r.draining.Store(true)
+	if time.Since(time.Unix(0, r.lastProbe.Load())) < balancerGrace {
+		<-time.After(balancerGrace)
+	}
+}

@@ -39,3 +39,34 @@ func TestCachedProbe_callerThatLeavesDoesNotFailIt(t *testing.T) {
 		t.Errorf("the probe ended with its caller: %v", err)
 	}
 }
+
+func TestShutdown_waitsForLoadBalancersThatProbe(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		age  time.Duration // of the last probe; 0: none
+		want time.Duration
+	}{
+		"nobody probes":   {0, 0},
+		"probes recently": {balancerGrace - 1, balancerGrace},
+		"probes no more":  {balancerGrace, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := &running{}
+				r.draining.Store(true)
+				if test.age > 0 {
+					if err := (probed{r}).Ready(t.Context()); err == nil {
+						t.Error("it is ready")
+					}
+					<-time.After(test.age)
+				}
+				began := time.Now()
+				r.awaitBalancers()
+				if waited := time.Since(began); waited != test.want {
+					t.Errorf("waited %v, want %v", waited, test.want)
+				}
+			})
+		})
+	}
+}

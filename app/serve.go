@@ -33,8 +33,13 @@ import (
 	"cartwheel/queue"
 )
 
-// answerGrace is the maximum time for the last answers after the drain.
-const answerGrace = 3 * time.Second
+const (
+	// answerGrace is the maximum time for the last answers after the drain.
+	answerGrace = 3 * time.Second
+	// balancerGrace is how long a server that shuts down still serves load balancers. It exceeds two
+	// probes of deploy/haproxy.cfg by a second.
+	balancerGrace = 2 * time.Second
+)
 
 type serveCommand struct {
 	commands.Storage
@@ -65,6 +70,7 @@ func (c *serveCommand) Run(ctx context.Context, console commands.Console) (err e
 	case err = <-failed:
 	case <-ctx.Done():
 		log.Info("shutting down: draining", "timeout", c.DrainTimeout.String())
+		r.awaitBalancers()
 	}
 	return errors.Join(err, r.close())
 }
@@ -89,6 +95,7 @@ type running struct {
 	server        *api.Server
 
 	probe      cachedProbe
+	lastProbe  atomic.Int64 // of a load balancer, in Unix nanoseconds
 	auditor    checkout.Auditor
 	draining   atomic.Bool
 	background context.CancelFunc
@@ -148,7 +155,7 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 		},
 		Metrics: r.metrics,
 		Log:     r.log,
-	}, api.Shop{Carts: r.carts, Checkouts: r.checkouts, Stock: r.stock}, r)
+	}, api.Shop{Carts: r.carts, Checkouts: r.checkouts, Stock: r.stock}, probed{r})
 	r.metrics.Watch(r.levels, r.db.Metrics())
 
 	base := r.base()

@@ -96,7 +96,7 @@ func TestKubernetes_manifestFitsTheProgram(t *testing.T) {
 	if mode := *pod.Volumes[0].Secret.DefaultMode; mode != 0o440 {
 		t.Errorf("the secrets' mode is %o, want 440", mode)
 	}
-	const drain = 23 // seconds: DRAIN_TIMEOUT and the last answers
+	const drain = 25 // seconds: load balancers, DRAIN_TIMEOUT and the last answers
 	if grace, sleep := *pod.TerminationGracePeriodSeconds, container.Lifecycle.PreStop.Sleep.Seconds; grace < sleep+drain {
 		t.Errorf("a Pod is killed after %d s: want %d s of preStop, and %d s to drain", grace, sleep, drain)
 	}

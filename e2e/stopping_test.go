@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -134,6 +135,27 @@ func TestShutdown_underLoadLosesNothing(t *testing.T) {
 		c.notef("%d clean exits", shortOrLong(2, 50))
 		c.check()
 	})
+}
+
+// A load balancer opens connections until it has seen twice that the instance is not ready.
+func TestShutdown_servesUntilLoadBalancersKnow(t *testing.T) {
+	t.Parallel()
+	shop := newChaos(t, embeddedStore(t), map[string]int{"lamp": 10}).start()
+	eventually(t, 10*time.Second, "it is ready", shop.isReady)
+	shop.signal(syscall.SIGTERM)
+	eventually(t, 2*time.Second, "it is not ready", func() bool { return !shop.isReady() })
+	unused := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	body := strings.NewReader(`{"clientID": "ann", "productID": "lamp", "quantity": 1}`)
+	response, err := unused.Post(shop.base+"/addToCart", "application/json", body)
+	if err != nil {
+		t.Fatalf("a new connection is not served: %v", err)
+	}
+	if _ = response.Body.Close(); response.StatusCode != http.StatusOK {
+		t.Errorf("an add was answered %d, want 200", response.StatusCode)
+	}
+	if status := shop.exit(30 * time.Second); status != 0 {
+		t.Errorf("exit status %d, want 0", status)
+	}
 }
 
 func TestShutdown_drainTimeoutAnswersPending(t *testing.T) {

@@ -49,7 +49,7 @@ var defaultLimits = limits{attempt: 6 * time.Second, retryTimeout: 8 * time.Seco
 // When the answer to the COMMIT is lost, committed looks for rows that work wrote, on another
 // connection and in a transaction that is rolled back. It must use a locking read, which waits for
 // a commit that still runs. When it finds them, Transact succeeds. Otherwise work had no effect and
-// is retried. A nil committed, or one that returns an error of its own, says that there is nothing
+// is retried, unless another look at the retry's start finds them. A nil committed, or one that returns an error of its own, says that there is nothing
 // to look for. Its statements do not end with ctx.
 //
 // Errors: work's own but ErrNothingToWrite, after a rollback; ErrUnavailable (nothing was done);
@@ -76,13 +76,18 @@ func (db *DB) Transact(ctx context.Context, work func(*Tx) error, committed func
 func (db *DB) transact(
 	ctx context.Context, work func(*Tx) error, committed func(*Tx) (bool, error),
 ) (uncertain, err error) {
-	var afterLockWait bool
+	var afterLockWait, lost bool
 	var reconnects int
 	began := time.Now()
 	for attempt := 1; ; attempt++ {
 		tried := time.Now()
-		err = db.attempt(ctx, work, afterLockWait, false)
-		if err == nil {
+		run := work
+		if lost {
+			run = unlessFound(work, committed)
+		}
+		lost = false
+		err = db.attempt(ctx, run, afterLockWait, false)
+		if err == nil || errors.Is(err, errFoundLate) {
 			return nil, nil
 		}
 		unresponsive := time.Since(tried) > db.limits.attempt/2
@@ -100,6 +105,7 @@ func (db *DB) transact(
 			if db.Embedded() {
 				uncertain = err
 			}
+			lost = true
 			f = engine.Lost // work had ended by then: its statements are not at fault
 		case f == engine.Lost && unresponsive:
 			// The database does not answer at all. Another attempt would take as long, and requests
@@ -145,6 +151,24 @@ func (db *DB) transact(
 
 // errCommitLost says that COMMIT was sent and that its answer is not known.
 var errCommitLost = errors.New("commit")
+
+// errFoundLate says that an earlier attempt was committed.
+var errFoundLate = errors.New("committed by an earlier attempt")
+
+// unlessFound returns work for the attempt after a lost COMMIT. It does nothing when committed now
+// finds what the look-up did not, as on a replica that took over and lagged.
+func unlessFound(work func(*Tx) error, committed func(*Tx) (bool, error)) func(*Tx) error {
+	return func(tx *Tx) error {
+		found, err := committed(tx)
+		switch {
+		case err != nil:
+			return err
+		case found:
+			return errFoundLate
+		}
+		return work(tx)
+	}
+}
 
 // attempt runs work in a transaction and commits it. lookup says that work only looks a lost COMMIT
 // up.

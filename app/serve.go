@@ -36,8 +36,8 @@ import (
 const (
 	// answerGrace is the maximum time for the last answers after the drain.
 	answerGrace = 3 * time.Second
-	// balancerGrace is how long a server that shuts down still serves load balancers. It exceeds two
-	// probes of deploy/haproxy.cfg by a second.
+	// balancerGrace is how long a server that shuts down still serves load balancers. It exceeds
+	// two probes of deploy/haproxy.cfg by a second.
 	balancerGrace = 2 * time.Second
 )
 

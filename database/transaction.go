@@ -49,8 +49,9 @@ var defaultLimits = limits{attempt: 6 * time.Second, retryTimeout: 8 * time.Seco
 // When the answer to the COMMIT is lost, committed looks for rows that work wrote, on another
 // connection and in a transaction that is rolled back. It must use a locking read, which waits for
 // a commit that still runs. When it finds them, Transact succeeds. Otherwise work had no effect and
-// is retried, unless another look at the retry's start finds them. A nil committed, or one that returns an error of its own, says that there is nothing
-// to look for. Its statements do not end with ctx.
+// is retried, unless another look at the retry's start finds them. A nil committed, or one that
+// returns an error of its own, says that there is nothing to look for. Its statements do not end
+// with ctx.
 //
 // Errors: work's own but ErrNothingToWrite, after a rollback; ErrUnavailable (nothing was done);
 // ErrRowLocked (nothing was done); ErrOutcomeUnknown.

@@ -37,7 +37,7 @@ func (c *fakeConn) ExecContext(context.Context, string, []driver.NamedValue) (dr
 	return driver.RowsAffected(1), nil
 }
 
-// A server that ends the transaction at a PREPARE would run the statement in a transaction of its own.
+// After a PREPARE that ended the transaction, the server would run the statement in a new one.
 func TestConn_runsNothingAfterAPrepareThatEndedTheTransaction(t *testing.T) {
 	t.Parallel()
 	refusal := errors.New("refused")

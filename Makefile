@@ -46,11 +46,11 @@ race: mariadb mysql ## Run all tests under the race detector
 	go test -race -timeout 20m ./...
 
 .PHONY: bench
-bench: mariadb mysql wrk ## Measure the targets, all in one run; BENCH='-only add' and the like choose (see docs/performance.md)
+bench: mariadb mariadb11.8 mysql wrk ## Measure the targets, all in one run; BENCH='-only add' and the like choose (see docs/performance.md)
 	cd bench && go run . $(BENCH)
 
 .PHONY: bench-compare
-bench-compare: mariadb mysql wrk ## Compare this build with that of BASE=<revision>, in interleaved runs
+bench-compare: mariadb mariadb11.8 mysql wrk ## Compare this build with that of BASE=<revision>, in interleaved runs
 	cd bench && go run . -base $(BASE) $(BENCH)
 
 .PHONY: microbench
@@ -138,6 +138,10 @@ galera:
 .PHONY: mysql
 mysql: ## Unpack MySQL into the cache directory, unless MYSQLD, PATH or TEST_MYSQL_DSN has one
 	@[ -n "$$TEST_MYSQL_DSN" ] || database/databasetest/dbserver/mysql.sh
+
+.PHONY: mariadb11.8
+mariadb11.8: ## Unpack MariaDB 11.8 into the cache directory; MARIADBD=<its path> makes the tests use it
+	@database/databasetest/dbserver/mysql.sh mariadbd
 
 # For the cluster tests; unpacked beside the system, unless MYSQLROUTER or PATH has one.
 .PHONY: mysqlrouter

@@ -46,6 +46,7 @@ func Flavours() []Flavour { return []Flavour{MariaDB, MySQL} }
 // Config says how a server runs.
 type Config struct {
 	Flavour Flavour
+	Binary  string   // MariaDB only: the mariadbd, with mariadb-install-db beside it; empty: the one that is found
 	Parent  string   // the directory below which its data is; empty: the default for temporary files
 	TCP     bool     // it listens on 127.0.0.1 as well; otherwise on its Unix socket only
 	Options []string // the server's, such as "--innodb-rollback-on-timeout=ON"; they override what is set here
@@ -128,9 +129,12 @@ func (s *Server) Stop() {
 // there is none of the flavour.
 func New(cfg Config) (s *Server, err error) {
 	s = &Server{flavour: cfg.Flavour, options: cfg.Options}
-	if cfg.Flavour == MySQL {
+	switch {
+	case cfg.Flavour == MySQL:
 		s.binary, err = findMySQL()
-	} else {
+	case cfg.Binary != "":
+		s.binary, s.installer, err = beside(cfg.Binary)
+	default:
 		s.binary, s.installer, err = findMariaDB()
 	}
 	if err != nil {

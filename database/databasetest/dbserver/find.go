@@ -16,7 +16,12 @@ const oldestMySQL = 8
 
 var versionPattern = regexp.MustCompile(`Ver (\d+)\.`)
 
+// findMariaDB returns the mariadbd that MARIADBD names, with the mariadb-install-db beside it, or
+// the system's.
 func findMariaDB() (server, installer string, err error) {
+	if named := os.Getenv("MARIADBD"); named != "" {
+		return beside(named)
+	}
 	for _, candidate := range candidates("mariadbd", "mysqld") {
 		if version, ok := versionOf(candidate); ok && strings.Contains(version, "MariaDB") {
 			server = candidate
@@ -29,6 +34,18 @@ func findMariaDB() (server, installer string, err error) {
 	}
 	if server == "" || installer == "" {
 		return "", "", fmt.Errorf("MariaDB is %w (Debian: apt-get install mariadb-server, macOS: brew install mariadb)", ErrNotInstalled)
+	}
+	return server, installer, nil
+}
+
+// beside returns a MariaDB server and the installer in its directory.
+func beside(server string) (_, installer string, err error) {
+	installer = filepath.Join(filepath.Dir(server), "mariadb-install-db")
+	if version, ok := versionOf(server); !ok || !strings.Contains(version, "MariaDB") {
+		return "", "", fmt.Errorf("%s is not MariaDB", server)
+	}
+	if _, err := exec.LookPath(installer); err != nil {
+		return "", "", fmt.Errorf("%s has no installer beside it: %w", server, err)
 	}
 	return server, installer, nil
 }

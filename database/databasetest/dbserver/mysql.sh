@@ -1,19 +1,23 @@
 #!/bin/bash
-# Usage: mysql.sh [mysqld | mysqlrouter]
+# Usage: mysql.sh [mysqld | mysqlrouter | mariadbd]
 #
-# Unpacks MySQL 9.7, or its Router, from Debian's unstable suite into the user's cache directory, beside the system,
-# for tests and measurements. Prints the path of the command. Installs nothing; a repeat does nothing. Each program
-# has a directory of its own, so that a cache without Router is completed. MYSQLD, or a mysqld of MySQL 8 or later in
-# PATH, is used instead of the server; MYSQLROUTER, or a mysqlrouter of 8 or later in PATH, instead of Router.
+# Unpacks MySQL 9.7, its Router, or MariaDB 11.8 from Debian's unstable suite into the user's cache directory, beside
+# the system, for tests and measurements. Prints the path of the command. Installs nothing; a repeat does nothing.
+# Each program has a directory of its own, so that a cache without Router is completed. MYSQLD, or a mysqld of MySQL 8
+# or later in PATH, is used instead of the server; MYSQLROUTER, or a mysqlrouter of 8 or later in PATH, instead of
+# Router; MARIADBD, or a mariadbd of version 11.8 in PATH, instead of MariaDB.
 set -euo pipefail
 version=9.7
+epoch=
 program=${1:-mysqld}
+is_usable=is_mysql
 
 case $program in
 mysqld) package=mysql-server-core directory=mysql variable=MYSQLD ;;
 mysqlrouter) package=mysql-router directory=mysqlrouter variable=MYSQLROUTER ;;
+mariadbd) package=mariadb-server-core directory=mariadb variable=MARIADBD version=11.8 epoch=1: is_usable=is_mariadb ;;
 *)
-	echo "There is no program $program: name mysqld or mysqlrouter." >&2
+	echo "There is no program $program: name mysqld, mysqlrouter or mariadbd." >&2
 	exit 2
 	;;
 esac
@@ -24,9 +28,11 @@ is_mysql() {
 	[[ $said != *MariaDB* && $said =~ Ver\ ([0-9]+)\. && ${BASH_REMATCH[1]} -ge 8 ]]
 }
 
+is_mariadb() { [[ $("$1" --version 2>/dev/null) == *Ver\ $version.*MariaDB* ]]; }
+
 to=${XDG_CACHE_HOME:-$HOME/.cache}/cartwheel/$directory-$version
 for candidate in "${!variable:-}" "$(command -v "$program" || true)" "$to/$program"; do
-	if [ -n "$candidate" ] && is_mysql "$candidate"; then
+	if [ -n "$candidate" ] && $is_usable "$candidate"; then
 		echo "$candidate"
 		exit 0
 	fi
@@ -51,7 +57,7 @@ echo "deb $keyring${mirror%/} sid main" >"$new/apt/sources.list"
 options=(-o Dir::Etc::sourcelist="$new/apt/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::Lists="$new/apt/lists"
 	-o Dir::Cache="$new/apt/cache" -o Dir::State::status="$new/apt/status" -o APT::Sandbox::User="$(id -un)" -o Debug::NoLocking=1)
 apt-get "${options[@]}" update -qq >&2
-apt-get "${options[@]}" -y -qq --no-install-recommends --download-only install "$package=$version*" >&2
+apt-get "${options[@]}" -y -qq --no-install-recommends --download-only install "$package=$epoch$version*" >&2
 for archive in "$new"/apt/cache/archives/*.deb; do dpkg-deb -x "$archive" "$new/root"; done
 rm -rf "$new/apt"
 
@@ -68,11 +74,35 @@ COMMAND
 if [ "$program" = mysqld ]; then
 	wrap mysqld sbin/mysqld mysql/private '--basedir="$here/root/usr" --lc-messages-dir="$here/root/usr/share/mysql" \
 	--character-sets-dir="$here/root/usr/share/mysql/charsets" --plugin-dir="$here/root/usr/lib/mysql/plugin"'
+elif [ "$program" = mariadbd ]; then
+	wrap mariadbd sbin/mariadbd mariadb '--basedir="$here/root/usr" --lc-messages-dir="$here/root/usr/share/mariadb" \
+	--character-sets-dir="$here/root/usr/share/mariadb/charsets"'
+	# The package's mariadb-install-db needs programs of other packages. This one makes a root without a password.
+	cat >"$new/mariadb-install-db" <<'COMMAND'
+#!/bin/bash
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+options=()
+for option; do
+	case $option in
+	--auth-root-authentication-method=normal | --skip-test-db) ;;
+	--datadir=*) mkdir -p "${option#*=}" && options+=("$option") ;;
+	*) options+=("$option") ;;
+	esac
+done
+{
+	printf '%s;\n' 'CREATE DATABASE mysql' 'USE mysql' 'SET @auth_root_socket = NULL, @skip_auth_anonymous = 1'
+	cd "$here/root/usr/share/mariadb"
+	cat mariadb_system_tables.sql mariadb_performance_tables.sql mariadb_system_tables_data.sql \
+		maria_add_gis_sp_bootstrap.sql mariadb_sys_schema.sql
+} | "$here/mariadbd" "${options[@]}" --bootstrap
+COMMAND
+	chmod +x "$new/mariadb-install-db"
 else
 	wrap mysqlrouter bin/mysqlrouter mysql-router '--DEFAULT.plugin_folder="$here/root/usr/lib/mysqlrouter/plugin"'
 	wrap mysqlrouter_keyring bin/mysqlrouter_keyring mysql-router ''
 fi
-is_mysql "$new/$program" || { echo "The $program that was unpacked does not run." >&2; exit 1; }
+$is_usable "$new/$program" || { echo "The $program that was unpacked does not run." >&2; exit 1; }
 rm -rf "$to"
 mv "$new" "$to"
 trap - EXIT

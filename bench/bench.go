@@ -49,7 +49,6 @@ func (b *bench) parts() []func(context.Context) error {
 		b.soldOut,
 		b.hostile,
 		b.footprint,
-		b.curves,
 	}
 }
 
@@ -88,7 +87,7 @@ func keys() []string {
 	for _, engine := range engines {
 		all = append(all, "memory/"+engine, "idle/"+engine)
 	}
-	return append(all, "start", "binary", plotBatch, plotLoad) // the last two only with -plots
+	return append(all, "start", "binary")
 }
 
 // wantsAny reports whether one of the rows was asked for.
@@ -116,15 +115,12 @@ func (b *bench) run(ctx context.Context) error {
 			}
 		}
 	}
-	b.progressf("took %v", time.Since(began).Round(time.Second))
 	b.report.print(b.out)
+	fmt.Fprintf(b.out, "The run took %v.\n", time.Since(began).Round(time.Second))
 	if b.settings.json != "" {
 		if err := b.report.write(b.settings.json); err != nil {
 			return err
 		}
-	}
-	if b.settings.plots != "" {
-		return b.report.draw(b.settings.plots)
 	}
 	return nil
 }
@@ -135,7 +131,7 @@ func (b *bench) missed(ctx context.Context, key string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	b.progressf("%s was NOT MEASURED: %v", key, err)
+	fmt.Fprintf(b.errs, "%s was not measured: %v\n", key, err)
 	b.report.Rows = append(b.report.Rows, row{Key: key, Name: key + " was not measured", Note: err.Error()})
 	return nil
 }
@@ -181,6 +177,13 @@ func (b *bench) startServer(engine string) error {
 	} else {
 		config.Options = append(config.Options, "--innodb-log-file-size=512M")
 	}
+	if engine == newMariaDB {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return err
+		}
+		config.Binary = filepath.Join(cache, "cartwheel", "mariadb-11.8", "mariadbd")
+	}
 	server, err := dbserver.New(config)
 	if err != nil {
 		return err
@@ -192,7 +195,7 @@ func (b *bench) startServer(engine string) error {
 	return server.Start()
 }
 
-// nullBase starts the null shop where it does not run yet.
+// nullBase returns the URL of the no-op baseline, and starts it first.
 func (b *bench) nullBase(ctx context.Context) (string, error) {
 	if b.null == nil {
 		var err error
@@ -231,7 +234,10 @@ func (b *bench) close() error {
 	return errors.Join(errs...)
 }
 
-// progressf tells whoever waits what is under way.
+// progressf reports what is under way, with -v.
 func (b *bench) progressf(format string, args ...any) {
+	if !b.settings.verbose {
+		return
+	}
 	fmt.Fprintf(b.errs, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }

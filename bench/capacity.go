@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"time"
 )
 
@@ -11,27 +13,65 @@ import (
 // connections.
 type load struct {
 	key, name   string
-	what        string // add or checkout
+	what        string
 	engine      string
 	connections int
 	hot         bool    // checkouts: all of the one product; else each of one of all
-	target      float64 // times the no-op baseline
+	events      bool    // sales are announced to a receiver
+	target      float64 // times the no-op baseline; 0: shown without target
 }
 
 // The targets are shares of the no-op baseline. Those of MySQL are 0.8 times MariaDB's.
-var loads = []load{
-	{"add/embedded/64", "/addToCart, embedded, 64 connections", add, embedded, 64, false, 0.45},
-	{"add/embedded/256", "/addToCart, embedded, 256 connections", add, embedded, 256, false, 0.55},
-	{"checkout/hot/embedded/256", "/checkOutCart, embedded, one hot product, 256 connections", checkout, embedded, 256, true, 0.35},
-	{"checkout/spread/embedded/256", "/checkOutCart, embedded, 10,000 products, 256 connections", checkout, embedded, 256, false, 0.3},
-	{"add/mariadb/64", "/addToCart, MariaDB, 64 connections", add, mariadb, 64, false, 0.45},
-	{"add/mariadb/256", "/addToCart, MariaDB, 256 connections", add, mariadb, 256, false, 0.55},
-	{"checkout/hot/mariadb/256", "/checkOutCart, MariaDB, one hot product, 256 connections", checkout, mariadb, 256, true, 0.25},
-	{"checkout/spread/mariadb/512", "/checkOutCart, MariaDB, 10,000 products, 512 connections", checkout, mariadb, 512, false, 0.2},
-	{"add/mysql/64", "/addToCart, MySQL, 64 connections", add, mysql97, 64, false, 0.36},
-	{"add/mysql/256", "/addToCart, MySQL, 256 connections", add, mysql97, 256, false, 0.44},
-	{"checkout/hot/mysql/256", "/checkOutCart, MySQL, one hot product, 256 connections", checkout, mysql97, 256, true, 0.2},
-	{"checkout/spread/mysql/512", "/checkOutCart, MySQL, 10,000 products, 512 connections", checkout, mysql97, 512, false, 0.16},
+var loads = append([]load{
+	{key: "add/embedded/64", name: "/addToCart, embedded, 64 connections", what: add, engine: embedded, connections: 64, target: 0.45},
+	{key: "add/embedded/256", name: "/addToCart, embedded, 256 connections", what: add, engine: embedded, connections: 256, target: 0.55},
+	{key: "checkout/hot/embedded/256", name: "/checkOutCart, embedded, one hot product, 256 connections", what: checkout, engine: embedded, connections: 256, hot: true, target: 0.35},
+	{key: "checkout/spread/embedded/256", name: "/checkOutCart, embedded, 10,000 products, 256 connections", what: checkout, engine: embedded, connections: 256, target: 0.3},
+	{key: "add/mariadb/64", name: "/addToCart, MariaDB, 64 connections", what: add, engine: mariadb, connections: 64, target: 0.45},
+	{key: "add/mariadb/256", name: "/addToCart, MariaDB, 256 connections", what: add, engine: mariadb, connections: 256, target: 0.55},
+	{key: "checkout/hot/mariadb/256", name: "/checkOutCart, MariaDB, one hot product, 256 connections", what: checkout, engine: mariadb, connections: 256, hot: true, target: 0.25},
+	{key: "checkout/spread/mariadb/512", name: "/checkOutCart, MariaDB, 10,000 products, 512 connections", what: checkout, engine: mariadb, connections: 512, target: 0.2},
+	{key: "add/mysql/64", name: "/addToCart, MySQL, 64 connections", what: add, engine: mysql97, connections: 64, target: 0.36},
+	{key: "add/mysql/256", name: "/addToCart, MySQL, 256 connections", what: add, engine: mysql97, connections: 256, target: 0.44},
+	{key: "checkout/hot/mysql/256", name: "/checkOutCart, MySQL, one hot product, 256 connections", what: checkout, engine: mysql97, connections: 256, hot: true, target: 0.2},
+	{key: "checkout/spread/mysql/512", name: "/checkOutCart, MySQL, 10,000 products, 512 connections", what: checkout, engine: mysql97, connections: 512, target: 0.16},
+	{key: "add/mariadb11.8/64", name: "/addToCart, MariaDB 11.8, 64 connections", what: add, engine: newMariaDB, connections: 64},
+	{key: "add/mariadb11.8/256", name: "/addToCart, MariaDB 11.8, 256 connections", what: add, engine: newMariaDB, connections: 256},
+	{key: "checkout/hot/mariadb11.8/256", name: "/checkOutCart, MariaDB 11.8, one hot product, 256 connections", what: checkout, engine: newMariaDB, connections: 256, hot: true},
+	{key: "checkout/spread/mariadb11.8/512", name: "/checkOutCart, MariaDB 11.8, 10,000 products, 512 connections", what: checkout, engine: newMariaDB, connections: 512},
+}, storefrontLoads()...)
+
+// storefrontLoads are rows without a target: the routes of a storefront, and sale events.
+func storefrontLoads() (all []load) {
+	const connections = 256
+	for _, engine := range []string{embedded, mariadb, mysql97} {
+		name := ", " + engineName(engine) + ", 256 connections"
+		all = append(all,
+			load{key: "cart/" + engine, name: "GET /cart" + name, what: showCart, engine: engine, connections: connections},
+			load{key: "update/" + engine, name: "/updateCart" + name, what: update, engine: engine, connections: connections, hot: true},
+			load{key: "cancel/" + engine, name: "/cancelCheckout" + name, what: cancel, engine: engine, connections: connections},
+			load{key: "events/" + engine, name: "/checkOutCart with sale events" + name, what: checkout, engine: engine, connections: connections, events: true},
+		)
+	}
+	return all
+}
+
+// shop names the instance that the row measures; rows may share one.
+func (l load) shop() string {
+	if l.events {
+		return l.engine + " with events"
+	}
+	return l.engine
+}
+
+// openFor opens a shop for a row.
+func (b *bench) openFor(ctx context.Context, l load) (*shop, error) {
+	if !l.events {
+		return b.openShop(ctx, l.engine)
+	}
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	b.closers = append(b.closers, func() error { receiver.Close(); return nil })
+	return b.openShop(ctx, l.engine, "--webhook-url", receiver.URL)
 }
 
 // A single is a row that compares with one transaction a request.
@@ -46,9 +86,9 @@ var singles = []single{
 	{"checkout/hot/mariadb/batch", "/checkOutCart, MariaDB, one hot product, against BATCH_SIZE=1", "checkout/hot/mariadb/256", 12},
 }
 
-// checkoutsOfN is the share of N for which carts are filled; where checkouts are faster, the carts
+// checkoutsOfBaseline is the share of the no-op baseline for which carts are filled; where checkouts are faster, the carts
 // run out, which shows.
-const checkoutsOfN = 0.6
+const checkoutsOfBaseline = 0.6
 
 // singleConnections are tried with BATCH_SIZE=1; the best counts.
 var singleConnections = []int{16, 64, 256}
@@ -76,14 +116,14 @@ func (b *bench) openShop(ctx context.Context, engine string, flags ...string) (*
 	return &shop{instance: i, store: s}, err
 }
 
-// capacity measures what wrk can get through, each beside N: in every round N and then the rows
+// capacity measures what wrk can get through, each beside the no-op baseline: in every round the baseline and then the rows
 // that compare with it, so that a machine that is slow for a while is so for both. The embedded
 // engine comes first: a MySQL server goes on writing for a while after it was asked, and would take
 // from what is measured next.
 func (b *bench) capacity(ctx context.Context) error {
 	wanted, compared := b.wantedLoads()
 	shops := map[string]*shop{}
-	rates := map[string][]float64{}
+	runs := map[string][]outcome{}
 	for len(wanted) > 0 {
 		group := []load{wanted[0]}
 		rest := wanted[:0:0]
@@ -95,7 +135,7 @@ func (b *bench) capacity(ctx context.Context) error {
 			}
 		}
 		wanted = rest
-		if err := b.rounds(ctx, group, shops, rates); err != nil {
+		if err := b.rounds(ctx, group, shops, runs); err != nil {
 			return err
 		}
 	}
@@ -105,10 +145,10 @@ func (b *bench) capacity(ctx context.Context) error {
 		}
 	}
 	for _, one := range compared {
-		if len(rates[one.load]) == 0 {
+		if len(runs[one.load]) == 0 {
 			continue // which was told
 		}
-		if err := b.compare(ctx, one, rates[one.load]); err != nil {
+		if err := b.compare(ctx, one, runs[one.load]); err != nil {
 			if err := b.missed(ctx, one.key, err); err != nil {
 				return err
 			}
@@ -134,32 +174,27 @@ func (b *bench) wantedLoads() (wanted []load, compared []single) {
 	return wanted, compared
 }
 
-// rounds measures rows that share N.
-func (b *bench) rounds(ctx context.Context, group []load, shops map[string]*shop, rates map[string][]float64) error {
+// rounds measures rows that share a no-op baseline.
+func (b *bench) rounds(ctx context.Context, group []load, shops map[string]*shop, runs map[string][]outcome) error {
 	what, connections := group[0].what, group[0].connections
 	null, err := b.nullBase(ctx)
 	if err != nil {
 		return err
 	}
-	var n []float64
+	var baseline []outcome
 	failed := map[string]bool{}
 	for range b.settings.rounds {
 		o, err := b.measureNull(ctx, null, what, connections)
 		if err != nil {
 			return err
 		}
-		n = append(n, o.rate())
-		b.progressf("N of %s over %d connections: %.0f/s, p50 %.2f ms, p99 %.2f ms", what, connections, o.rate(), o.P50/1e3, o.P99/1e3)
+		baseline = append(baseline, o)
+		b.progressf("no-op baseline of %s over %d connections: %.0f/s, p50 %.2f ms, p99 %.2f ms", what, connections, o.rate(), o.P50/1e3, o.P99/1e3)
 		for _, l := range group {
-			if shops[l.engine] == nil {
-				if shops[l.engine], err = b.openShop(ctx, l.engine); err != nil {
-					return err
-				}
-			}
 			if failed[l.key] {
 				continue
 			}
-			o, err := b.measure(ctx, shops[l.engine], l.what, connections, l.hot, checkoutsOfN*o.rate())
+			o, err := b.measureLoad(ctx, l, shops, checkoutsOfBaseline*o.rate())
 			if err != nil {
 				failed[l.key] = true
 				if err := b.missed(ctx, l.key, err); err != nil {
@@ -167,26 +202,46 @@ func (b *bench) rounds(ctx context.Context, group []load, shops map[string]*shop
 				}
 				continue
 			}
-			rates[l.key] = append(rates[l.key], o.rate())
-			b.progressf("%s: %.0f/s (%.2f N), p50 %.2f ms, p99 %.2f ms", l.key, o.rate(), o.rate()/n[len(n)-1], o.P50/1e3, o.P99/1e3)
+			runs[l.key] = append(runs[l.key], o)
+			b.progressf("%s: %.0f/s (%.2f of the baseline), p50 %.2f ms, p99 %.2f ms",
+				l.key, o.rate(), o.rate()/baseline[len(baseline)-1].rate(), o.P50/1e3, o.P99/1e3)
 		}
 	}
 	for _, l := range group {
 		if failed[l.key] {
-			delete(rates, l.key)
+			delete(runs, l.key)
 			continue
+		}
+		relation := atLeast
+		if l.target == 0 {
+			relation = shown
 		}
 		b.report.add(row{
 			Key: l.key, Name: l.name,
-			Measured: summarize(rates[l.key], "/s"), BaseName: "no-op baseline", Base: summarize(n, "/s"),
-			Relation: atLeast, Target: l.target,
+			Measured: rates(runs[l.key]), BaseName: "no-op baseline", Base: rates(baseline),
+			Relation: relation, Target: l.target, Cost: costOf(runs[l.key]),
 		})
 	}
 	return nil
 }
 
+// measureLoad measures a row once, on its shop, and opens that first.
+func (b *bench) measureLoad(ctx context.Context, l load, shops map[string]*shop, atMost float64) (o outcome, err error) {
+	if shops[l.shop()] == nil {
+		s, err := b.openFor(ctx, l)
+		if err != nil {
+			return o, err
+		}
+		shops[l.shop()] = s
+	}
+	return b.measure(ctx, shops[l.shop()], l.what, l.connections, l.hot, atMost)
+}
+
 func (b *bench) measureNull(ctx context.Context, base, what string, connections int) (outcome, error) {
 	t := traffic{what: what, prefix: "c", clients: adders, products: products}
+	if what != add {
+		t.prefix = "b000-"
+	}
 	if _, err := b.attack(ctx, base, t, connections, b.settings.warm); err != nil {
 		return outcome{}, err
 	}
@@ -201,13 +256,19 @@ func (b *bench) measureNull(ctx context.Context, base, what string, connections 
 // get through at best: so many carts are filled.
 func (b *bench) measure(ctx context.Context, s *shop, what string, connections int, hot bool, atMost float64) (outcome, error) {
 	t := traffic{what: what, prefix: "c", clients: adders, products: s.store.catalogue}
-	if what == checkout {
+	if what != add {
 		t.prefix = s.prefix()
-		carts := int(atMost*(b.settings.warm+b.settings.measured).Seconds()) + 2*connections
-		if err := s.store.fill(ctx, t.prefix, 0, carts, hot); err != nil {
+		t.clients = int(atMost*(b.settings.warm+b.settings.measured).Seconds()) + 2*connections
+		if what == showCart || what == update {
+			t.clients, t.products = products, 1
+		}
+		fill := func() error { return s.store.fill(ctx, t.prefix, 0, t.clients, hot) }
+		if what == cancel {
+			fill = func() error { return s.store.fillSold(ctx, t.prefix, t.clients) }
+		}
+		if err := fill(); err != nil {
 			return outcome{}, err
 		}
-		t.clients = carts
 	}
 	if err := s.store.quiet(ctx); err != nil {
 		return outcome{}, err
@@ -224,7 +285,7 @@ func (b *bench) measure(ctx context.Context, s *shop, what string, connections i
 	if err != nil {
 		return outcome{}, err
 	}
-	o, err := b.attack(ctx, s.base, t, connections, b.settings.measured)
+	o, err := b.attackTimed(ctx, s, t, connections)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -240,10 +301,31 @@ func (b *bench) measure(ctx context.Context, s *shop, what string, connections i
 	}
 	// wrk hangs up on what is under way: at most one request a connection is stored without an
 	// answer.
+	if what == showCart || what == update { // they leave nothing to count
+		return o, nil
+	}
 	if stored := after - before; stored < o.Requests || stored > o.Requests+connections {
 		return outcome{}, fmt.Errorf("%d requests were answered, and %d are stored", o.Requests, stored)
 	}
 	return o, nil
+}
+
+// attackTimed is attack with the processor time of the server and its database.
+func (b *bench) attackTimed(ctx context.Context, s *shop, t traffic, connections int) (o outcome, err error) {
+	pids := []int{s.command.Process.Pid}
+	if server := b.servers[s.store.engine]; server != nil {
+		pids = append(pids, server.PID())
+	}
+	before, err := processorTime(pids...)
+	if err != nil {
+		return o, err
+	}
+	if o, err = b.attack(ctx, s.base, t, connections, b.settings.measured); err != nil {
+		return o, err
+	}
+	after, err := processorTime(pids...)
+	o.CPU = float64((after - before).Microseconds()) / float64(max(1, o.Requests))
+	return o, err
 }
 
 // stored counts what requests of this kind have left behind, once nothing of them is under way any
@@ -252,10 +334,13 @@ func (s *shop) stored(ctx context.Context, t traffic) (int, error) {
 	for last := -1; ; {
 		var now int
 		var err error
-		if t.what == add {
+		switch t.what {
+		case add:
 			now, err = s.store.units(ctx)
-		} else {
-			now, err = s.store.sold(ctx, t.prefix)
+		case checkout:
+			now, err = s.store.settled(ctx, t.prefix, "committed")
+		case cancel:
+			now, err = s.store.settled(ctx, t.prefix, "cancelled")
 		}
 		if err != nil || now == last {
 			return now, err
@@ -280,31 +365,25 @@ func (b *bench) explain(ctx context.Context, s *shop, t traffic, connections int
 }
 
 // compare measures the best that one transaction a request can do, and compares a capacity with it.
-func (b *bench) compare(ctx context.Context, one single, batched []float64) error {
+func (b *bench) compare(ctx context.Context, one single, batched []outcome) error {
 	l := loadOf(one.load)
 	s, err := b.openShop(ctx, l.engine, "--batch-size", "1")
 	if err != nil {
 		return err
 	}
-	var best []float64
+	var best float64
 	for _, connections := range singleConnections {
-		var rates []float64
-		for range b.settings.rounds {
-			// No better than the batches, one hopes; else the carts run out, which shows.
-			o, err := b.measure(ctx, s, l.what, connections, l.hot, summarize(batched, "").Value)
-			if err != nil {
-				return err
-			}
-			rates = append(rates, o.rate())
-			b.progressf("%s: BATCH_SIZE=1 over %d connections: %.0f/s", one.key, connections, o.rate())
+		// No better than the batches, one hopes; else the carts run out, which shows.
+		o, err := b.measure(ctx, s, l.what, connections, l.hot, rates(batched).Value)
+		if err != nil {
+			return err
 		}
-		if best == nil || summarize(rates, "").Value > summarize(best, "").Value {
-			best = rates
-		}
+		best = max(best, o.rate())
+		b.progressf("%s: BATCH_SIZE=1 over %d connections: %.0f/s", one.key, connections, o.rate())
 	}
 	b.report.add(row{
 		Key: one.key, Name: one.name,
-		Measured: summarize(batched, "/s"), BaseName: "BATCH_SIZE=1", Base: summarize(best, "/s"),
+		Measured: rates(batched), BaseName: "BATCH_SIZE=1, best of 16, 64, 256 connections", Base: amountOf(best, "/s"),
 		Relation: atLeast, Target: one.target,
 	})
 	return s.stop()

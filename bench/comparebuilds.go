@@ -7,15 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"text/tabwriter"
 )
 
 // A build is one of the two that are compared.
 type build struct {
 	name, binary string
-	shops        map[string]*shop // by engine
+	shops        map[string]*shop // by load.shop
 }
 
 // compareBuilds measures the wanted capacity rows of a base revision and of this source, run by run
@@ -36,71 +34,44 @@ func (b *bench) compareBuilds(ctx context.Context) error {
 		if !b.settings.wants(l.key) {
 			continue
 		}
-		rates, cpu := map[string][]float64{}, map[string][]float64{}
+		runs := map[string][]outcome{}
 		for round := range b.settings.rounds {
 			order := builds
 			if round%2 == 1 {
 				order = []*build{builds[1], builds[0]}
 			}
 			for _, build := range order {
-				rate, micros, err := b.measureBuild(ctx, build, l)
+				o, err := b.measureBuild(ctx, build, l)
 				if err != nil {
 					return fmt.Errorf("%s of %s: %w", l.key, build.name, err)
 				}
-				rates[build.name], cpu[build.name] = append(rates[build.name], rate), append(cpu[build.name], micros)
-				b.progressf("%s: %s %.0f/s, %.0f µs of server and database a request", l.key, build.name, rate, micros)
+				runs[build.name] = append(runs[build.name], o)
+				b.progressf("%s: %s %.0f/s, %.0f µs of server and database a request", l.key, build.name, o.rate(), o.CPU)
 			}
 		}
-		old, now := summarize(rates["base"], "/s"), summarize(rates["head"], "/s")
+		old, now := rates(runs["base"]), rates(runs["head"])
 		fmt.Fprintf(out, "%s\t%s\t%s\t%.2f\t%.0f\t%.0f\t\n", l.key, old, now, now.Value/old.Value,
-			summarize(cpu["base"], "").Value, summarize(cpu["head"], "").Value)
+			costOf(runs["base"]).CPU, costOf(runs["head"]).CPU)
 	}
 	return out.Flush()
 }
 
-// measureBuild makes one run. It returns requests a second and microseconds of processor time a
-// request, of the server and of its database.
-func (b *bench) measureBuild(ctx context.Context, build *build, l load) (rate, micros float64, err error) {
-	s := build.shops[l.engine]
+// measureBuild makes one run.
+func (b *bench) measureBuild(ctx context.Context, build *build, l load) (outcome, error) {
+	s := build.shops[l.shop()]
 	if s == nil {
+		var err error
 		current := b.cartwheel
 		b.cartwheel = build.binary
-		s, err = b.openShop(ctx, l.engine)
+		s, err = b.openFor(ctx, l)
 		b.cartwheel = current
 		if err != nil {
-			return 0, 0, err
+			return outcome{}, err
 		}
-		build.shops[l.engine] = s
+		build.shops[l.shop()] = s
 	}
 	const most = 25_000 // checkouts a second for which carts are filled
-	pids := []int{s.command.Process.Pid}
-	if server := b.servers[l.engine]; server != nil {
-		pids = append(pids, server.PID())
-	}
-	before, requests := processorTime(pids), b.requests
-	o, err := b.measure(ctx, s, l.what, l.connections, l.hot, most)
-	if err != nil {
-		return 0, 0, err
-	}
-	return o.rate(), (processorTime(pids) - before) / float64(max(1, b.requests-requests)), nil
-}
-
-// processorTime is the processes' user and system time so far, in microseconds. 0 where it cannot
-// be read.
-func processorTime(pids []int) (micros float64) {
-	const tick = 10_000 // Linux counts hundredths of a second
-	for _, pid := range pids {
-		text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-		if err != nil {
-			return 0
-		}
-		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-		for _, at := range []int{11, 12} { // utime, stime
-			ticks, _ := strconv.ParseFloat(fields[at], 64)
-			micros += ticks * tick
-		}
-	}
-	return micros
+	return b.measure(ctx, s, l.what, l.connections, l.hot, most)
 }
 
 // buildBase builds the base revision's binary from a worktree of its own, which it removes.

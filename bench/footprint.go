@@ -75,14 +75,14 @@ func (b *bench) appetite(ctx context.Context, engine string) error {
 	}
 	if b.settings.wants("idle/" + engine) {
 		idle := 2 * b.settings.measured
-		before, err := s.processorTime()
+		before, err := processorTime(s.command.Process.Pid)
 		if err != nil {
 			return err
 		}
 		if err := wait(ctx, idle); err != nil {
 			return err
 		}
-		after, err := s.processorTime()
+		after, err := processorTime(s.command.Process.Pid)
 		if err != nil {
 			return err
 		}

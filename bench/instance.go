@@ -130,25 +130,27 @@ func peakMemory(pid int) (int64, error) {
 	return 0, errors.New("the kernel does not tell VmHWM")
 }
 
-// processorTime is what the process has used of the processors.
-func (i *instance) processorTime() (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", i.command.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(stat), ") ") // the name may have spaces
-	fields := strings.Fields(rest)
-	const utime, stime, tick = 11, 12, 10 * time.Millisecond // the kernel tells them in hundredths of a second
-	if len(fields) <= stime {
-		return 0, fmt.Errorf("/proc/PID/stat is %q", stat)
-	}
+// processorTime returns the user and system time of processes so far.
+func processorTime(pids ...int) (time.Duration, error) {
+	const utime, stime, tick = 11, 12, 10 * time.Millisecond // the kernel counts hundredths of a second
 	var ticks int64
-	for _, field := range []string{fields[utime], fields[stime]} {
-		n, err := strconv.ParseInt(field, 10, 64)
+	for _, pid := range pids {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
 			return 0, err
 		}
-		ticks += n
+		_, rest, _ := strings.Cut(string(stat), ") ") // the name may have spaces
+		fields := strings.Fields(rest)
+		if len(fields) <= stime {
+			return 0, fmt.Errorf("/proc/PID/stat is %q", stat)
+		}
+		for _, field := range []string{fields[utime], fields[stime]} {
+			n, err := strconv.ParseInt(field, 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			ticks += n
+		}
 	}
 	return time.Duration(ticks) * tick, nil
 }
@@ -161,7 +163,7 @@ func cleanEnvironment() []string {
 		switch name {
 		case "MYSQL_DSN", "DATA_DIR", "LISTEN_ADDR", "PAYMENT_URL", "PAYMENT_TIMEOUT", "PAYMENT_SECRET", "CHECKOUT_LEASE",
 			"CHECKOUTS_IN_FLIGHT", "QUEUE_CAPACITY", "BATCH_SIZE", "REQUEST_TIMEOUT", "DRAIN_TIMEOUT", "RATE_LIMIT", "API_KEYS",
-			"CORS_ORIGINS", "LOG_FORMAT", "ADMIN_ADDR":
+			"CORS_ORIGINS", "LOG_FORMAT", "ADMIN_ADDR", "WEBHOOK_URL", "WEBHOOK_SECRET":
 			continue
 		}
 		env = append(env, variable)

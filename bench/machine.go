@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 )
 
@@ -22,13 +21,6 @@ func (r *report) machine(ctx context.Context, b *bench) error {
 	say("cartwheel", output(ctx, b.cartwheel, "version")+" from "+output(ctx, "git", "describe", "--tags", "--always", "--dirty"))
 	wrk := output(ctx, "sh", "-c", "wrk -v 2>&1 | head -1")
 	say("wrk", strings.TrimPrefix(before(wrk, " Copyright"), "wrk "))
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, module := range info.Deps {
-			if strings.HasPrefix(module.Path, "github.com/tsenart/vegeta") {
-				say("vegeta", module.Version)
-			}
-		}
-	}
 	say("MariaDB", output(ctx, "sh", "-c", "PATH=$PATH:/usr/sbin; mariadbd --version")+", private, no binary log, 1 GiB buffer pool")
 	say("MySQL", "9.7, private, binary log on and synced, 1 GiB buffer pool")
 	for _, f := range r.Machine {

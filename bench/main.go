@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 )
 
@@ -33,6 +34,9 @@ func run(args []string, out, errs io.Writer) (status int) {
 	}
 	if s.list {
 		for _, key := range keys() {
+			if strings.HasPrefix(key, "import") {
+				key += " (only with -only)"
+			}
 			fmt.Fprintln(out, key)
 		}
 		return 0

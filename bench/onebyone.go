@@ -45,7 +45,7 @@ func (b *bench) oneByOne(ctx context.Context) error {
 				return fmt.Errorf("%s: %w", key, err)
 			}
 			measured, base = append(measured, o.P50), append(base, n.P50+statements)
-			b.progressf("%s: %.0f µs; N %.0f µs and the statements %.0f µs", key, o.P50, n.P50, statements)
+			b.progressf("%s: %.0f µs; no-op baseline %.0f µs and the statements %.0f µs", key, o.P50, n.P50, statements)
 		}
 		r := row{Key: key, Name: name, Measured: summarize(measured, "µs"), BaseName: "no-op baseline and statements", Base: summarize(base, "µs"), Relation: atMost, Target: most}
 		b.report.add(r)

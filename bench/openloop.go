@@ -50,6 +50,11 @@ func (t *taking) goodput(from, to time.Duration) float64 {
 	return float64(n) / (to - from).Seconds()
 }
 
+// cost returns the percentiles of the successes.
+func (t *taking) cost() *cost {
+	return &cost{P50: percentile(t.succeeded, 50), P99: percentile(t.succeeded, 99), P999: percentile(t.succeeded, 99.9)}
+}
+
 func (t *taking) sort() {
 	slices.Sort(t.succeeded)
 	slices.Sort(t.refused)

@@ -80,14 +80,61 @@ type row struct {
 	Target   float64 `json:"target,omitempty"`
 	Reached  bool    `json:"reached"`
 	Note     string  `json:"note,omitempty"`
+	Cost     *cost   `json:"cost,omitempty"`
 	Stolen   float64 `json:"stolen"` // share of the processors' time that the host gave to others meanwhile
+}
+
+// A cost is the latency of a row's requests, and their processor time. Each is the median of the
+// row's runs. 0 means that it was not measured.
+type cost struct {
+	P50  float64 `json:"p50"` // ms, as the next two
+	P99  float64 `json:"p99"`
+	P999 float64 `json:"p999"`
+	CPU  float64 `json:"cpu,omitempty"` // µs a request, of the server and its database
+}
+
+// costOf returns the cost of runs of wrk.
+func costOf(runs []outcome) *cost {
+	median := func(of func(outcome) float64) float64 {
+		var values []float64
+		for _, run := range runs {
+			values = append(values, of(run))
+		}
+		return summarize(values, "").Value
+	}
+	return &cost{
+		P50:  median(func(o outcome) float64 { return o.P50 / 1e3 }),
+		P99:  median(func(o outcome) float64 { return o.P99 / 1e3 }),
+		P999: median(func(o outcome) float64 { return o.P999 / 1e3 }),
+		CPU:  median(func(o outcome) float64 { return o.CPU }),
+	}
+}
+
+// columns returns the cost as cells of the table.
+func (c *cost) columns() string {
+	if c == nil {
+		return "\t\t\t"
+	}
+	cpu := ""
+	if c.CPU > 0 {
+		cpu = amount(c.CPU)
+	}
+	return amount(c.P50) + "\t" + amount(c.P99) + "\t" + amount(c.P999) + "\t" + cpu
+}
+
+// rates returns the runs' requests a second.
+func rates(runs []outcome) figure {
+	var values []float64
+	for _, run := range runs {
+		values = append(values, run.rate())
+	}
+	return summarize(values, "/s")
 }
 
 // report is what a run found.
 type report struct {
-	Machine []fact  `json:"machine"`
-	Rows    []row   `json:"rows"`
-	Curves  []curve `json:"curves,omitempty"`
+	Machine []fact `json:"machine"`
+	Rows    []row  `json:"rows"`
 
 	theft theft
 }
@@ -132,7 +179,7 @@ func (r *report) print(out io.Writer) {
 	}
 	_ = table.Flush()
 	fmt.Fprintln(out)
-	fmt.Fprintln(table, "what\tmeasured\tcompared to\tratio\ttarget\treached")
+	fmt.Fprintln(table, "what\tmeasured\tcompared to\tratio\ttarget\treached\tp50 ms\tp99 ms\tp99.9 ms\tCPU µs\tsteal")
 	for _, one := range r.Rows {
 		measured, base, ratio, target, reached := one.Measured.String(), "", "", "", "yes"
 		if one.BaseName != "" {
@@ -151,15 +198,13 @@ func (r *report) print(out io.Writer) {
 		if !one.Reached {
 			reached = "NO"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", one.Name, measured, base, ratio, target, reached)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f %%\n",
+			one.Name, measured, base, ratio, target, reached, one.Cost.columns(), 100*one.Stolen)
 	}
 	_ = table.Flush()
 	for _, one := range r.Rows {
 		if one.Note != "" {
 			fmt.Fprintf(out, "%s: %s\n", one.Key, one.Note)
-		}
-		if one.Stolen > noteworthyTheft {
-			fmt.Fprintf(out, "%s: the host gave %.1f %% of the processors' time to others meanwhile\n", one.Key, 100*one.Stolen)
 		}
 	}
 }

@@ -66,7 +66,7 @@ func (b *bench) sellOut(ctx context.Context, key string, s *shop) error {
 	if err != nil {
 		return err
 	}
-	sold, err := s.store.sold(ctx, prefix)
+	sold, err := s.store.settled(ctx, prefix, "committed")
 	if err != nil {
 		return err
 	}

@@ -15,9 +15,6 @@ type theft struct {
 	share         float64 // of the time before since
 }
 
-// noteworthyTheft is a share from which on a row says so.
-const noteworthyTheft = 0.005
-
 // sameRows is within what time rows are of the same measurement.
 const sameRows = time.Second
 

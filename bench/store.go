@@ -22,6 +22,8 @@ const (
 	embedded = "embedded"
 	mariadb  = "mariadb"
 	mysql97  = "mysql"
+	// newMariaDB is the latest long-term release, unpacked beside the system.
+	newMariaDB = "mariadb11.8"
 )
 
 // engines are those that every kind of row measures.
@@ -29,7 +31,7 @@ var engines = []string{embedded, mariadb}
 
 // engineName is the engine's name in tables.
 func engineName(engine string) string {
-	return map[string]string{embedded: "embedded", mariadb: "MariaDB", mysql97: "MySQL"}[engine]
+	return map[string]string{embedded: "embedded", mariadb: "MariaDB", mysql97: "MySQL", newMariaDB: "MariaDB 11.8"}[engine]
 }
 
 const (
@@ -106,6 +108,15 @@ func (s *store) fill(ctx context.Context, prefix string, first, n int, hot bool)
 	})
 }
 
+// fillSold gives clients of a prefix a committed checkout each, whose ID wrk.lua knows.
+func (s *store) fillSold(ctx context.Context, prefix string, n int) error {
+	now := time.Now().UTC().Format("2006-01-02 15:04:05.000") // old checkouts cannot be cancelled
+	return s.insert(ctx, "checkout_journal (checkout_id, client_id, state, epoch, items, created_at, updated_at)", n, func(i int) string {
+		return fmt.Sprintf(`('019c0%s-0000-7000-8000-%012d','%s%07d','committed',1,'[{"productID":"p%05d","quantity":1}]','%[6]s','%[6]s')`,
+			prefix[1:4], i, prefix, i, spread(i, s.catalogue), now)
+	})
+}
+
 // spread draws a number below a limit for another number, the same each time.
 func spread(n, limit int) int { return int(mix(uint64(n)) % uint64(limit)) }
 
@@ -143,9 +154,9 @@ func (s *store) units(ctx context.Context) (int, error) {
 	return s.number(ctx, "SELECT SUM(quantity) FROM client_cart")
 }
 
-// sold are how many checkouts of a prefix's clients are committed.
-func (s *store) sold(ctx context.Context, prefix string) (int, error) {
-	return s.number(ctx, "SELECT COUNT(*) FROM checkout_journal WHERE state = 'committed' AND client_id BETWEEN ? AND ?", prefix, prefix+"~")
+// settled counts the checkouts of a prefix's clients that have a state.
+func (s *store) settled(ctx context.Context, prefix, state string) (int, error) {
+	return s.number(ctx, "SELECT COUNT(*) FROM checkout_journal WHERE state = ? AND client_id BETWEEN ? AND ?", state, prefix, prefix+"~")
 }
 
 // quiet waits until nothing is under way and the server has cleaned up behind the last run: what it

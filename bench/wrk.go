@@ -19,11 +19,14 @@ var wrkScript []byte
 const (
 	add      = "add"
 	checkout = "checkout"
+	showCart = "cart"
+	update   = "update"
+	cancel   = "cancel"
 )
 
 // A traffic is requests of one kind.
 type traffic struct {
-	what     string // add or checkout
+	what     string // such as add
 	prefix   string // of the clients' IDs
 	clients  int    // how many clients add, drawn by lot
 	products int    // how many products are added, drawn by lot
@@ -44,6 +47,7 @@ type outcome struct {
 	P99      float64        `json:"p99"`
 	P999     float64        `json:"p999"`
 	Max      float64        `json:"max"`
+	CPU      float64        `json:"-"`        // µs a request, of the server and its database; measure sets it
 	Next     int            `json:"next"`     // the first client that was not sent
 	Statuses map[string]int `json:"statuses"` // only where they were counted
 }

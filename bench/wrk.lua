@@ -1,7 +1,7 @@
--- What wrk sends. Arguments: what (add, checkout), prefix of the clients' IDs, how many clients, how many products,
+-- What wrk sends. Arguments: what (add, checkout, cart, update, cancel), prefix of the clients' IDs, how many clients, how many products,
 -- which client is first, the random numbers' seed, and whether to count the answers by status.
 --
--- Adds are of random clients and random products. Checkouts go through the clients one by one, each once.
+-- Adds, updates and views are of random clients and random products. Checkouts and cancellations go through the clients one by one, each once.
 -- IDs have a fixed length, so that the head is the same for all.
 
 local counted = {}
@@ -18,7 +18,23 @@ function init(args)
 
     local random, format = math.random, string.format
     local path, body
-    if what == "add" then
+    if what == "cart" then
+        request = function()
+            return format("GET /cart?clientID=%s%07d HTTP/1.1\r\nHost: %s:%s\r\n\r\n", prefix, random(0, clients - 1), wrk.host, wrk.port)
+        end
+        return
+    elseif what == "update" then
+        path = "/updateCart"
+        body = function()
+            return format('{"clientID":"%s%07d","productID":"p%05d","quantity":%d}', prefix, random(0, clients - 1), random(0, products - 1), random(1, 9))
+        end
+    elseif what == "cancel" then
+        path = "/cancelCheckout"
+        body = function()
+            next_client = next_client + 1
+            return format('{"checkoutID":"019c0%s-0000-7000-8000-%012d"}', prefix:sub(2, 4), next_client - 1)
+        end
+    elseif what == "add" then
         path = "/addToCart"
         body = function()
             return format('{"clientID":"%s%07d","productID":"p%05d","quantity":1}', prefix, random(0, clients - 1), random(0, products - 1))

@@ -34,6 +34,7 @@ type bench struct {
 	instances []*instance
 	closers   []func() error
 	null      *instance
+	nullWarm  bool
 	report    report
 }
 

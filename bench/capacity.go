@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"time"
 )
 
@@ -98,7 +99,8 @@ type shop struct {
 	*instance
 
 	store  *store
-	filled int // how often carts were filled
+	filled int             // how often carts were filled
+	warm   map[string]bool // kinds of request that the instance has served
 }
 
 // prefix is for clients that there are not yet.
@@ -113,7 +115,7 @@ func (b *bench) openShop(ctx context.Context, engine string, flags ...string) (*
 		return nil, err
 	}
 	i, err := b.serve(ctx, s, flags...)
-	return &shop{instance: i, store: s}, err
+	return &shop{instance: i, store: s, warm: map[string]bool{}}, err
 }
 
 // capacity measures what wrk can get through, each beside the no-op baseline: in every round the baseline and then the rows
@@ -183,7 +185,14 @@ func (b *bench) rounds(ctx context.Context, group []load, shops map[string]*shop
 	}
 	var baseline []outcome
 	failed := map[string]bool{}
-	for range b.settings.rounds {
+	for round := range b.settings.rounds {
+		group := group
+		if round > 0 { // a row without a target has one round
+			group = slices.DeleteFunc(slices.Clone(group), func(l load) bool { return l.target == 0 })
+		}
+		if len(group) == 0 {
+			break
+		}
 		o, err := b.measureNull(ctx, null, what, connections)
 		if err != nil {
 			return err
@@ -242,8 +251,11 @@ func (b *bench) measureNull(ctx context.Context, base, what string, connections 
 	if what != add {
 		t.prefix = "b000-"
 	}
-	if _, err := b.attack(ctx, base, t, connections, b.settings.warm); err != nil {
-		return outcome{}, err
+	if !b.nullWarm {
+		if _, err := b.attack(ctx, base, t, connections, b.settings.warm); err != nil {
+			return outcome{}, err
+		}
+		b.nullWarm = true
 	}
 	o, err := b.attack(ctx, base, t, connections, b.settings.measured)
 	if err == nil {
@@ -273,14 +285,16 @@ func (b *bench) measure(ctx context.Context, s *shop, what string, connections i
 	if err := s.store.quiet(ctx); err != nil {
 		return outcome{}, err
 	}
-	warm, err := b.attack(ctx, s.base, t, connections, b.settings.warm)
-	if err != nil {
-		return outcome{}, err
+	if !s.warm[what] {
+		warm, err := b.attack(ctx, s.base, t, connections, b.settings.warm)
+		if err != nil {
+			return outcome{}, err
+		}
+		if err := s.store.quiet(ctx); err != nil {
+			return outcome{}, err
+		}
+		t.first, s.warm[what] = warm.Next, true
 	}
-	if err := s.store.quiet(ctx); err != nil {
-		return outcome{}, err
-	}
-	t.first = warm.Next
 	before, err := s.stored(ctx, t)
 	if err != nil {
 		return outcome{}, err

@@ -78,7 +78,7 @@ func (b *bench) openFullShop(ctx context.Context, engine string) (*shop, error) 
 	err = s.insert(ctx, "reserve_purchase (reserve_id, product_id, quantity)", grownInFlight, func(i int) string {
 		return fmt.Sprintf("('%s:1','p%05d',1)", flightID(i), i*(grownProducts/grownInFlight))
 	})
-	return &shop{instance: i, store: s}, err
+	return &shop{instance: i, store: s, warm: map[string]bool{}}, err
 }
 
 // cartLine returns whose the i-th of grownLines lines is, and of which of so many products.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,65 +32,69 @@ var attacks = []attackKind{
 // hostile measures adds alone and beside each attack, in turns.
 func (b *bench) hostile(ctx context.Context) error {
 	for _, engine := range engines {
-		for _, attack := range attacks {
-			key := "hostile/" + attack.name + "/" + engine
-			if !b.settings.wants(key) {
-				continue
-			}
-			// The payments of the pending key.
-			s, err := b.openShop(ctx, engine, "--payment-url", "sandbox:?latency=8s")
-			if err != nil {
-				return err
-			}
-			if err := b.hostileRow(ctx, key, s, attack); err != nil {
-				if err := b.missed(ctx, key, err); err != nil {
-					return err
-				}
-			}
-			if err := s.stop(); err != nil {
-				return err
-			}
+		key := func(attack attackKind) string { return "hostile/" + attack.name + "/" + engine }
+		wanted := slices.DeleteFunc(slices.Clone(attacks), func(a attackKind) bool { return !b.settings.wants(key(a)) })
+		if len(wanted) == 0 {
+			continue
+		}
+		// The payments of the pending key.
+		s, err := b.openShop(ctx, engine, "--payment-url", "sandbox:?latency=8s")
+		if err != nil {
+			return err
+		}
+		alone, beside, err := b.attackInTurns(ctx, s, wanted)
+		if err != nil {
+			return fmt.Errorf("hostile/%s: %w", engine, err)
+		}
+		for _, attack := range wanted {
+			b.report.add(row{
+				Key: key(attack), Name: "/addToCart, " + engineName(engine) + ", beside " + attack.title,
+				Measured: rates(beside[attack.name]), BaseName: "alone", Base: rates(alone),
+				Relation: atLeast, Target: 0.8, Cost: costOf(beside[attack.name]),
+			})
+		}
+		if err := s.stop(); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (b *bench) hostileRow(ctx context.Context, key string, s *shop, attack attackKind) error {
+// attackInTurns returns the runs of adds alone, and beside each attack by its name.
+func (b *bench) attackInTurns(ctx context.Context, s *shop, kinds []attackKind) (alone []outcome, beside map[string][]outcome, err error) {
 	t := traffic{what: add, prefix: "c", clients: adders, products: s.store.catalogue}
-	measure := func() (float64, error) {
+	measure := func() (outcome, error) {
 		if _, err := b.attack(ctx, s.base, t, hostileConnections, b.settings.warm); err != nil {
-			return 0, err
+			return outcome{}, err
 		}
-		o, err := b.attack(ctx, s.base, t, hostileConnections, b.settings.measured)
+		o, err := b.attackTimed(ctx, s, t, hostileConnections)
 		if err == nil {
 			err = o.clean()
 		}
-		return o.rate(), err
+		return o, err
 	}
-	var alone, beside []float64
+	beside = map[string][]outcome{}
 	for range b.settings.rounds {
-		rate, err := measure()
+		o, err := measure()
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
-		alone = append(alone, rate)
-		attacking, stop := context.WithCancel(ctx)
-		var attackers sync.WaitGroup
-		attackers.Go(func() { attack.run(attacking, s.base) })
-		rate, err = measure()
-		stop()
-		attackers.Wait()
-		if err != nil {
-			return err
+		alone = append(alone, o)
+		for _, attack := range kinds {
+			attacking, stop := context.WithCancel(ctx)
+			var attackers sync.WaitGroup
+			attackers.Go(func() { attack.run(attacking, s.base) })
+			attacked, err := measure()
+			stop()
+			attackers.Wait()
+			if err != nil {
+				return nil, nil, fmt.Errorf("%s: %w", attack.name, err)
+			}
+			beside[attack.name] = append(beside[attack.name], attacked)
+			b.progressf("hostile/%s: %.0f/s alone, %.0f/s beside %s", s.store.engine, o.rate(), attacked.rate(), attack.title)
 		}
-		beside = append(beside, rate)
-		b.progressf("%s: %.0f/s alone, %.0f/s beside %s", key, alone[len(alone)-1], rate, attack.title)
 	}
-	b.report.add(row{
-		Key: key, Name: "/addToCart, " + engineName(s.store.engine) + ", beside " + attack.title,
-		Measured: summarize(beside, "/s"), BaseName: "alone", Base: summarize(alone, "/s"), Relation: atLeast, Target: 0.8,
-	})
-	return nil
+	return alone, beside, nil
 }
 
 // post sends a request and discards the answer.

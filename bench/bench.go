@@ -116,6 +116,7 @@ func (b *bench) run(ctx context.Context) error {
 			}
 		}
 	}
+	b.progressf("")
 	b.report.print(b.out)
 	fmt.Fprintf(b.out, "The run took %v.\n", time.Since(began).Round(time.Second))
 	if b.settings.json != "" {
@@ -235,10 +236,18 @@ func (b *bench) close() error {
 	return errors.Join(errs...)
 }
 
-// progressf reports what is under way, with -v.
+// progressf reports what is under way: with -v as lines, else on a terminal as one that changes.
 func (b *bench) progressf(format string, args ...any) {
 	if !b.settings.verbose {
+		if file, ok := b.errs.(*os.File); ok && isTerminal(file) {
+			fmt.Fprintf(file, "\r\x1b[K%.78s", fmt.Sprintf(format, args...))
+		}
 		return
 	}
 	fmt.Fprintf(b.errs, time.Now().Format("15:04:05 ")+format+"\n", args...)
+}
+
+func isTerminal(file *os.File) bool {
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

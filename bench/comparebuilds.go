@@ -34,26 +34,40 @@ func (b *bench) compareBuilds(ctx context.Context) error {
 		if !b.settings.wants(l.key) {
 			continue
 		}
-		runs := map[string][]outcome{}
-		for round := range b.settings.rounds {
-			order := builds
-			if round%2 == 1 {
-				order = []*build{builds[1], builds[0]}
+		runs, err := b.compareRow(ctx, builds, l)
+		if err != nil {
+			// The base may lack the route.
+			if err := b.missed(ctx, l.key, err); err != nil {
+				return err
 			}
-			for _, build := range order {
-				o, err := b.measureBuild(ctx, build, l)
-				if err != nil {
-					return fmt.Errorf("%s of %s: %w", l.key, build.name, err)
-				}
-				runs[build.name] = append(runs[build.name], o)
-				b.progressf("%s: %s %.0f/s, %.0f µs of server and database a request", l.key, build.name, o.rate(), o.CPU)
-			}
+			continue
 		}
 		old, now := rates(runs["base"]), rates(runs["head"])
 		fmt.Fprintf(out, "%s\t%s\t%s\t%.2f\t%.0f\t%.0f\t\n", l.key, old, now, now.Value/old.Value,
 			costOf(runs["base"]).CPU, costOf(runs["head"]).CPU)
 	}
+	b.progressf("")
 	return out.Flush()
+}
+
+// compareRow returns a row's runs by the build's name.
+func (b *bench) compareRow(ctx context.Context, builds []*build, l load) (map[string][]outcome, error) {
+	runs := map[string][]outcome{}
+	for round := range b.settings.rounds {
+		order := builds
+		if round%2 == 1 {
+			order = []*build{builds[1], builds[0]}
+		}
+		for _, build := range order {
+			o, err := b.measureBuild(ctx, build, l)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", build.name, err)
+			}
+			runs[build.name] = append(runs[build.name], o)
+			b.progressf("%s: %s %.0f/s, %.0f µs of server and database a request", l.key, build.name, o.rate(), o.CPU)
+		}
+	}
+	return runs, nil
 }
 
 // measureBuild makes one run.

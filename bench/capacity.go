@@ -87,8 +87,8 @@ var singles = []single{
 	{"checkout/hot/mariadb/batch", "/checkOutCart, MariaDB, one hot product, against BATCH_SIZE=1", "checkout/hot/mariadb/256", 12},
 }
 
-// checkoutsOfBaseline is the share of the no-op baseline for which carts are filled; where checkouts are faster, the carts
-// run out, which shows.
+// checkoutsOfBaseline is the share of the no-op baseline for which carts are filled. Where
+// checkouts are faster, the carts run out, which shows.
 const checkoutsOfBaseline = 0.6
 
 // singleConnections are tried with BATCH_SIZE=1; the best counts.
@@ -118,10 +118,9 @@ func (b *bench) openShop(ctx context.Context, engine string, flags ...string) (*
 	return &shop{instance: i, store: s, warm: map[string]bool{}}, err
 }
 
-// capacity measures what wrk can get through, each beside the no-op baseline: in every round the baseline and then the rows
-// that compare with it, so that a machine that is slow for a while is so for both. The embedded
-// engine comes first: a MySQL server goes on writing for a while after it was asked, and would take
-// from what is measured next.
+// capacity measures the requests a second of each row. In every round the no-op baseline comes
+// first and then the rows that compare with it: a slow machine is slow for both. The embedded
+// engine comes first: a MySQL server goes on writing for a while after its load has ended.
 func (b *bench) capacity(ctx context.Context) error {
 	wanted, compared := b.wantedLoads()
 	shops := map[string]*shop{}

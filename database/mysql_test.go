@@ -419,7 +419,7 @@ func TestMySQL_globalSettingsDoNotMatter(t *testing.T) {
 		for _, statement := range []string{
 			"SET GLOBAL sql_select_limit = 10", "SET GLOBAL sql_safe_updates = 1", "SET GLOBAL max_join_size = 5",
 			"SET GLOBAL sql_auto_is_null = 1", "SET GLOBAL sql_mode = ''", "SET GLOBAL completion_type = 2", "SET GLOBAL autocommit = 0",
-			"SET GLOBAL transaction_read_only = 1",
+			"SET GLOBAL transaction_read_only = 1", "SET GLOBAL innodb_snapshot_isolation = 1",
 		} {
 			if _, err := admin.Setup().ExecContext(t.Context(), statement); err != nil && !strings.Contains(err.Error(), "1193") { // unknown variable
 				t.Fatalf("%s: %v", statement, err)
@@ -448,6 +448,16 @@ func TestMySQL_globalSettingsDoNotMatter(t *testing.T) {
 				t.Errorf("a %s found %d of 30 products: %v", name, found, read())
 			}
 		}
+		transact(t, db, func(tx *database.Tx) error {
+			return tx.Each(t.Context(), func(rows *sql.Rows) error { // MariaDB alone has it
+				var name, value string
+				err := rows.Scan(&name, &value)
+				if value != "OFF" {
+					t.Errorf("%s is %s", name, value)
+				}
+				return err
+			}, "SHOW SESSION VARIABLES LIKE 'innodb_snapshot_isolation'")
+		})
 	})
 }
 

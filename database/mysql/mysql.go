@@ -62,18 +62,17 @@ func Open(ctx context.Context, cfg engine.Config) (*engine.Engine, error) {
 	if err := server.check(cfg.Log); err != nil {
 		return nil, err
 	}
-	causal := server.causalRead()
 	// Writers leave autocommit off: the first statement begins the transaction, which saves a round
 	// trip.
-	writes := pool(settings, writeConnections, "READ WRITE", causal, "autocommit = 0")
-	reads := pool(settings, readConnections, "READ ONLY", causal)
+	writes := pool(settings, writeConnections, "READ WRITE", server, "autocommit = 0")
+	reads := pool(settings, readConnections, "READ ONLY", server)
 	// An audit adds up whole tables.
 	patient := settings.Clone()
 	patient.ReadTimeout = snapshotSilence
-	snapshots := pool(patient, snapshotConnections, "READ ONLY", causal)
+	snapshots := pool(patient, snapshotConnections, "READ ONLY", server)
 	// An ALTER of a large adopted table takes as long as it takes.
 	patient.ReadTimeout = 0
-	setup := pool(patient, setupConnections, "READ WRITE", causal, "lock_wait_timeout = 60", "wait_timeout = 3600")
+	setup := pool(patient, setupConnections, "READ WRITE", server, "lock_wait_timeout = 60", "wait_timeout = 3600")
 	e := &engine.Engine{
 		Dialect:   server.dialect(),
 		Clustered: server.isClustered(),
@@ -173,8 +172,8 @@ func pin(c *mysql.Config, log *slog.Logger) error {
 
 // sessionSettings are set on each connection after the DSN's own, so that these hold, however those
 // are spelled.
-func sessionSettings() []string {
-	return []string{
+func sessionSettings(server variables) []string {
+	settings := []string{
 		"sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'",
 		"time_zone = '+00:00'",
 		"autocommit = 1",
@@ -193,21 +192,27 @@ func sessionSettings() []string {
 		fmt.Sprintf("lock_wait_timeout = %d", int(LockWait.Seconds())),
 		fmt.Sprintf("wait_timeout = %d", int(serverWait.Seconds())),
 	}
+	if _, known := server["innodb_snapshot_isolation"]; known {
+		// On by default from MariaDB 11.6 on: a row that changes while a statement waits for it is
+		// an error (1020) then, which retries the batch.
+		settings = append(settings, "innodb_snapshot_isolation = 0")
+	}
+	return settings
 }
 
 // pool opens a pool of READ COMMITTED connections with sessionSettings, which other settings may
 // follow. access is READ WRITE or READ ONLY: the server's default may be either. Each connection
-// begins with the causal read, if any.
-func pool(settings *mysql.Config, connections int, access, causal string, other ...string) *sqlx.DB {
+// begins with the server's causal read, if any. An unknown server has no variables.
+func pool(settings *mysql.Config, connections int, access string, server variables, other ...string) *sqlx.DB {
 	inner, err := mysql.NewConnector(settings)
 	if err != nil {
 		panic(err) // never: parse has read the settings
 	}
 	statements := []string{
 		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, " + access,
-		"SET " + strings.Join(append(sessionSettings(), other...), ", "),
+		"SET " + strings.Join(append(sessionSettings(server), other...), ", "),
 	}
-	if causal != "" {
+	if causal := server.causalRead(); causal != "" {
 		statements = append(statements, causal)
 	}
 	db := sql.OpenDB(engine.CachingConnector{

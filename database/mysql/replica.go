@@ -46,7 +46,7 @@ func OpenReplica(dsn string, log *slog.Logger) (*Replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Replica{DB: pool(settings, readConnections, "READ ONLY", ""), place: place(settings), log: log}, nil
+	return &Replica{DB: pool(settings, readConnections, "READ ONLY", nil), place: place(settings), log: log}, nil
 }
 
 // Fresh reports whether the replica may be read: it replicates, and is at most maxLag behind. One

@@ -15,14 +15,14 @@ import (
 type variables map[string]string
 
 func readVariables(ctx context.Context, settings *mysql.Config) (v variables, err error) {
-	db := pool(settings, 1, "READ ONLY", "")
+	db := pool(settings, 1, "READ ONLY", nil)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	rows := []struct {
 		Name  string `db:"Variable_name"`
 		Value string `db:"Value"`
 	}{}
 	const query = `SHOW GLOBAL VARIABLES WHERE Variable_name IN (
-		'version', 'innodb_rollback_on_timeout', 'innodb_flush_log_at_trx_commit', 'log_bin', 'binlog_format', 'binlog_row_image',
+		'version', 'innodb_rollback_on_timeout', 'innodb_flush_log_at_trx_commit', 'log_bin', 'binlog_format', 'binlog_row_image', 'innodb_snapshot_isolation',
 		'wsrep_on', 'wsrep_cluster_address', 'wsrep_provider_options',
 		'group_replication_group_name', 'group_replication_consistency', 'group_replication_single_primary_mode')`
 	if err := db.SelectContext(ctx, &rows, query); err != nil {

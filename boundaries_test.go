@@ -38,7 +38,6 @@ var mayImport = map[string][]string{
 	"database/sqlite":                       {"database/engine"},
 	"payment":                               {},
 	"payment/reference":                     {"payment"},
-	"payment/reference/cmd/payment-service": {"payment/reference"},
 	"queue":                                 {},
 	"docs":                                  {},
 	"database/databasetest":                 {"database", "database/databasetest/dbserver", "migrations"},

@@ -45,13 +45,13 @@ type Purchase struct {
 // checkouts is the Checkout Manager, as the Cart Manager sees it.
 type checkouts interface {
 	CheckOut(context.Context, Purchase) (checkoutID string, err error)
-	UnderWay(ctx context.Context, tx *database.Tx, clientID string) (bool, error)
+	UnderWay(b *database.Batch, clientIDs []string, found map[string]bool)
 }
 
 // stock is the Inventory Manager, as the Cart Manager sees it.
 type stock interface {
 	Check(*database.Batch, []string) *inventory.Stock
-	Products(ctx context.Context, tx *database.Tx, productIDs []string) ([]inventory.Product, error)
+	Products(b *database.Batch, productIDs []string, found map[string]inventory.Product)
 }
 
 // Config says how the Cart Manager works.

@@ -152,13 +152,10 @@ func (l *Store) LockAndRestore(
 }
 
 // Get returns a client's cart as it is committed now. It locks nothing.
-func (l *Store) Get(ctx context.Context, tx *database.Tx, clientID string) ([]inventory.Line, error) {
-	lines, err := selectCarts(ctx, tx, []string{clientID}, "", noLimit)
-	out := make([]inventory.Line, len(lines))
-	for i, line := range lines {
-		out[i] = line.Line
-	}
-	return out, err
+func (l *Store) Get(ctx context.Context, tx *database.Tx, clientID string) (lines []inventory.Line, err error) {
+	batch := tx.Batch()
+	queryCart(batch, clientID, &lines)
+	return lines, batch.Send(ctx)
 }
 
 // mergeLines returns the lines in the primary key's order, with those of one key added up.

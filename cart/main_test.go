@@ -61,9 +61,7 @@ func (annBuys) CheckOut(context.Context, cart.Purchase) (string, error) {
 	return "", errors.New("no test of this package checks out")
 }
 
-func (annBuys) UnderWay(_ context.Context, _ *database.Tx, clientID string) (bool, error) {
-	return clientID == "ann", nil
-}
+func (annBuys) UnderWay(_ *database.Batch, _ []string, found map[string]bool) { found["ann"] = true }
 
 type managerConfig struct {
 	cart.Config
@@ -73,7 +71,7 @@ type managerConfig struct {
 // checker is the Inventory Manager, as the Cart Manager sees it.
 type checker interface {
 	Check(*database.Batch, []string) *inventory.Stock
-	Products(context.Context, *database.Tx, []string) ([]inventory.Product, error)
+	Products(*database.Batch, []string, map[string]inventory.Product)
 }
 
 // withInstances runs a test with n Cart Managers on one fresh database of each server engine, as

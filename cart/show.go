@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -60,38 +61,33 @@ type ViewLine struct {
 // Errors: those of database.DB.Read.
 func (m *Manager) Show(ctx context.Context, clientID string) (v View, err error) {
 	err = m.db.Read(ctx, func(tx *database.Tx) error {
-		before, err := m.checkouts.UnderWay(ctx, tx, clientID)
-		if err != nil {
-			return err
-		}
-		lines, err := m.store.Get(ctx, tx, clientID)
-		if err != nil {
-			return err
+		var lines []inventory.Line
+		underWay, products := map[string]bool{}, map[string]inventory.Product{}
+		batch := tx.Batch()
+		m.checkouts.UnderWay(batch, []string{clientID}, underWay)
+		queryCart(batch, clientID, &lines)
+		if err := batch.Send(ctx); err != nil {
+			return fmt.Errorf("read the cart: %w", err)
 		}
 		ids := make([]string, len(lines))
 		for i, line := range lines {
 			ids[i] = line.ProductID
 		}
-		products, err := m.stock.Products(ctx, tx, ids)
-		if err != nil {
-			return err
+		m.stock.Products(batch, ids, products)
+		m.checkouts.UnderWay(batch, []string{clientID}, underWay)
+		if err := batch.Send(ctx); err != nil {
+			return fmt.Errorf("read the cart's products: %w", err)
 		}
-		v = View{Lines: viewLines(lines, products), ETag: ETag(lines)}
-		after, err := m.checkouts.UnderWay(ctx, tx, clientID)
-		v.CheckoutUnderWay = before || after
-		return err
+		v = View{viewLines(lines, products), underWay[clientID], ETag(lines)}
+		return nil
 	})
 	return v, err
 }
 
-func viewLines(lines []inventory.Line, products []inventory.Product) []ViewLine {
-	known := make(map[string]inventory.Product, len(products))
-	for _, p := range products {
-		known[p.ID] = p
-	}
+func viewLines(lines []inventory.Line, products map[string]inventory.Product) []ViewLine {
 	views := make([]ViewLine, len(lines))
 	for i, line := range lines {
-		product := known[line.ProductID]
+		product := products[line.ProductID]
 		views[i] = ViewLine{line.ProductID, product.Name, line.Quantity, product.Available()}
 	}
 	return views

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"cartwheel/database"
+	"cartwheel/inventory"
 )
 
 // noLimit is the limit of a SELECT for all lines.
@@ -23,6 +24,18 @@ func selectCarts(ctx context.Context, tx *database.Tx, clientIDs []string, locki
 	return readLines(ctx, tx, "SELECT client_id, product_id, quantity FROM "+tx.Dialect().ByKey("client_cart")+
 		" WHERE client_id IN "+database.In(len(padded))+" AND quantity > 0 ORDER BY client_id, product_id LIMIT ?"+locking,
 		append(database.Anys(padded), limit))
+}
+
+// queryCart reads the client's lines, in the order of their product IDs, as they are committed when
+// the batch is sent.
+func queryCart(b *database.Batch, clientID string, lines *[]inventory.Line) {
+	b.Query(func(rows *sql.Rows) error {
+		var line inventory.Line
+		err := rows.Scan(&line.ProductID, &line.Quantity)
+		*lines = append(*lines, line)
+		return err
+	}, "SELECT product_id, quantity FROM "+b.Dialect().ByKey("client_cart")+
+		" WHERE client_id = ? AND quantity > 0 ORDER BY product_id", clientID)
 }
 
 // A storedLine is what is stored of a line, and how many lines its cart has.

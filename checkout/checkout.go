@@ -319,10 +319,10 @@ func (m *Manager) openID(p cart.Purchase) string {
 	return entries[0].CheckoutID
 }
 
-// UnderWay reports whether a checkout of the client is open. It locks nothing.
-func (m *Manager) UnderWay(ctx context.Context, tx *database.Tx, clientID string) (bool, error) {
-	open, err := clientsUnderWay(ctx, tx, []string{clientID})
-	return open[clientID], err
+// UnderWay finds those of the clients who have a checkout in flight, as is committed when the batch
+// is sent. It locks nothing.
+func (m *Manager) UnderWay(b *database.Batch, clientIDs []string, found map[string]bool) {
+	queryUnderWay(b, clientIDs, found)
 }
 
 // Show returns a checkout as the journal has it. Errors: ErrNotFound.

@@ -209,14 +209,19 @@ func (b *reserveBatch) explainEmpty(ctx context.Context, tx *database.Tx, empty 
 			clients = append(clients, b.jobs[i].ClientID)
 		}
 	}
-	underWay, err := clientsUnderWay(ctx, tx, clients)
+	underWay := map[string]bool{}
+	batch := tx.Batch()
+	queryUnderWay(batch, clients, underWay)
+	if err := batch.Send(ctx); err != nil {
+		return fmt.Errorf("look for open checkouts: %w", err)
+	}
 	for i, bought := range empty {
 		b.answers[i].Err = cart.ErrEmpty
 		if bought || underWay[b.jobs[i].ClientID] {
 			b.answers[i].Err = cart.ErrCheckoutUnderWay
 		}
 	}
-	return err
+	return nil
 }
 
 // putAnswers notes what is stored with the undecided jobs' keys: refusals, and that a checkout is

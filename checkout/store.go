@@ -95,23 +95,20 @@ func openByKey(ctx context.Context, tx *database.Tx, clientID, key string) ([]En
 		" AND state <> ?", clientID, key, Cancelling)
 }
 
-// clientsUnderWay returns those of the clients who have a checkout in flight that may return its
-// lines to their carts.
-func clientsUnderWay(ctx context.Context, tx *database.Tx, clientIDs []string) (map[string]bool, error) {
-	found := map[string]bool{}
+// queryUnderWay finds those of the clients who have a checkout in flight that may return its lines
+// to their carts.
+func queryUnderWay(b *database.Batch, clientIDs []string, found map[string]bool) {
 	for chunk := range slices.Chunk(clientIDs, database.ChunkRows) {
-		var ids []string
 		// The order is that of the index, which SQLite would not use otherwise.
-		if err := tx.Select(ctx, &ids, "SELECT client_id FROM checkout_journal WHERE client_id IN "+database.In(len(chunk))+
-			" AND lease_expires_at IS NOT NULL AND state <> ? ORDER BY client_id, lease_expires_at",
-			append(database.Anys(chunk), Cancelling)...); err != nil {
-			return nil, fmt.Errorf("look for open checkouts: %w", err)
-		}
-		for _, id := range ids {
+		b.Query(func(rows *sql.Rows) error {
+			var id string
+			err := rows.Scan(&id)
 			found[id] = true
-		}
+			return err
+		}, "SELECT client_id FROM checkout_journal WHERE client_id IN "+database.In(len(chunk))+
+			" AND lease_expires_at IS NOT NULL AND state <> ? ORDER BY client_id, lease_expires_at",
+			append(database.Anys(chunk), Cancelling)...)
 	}
-	return found, nil
 }
 
 // insertEntries writes new checkouts, reserved, under epoch 1, with leases from now on.

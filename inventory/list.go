@@ -1,7 +1,9 @@
 package inventory
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"slices"
 
 	"cartwheel/database"
@@ -50,17 +52,10 @@ func (m *Manager) Lowest(ctx context.Context, limit int) ([]Product, error) {
 	return database.Query(ctx, m.db.ReadStale, func(tx *database.Tx) ([]Product, error) { return lowest(ctx, tx, limit) })
 }
 
-// Products returns those of the products that there are, in the order of their IDs. It locks
-// nothing.
-func (m *Manager) Products(ctx context.Context, tx *database.Tx, productIDs []string) (products []Product, err error) {
-	for chunk := range slices.Chunk(database.SortedUnique(productIDs), database.ChunkRows) {
-		found, err := productsByID(ctx, tx, chunk)
-		if err != nil {
-			return nil, err
-		}
-		products = append(products, found...)
-	}
-	return products, nil
+// Products finds those of the products that exist, as they are committed when the batch is sent. It
+// locks nothing.
+func (m *Manager) Products(b *database.Batch, productIDs []string, found map[string]Product) {
+	queryProducts(b, database.SortedUnique(productIDs), found)
 }
 
 // Look returns those of the products that there are, in the order of their IDs. It blocks for one
@@ -68,7 +63,14 @@ func (m *Manager) Products(ctx context.Context, tx *database.Tx, productIDs []st
 //
 // Errors: database.ErrUnavailable.
 func (m *Manager) Look(ctx context.Context, productIDs []string) ([]Product, error) {
-	return database.Query(ctx, m.db.ReadStale, func(tx *database.Tx) ([]Product, error) { return m.Products(ctx, tx, productIDs) })
+	found := map[string]Product{}
+	err := m.db.ReadStale(ctx, func(tx *database.Tx) error {
+		clear(found) // it may be the second read
+		b := tx.Batch()
+		m.Products(b, productIDs, found)
+		return b.Send(ctx)
+	})
+	return slices.SortedFunc(maps.Values(found), func(p, q Product) int { return cmp.Compare(p.ID, q.ID) }), err
 }
 
 // Empty reports whether the catalogue has no product.

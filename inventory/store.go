@@ -190,10 +190,18 @@ func pageOf(ctx context.Context, tx *database.Tx, after string, limit int) ([]Pr
 	return selectProducts(ctx, tx, productColumns+" FROM product_details p WHERE p.product_id > ? ORDER BY p.product_id LIMIT ?", after, limit)
 }
 
-// productsByID returns those of the products, sorted, that there are.
-func productsByID(ctx context.Context, tx *database.Tx, ids []string) ([]Product, error) {
-	return selectProducts(ctx, tx, productColumns+" FROM product_details p WHERE p.product_id IN "+
-		database.In(len(ids))+" ORDER BY p.product_id", database.Anys(ids)...)
+// queryProducts finds the products with these IDs, which are sorted.
+func queryProducts(b *database.Batch, ids []string, found map[string]Product) {
+	queryByID(b, ids, func(rows *sql.Rows) error {
+		p, err := scanProduct(rows)
+		found[p.ID] = p
+		return err
+	}, productColumns+" FROM product_details p WHERE p.product_id IN (?)")
+}
+
+func scanProduct(rows *sql.Rows) (p Product, err error) {
+	err = rows.Scan(&p.ID, &p.Name, &p.OnHand, &p.Reserved)
+	return p, err
 }
 
 // lowest returns the products of which the least is available.
@@ -209,8 +217,7 @@ func lowest(ctx context.Context, tx *database.Tx, limit int) ([]Product, error) 
 func selectProducts(ctx context.Context, tx *database.Tx, query string, args ...any) ([]Product, error) {
 	products := []Product{}
 	err := tx.Each(ctx, func(rows *sql.Rows) error {
-		var p Product
-		err := rows.Scan(&p.ID, &p.Name, &p.OnHand, &p.Reserved)
+		p, err := scanProduct(rows)
 		products = append(products, p)
 		return err
 	}, query, args...)

@@ -7,14 +7,9 @@ import (
 	"time"
 )
 
-const (
-	// limiterTimeout is the maximum time that a worker waits in Acquire, and then for further jobs.
-	// A batch that waits for a locked row delays the batches of other queues by no more than this.
-	limiterTimeout = 20 * time.Millisecond
-	// enoughJobs is the number of jobs with which a batch begins beside others, however large those
-	// are. A transaction costs a MySQL server as much as 24 adds in it.
-	enoughJobs = 24
-)
+// limiterTimeout is the maximum time that a worker waits in Acquire. A batch that waits for a
+// locked row delays the batches of other queues by no more than this.
+const limiterTimeout = 20 * time.Millisecond
 
 // A Limiter delays the batches of several queues so that about n run at once on one resource, such
 // as a database. Workers that wait gather further jobs: the busier the resource, the fewer and
@@ -27,9 +22,7 @@ const (
 type Limiter struct {
 	mu      sync.Mutex
 	free    int
-	waiting []*waiter     // in order of arrival; empty while places are free
-	running int           // jobs in the batches that run
-	ended   chan struct{} // closed, and replaced, when a batch ends
+	waiting []*waiter // in order of arrival; empty while places are free
 }
 
 // A waiter is one worker's place in a Limiter's list, reused for each batch.
@@ -46,7 +39,7 @@ func (w *waiter) waited(now time.Time) time.Duration {
 }
 
 // NewLimiter returns a limiter with n places, 1 or more.
-func NewLimiter(n int) *Limiter { return &Limiter{free: n, ended: make(chan struct{})} }
+func NewLimiter(n int) *Limiter { return &Limiter{free: n} }
 
 // Acquire waits for a place, at most limiterTimeout, for a worker that has that many jobs. It
 // reports whether a place was granted, which Release gives back. A nil Limiter grants none and does
@@ -82,29 +75,10 @@ func (l *Limiter) Acquire(w *waiter, jobs int) bool {
 	return true
 }
 
-// Running returns how many jobs a batch should have to begin now, beside those that run, and a
-// channel that is closed when one of those ends. Small batches beside each other cost the resource
-// more than one after the other (bench rows add/mysql/64, add/mariadb/64: bench/RESULTS.md).
-func (l *Limiter) Running() (enough int, ended <-chan struct{}) {
+// Release gives the caller's place back. It does not block.
+func (l *Limiter) Release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return min(l.running, enoughJobs), l.ended
-}
-
-// Begin counts the jobs of the caller's batch, which has a place.
-func (l *Limiter) Begin(jobs int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.running += jobs
-}
-
-// Release gives the place of the caller's batch of so many jobs back. It does not block.
-func (l *Limiter) Release(jobs int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.running -= jobs
-	close(l.ended)
-	l.ended = make(chan struct{})
 	if len(l.waiting) == 0 {
 		l.free++
 		return

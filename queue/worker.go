@@ -79,11 +79,18 @@ func (w *worker[J, R]) gather() bool {
 		w.dequeue(c)
 	}
 	w.acquired = w.queue.config.Limiter.Acquire(w.place, len(w.batch))
-	complete := w.linger()
-	for yielded := false; !complete; {
+	yielded := false
+	for w.weight < w.queue.config.BatchSize {
 		select {
 		case c, open := <-w.waiting:
-			complete = w.add(c, open)
+			if !open {
+				return true // this batch first; the next gather finds the channel closed again
+			}
+			if c.weight > w.queue.config.BatchSize-w.weight && !c.taken.Load() {
+				w.carried = c
+				return true
+			}
+			w.dequeue(c)
 		default:
 			if yielded {
 				return true
@@ -93,47 +100,6 @@ func (w *worker[J, R]) gather() bool {
 		}
 	}
 	return true
-}
-
-// linger adds jobs to the batch while others run, until it has enough to run beside them or one of
-// them ends. It reports whether the batch is complete.
-func (w *worker[J, R]) linger() (complete bool) {
-	complete = w.weight >= w.queue.config.BatchSize
-	if !w.acquired {
-		return complete
-	}
-	enough, ended := w.queue.config.Limiter.Running()
-	if complete || len(w.batch) >= enough {
-		return complete
-	}
-	timeout := time.NewTimer(limiterTimeout)
-	defer timeout.Stop()
-	for !complete && len(w.batch) < enough {
-		select {
-		case c, open := <-w.waiting:
-			complete = w.add(c, open)
-		case <-ended:
-			return false
-		case <-timeout.C:
-			return false
-		}
-	}
-	return complete
-}
-
-// add puts a job into the batch, and reports whether the batch is complete: it is full, the queue
-// is closed, or the job is too heavy and begins the next batch.
-func (w *worker[J, R]) add(c *call[J, R], open bool) (complete bool) {
-	size := w.queue.config.BatchSize
-	switch {
-	case !open:
-		return true // the next gather finds the channel closed again
-	case c.weight > size-w.weight && !c.taken.Load():
-		w.carried = c
-		return true
-	}
-	w.dequeue(c)
-	return w.weight >= size
 }
 
 // dequeue puts a job into the batch, unless its caller has left or the context of Close has ended.
@@ -152,9 +118,6 @@ func (w *worker[J, R]) dequeue(c *call[J, R]) {
 
 // do runs the batch and answers its jobs.
 func (w *worker[J, R]) do() {
-	if w.acquired {
-		w.queue.config.Limiter.Begin(len(w.batch))
-	}
 	began := time.Now()
 	waited := began.Sub(w.batch[0].since) // first in, so it waited longest
 	retry, err := w.try(0, len(w.batch))
@@ -208,7 +171,7 @@ func (w *worker[J, R]) answer(i int, err error) {
 func (w *worker[J, R]) release() {
 	if w.acquired {
 		w.acquired = false
-		w.queue.config.Limiter.Release(len(w.batch))
+		w.queue.config.Limiter.Release()
 	}
 }
 

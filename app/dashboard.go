@@ -8,6 +8,7 @@ import (
 	"cartwheel/app/admin/metrics"
 	"cartwheel/checkout"
 	"cartwheel/inventory"
+	"cartwheel/queue"
 )
 
 // levels returns the current levels. It reads counters, and asks the file system.
@@ -41,8 +42,9 @@ func size(path string) int64 {
 }
 
 // queues are all queues, in the order of the flow.
-func (r *running) queues() []checkout.QueueState {
-	return append([]checkout.QueueState{r.carts.Queue()}, r.checkouts.Queues()...)
+func (r *running) queues() []queue.State {
+	changes, shows := r.carts.Queues()
+	return append([]queue.State{shows, changes}, r.checkouts.Queues()...)
 }
 
 // LowestStock returns products for the dashboard, the lowest available first.

@@ -254,6 +254,7 @@ func (r *running) startManagers(ctx context.Context) error {
 		Present:       api.ResponseTo,
 		Log:           r.log,
 		Observe:       r.metrics.Queue("cart.add"),
+		ObserveShow:   r.metrics.Queue("cart.show"),
 	})
 	r.probe.run = r.carts.CheckWritable
 	if err := r.checkouts.Start(ctx); err != nil {

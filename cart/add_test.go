@@ -432,7 +432,7 @@ func TestAddBatch_fullQueueRefusesAllButKnownKeys(t *testing.T) {
 		add()
 		<-gate.entered
 		add() // of the same client, and so behind the first
-		eventually(t, "the queue is full", m.Queue().Full)
+		eventually(t, "the queue is full", m.Full)
 
 		for _, test := range []struct {
 			add  cart.LineChange

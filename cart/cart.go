@@ -62,7 +62,8 @@ type Config struct {
 	// Present turns an outcome into the answer that is stored with a key.
 	Present func(error) idempotency.Response
 	Log     *slog.Logger
-	Observe queue.Observer
+	// Observe and ObserveShow watch the queues of changes and of carts to show.
+	Observe, ObserveShow queue.Observer
 }
 
 // Manager is the Cart Manager. Its methods are safe for concurrent use.
@@ -73,6 +74,7 @@ type Manager struct {
 	checkouts checkouts
 	present   func(error) idempotency.Response
 	changes   *queue.Queue[change, struct{}]
+	shows     *queue.Queue[string, View]
 	merges    merges
 }
 
@@ -91,6 +93,10 @@ func NewManager(db *database.DB, lines *Store, stock stock, checkouts checkouts,
 		Log:           cfg.Log,
 		Observe:       cfg.Observe,
 	})
+	m.shows = queue.New(queue.Config[string, View]{
+		Name: "cart.show", Shards: showWorkers, Capacity: cfg.QueueCapacity, BatchSize: showBatch,
+		Work: m.show, Log: cfg.Log, Observe: cfg.ObserveShow,
+	})
 	return m
 }
 
@@ -101,14 +107,16 @@ func (m *Manager) CheckOut(ctx context.Context, p Purchase) (checkoutID string, 
 	return m.checkouts.CheckOut(ctx, p)
 }
 
-// Queue returns the queue of changes, for its state.
-func (m *Manager) Queue() *queue.Queue[change, struct{}] { return m.changes }
+// Queues returns the queues of changes and of carts to show, for their state.
+func (m *Manager) Queues() (changes, shows queue.State) { return m.changes, m.shows }
 
 // Full reports whether a change that came now would be refused because the queue is full.
 func (m *Manager) Full() bool { return m.changes.Full() }
 
 // Close refuses new changes, finishes those that were accepted, and returns; ctx bounds the wait.
-func (m *Manager) Close(ctx context.Context) error { return m.changes.Close(ctx) }
+func (m *Manager) Close(ctx context.Context) error {
+	return errors.Join(m.changes.Close(ctx), m.shows.Close(ctx))
+}
 
 // CheckWritable reports whether an add could be written now. It writes nothing. It blocks as
 // database.Transact does.

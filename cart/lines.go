@@ -152,10 +152,12 @@ func (l *Store) LockAndRestore(
 }
 
 // Get returns a client's cart as it is committed now. It locks nothing.
-func (l *Store) Get(ctx context.Context, tx *database.Tx, clientID string) (lines []inventory.Line, err error) {
+func (l *Store) Get(ctx context.Context, tx *database.Tx, clientID string) ([]inventory.Line, error) {
+	carts := map[string][]inventory.Line{}
 	batch := tx.Batch()
-	queryCart(batch, clientID, &lines)
-	return lines, batch.Send(ctx)
+	queryCarts(batch, []string{clientID}, carts)
+	err := batch.Send(ctx)
+	return carts[clientID], err
 }
 
 // mergeLines returns the lines in the primary key's order, with those of one key added up.

@@ -11,6 +11,7 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/inventory"
+	"cartwheel/queue"
 )
 
 // AnyETag is the If-Match that every cart matches.
@@ -52,36 +53,52 @@ type ViewLine struct {
 	Quantity, Available    int64 // units
 }
 
+// showBatch is the maximum number of carts that one read shows, and showWorkers the number of reads
+// at once.
+const (
+	showBatch   = 64
+	showWorkers = 2
+)
+
 // Show returns a client's cart, in the order of the product IDs. It locks nothing and reads the
-// primary. It blocks for one read.
+// primary. It blocks for one read, which may show the carts of several callers.
+//
+// Errors: those of database.DB.Read; those of queue.Queue.DoToEnd, by which nothing was done.
+func (m *Manager) Show(ctx context.Context, clientID string) (View, error) {
+	return m.shows.DoToEnd(ctx, clientID, clientID)
+}
+
+// show reads the carts of a batch of callers.
 //
 // Each statement has a snapshot of its own: the few connections for snapshots of several statements
 // are the audits'. So checkouts are looked for before and after the lines.
-//
-// Errors: those of database.DB.Read.
-func (m *Manager) Show(ctx context.Context, clientID string) (v View, err error) {
-	err = m.db.Read(ctx, func(tx *database.Tx) error {
-		var lines []inventory.Line
-		underWay, products := map[string]bool{}, map[string]inventory.Product{}
+func (m *Manager) show(ctx context.Context, clientIDs []string, answers []queue.Answer[View]) error {
+	return m.db.Read(ctx, func(tx *database.Tx) error {
+		clients := database.SortedUnique(clientIDs)
+		carts, products := map[string][]inventory.Line{}, map[string]inventory.Product{}
+		underWay := map[string]bool{}
 		batch := tx.Batch()
-		m.checkouts.UnderWay(batch, []string{clientID}, underWay)
-		queryCart(batch, clientID, &lines)
+		m.checkouts.UnderWay(batch, clients, underWay)
+		queryCarts(batch, clients, carts)
 		if err := batch.Send(ctx); err != nil {
-			return fmt.Errorf("read the cart: %w", err)
+			return fmt.Errorf("read the carts: %w", err)
 		}
-		ids := make([]string, len(lines))
-		for i, line := range lines {
-			ids[i] = line.ProductID
+		var ids []string
+		for _, lines := range carts {
+			for _, line := range lines {
+				ids = append(ids, line.ProductID)
+			}
 		}
 		m.stock.Products(batch, ids, products)
-		m.checkouts.UnderWay(batch, []string{clientID}, underWay)
+		m.checkouts.UnderWay(batch, clients, underWay)
 		if err := batch.Send(ctx); err != nil {
-			return fmt.Errorf("read the cart's products: %w", err)
+			return fmt.Errorf("read the carts' products: %w", err)
 		}
-		v = View{viewLines(lines, products), underWay[clientID], ETag(lines)}
+		for i, id := range clientIDs {
+			answers[i].Value = View{viewLines(carts[id], products), underWay[id], ETag(carts[id])}
+		}
 		return nil
 	})
-	return v, err
 }
 
 func viewLines(lines []inventory.Line, products map[string]inventory.Product) []ViewLine {

@@ -26,16 +26,21 @@ func selectCarts(ctx context.Context, tx *database.Tx, clientIDs []string, locki
 		append(database.Anys(padded), limit))
 }
 
-// queryCart reads the client's lines, in the order of their product IDs, as they are committed when
+// queryCarts reads the clients' lines, in the order of their product IDs, as they are committed when
 // the batch is sent.
-func queryCart(b *database.Batch, clientID string, lines *[]inventory.Line) {
-	b.Query(func(rows *sql.Rows) error {
-		var line inventory.Line
-		err := rows.Scan(&line.ProductID, &line.Quantity)
-		*lines = append(*lines, line)
-		return err
-	}, "SELECT product_id, quantity FROM "+b.Dialect().ByKey("client_cart")+
-		" WHERE client_id = ? AND quantity > 0 ORDER BY product_id", clientID)
+func queryCarts(b *database.Batch, clientIDs []string, carts map[string][]inventory.Line) {
+	for chunk := range slices.Chunk(clientIDs, database.ChunkRows) {
+		padded := database.Pad(chunk)
+		b.Query(func(rows *sql.Rows) error {
+			var id string
+			var line inventory.Line
+			err := rows.Scan(&id, &line.ProductID, &line.Quantity)
+			carts[id] = append(carts[id], line)
+			return err
+		}, "SELECT client_id, product_id, quantity FROM "+b.Dialect().ByKey("client_cart")+
+			" WHERE client_id IN "+database.In(len(padded))+" AND quantity > 0 ORDER BY client_id, product_id",
+			database.Anys(padded)...)
+	}
 }
 
 // A storedLine is what is stored of a line, and how many lines its cart has.

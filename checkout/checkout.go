@@ -163,15 +163,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 }
 
 // Queues returns the state of the queues, in the order of the flow.
-func (m *Manager) Queues() []QueueState { return []QueueState{m.reserves, m.settles} }
-
-// QueueState is the state of a queue.
-type QueueState interface {
-	Name() string
-	Depth() int
-	Capacity() int
-	Full() bool
-}
+func (m *Manager) Queues() []queue.State { return []queue.State{m.reserves, m.settles} }
 
 // InFlight returns the number of this instance's checkouts between admission and end, and its
 // limit.

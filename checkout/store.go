@@ -99,15 +99,16 @@ func openByKey(ctx context.Context, tx *database.Tx, clientID, key string) ([]En
 // to their carts.
 func queryUnderWay(b *database.Batch, clientIDs []string, found map[string]bool) {
 	for chunk := range slices.Chunk(clientIDs, database.ChunkRows) {
+		padded := database.Pad(chunk)
 		// The order is that of the index, which SQLite would not use otherwise.
 		b.Query(func(rows *sql.Rows) error {
 			var id string
 			err := rows.Scan(&id)
 			found[id] = true
 			return err
-		}, "SELECT client_id FROM checkout_journal WHERE client_id IN "+database.In(len(chunk))+
+		}, "SELECT client_id FROM checkout_journal WHERE client_id IN "+database.In(len(padded))+
 			" AND lease_expires_at IS NOT NULL AND state <> ? ORDER BY client_id, lease_expires_at",
-			append(database.Anys(chunk), Cancelling)...)
+			append(database.Anys(padded), Cancelling)...)
 	}
 }
 

@@ -206,6 +206,14 @@ func (q *Queue[J, R]) shard(key string) *worker[J, R] {
 	return q.workers[maphash.String(q.seed, key)%uint64(len(q.workers))]
 }
 
+// State is the state of a queue, whatever its jobs are.
+type State interface {
+	Name() string
+	Depth() int
+	Capacity() int
+	Full() bool
+}
+
 // Name is Config.Name.
 func (q *Queue[J, R]) Name() string { return q.config.Name }
 

@@ -2,6 +2,8 @@ package cart_test
 
 import (
 	"context"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,6 +40,60 @@ func TestShow_hasNamesAvailabilityAndETag(t *testing.T) {
 		if diff := cmp.Diff(cart.View{Lines: []cart.ViewLine{}, ETag: cart.ETag(nil)}, nobody); err != nil || diff != "" {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
+	})
+}
+
+// One read shows many callers' carts: each must get its own.
+func TestShow_callersAtOnceGetTheirOwnCarts(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		const clients, callers = 100, 400
+		putProducts(t, db, clients, 1000)
+		for i := range clients {
+			putLine(t, db, fmt.Sprint("client ", i), product(i), 1+i)
+		}
+		m := newManager(t, db)
+		var wg sync.WaitGroup
+		for i := range callers {
+			wg.Go(func() {
+				want := []cart.ViewLine{{ProductID: product(i % clients), Quantity: int64(1 + i%clients), Available: 1000}}
+				got, err := m.Show(t.Context(), fmt.Sprint("client ", i%clients))
+				if err != nil || len(got.Lines) != 1 {
+					t.Errorf("caller %d: %v, %+v", i, err, got)
+					return
+				}
+				got.Lines[0].ProductName = ""
+				if diff := cmp.Diff(want, got.Lines); diff != "" || got.CheckoutUnderWay {
+					t.Errorf("caller %d (-want +got):\n%s", i, diff)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// A cart that was answered must be in the next read, whichever batch that is in.
+func TestShow_hasWhatWasAddedBefore(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		putProduct(t, db, "mug", 1_000_000)
+		m := newManager(t, db)
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				client := fmt.Sprint("client ", i)
+				for n := int64(1); n <= 20; n++ {
+					if err := m.AddToCart(t.Context(), addition(client, "mug", 1)); err != nil {
+						t.Error(err)
+						return
+					}
+					if got, err := m.Show(t.Context(), client); err != nil || len(got.Lines) != 1 || got.Lines[0].Quantity != n {
+						t.Errorf("%s: %+v, %v, want %d mugs", client, got.Lines, err, n)
+					}
+				}
+			})
+		}
+		wg.Wait()
 	})
 }
 

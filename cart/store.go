@@ -26,8 +26,8 @@ func selectCarts(ctx context.Context, tx *database.Tx, clientIDs []string, locki
 		append(database.Anys(padded), limit))
 }
 
-// queryCarts reads the clients' lines, in the order of their product IDs, as they are committed when
-// the batch is sent.
+// queryCarts reads the clients' lines, in the order of their product IDs, as they are committed
+// when the batch is sent.
 func queryCarts(b *database.Batch, clientIDs []string, carts map[string][]inventory.Line) {
 	for chunk := range slices.Chunk(clientIDs, database.ChunkRows) {
 		padded := database.Pad(chunk)

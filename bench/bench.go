@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"cartwheel/database/databasetest/dbserver"
@@ -19,17 +20,18 @@ type bench struct {
 	settings  settings
 	out, errs io.Writer
 	pid       int
-	dir       string // all that it writes
-	cartwheel string // the binary
-	nullshop  string // the binary
-	script    string // wrk's
-	seed      int    // of wrk's random numbers
+	dir       string     // all that it writes
+	cartwheel string     // the binary
+	nullshop  string     // the binary
+	script    string     // wrk's
+	mu        sync.Mutex // in attack, which several goroutines may call
+	seed      int        // under mu; of wrk's random numbers
 
 	countStatuses bool // wrk counts answers by status: slower
 
 	servers   map[string]*dbserver.Server // by engine
 	stores    int
-	requests  int // of all runs
+	requests  int // under mu; of all runs
 	started   int
 	instances []*instance
 	closers   []func() error
@@ -42,6 +44,7 @@ type bench struct {
 func (b *bench) parts() []func(context.Context) error {
 	return []func(context.Context) error{
 		b.capacity,
+		b.severalInstances,
 		b.oneByOne,
 		b.latency,
 		b.imports,
@@ -61,6 +64,9 @@ func keys() []string {
 	}
 	for _, s := range singles {
 		all = append(all, s.key)
+	}
+	for _, count := range instanceCounts {
+		all = append(all, instancesKey(count))
 	}
 	for _, engine := range engines {
 		all = append(all, "one/"+engine)

@@ -63,13 +63,16 @@ func (o outcome) clean() error {
 		o.Requests, o.Refused, o.Statuses, o.Connect, o.Read, o.Write, o.Timeout)
 }
 
-// attack loads base for so long over so many connections and waits for the end.
+// attack is safe for concurrent use. It loads base for so long over so many connections and waits for the end.
 func (b *bench) attack(ctx context.Context, base string, t traffic, connections int, length time.Duration) (outcome, error) {
+	b.mu.Lock()
 	b.seed++
+	seed := b.seed
+	b.mu.Unlock()
 	args := []string{
 		"-t1", "-c" + strconv.Itoa(connections), fmt.Sprintf("-d%ds", int(math.Ceil(length.Seconds()))), "--timeout", "20s",
 		"-s", b.script, base, "--",
-		t.what, t.prefix, strconv.Itoa(t.clients), strconv.Itoa(t.products), strconv.Itoa(t.first), strconv.Itoa(b.seed),
+		t.what, t.prefix, strconv.Itoa(t.clients), strconv.Itoa(t.products), strconv.Itoa(t.first), strconv.Itoa(seed),
 	}
 	if b.countStatuses {
 		args = append(args, "count")
@@ -89,6 +92,8 @@ func (b *bench) attack(ctx context.Context, base string, t traffic, connections 
 	if err := json.NewDecoder(strings.NewReader(result)).Decode(&o); err != nil {
 		return o, fmt.Errorf("wrk's report: %w\n%s", err, output)
 	}
+	b.mu.Lock()
 	b.requests += o.Requests
+	b.mu.Unlock()
 	return o, nil
 }

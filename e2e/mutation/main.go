@@ -27,7 +27,7 @@ import (
 )
 
 // perTest is the maximum time of one run of a mutation's tests.
-const perTest = 2 * time.Minute
+const perTest = 5 * time.Minute
 
 func main() { os.Exit(status()) }
 

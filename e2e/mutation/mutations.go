@@ -387,8 +387,23 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a connection to a node of Galera begins with a causal read",
-			edits: []edit{{"database/mysql/mysql.go", `if causal != "" {`, `if causal == "never" {`}},
+			edits: []edit{{"database/mysql/mysql.go", `if causal := server.causalRead(); causal != "" {`, `if causal := server.causalRead(); causal == "never" {`}},
 			in:    "database", tests: []string{"TestGalera_connectionsBeginWithACausalRead"},
+		},
+		{
+			name:  "a retry after a lost COMMIT looks once more",
+			edits: []edit{{"database/transaction.go", "run = unlessFound(work, committed)", "_ = unlessFound(work, committed)"}},
+			in:    "database", tests: []string{"TestLostCommit_foundByTheRetryIsSuccess"},
+		},
+		{
+			name:  "a row that changes under a lock wait is no error on MariaDB 11.6 and later",
+			edits: []edit{{"database/mysql/mysql.go", "innodb_snapshot_isolation = 0", "innodb_snapshot_isolation = 1"}},
+			in:    "database", tests: []string{"TestMySQL_globalSettingsDoNotMatter"},
+		},
+		{
+			name:  "each caller of a batch gets its own cart",
+			edits: []edit{{"cart/show.go", "View{viewLines(carts[id], products),", "View{viewLines(carts[clientIDs[0]], products),"}},
+			in:    "cart", tests: []string{"TestShow_callersAtOnceGetTheirOwnCarts"},
 		},
 		{
 			name:  "a deadlock during COMMIT is retried",

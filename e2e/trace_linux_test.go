@@ -126,11 +126,12 @@ func (h *history) noteAnswer(t *testing.T, c call) {
 	}
 }
 
-// note takes what a call that has ended did to the files.
+// note takes what a call that has ended did to the files. One that returned "?" did not end: the
+// kill came first.
 func (h *history) note(t *testing.T, c call) {
 	t.Helper()
 	name, ours := h.fileOf(t, c)
-	if !ours || inMemory(name) || strings.HasPrefix(c.returned, "-1 ") {
+	if !ours || inMemory(name) || strings.HasPrefix(c.returned, "-1 ") || c.returned == "?" {
 		return
 	}
 	last, _ := strconv.ParseInt(strings.TrimPrefix(lastNumber.FindString(c.args), ", "), 10, 64)

@@ -63,7 +63,8 @@ func (o outcome) clean() error {
 		o.Requests, o.Refused, o.Statuses, o.Connect, o.Read, o.Write, o.Timeout)
 }
 
-// attack is safe for concurrent use. It loads base for so long over so many connections and waits for the end.
+// attack is safe for concurrent use. It loads base for so long over so many connections and waits
+// for the end.
 func (b *bench) attack(ctx context.Context, base string, t traffic, connections int, length time.Duration) (outcome, error) {
 	b.mu.Lock()
 	b.seed++

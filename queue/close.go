@@ -18,7 +18,7 @@ func (q *Queue[J, R]) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	if q.running.Load() == 0 { // both channels were ready
+	if q.alive.Load() == 0 { // both channels were ready
 		return nil
 	}
 	q.stop()

@@ -7,30 +7,30 @@ import (
 	"time"
 )
 
-// limiterTimeout is the maximum time that a worker waits in Acquire. A batch that waits for a
+// limiterTimeout is the maximum time that a worker waits for a slot. A batch that waits for a
 // locked row delays the batches of other queues by no more than this.
 const limiterTimeout = 20 * time.Millisecond
 
 // A Limiter delays the batches of several queues so that about n run at once on one resource, such
 // as a database. Workers that wait gather further jobs: the busier the resource, the fewer and
-// larger its batches. After limiterTimeout a worker runs its batch without a place. Without it,
-// each queue would go on with small batches of its own (docs/decisions.md, "Queues share a
+// larger its batches. After limiterTimeout a worker runs its batch without a slot. Without a
+// limiter, each queue would go on with small batches of its own (docs/decisions.md, "Queues share a
 // limiter").
 //
-// The next place goes to the worker whose jobs have waited longest in sum: time since its arrival ×
+// The next slot goes to the worker whose jobs have waited longest in sum: time since its arrival ×
 // jobs.
 type Limiter struct {
-	mu      sync.Mutex
-	free    int
-	waiting []*waiter // in order of arrival; empty while places are free
+	mu        sync.Mutex
+	freeSlots int
+	waiting   []*waiter // in order of arrival; empty while slots are free
 }
 
-// A waiter is one worker's place in a Limiter's list, reused for each batch.
+// A waiter is one worker's entry in a Limiter's list, reused for each batch.
 type waiter struct {
 	since   time.Time     // its arrival
 	jobs    int           // in its batch at arrival
 	queued  func() int    // jobs that have arrived behind them
-	granted chan struct{} // has one token when the place is granted
+	granted chan struct{} // has one token when a slot is granted
 }
 
 // waited estimates the sum of its jobs' waiting times. All jobs count from the worker's arrival.
@@ -38,19 +38,19 @@ func (w *waiter) waited(now time.Time) time.Duration {
 	return now.Sub(w.since) * time.Duration(w.jobs+w.queued())
 }
 
-// NewLimiter returns a limiter with n places, 1 or more.
-func NewLimiter(n int) *Limiter { return &Limiter{free: n} }
+// NewLimiter returns a limiter with n slots, 1 or more.
+func NewLimiter(n int) *Limiter { return &Limiter{freeSlots: n} }
 
-// Acquire waits for a place, at most limiterTimeout, for a worker that has that many jobs. It
-// reports whether a place was granted, which Release gives back. A nil Limiter grants none and does
+// Acquire waits for a slot, at most limiterTimeout, for a worker that has that many jobs. It
+// reports whether a slot was granted, which Release gives back. A nil Limiter grants none and does
 // not wait.
 func (l *Limiter) Acquire(w *waiter, jobs int) bool {
 	if l == nil {
 		return false
 	}
 	l.mu.Lock()
-	if l.free > 0 {
-		l.free--
+	if l.freeSlots > 0 {
+		l.freeSlots--
 		l.mu.Unlock()
 		return true
 	}
@@ -75,12 +75,12 @@ func (l *Limiter) Acquire(w *waiter, jobs int) bool {
 	return true
 }
 
-// Release gives the caller's place back. It does not block.
+// Release gives the caller's slot back. It does not block.
 func (l *Limiter) Release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.waiting) == 0 {
-		l.free++
+		l.freeSlots++
 		return
 	}
 	now := time.Now()

@@ -85,7 +85,7 @@ func TestLimiter_panicReleasesThePlace(t *testing.T) {
 			}
 		}
 		if took := time.Since(began); took > 0 {
-			t.Errorf("a free place was waited for: %v", took)
+			t.Errorf("a free slot was waited for: %v", took)
 		}
 	})
 }
@@ -113,9 +113,9 @@ func TestLimiter_longestWaitInSumIsNext(t *testing.T) {
 		close(goOn)
 		asking.Wait()
 		if want := []string{"many", "few"}; !slices.Equal(order, want) {
-			t.Errorf("places were granted to %v, want %v", order, want)
+			t.Errorf("slots were granted to %v, want %v", order, want)
 		}
-		// A queue with few jobs gets its place, too.
+		// A queue with few jobs gets its slot, too.
 		order = nil
 		goOn = make(chan struct{})
 		ask(busy, 1)
@@ -125,7 +125,7 @@ func TestLimiter_longestWaitInSumIsNext(t *testing.T) {
 		close(goOn)
 		asking.Wait()
 		if want := []string{"few", "many"}; !slices.Equal(order, want) {
-			t.Errorf("places were granted to %v, want %v", order, want)
+			t.Errorf("slots were granted to %v, want %v", order, want)
 		}
 	})
 }

@@ -2,7 +2,8 @@
 // caller submits one job and waits for its answer. A worker runs the jobs that arrived during its
 // previous batch as the next one.
 //
-// There is no timer: an idle worker starts a job at once, and a busy one batches.
+// Without a Limiter there is no timer: an idle worker starts a job at once, and a busy one batches.
+// With one, a worker may first wait for a slot, at most limiterTimeout.
 package queue
 
 import (
@@ -50,7 +51,8 @@ type Config[J, R any] struct {
 	// it is nil, every job of the batch gets the error.
 	RetryOneByOne func(error) bool
 
-	// Limiter, if not nil, is acquired before a batch is gathered. Queues share it.
+	// Limiter, if not nil, is acquired after a batch's first job and before its others. Queues
+	// share it.
 	Limiter *Limiter
 
 	// Log takes panics. Nil: nothing is logged.
@@ -82,7 +84,7 @@ type Queue[J, R any] struct {
 
 	work    context.Context // Work's; ended by stop
 	stop    context.CancelFunc
-	running atomic.Int64  // workers
+	alive   atomic.Int64  // workers that have not ended
 	drained chan struct{} // closed by the last worker
 }
 
@@ -99,7 +101,7 @@ func New[J, R any](config Config[J, R]) *Queue[J, R] {
 		drained:  make(chan struct{}),
 	}
 	q.work, q.stop = context.WithCancel(context.Background())
-	q.running.Store(int64(config.Shards))
+	q.alive.Store(int64(config.Shards))
 	for i := range q.workers {
 		q.workers[i] = newWorker(q)
 		go q.workers[i].run()
@@ -180,13 +182,12 @@ func (q *Queue[J, R]) submit(key string, job J) (*call[J, R], error) {
 		return nil, q.full
 	}
 	c := &call[J, R]{job: job, weight: weight, since: time.Now(), done: make(chan Answer[R], 1)}
-	w.waiting <- c // never blocks: each shard's channel has Capacity places
+	w.waiting <- c // never blocks: each shard's channel buffers Capacity jobs
 	return c, nil
 }
 
 // admit counts a job as waiting, unless Capacity jobs wait. The worker that dequeues the job counts
-// it out, also when its caller has left: until then the job occupies memory and a place in its
-// channel.
+// it out, also when its caller has left: until then the job is in its channel's buffer.
 func (q *Queue[J, R]) admit() bool {
 	for {
 		n := q.depth.Load()

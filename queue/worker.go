@@ -16,14 +16,14 @@ type call[J, R any] struct {
 	job    J
 	weight int
 	since  time.Time      // when it was accepted
-	done   chan Answer[R] // has one place: the worker never waits for the caller
+	done   chan Answer[R] // buffers one answer: the worker never waits for the caller
 }
 
 // worker is one shard: the jobs that wait in it, and the goroutine that runs them. All fields
 // except waiting belong to that goroutine.
 type worker[J, R any] struct {
 	queue   *Queue[J, R]
-	waiting chan *call[J, R] // Capacity places; closed by Close
+	waiting chan *call[J, R] // buffers Capacity jobs; closed by Close
 	carried *call[J, R]      // dequeued, but too heavy for the last batch; begins the next one
 
 	// The batch. The three slices run in step and are reused.
@@ -32,8 +32,8 @@ type worker[J, R any] struct {
 	answers []Answer[R]
 	weight  int
 
-	place    *waiter // in the limiter
-	acquired bool    // the limiter's place is to be released
+	waiter   *waiter // in the limiter's list
+	acquired bool    // the worker has a slot of the limiter
 }
 
 func newWorker[J, R any](q *Queue[J, R]) *worker[J, R] {
@@ -42,7 +42,7 @@ func newWorker[J, R any](q *Queue[J, R]) *worker[J, R] {
 	return &worker[J, R]{
 		queue:   q,
 		waiting: waiting,
-		place:   &waiter{queued: func() int { return len(waiting) }, granted: make(chan struct{}, 1)},
+		waiter:  &waiter{queued: func() int { return len(waiting) }, granted: make(chan struct{}, 1)},
 		batch:   make([]*call[J, R], 0, size),
 		jobs:    make([]J, 0, size),
 		answers: make([]Answer[R], 0, size),
@@ -55,13 +55,13 @@ func (w *worker[J, R]) run() {
 		w.do()
 		w.reset()
 	}
-	if w.queue.running.Add(-1) == 0 {
+	if w.queue.alive.Add(-1) == 0 {
 		close(w.queue.drained)
 	}
 }
 
-// gather waits for one job, then dequeues the others that are there, up to BatchSize. It returns
-// false when the queue is closed and empty.
+// gather waits for one job and then for a slot of the limiter. It dequeues the other jobs that are
+// there, up to BatchSize. It returns false when the queue is closed and empty.
 //
 // When the channel is empty it yields the processor once. The scheduler runs a woken worker before
 // callers that are about to submit; without the yield a saturated machine makes batches of one or
@@ -78,7 +78,7 @@ func (w *worker[J, R]) gather() bool {
 		}
 		w.dequeue(c)
 	}
-	w.acquired = w.queue.config.Limiter.Acquire(w.place, len(w.batch))
+	w.acquired = w.queue.config.Limiter.Acquire(w.waiter, len(w.batch))
 	yielded := false
 	for w.weight < w.queue.config.BatchSize {
 		select {
@@ -167,7 +167,7 @@ func (w *worker[J, R]) answer(i int, err error) {
 	w.batch[i].done <- w.answers[i]
 }
 
-// release gives the limiter's place back, if the worker has one.
+// release gives the limiter's slot back, if the worker has one.
 func (w *worker[J, R]) release() {
 	if w.acquired {
 		w.acquired = false

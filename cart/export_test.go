@@ -45,8 +45,8 @@ func (m *Manager) ApplyBatch(ctx context.Context, changes ...Change) ([]error, e
 
 // Suspected reports whether any of the clients is asked about without waiting.
 func (l *Store) Suspected(clientIDs ...string) bool {
-	_, ask := l.locked.Split(clientIDs)
-	return len(ask) > 0
+	_, suspects := l.locked.Split(clientIDs)
+	return len(suspects) > 0
 }
 
 // Merging returns the number of merges under way. Each has two clients.

@@ -61,7 +61,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	return &DB{engine: e, replica: replica, log: cfg.Log, observe: cfg.Observe, limits: defaultLimits}, nil
 }
 
-// Dialect writes what the engines' SQL has different words for.
+// Dialect writes the SQL that differs between the engines.
 type Dialect = engine.Dialect
 
 // Dialect returns how this engine writes what SQL leaves open.

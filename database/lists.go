@@ -8,13 +8,12 @@ import (
 	"cartwheel/database/engine"
 )
 
-// ChunkRows is the maximum number of rows, or values of an IN list, that one statement names: lists
-// of 1,000 and more become joins on MariaDB, which lock in another order than the one they were
-// given in.
+// ChunkRows is the maximum number of rows, or values of an IN list, that one statement names. Lists
+// of 1,000 and more become joins on MariaDB, which do not lock in the order of the list.
 const ChunkRows = 256
 
-// paddedSizes are the lengths of lists in statements: close enough that little padding is sent, few
-// enough that a connection caches a prepared statement for each.
+// paddedSizes are the lengths of lists in statements. They are close enough that little padding is
+// sent, and few enough that a connection caches a prepared statement for each.
 var paddedSizes = []int{
 	1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, ChunkRows,
 }

@@ -16,14 +16,16 @@ const (
 // LockedKeys remembers the keys whose rows another session locked for longer than we wait. The
 // next batches ask for those rows without waiting, so that all other requests go on. The zero value
 // is ready to use, from any goroutine.
+//
+// In names, "locked" means by another session; rows that this transaction has locked have none.
 type LockedKeys struct {
 	mu   sync.Mutex
 	keys map[string]time.Time // until when; under mu
 }
 
-// Split splits the keys into those to wait for and those to ask for without waiting, each in the
-// order given.
-func (t *LockedKeys) Split(keys []string) (wait, ask []string) {
+// Split splits the keys into those whose rows may be waited for, and the suspects, whose rows may
+// still be locked and must be asked for without waiting. Both are in the order given.
+func (t *LockedKeys) Split(keys []string) (waitable, suspects []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.keys) == 0 {
@@ -32,13 +34,13 @@ func (t *LockedKeys) Split(keys []string) (wait, ask []string) {
 	now := time.Now()
 	for _, key := range keys {
 		if until, known := t.keys[key]; known && !now.After(until) {
-			ask = append(ask, key)
+			suspects = append(suspects, key)
 			continue
 		}
 		delete(t.keys, key)
-		wait = append(wait, key)
+		waitable = append(waitable, key)
 	}
-	return wait, ask
+	return waitable, suspects
 }
 
 // Found records whether the key's row was locked by another session.

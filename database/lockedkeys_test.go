@@ -9,11 +9,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func splits(t *testing.T, locked *LockedKeys, keys, wait, ask []string) {
+func splits(t *testing.T, locked *LockedKeys, keys, waitable, suspects []string) {
 	t.Helper()
-	gotWait, gotAsk := locked.Split(keys)
-	if diff := cmp.Diff([][]string{wait, ask}, [][]string{gotWait, gotAsk}); diff != "" {
-		t.Errorf("keys to wait for and keys to ask for (-want +got):\n%s", diff)
+	gotWaitable, gotSuspects := locked.Split(keys)
+	if diff := cmp.Diff([][]string{waitable, suspects}, [][]string{gotWaitable, gotSuspects}); diff != "" {
+		t.Errorf("keys to wait for and suspects (-want +got):\n%s", diff)
 	}
 }
 

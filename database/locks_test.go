@@ -22,13 +22,13 @@ func TestTransact_leavesLockedRowsOutAfterALockWait(t *testing.T) {
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		store(t, db, "hat", "shoe")
 		hold(t, db, "shoe")
-		var afterLockWait []bool
+		var afterLockTimeout []bool
 		var free []string
 		transact(t, db, func(tx *database.Tx) error {
 			if err := impatient(t, tx); err != nil {
 				return err
 			}
-			afterLockWait = append(afterLockWait, tx.AfterLockTimeout())
+			afterLockTimeout = append(afterLockTimeout, tx.AfterLockTimeout())
 			clause := tx.ForUpdate()
 			if tx.AfterLockTimeout() {
 				clause = tx.ForUpdateSkipLocked()
@@ -36,8 +36,8 @@ func TestTransact_leavesLockedRowsOutAfterALockWait(t *testing.T) {
 			free = nil
 			return tx.Select(t.Context(), &free, "SELECT product_id FROM product_details ORDER BY product_id"+clause)
 		})
-		if diff := cmp.Diff([]bool{false, true}, afterLockWait); diff != "" {
-			t.Errorf("AfterLockWait, attempt by attempt (-want +got):\n%s", diff)
+		if diff := cmp.Diff([]bool{false, true}, afterLockTimeout); diff != "" {
+			t.Errorf("AfterLockTimeout, attempt by attempt (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff([]string{"hat"}, free); diff != "" {
 			t.Errorf("the rows that were free (-want +got):\n%s", diff)
@@ -50,9 +50,9 @@ func TestTransact_rowThatStaysLockedIsAnError(t *testing.T) {
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		store(t, db, "shoe")
 		release := hold(t, db, "shoe")
-		var afterLockWait []bool
+		var afterLockTimeout []bool
 		err := db.Transact(t.Context(), func(tx *database.Tx) error {
-			afterLockWait = append(afterLockWait, tx.AfterLockTimeout())
+			afterLockTimeout = append(afterLockTimeout, tx.AfterLockTimeout())
 			if err := impatient(t, tx); err != nil {
 				return err
 			}
@@ -63,8 +63,8 @@ func TestTransact_rowThatStaysLockedIsAnError(t *testing.T) {
 		}, nil)
 		is(t, err, database.ErrRowLocked)
 		isNot(t, err, database.ErrUnavailable)
-		if diff := cmp.Diff([]bool{false, true}, afterLockWait); diff != "" {
-			t.Errorf("AfterLockWait, attempt by attempt (-want +got):\n%s", diff)
+		if diff := cmp.Diff([]bool{false, true}, afterLockTimeout); diff != "" {
+			t.Errorf("AfterLockTimeout, attempt by attempt (-want +got):\n%s", diff)
 		}
 		isStored(t, db, "hat", false) // 1205 rolls back its statement alone: the rest is for us to roll back
 		release()

@@ -44,7 +44,7 @@ var defaultLimits = limits{attempt: 6 * time.Second, retryTimeout: 8 * time.Seco
 // during a COMMIT.
 //
 // Deadlocks and snapshot conflicts are retried with jitter, so work must begin by resetting what it
-// leaves behind. A lock wait that runs out is retried once, with AfterLockWait.
+// leaves behind. A lock wait that runs out is retried once, with AfterLockTimeout.
 //
 // When the answer to the COMMIT is lost, committed looks for rows that work wrote, on another
 // connection and in a transaction that is rolled back. It must use a locking read, which waits for
@@ -77,7 +77,7 @@ func (db *DB) Transact(ctx context.Context, work func(*Tx) error, committed func
 func (db *DB) transact(
 	ctx context.Context, work func(*Tx) error, committed func(*Tx) (bool, error),
 ) (uncertain, err error) {
-	var afterLockWait, lost bool
+	var afterLockTimeout, lost bool
 	var reconnects int
 	began := time.Now()
 	for attempt := 1; ; attempt++ {
@@ -87,7 +87,7 @@ func (db *DB) transact(
 			run = unlessFound(work, committed)
 		}
 		lost = false
-		err = db.attempt(ctx, run, afterLockWait, false)
+		err = db.attempt(ctx, run, afterLockTimeout, false)
 		if err == nil || errors.Is(err, errFoundLate) {
 			return nil, nil
 		}
@@ -122,10 +122,10 @@ func (db *DB) transact(
 			}
 			db.log.Debug("transaction retried", "attempt", attempt, "error", err)
 		case engine.RowLocked:
-			if afterLockWait {
+			if afterLockTimeout {
 				return uncertain, fmt.Errorf("%w: %w", ErrRowLocked, err)
 			}
-			afterLockWait = true
+			afterLockTimeout = true
 			db.log.Warn("a row stays locked by another session", "waited", mysql.LockWait, "error", err)
 		case engine.Lost:
 			if reconnects++; reconnects > maxReconnects || ctx.Err() != nil {
@@ -151,7 +151,7 @@ func (db *DB) transact(
 }
 
 // errCommitLost says that COMMIT was sent and that its answer is not known.
-var errCommitLost = errors.New("commit")
+var errCommitLost = errors.New("the answer to COMMIT was lost")
 
 // errFoundLate says that an earlier attempt was committed.
 var errFoundLate = errors.New("committed by an earlier attempt")
@@ -173,7 +173,7 @@ func unlessFound(work func(*Tx) error, committed func(*Tx) (bool, error)) func(*
 
 // attempt runs work in a transaction and commits it. lookup says that work only looks a lost COMMIT
 // up.
-func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, lookup bool) (err error) {
+func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockTimeout, lookup bool) (err error) {
 	overdue := time.Now().Add(db.limits.attempt)
 	ctx, cancel := context.WithDeadline(ctx, overdue)
 	defer cancel()
@@ -181,7 +181,7 @@ func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockWait, 
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoConnection, err)
 	}
-	tx := &Tx{conn: conn, engine: db.engine, afterLockWait: afterLockWait, noStatementAfter: overdue}
+	tx := &Tx{conn: conn, engine: db.engine, afterLockTimeout: afterLockTimeout, noStatementAfter: overdue}
 	if lookup {
 		tx.lookup = ctx
 	}
@@ -234,7 +234,7 @@ func (db *DB) reusable(err error) bool {
 }
 
 // errNoConnection says that no connection was to be had. Whatever comes with it, nothing was done.
-var errNoConnection = errors.New("connect")
+var errNoConnection = errors.New("no connection to the database")
 
 func (db *DB) resolve(ctx context.Context, committed func(*Tx) (bool, error)) (found bool, err error) {
 	if committed == nil {

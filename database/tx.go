@@ -19,9 +19,9 @@ const rollbackTimeout = 2 * time.Second
 // Tx is one transaction, or one read. It belongs to the function it was given to, and to one
 // goroutine.
 type Tx struct {
-	conn          *sqlx.Conn
-	engine        *engine.Engine
-	afterLockWait bool
+	conn             *sqlx.Conn
+	engine           *engine.Engine
+	afterLockTimeout bool
 	// noStatementAfter is when no further statement starts; zero where nothing bounds them but
 	// their contexts.
 	noStatementAfter time.Time
@@ -56,7 +56,7 @@ func (tx *Tx) Dialect() Dialect { return tx.engine.Dialect }
 // AfterLockTimeout reports that an earlier attempt waited for a locked row until its time was up.
 // Statements that lock should now leave locked rows out (ForUpdateSkipLocked), so that the others
 // need not wait again.
-func (tx *Tx) AfterLockTimeout() bool { return tx.afterLockWait }
+func (tx *Tx) AfterLockTimeout() bool { return tx.afterLockTimeout }
 
 // ForUpdate is the clause that makes a SELECT lock its rows, waiting for those that are locked.
 func (tx *Tx) ForUpdate() string { return tx.engine.Dialect.ForUpdate() }

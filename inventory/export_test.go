@@ -26,8 +26,8 @@ func (how Import) WithPatience(patience time.Duration) Import {
 
 // Suspected reports whether any of the products is asked for without waiting.
 func (m *Manager) Suspected(productIDs ...string) bool {
-	_, ask := m.locked.Split(productIDs)
-	return len(ask) > 0
+	_, suspects := m.locked.Split(productIDs)
+	return len(suspects) > 0
 }
 
 // ImportChunk is the most rows that one transaction of an import takes.

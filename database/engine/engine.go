@@ -64,7 +64,7 @@ func (e *Engine) Close() error {
 	return err
 }
 
-// A Dialect writes what the engines' SQL has different words for.
+// A Dialect writes the SQL that differs between the engines.
 type Dialect interface {
 	// Name is the dialect's folder below migrations: "mysql" or "sqlite".
 	Name() string
@@ -90,20 +90,20 @@ type Dialect interface {
 	// ListIsOneArgument says that a list is one argument, so that a statement's text does not
 	// depend on its length.
 	ListIsOneArgument() bool
-	// JoinKeys is what follows FROM in a SELECT of the rows, called t, with n primary keys, whose
+	// JoinKeys is what follows FROM in a SELECT of the rows, called t, with n primary keys. Their
 	// columns are key; the arguments are the n keys as a List. For keys of several columns it is
 	// planned faster than a WHERE that lists them.
 	JoinKeys(table string, n int, key ...string) string
-	// DeleteKeys deletes the rows with n primary keys, whose columns are key; the arguments are the
-	// n keys as a List in order, which is the order in which their rows are locked.
+	// DeleteKeys deletes the rows with n primary keys, whose columns are key. The arguments are the
+	// n keys as a List, in the order in which their rows are to be locked.
 	DeleteKeys(table string, n int, key ...string) string
-	// Subtract lowers a column in n rows, in those that have enough; the arguments are a List of
-	// the rows' keys and by how much, in the order in which the rows are to be locked. Each key may
-	// be there once; the number of rows found is the number that had enough.
+	// Subtract lowers a column in those of n rows that have enough, and finds only these. The
+	// arguments are a List of the rows' keys and by how much, in the order in which the rows are to
+	// be locked. Each key may be there once.
 	Subtract(table, key, column string, n int) string
-	// InsertList is an INSERT of n rows into the columns key and number; the arguments are a List
-	// of them in order, which is the order in which their rows are locked. It may go on with
-	// OnConflict, and with RETURNING.
+	// InsertList is an INSERT of n rows into the columns key and number. The arguments are a List
+	// of them, in the order in which their rows are to be locked. It may go on with OnConflict, and
+	// with RETURNING.
 	InsertList(table string, n int, number string, key ...string) string
 	// Returning reports whether an InsertList may end in RETURNING: it then returns its rows as
 	// they are stored.
@@ -128,8 +128,8 @@ const (
 	Conflict               // a deadlock or a snapshot conflict: retry
 	RowLocked              // a lock wait that ran out
 	Lost                   // the connection is gone, or must not be used again
-	Refused                // the server is there and will not: full, shutting down
-	ReadOnly               // Refused, and a COMMIT that was refused so had no effect
+	Refused                // the server answers, but refuses: it is full, or shuts down
+	ReadOnly               // Refused because it is read-only: a COMMIT certainly had no effect
 )
 
 // Outage reports whether a fault is the database's and no statement's.

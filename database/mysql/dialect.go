@@ -29,9 +29,9 @@ func (dialect) Incoming(column string) string { return "VALUES(" + column + ")" 
 
 func (dialect) ByKey(table string) string { return table + " FORCE INDEX (PRIMARY)" }
 
-// DeleteKeys joins the rows to the list of keys. MariaDB scans, and locks, the whole table for a
-// DELETE whose WHERE lists keys when its statistics say that the table is small, and ignores an
-// index hint there; a join in a fixed order leaves it nothing to choose.
+// DeleteKeys joins the rows to the list of keys, in a fixed order. For a DELETE whose WHERE lists
+// keys, MariaDB scans and locks the whole table when its statistics call the table small. It
+// ignores an index hint there.
 func (d dialect) DeleteKeys(table string, n int, key ...string) string {
 	return "DELETE t FROM " + d.JoinKeys(table, n, key...)
 }

@@ -20,7 +20,7 @@ const (
 	checkpointPages = 4000
 	// restartPages is the length of the WAL, in pages, from which on it is restarted.
 	restartPages = 8000
-	// restartWait is how long a restart waits for readers, in milliseconds. Transactions wait, too.
+	// restartWait is the maximum time that a restart waits for readers. Transactions wait, too.
 	restartWait = 20 * time.Millisecond
 	// checkpointRetry is the pause after a checkpoint that failed. A full disk must not fill up
 	// with the WAL.

@@ -39,7 +39,7 @@ type commandLine struct {
 	Completion  commands.Completion  `cmd:"" help:"Print a script that completes commands and flags in a shell."`
 }
 
-// errPrinted ends the parsing of a command line whose flag has been obeyed.
+// errPrinted ends the parsing of a command line after a flag that only prints.
 var errPrinted = errors.New("printed")
 
 // A versionFlag prints the version, whatever else the command line has.

@@ -57,7 +57,7 @@ func (c *serveCommand) Run(ctx context.Context, console commands.Console) (err e
 			log.Error("the server failed", "error", oneLine(err))
 			err = commands.ErrReported
 		}
-		_ = writer.Close(context.WithoutCancel(ctx)) // a reader that does not read is its own fault
+		_ = writer.Close(context.WithoutCancel(ctx)) // it fails where nobody reads the log
 	}()
 	setGarbageCollection()
 	r := &running{settings: c.settings, log: log, logWriter: writer, metrics: metrics.New(commands.BuildVersion())}
@@ -94,12 +94,12 @@ type running struct {
 	admin         *admin.Server // nil: off
 	server        *api.Server
 
-	probe      cachedProbe
-	lastProbe  atomic.Int64 // of a load balancer, in Unix nanoseconds
-	auditor    checkout.Auditor
-	draining   atomic.Bool
-	background context.CancelFunc
-	tasks      sync.WaitGroup // background tasks, until background is called
+	probe     cachedProbe
+	lastProbe atomic.Int64 // of a load balancer, in Unix nanoseconds
+	auditor   checkout.Auditor
+	draining  atomic.Bool
+	stopTasks context.CancelFunc // nil: none were started
+	tasks     sync.WaitGroup     // background tasks
 }
 
 // start starts everything but the listener's loop. After an error the caller closes.
@@ -227,10 +227,10 @@ func (r *running) openDatabase(ctx context.Context, c *serveCommand) (err error)
 
 // startManagers starts the checkout and cart managers, whose queues share a limiter.
 func (r *running) startManagers(ctx context.Context) error {
-	lines := &cart.Store{}
+	cartStore := &cart.Store{}
 	limiter := queue.NewLimiter(r.db.Dialect().Parallel())
 	s := r.settings
-	r.checkouts = checkout.New(r.db, lines, r.stock, r.gateway, checkout.Config{
+	r.checkouts = checkout.New(r.db, cartStore, r.stock, r.gateway, checkout.Config{
 		QueueCapacity:   s.QueueCapacity,
 		Limiter:         limiter,
 		BatchSize:       s.BatchSize,
@@ -247,7 +247,7 @@ func (r *running) startManagers(ctx context.Context) error {
 		ObserveOpen:     r.metrics.Open(),
 		ObserveRecovery: r.metrics.Recoveries(),
 	})
-	r.carts = cart.NewManager(r.db, lines, r.stock, r.checkouts, cart.Config{
+	r.carts = cart.NewManager(r.db, cartStore, r.stock, r.checkouts, cart.Config{
 		QueueCapacity: s.QueueCapacity,
 		Limiter:       limiter,
 		BatchSize:     s.BatchSize,
@@ -265,7 +265,7 @@ func (r *running) startManagers(ctx context.Context) error {
 
 func (r *running) startTasks() error {
 	ctx, cancel := context.WithCancel(context.Background())
-	r.background = cancel
+	r.stopTasks = cancel
 	r.tasks.Go(func() { idempotency.Prune(ctx, r.db, r.log) })
 	r.tasks.Go(func() { r.auditor.Run(ctx, r.db, r.log) })
 	if r.settings.WebhookURL == "" {
@@ -305,8 +305,8 @@ func (r *running) close() error {
 	r.draining.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), r.settings.DrainTimeout)
 	defer cancel()
-	answered, done := context.WithTimeout(context.Background(), r.settings.DrainTimeout+answerGrace)
-	defer done()
+	answerCtx, cancelAnswers := context.WithTimeout(context.Background(), r.settings.DrainTimeout+answerGrace)
+	defer cancelAnswers()
 
 	var errs []error
 	var listener errgroup.Group
@@ -314,7 +314,7 @@ func (r *running) close() error {
 	case r.server != nil:
 		// At the same time as the checkouts' drain: their callers wait on open requests.
 		listener.Go(func() error {
-			if err := r.server.Shutdown(answered); err != nil {
+			if err := r.server.Shutdown(answerCtx); err != nil {
 				return errors.Join(fmt.Errorf("some answers could not be written: %w", err), r.server.Close())
 			}
 			return nil
@@ -326,13 +326,13 @@ func (r *running) close() error {
 		if left := r.checkouts.Drain(ctx); left > 0 {
 			r.log.Warn("drain timeout: checkouts are left to recovery", "checkouts", left)
 		}
-		errs = append(errs, listener.Wait(), r.carts.Close(answered), r.checkouts.Close(answered))
+		errs = append(errs, listener.Wait(), r.carts.Close(answerCtx), r.checkouts.Close(answerCtx))
 	}
 	if r.admin != nil { // it shows the drain until here
-		errs = append(errs, r.admin.Close(answered))
+		errs = append(errs, r.admin.Close(answerCtx))
 	}
-	if r.background != nil {
-		r.background()
+	if r.stopTasks != nil {
+		r.stopTasks()
 		r.tasks.Wait()
 	}
 	if r.gateway != nil {

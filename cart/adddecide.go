@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// nearLimit is the number of lines from which on a cart is counted under locks.
-	nearLimit = MaxLines / 2
+	// exactCountFrom is the number of lines from which on a cart is counted under locks.
+	exactCountFrom = MaxLines / 2
 	// maxUncounted is the maximum of new lines that a batch makes in one cart without counting it
 	// under locks. What up to 30 instances add at once, without seeing each other's lines, does not
 	// bring a cart past MaxLines.
@@ -21,12 +21,13 @@ const (
 	largeQuantity = MaxQuantity / 2
 )
 
-// addedLines are the lines that a batch adds to.
+// addedLines are the lines that a batch adds to. The stored lines have all of its adds; lineCounts
+// and quantities are as they would be with none but the adds that have been accepted so far.
 type addedLines struct {
 	wanted     []ClientLine           // what the undecided jobs add, merged and sorted
-	stored     map[lineKey]storedLine // as they are stored after the batch
-	lineCounts map[string]int         // lines of each cart, before the batch, then with the accepted jobs
-	quantity   map[lineKey]int64      // units of each line, before the batch, then with the accepted jobs
+	stored     map[lineKey]storedLine // each line
+	lineCounts map[string]int         // the number of lines of each client's cart
+	quantities map[lineKey]int64      // the units of each line
 }
 
 // wantedLines returns what the undecided jobs add.
@@ -38,7 +39,8 @@ func (b *changeBatch) wantedLines() []ClientLine {
 	return mergeLines(lines)
 }
 
-// upsertAndCheck adds what is wanted, and reads the stock of the products in the same round trip.
+// upsertAndCheck adds what is wanted, and reads the stock of the products. It takes one round trip
+// to MariaDB, and two to MySQL.
 //
 // The database silently caps a line at MaxQuantity. Its old quantity is then not the stored one
 // less the added one. Where a line is that large, the transaction is retried and reads first.
@@ -79,29 +81,29 @@ func (b *changeBatch) decide(
 	return refused, nil
 }
 
-// quantitiesBefore finds the lines' quantities before the batch, and returns how many lines the
-// batch made in each cart.
-func (added *addedLines) quantitiesBefore() (fresh map[string]int) {
-	added.quantity = make(map[lineKey]int64, len(added.wanted))
-	fresh = map[string]int{}
+// quantitiesBefore sets the lines' quantities to those before the batch, and returns how many lines
+// the batch created in each cart.
+func (added *addedLines) quantitiesBefore() (created map[string]int) {
+	added.quantities = make(map[lineKey]int64, len(added.wanted))
+	created = map[string]int{}
 	for _, line := range added.wanted {
 		before := added.stored[line.key()].quantity - line.Quantity
 		if before <= 0 {
-			fresh[line.ClientID]++
+			created[line.ClientID]++
 		}
-		added.quantity[line.key()] = before
+		added.quantities[line.key()] = before
 	}
-	return fresh
+	return created
 }
 
-// count counts the lines of each cart without those that the batch made.
-func (added *addedLines) count(ctx context.Context, tx *database.Tx, fresh map[string]int) error {
-	added.lineCounts = make(map[string]int, len(added.wanted))
+// count sets lineCounts to the carts' lines without those that the batch created.
+func (added *addedLines) count(ctx context.Context, tx *database.Tx, created map[string]int) error {
+	counts := make(map[string]int, len(added.wanted))
 	var long []string
 	for _, line := range added.wanted {
 		count := added.stored[line.key()].cartLines
-		added.lineCounts[line.ClientID] = count
-		if count >= nearLimit || fresh[line.ClientID] > maxUncounted {
+		counts[line.ClientID] = count
+		if count >= exactCountFrom || created[line.ClientID] > maxUncounted {
 			long = append(long, line.ClientID)
 		}
 	}
@@ -110,18 +112,19 @@ func (added *addedLines) count(ctx context.Context, tx *database.Tx, fresh map[s
 		if err != nil {
 			return err
 		}
-		maps.Copy(added.lineCounts, exact)
+		maps.Copy(counts, exact)
 	}
-	for client, made := range fresh {
-		added.lineCounts[client] -= made
+	for client, n := range created {
+		counts[client] -= n
 	}
+	added.lineCounts = counts
 	return nil
 }
 
 // accept counts a job's units, or returns why the job is refused.
 func (added *addedLines) accept(job change, stock *inventory.Stock) error {
 	key := job.line().key()
-	before := added.quantity[key]
+	before := added.quantities[key]
 	after := before + job.Quantity
 	if err := checkRaise(stock, job.ProductID, before, after, added.lineCounts[job.ClientID]); err != nil {
 		return err
@@ -129,7 +132,7 @@ func (added *addedLines) accept(job change, stock *inventory.Stock) error {
 	if before <= 0 {
 		added.lineCounts[job.ClientID]++
 	}
-	added.quantity[key] = after
+	added.quantities[key] = after
 	return nil
 }
 

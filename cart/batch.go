@@ -114,8 +114,8 @@ func (b *changeBatch) add(ctx context.Context, tx *database.Tx) error {
 	return b.undo(ctx, tx, refused, added)
 }
 
-// refuseLocked refuses the jobs whose cart or key another transaction has locked, as far as that is
-// known or suspected.
+// refuseLocked refuses the jobs whose cart or key another transaction has locked, as far as
+// FindLocked asks.
 func (b *changeBatch) refuseLocked(ctx context.Context, tx *database.Tx) error {
 	clients := make([]string, 0, len(b.undecided))
 	var keys []idempotency.Key
@@ -133,13 +133,13 @@ func (b *changeBatch) refuseLocked(ctx context.Context, tx *database.Tx) error {
 		if !slices.ContainsFunc(b.jobs[i].clients(), func(id string) bool { return locked[id] }) {
 			return false
 		}
-		b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowLocked)
+		b.answers[i].Err = fmt.Errorf("%w: the cart or its Idempotency-Key", database.ErrRowLocked)
 		return true
 	})
 	return nil
 }
 
-// undo takes the refused jobs' units out of the lines again. The transaction has the lines locked.
+// undo removes the refused jobs' units from the lines again. This transaction has the lines locked.
 func (b *changeBatch) undo(ctx context.Context, tx *database.Tx, refused []int, added *addedLines) error {
 	lines := make([]ClientLine, 0, len(refused))
 	for _, i := range refused {
@@ -147,7 +147,7 @@ func (b *changeBatch) undo(ctx context.Context, tx *database.Tx, refused []int, 
 	}
 	var lower, remove []ClientLine
 	for _, line := range mergeLines(lines) {
-		line.Quantity = added.quantity[line.key()]
+		line.Quantity = added.quantities[line.key()]
 		if line.Quantity > 0 {
 			lower = append(lower, line)
 		} else {
@@ -171,6 +171,6 @@ func (b *changeBatch) wasCommitted(ctx context.Context, tx *database.Tx) (bool, 
 	return b.keys.WasCommitted(ctx, tx)
 }
 
-func (a LineChange) line() ClientLine {
-	return ClientLine{a.ClientID, inventory.Line{ProductID: a.ProductID, Quantity: a.Quantity}}
+func (c LineChange) line() ClientLine {
+	return ClientLine{c.ClientID, inventory.Line{ProductID: c.ProductID, Quantity: c.Quantity}}
 }

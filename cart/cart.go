@@ -79,8 +79,8 @@ type Manager struct {
 }
 
 // NewManager starts the Cart Manager. Close ends it.
-func NewManager(db *database.DB, lines *Store, stock stock, checkouts checkouts, cfg Config) *Manager {
-	m := &Manager{db: db, store: lines, stock: stock, checkouts: checkouts, present: cfg.Present}
+func NewManager(db *database.DB, store *Store, stock stock, checkouts checkouts, cfg Config) *Manager {
+	m := &Manager{db: db, store: store, stock: stock, checkouts: checkouts, present: cfg.Present}
 	m.changes = queue.New(queue.Config[change, struct{}]{
 		Name:          "cart.add",
 		Shards:        db.Dialect().Parallel(),

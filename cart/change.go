@@ -23,7 +23,7 @@ const (
 	kindBarrier kind = ""
 )
 
-// A change is one job of the queue cart.add.
+// A change is one job of the queue cart.add, which carries all kinds. The contract fixes its name.
 type change struct {
 	kind kind
 	LineChange
@@ -74,14 +74,14 @@ func (c change) request() idempotency.Request {
 // Errors: inventory.ErrNoProduct, inventory.ErrNotEnough when the line would exceed what is
 // available now, ErrTooManyLines; *idempotency.Replay and idempotency.ErrMismatch; those of
 // database.Transact; those of queue.Queue.Do.
-func (m *Manager) AddToCart(ctx context.Context, a LineChange) error {
-	return m.do(ctx, change{kind: kindAdd, LineChange: a})
+func (m *Manager) AddToCart(ctx context.Context, c LineChange) error {
+	return m.do(ctx, change{kind: kindAdd, LineChange: c})
 }
 
-// UpdateCart sets a line to a's quantity; 0 removes it. Lowering and removing succeed whatever the
+// UpdateCart sets a line to c.Quantity; 0 removes it. Lowering and removing succeed whatever the
 // stock is. Raising has the errors of AddToCart, and blocks as that does.
-func (m *Manager) UpdateCart(ctx context.Context, a LineChange) error {
-	return m.do(ctx, change{kind: kindUpdate, LineChange: a})
+func (m *Manager) UpdateCart(ctx context.Context, c LineChange) error {
+	return m.do(ctx, change{kind: kindUpdate, LineChange: c})
 }
 
 // EmptyCart removes all lines of a client's cart. It blocks and fails as AddToCart does, but for
@@ -93,7 +93,7 @@ func (m *Manager) EmptyCart(ctx context.Context, clientID, key string) error {
 // do has the queue make a change.
 func (m *Manager) do(ctx context.Context, c change) error {
 	if err := m.merges.wait(ctx, c.ClientID); err != nil {
-		return m.replayOr(ctx, c, err)
+		return m.answerAfterRefusal(ctx, c, err)
 	}
 	return m.submit(ctx, c)
 }
@@ -101,12 +101,12 @@ func (m *Manager) do(ctx context.Context, c change) error {
 // submit queues a change whose clients have no merge under way but this one.
 func (m *Manager) submit(ctx context.Context, c change) error {
 	_, err := m.changes.Do(ctx, c.ClientID, c)
-	return m.replayOr(ctx, c, err)
+	return m.answerAfterRefusal(ctx, c, err)
 }
 
-// replayOr returns the answer that is stored under the key of a change that was refused before its
-// key was looked up, or else err.
-func (m *Manager) replayOr(ctx context.Context, c change, err error) error {
+// answerAfterRefusal returns the answer to a change that ended with err: the one that is stored
+// under its key if it was refused before the key was looked up, else err.
+func (m *Manager) answerAfterRefusal(ctx context.Context, c change, err error) error {
 	if c.Key == "" || !answerMayBeStored(err) {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 
+	"cartwheel/database"
+	"cartwheel/inventory"
 	"cartwheel/queue"
 )
 
@@ -43,9 +45,18 @@ func (m *Manager) ApplyBatch(ctx context.Context, changes ...Change) ([]error, e
 	return errs, err
 }
 
+// Get returns a client's cart as it is committed now. It locks nothing.
+func (s *Store) Get(ctx context.Context, tx *database.Tx, clientID string) ([]inventory.Line, error) {
+	carts := map[string][]inventory.Line{}
+	batch := tx.Batch()
+	queryCarts(batch, []string{clientID}, carts)
+	err := batch.Send(ctx)
+	return carts[clientID], err
+}
+
 // Suspected reports whether any of the clients is asked about without waiting.
-func (l *Store) Suspected(clientIDs ...string) bool {
-	_, suspects := l.locked.Split(clientIDs)
+func (s *Store) Suspected(clientIDs ...string) bool {
+	_, suspects := s.locked.Split(clientIDs)
 	return len(suspects) > 0
 }
 

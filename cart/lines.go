@@ -37,34 +37,34 @@ func compareLines(a, b ClientLine) int {
 	return cmp.Or(cmp.Compare(a.ClientID, b.ClientID), cmp.Compare(a.ProductID, b.ProductID))
 }
 
-// Store are the stored carts. The Checkout Manager removes and restores lines inside its
-// transactions.
+// A Store reads and writes the stored carts. The Checkout Manager removes and restores lines with
+// it, inside its transactions.
 type Store struct {
 	locked database.LockedKeys // clients whose lines another transaction keeps locked
 }
 
-// LockedCarts are the locked carts of some clients.
-type LockedCarts struct {
+// Carts are the carts of some clients, whose lines this transaction has locked.
+type Carts struct {
 	lines    map[string][]inventory.Line
 	deferred map[string]bool
 }
 
 // Lines returns a client's lines in the order of their product IDs.
-func (c *LockedCarts) Lines(clientID string) []inventory.Line { return c.lines[clientID] }
+func (c *Carts) Lines(clientID string) []inventory.Line { return c.lines[clientID] }
 
 // Deferred reports whether the client's cart was left for another transaction, because this one is
 // large enough.
-func (c *LockedCarts) Deferred(clientID string) bool { return c.deferred[clientID] }
+func (c *Carts) Deferred(clientID string) bool { return c.deferred[clientID] }
 
 // Clear forgets a client's lines, which this transaction removes.
-func (c *LockedCarts) Clear(clientID string) { delete(c.lines, clientID) }
+func (c *Carts) Clear(clientID string) { delete(c.lines, clientID) }
 
 // Lock locks the clients' carts to the end of the transaction. The clients come in the order in
 // which they are served: the first carts are locked, up to maxLockedLines and at least one, and the
 // others are deferred. It waits for locked lines; FindLocked finds the carts for which it would
 // wait long.
-func (l *Store) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (*LockedCarts, error) {
-	carts := &LockedCarts{lines: map[string][]inventory.Line{}, deferred: map[string]bool{}}
+func (s *Store) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (*Carts, error) {
+	carts := &Carts{lines: map[string][]inventory.Line{}, deferred: map[string]bool{}}
 	fits, err := carts.lock(ctx, tx, clientIDs, maxLockedLines+1)
 	if err != nil || fits {
 		return carts, err
@@ -94,8 +94,8 @@ func (l *Store) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (
 
 // lock locks and reads the carts in the order of their IDs, and reports whether all have fewer
 // lines than the limit. Beyond the limit it stops.
-func (c *LockedCarts) lock(ctx context.Context, tx *database.Tx, clientIDs []string, limit int) (fits bool, err error) {
-	locked := 0
+func (c *Carts) lock(ctx context.Context, tx *database.Tx, clientIDs []string, limit int) (fits bool, err error) {
+	total := 0
 	for chunk := range slices.Chunk(database.SortedUnique(clientIDs), database.ChunkRows) {
 		lines, err := selectCarts(ctx, tx, chunk, tx.ForUpdate(), limit)
 		if err != nil {
@@ -104,7 +104,7 @@ func (c *LockedCarts) lock(ctx context.Context, tx *database.Tx, clientIDs []str
 		for _, line := range lines {
 			c.lines[line.ClientID] = append(c.lines[line.ClientID], line.Line)
 		}
-		if locked += len(lines); locked >= limit {
+		if total += len(lines); total >= limit {
 			return false, nil
 		}
 	}
@@ -112,12 +112,12 @@ func (c *LockedCarts) lock(ctx context.Context, tx *database.Tx, clientIDs []str
 }
 
 // Remove removes lines from their carts, which the transaction has locked, when the batch is sent.
-func (l *Store) Remove(b *database.Batch, lines []ClientLine) { deleteLines(b, mergeLines(lines)) }
+func (s *Store) Remove(b *database.Batch, lines []ClientLine) { deleteLines(b, mergeLines(lines)) }
 
 // Restore puts lines back into their carts when the batch is sent, adding to what was added since.
 // It passes MaxLines where it must. It caps each line at MaxQuantity. Once the batch is sent, full
 // reports whether a line is that large. Then units may be lost: roll back, and use LockAndRestore.
-func (l *Store) Restore(b *database.Batch, lines []ClientLine) (full func() bool) {
+func (s *Store) Restore(b *database.Batch, lines []ClientLine) (full func() bool) {
 	stored := addLines(b, mergeLines(lines), noCount)
 	return func() bool {
 		for _, line := range stored {
@@ -132,7 +132,7 @@ func (l *Store) Restore(b *database.Batch, lines []ClientLine) (full func() bool
 // LockAndRestore is Restore for lines of which one may be full. It returns the units that do not
 // fit: other programs raised the line. It locks the stored lines at once, and waits for locked
 // ones. Two transactions that do so may deadlock.
-func (l *Store) LockAndRestore(
+func (s *Store) LockAndRestore(
 	ctx context.Context, tx *database.Tx, b *database.Batch, lines []ClientLine,
 ) (lost []ClientLine, err error) {
 	lines = mergeLines(lines)
@@ -149,15 +149,6 @@ func (l *Store) LockAndRestore(
 	}
 	upsertLines(b, lines)
 	return lost, nil
-}
-
-// Get returns a client's cart as it is committed now. It locks nothing.
-func (l *Store) Get(ctx context.Context, tx *database.Tx, clientID string) ([]inventory.Line, error) {
-	carts := map[string][]inventory.Line{}
-	batch := tx.Batch()
-	queryCarts(batch, []string{clientID}, carts)
-	err := batch.Send(ctx)
-	return carts[clientID], err
 }
 
 // mergeLines returns the lines in the primary key's order, with those of one key added up.
@@ -181,10 +172,10 @@ func mergeLines(lines []ClientLine) []ClientLine {
 //
 // It asks about each client by itself. One statement over all clients would have to skip rows that
 // another transaction has inserted and not committed, and the next INSERT would wait for those.
-func (l *Store) FindLocked(ctx context.Context, tx *database.Tx, clientIDs []string, keys []idempotency.Key) (map[string]bool, error) {
+func (s *Store) FindLocked(ctx context.Context, tx *database.Tx, clientIDs []string, keys []idempotency.Key) (map[string]bool, error) {
 	suspects := database.SortedUnique(clientIDs)
 	if !tx.AfterLockTimeout() {
-		_, suspects = l.locked.Split(suspects)
+		_, suspects = s.locked.Split(suspects)
 	}
 	found := map[string]bool{}
 	for _, id := range suspects {
@@ -198,7 +189,7 @@ func (l *Store) FindLocked(ctx context.Context, tx *database.Tx, clientIDs []str
 		if err != nil && !locked {
 			return nil, err
 		}
-		l.locked.Found(id, locked)
+		s.locked.Found(id, locked)
 		if locked {
 			found[id] = true
 		}

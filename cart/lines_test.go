@@ -34,9 +34,9 @@ func TestLines_lockReturnsTheCartsInOrder(t *testing.T) {
 		putLine(t, db, "bob", "null", nil)
 		putLine(t, db, "bob", "zero", 0)
 		putLine(t, db, "Bob", "mug", 9)
-		lines := &cart.Store{}
+		store := &cart.Store{}
 		transact(t, db, func(tx *database.Tx) error {
-			carts, err := lines.Lock(t.Context(), tx, []string{"bob", "nobody", "ann", "bob"})
+			carts, err := store.Lock(t.Context(), tx, []string{"bob", "nobody", "ann", "bob"})
 			if err != nil {
 				return err
 			}
@@ -144,14 +144,14 @@ func TestLines_manyCartsAreLockedInSeveralStatements(t *testing.T) {
 func TestLines_removeAndRestore(t *testing.T) {
 	t.Parallel()
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
-		lines := &cart.Store{}
+		store := &cart.Store{}
 		putLine(t, db, "ann", "mug", 2)
 		putLine(t, db, "ann", "tea", 3)
 		putLine(t, db, "ann", "kept", 1)
 		putLine(t, db, "bob", "mug", 4)
 		taken := []cart.ClientLine{clientLine("bob", "mug", 4), clientLine("ann", "tea", 3), clientLine("ann", "mug", 2)}
 		transact(t, db, func(tx *database.Tx) error {
-			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { lines.Remove(b, taken) })
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { store.Remove(b, taken) })
 		})
 		wantCart(t, db, "ann", map[string]int64{"kept": 1})
 		wantCart(t, db, "bob", map[string]int64{})
@@ -174,7 +174,7 @@ func TestLines_removeAndRestore(t *testing.T) {
 			if err := restore(t, tx, nil); err != nil {
 				return err
 			}
-			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { lines.Remove(b, nil) })
+			return databasetest.Send(t.Context(), tx, func(b *database.Batch) { store.Remove(b, nil) })
 		})
 	})
 }
@@ -202,15 +202,15 @@ func TestLines_restorePassesTheLineLimit(t *testing.T) {
 
 // takenOf asks for the carts, then locks those that are free, as a batch does, in as many attempts
 // as that takes.
-func takenOf(t *testing.T, db *database.DB, lines *cart.Store, clients ...string) (taken map[string]bool, attempts int) {
+func takenOf(t *testing.T, db *database.DB, store *cart.Store, clients ...string) (taken map[string]bool, attempts int) {
 	t.Helper()
 	transact(t, db, func(tx *database.Tx) (err error) {
 		attempts++
-		if taken, err = lines.FindLocked(t.Context(), tx, clients, nil); err != nil {
+		if taken, err = store.FindLocked(t.Context(), tx, clients, nil); err != nil {
 			return err
 		}
 		free := slices.DeleteFunc(slices.Clone(clients), func(id string) bool { return taken[id] })
-		_, err = lines.Lock(t.Context(), tx, free)
+		_, err = store.Lock(t.Context(), tx, free)
 		return err
 	})
 	return taken, attempts
@@ -222,22 +222,22 @@ func TestLines_lockedOfFindsLockedCarts(t *testing.T) {
 		putLine(t, db, "ann", "mug", 1)
 		putLine(t, db, "ann", "tea", 1)
 		putLine(t, db, "bob", "mug", 1)
-		lines := &cart.Store{}
+		store := &cart.Store{}
 		release := lockLine(t, db, "ann", "tea")
 		for want := 2; want > 0; want-- { // one run that waits and one that does not; then it is remembered
-			taken, attempts := takenOf(t, db, lines, "bob", "ann", "nobody")
+			taken, attempts := takenOf(t, db, store, "bob", "ann", "nobody")
 			if diff := cmp.Diff(map[string]bool{"ann": true}, taken); diff != "" || attempts != want {
 				t.Errorf("in %d attempts, want %d; taken (-want +got):\n%s", attempts, want, diff)
 			}
 		}
-		if !lines.Suspected("bob", "ann") || lines.Suspected("bob", "nobody") {
+		if !store.Suspected("bob", "ann") || store.Suspected("bob", "nobody") {
 			t.Error("Suspected does not tell ann from the others")
 		}
 		release()
-		if taken, attempts := takenOf(t, db, lines, "bob", "ann"); attempts != 1 || len(taken) != 0 {
+		if taken, attempts := takenOf(t, db, store, "bob", "ann"); attempts != 1 || len(taken) != 0 {
 			t.Errorf("after the release: taken %v, in %d attempts", taken, attempts)
 		}
-		if lines.Suspected("ann") {
+		if store.Suspected("ann") {
 			t.Error("a cart that was found free is still suspected")
 		}
 	})
@@ -247,12 +247,12 @@ func TestLines_lockedOfLocksWhatIsFree(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		putLine(t, db, "ann", "mug", 1)
-		lines := &cart.Store{}
+		store := &cart.Store{}
 		release := lockLine(t, db, "ann", "mug")
-		takenOf(t, db, lines, "ann") // from here on ann's cart is asked for without waiting
+		takenOf(t, db, store, "ann") // from here on ann's cart is asked for without waiting
 		release()
 		transact(t, db, func(tx *database.Tx) error {
-			if taken, err := lines.FindLocked(t.Context(), tx, []string{"ann"}, nil); err != nil || len(taken) != 0 {
+			if taken, err := store.FindLocked(t.Context(), tx, []string{"ann"}, nil); err != nil || len(taken) != 0 {
 				t.Errorf("got %v, %v", taken, err)
 			}
 			transact(t, db, func(other *database.Tx) error {

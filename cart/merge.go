@@ -17,14 +17,14 @@ func (m *Manager) MergeCarts(ctx context.Context, fromClientID, toClientID, key 
 	merge := change{kind: kindMerge, LineChange: LineChange{ClientID: toClientID, Key: key}, from: fromClientID}
 	end, err := m.merges.begin(ctx, fromClientID, toClientID)
 	if err != nil {
-		return m.replayOr(ctx, merge, err)
+		return m.answerAfterRefusal(ctx, merge, err)
 	}
 	defer end()
 	// The queue keeps the order of one client's changes; the clients may have different workers.
 	if m.db.Dialect().Parallel() > 1 {
 		pass := change{kind: kindBarrier, LineChange: LineChange{ClientID: fromClientID}}
 		if _, err := m.changes.Do(ctx, fromClientID, pass); err != nil {
-			return m.replayOr(ctx, merge, err)
+			return m.answerAfterRefusal(ctx, merge, err)
 		}
 	}
 	return m.submit(ctx, merge)
@@ -39,7 +39,7 @@ type merges struct {
 
 // wait blocks while a merge of the client is under way. Its error says that nothing was done.
 func (g *merges) wait(ctx context.Context, clientID string) error {
-	if err := g.lock(ctx, clientID, clientID); err != nil {
+	if err := g.lockWhenEnded(ctx, clientID, clientID); err != nil {
 		return err
 	}
 	g.mu.Unlock()
@@ -48,7 +48,7 @@ func (g *merges) wait(ctx context.Context, clientID string) error {
 
 // begin waits as wait does and then makes later changes of both clients wait until end is called.
 func (g *merges) begin(ctx context.Context, from, to string) (end func(), err error) {
-	if err := g.lock(ctx, from, to); err != nil {
+	if err := g.lockWhenEnded(ctx, from, to); err != nil {
 		return nil, err
 	}
 	defer g.mu.Unlock()
@@ -66,9 +66,9 @@ func (g *merges) begin(ctx context.Context, from, to string) (end func(), err er
 	}, nil
 }
 
-// lock locks mu once no merge of either client is under way. It blocks until then, and leaves mu
-// unlocked when ctx ends first.
-func (g *merges) lock(ctx context.Context, from, to string) error {
+// lockWhenEnded locks mu once no merge of either client is under way, and returns with mu locked.
+// It blocks until then. When ctx ends first, it returns an error and leaves mu unlocked.
+func (g *merges) lockWhenEnded(ctx context.Context, from, to string) error {
 	for {
 		g.mu.Lock()
 		ended := cmp.Or(g.clients[from], g.clients[to])

@@ -69,16 +69,31 @@ func (m *Manager) Show(ctx context.Context, clientID string) (View, error) {
 }
 
 // show reads the carts of a batch of callers.
+func (m *Manager) show(ctx context.Context, clientIDs []string, answers []queue.Answer[View]) error {
+	views, err := Views(ctx, m.db, m.stock, m.checkouts.UnderWay, clientIDs)
+	for i, id := range clientIDs {
+		answers[i].Value = views[id]
+	}
+	return err
+}
+
+// Views returns the clients' carts in db, by client. It locks nothing and blocks for one read.
+// findUnderWay is the Checkout Manager's UnderWay.
 //
 // Each statement has a snapshot of its own: the few connections for snapshots of several statements
 // are the audits'. So checkouts are looked for before and after the lines.
-func (m *Manager) show(ctx context.Context, clientIDs []string, answers []queue.Answer[View]) error {
-	return m.db.Read(ctx, func(tx *database.Tx) error {
-		clients := database.SortedUnique(clientIDs)
+//
+// Errors: those of database.DB.Read.
+func Views(
+	ctx context.Context, db *database.DB, stock stock,
+	findUnderWay func(b *database.Batch, clientIDs []string, found map[string]bool), clientIDs []string,
+) (map[string]View, error) {
+	clients, views := database.SortedUnique(clientIDs), map[string]View{}
+	err := db.Read(ctx, func(tx *database.Tx) error {
 		carts, products := map[string][]inventory.Line{}, map[string]inventory.Product{}
 		underWay := map[string]bool{}
 		batch := tx.Batch()
-		m.checkouts.UnderWay(batch, clients, underWay)
+		findUnderWay(batch, clients, underWay)
 		queryCarts(batch, clients, carts)
 		if err := batch.Send(ctx); err != nil {
 			return fmt.Errorf("read the carts: %w", err)
@@ -89,16 +104,17 @@ func (m *Manager) show(ctx context.Context, clientIDs []string, answers []queue.
 				ids = append(ids, line.ProductID)
 			}
 		}
-		m.stock.Products(batch, ids, products)
-		m.checkouts.UnderWay(batch, clients, underWay)
+		stock.Products(batch, ids, products)
+		findUnderWay(batch, clients, underWay)
 		if err := batch.Send(ctx); err != nil {
 			return fmt.Errorf("read the carts' products: %w", err)
 		}
-		for i, id := range clientIDs {
-			answers[i].Value = View{viewLines(carts[id], products), underWay[id], ETag(carts[id])}
+		for _, id := range clients {
+			views[id] = View{viewLines(carts[id], products), underWay[id], ETag(carts[id])}
 		}
 		return nil
 	})
+	return views, err
 }
 
 func viewLines(lines []inventory.Line, products map[string]inventory.Product) []ViewLine {

@@ -37,7 +37,7 @@ type gateway interface {
 
 // carts are the stored carts, as the Checkout Manager sees them.
 type carts interface {
-	Lock(context.Context, *database.Tx, []string) (*cart.LockedCarts, error)
+	Lock(context.Context, *database.Tx, []string) (*cart.Carts, error)
 	Remove(*database.Batch, []cart.ClientLine)
 	Restore(*database.Batch, []cart.ClientLine) (full func() bool)
 	LockAndRestore(context.Context, *database.Tx, *database.Batch, []cart.ClientLine) (lost []cart.ClientLine, err error)
@@ -314,7 +314,7 @@ func (m *Manager) openID(p cart.Purchase) string {
 // UnderWay finds those of the clients who have a checkout in flight, as is committed when the batch
 // is sent. It locks nothing.
 func (m *Manager) UnderWay(b *database.Batch, clientIDs []string, found map[string]bool) {
-	queryUnderWay(b, clientIDs, found)
+	UnderWay(b, clientIDs, found)
 }
 
 // Show returns a checkout as the journal has it. Errors: ErrNotFound.

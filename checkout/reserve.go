@@ -115,13 +115,13 @@ func (b *reserveBatch) run(ctx context.Context, tx *database.Tx) error {
 
 // lock locks the carts of the undecided jobs, then the products in them. It leaves out the jobs
 // whose cart or key another transaction has locked, and those whose carts are too many.
-func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.LockedCarts, *inventory.Stock, error) {
+func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.Carts, *inventory.Stock, error) {
 	clients, keys := b.clientsAndKeys()
 	locked, err := b.m.carts.FindLocked(ctx, tx, clients, keys)
 	if err != nil {
 		return nil, nil, err
 	}
-	b.leaveOut(fmt.Errorf("%w: the cart", database.ErrRowLocked), func(client string) bool { return locked[client] })
+	b.leaveOut(fmt.Errorf("%w: the cart or its Idempotency-Key", database.ErrRowLocked), func(client string) bool { return locked[client] })
 	clients, _ = b.clientsAndKeys()
 	carts, err := b.m.carts.Lock(ctx, tx, clients)
 	if err != nil {
@@ -166,7 +166,7 @@ func (b *reserveBatch) leaveOut(err error, of func(clientID string) bool) {
 //
 // Each attempt gives its checkouts new IDs. So the look-up after a lost COMMIT cannot mistake
 // another attempt's checkout for its own, even on a server of a cluster that lags.
-func (b *reserveBatch) decide(carts *cart.LockedCarts, stock *inventory.Stock) (empty map[int]bool, err error) {
+func (b *reserveBatch) decide(carts *cart.Carts, stock *inventory.Stock) (empty map[int]bool, err error) {
 	empty = map[int]bool{}
 	bought := map[string]bool{}
 	for _, i := range b.undecided {
@@ -211,7 +211,7 @@ func (b *reserveBatch) explainEmpty(ctx context.Context, tx *database.Tx, empty 
 	}
 	underWay := map[string]bool{}
 	batch := tx.Batch()
-	queryUnderWay(batch, clients, underWay)
+	UnderWay(batch, clients, underWay)
 	if err := batch.Send(ctx); err != nil {
 		return fmt.Errorf("look for open checkouts: %w", err)
 	}

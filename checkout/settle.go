@@ -218,7 +218,7 @@ func (b *settleBatch) leaveOutLocked(ctx context.Context, tx *database.Tx) error
 		if !locked[b.jobs[i].claim.clientID] {
 			return false
 		}
-		b.answers[i].Err = fmt.Errorf("%w: the cart", database.ErrRowLocked)
+		b.answers[i].Err = fmt.Errorf("%w: the cart or its Idempotency-Key", database.ErrRowLocked)
 		return true
 	})
 	return nil

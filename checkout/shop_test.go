@@ -194,7 +194,7 @@ type watchedCarts struct {
 	life *life             // of the instance; nil: it does not end
 }
 
-func (w *watchedCarts) Lock(ctx context.Context, tx *database.Tx, ids []string) (*cart.LockedCarts, error) {
+func (w *watchedCarts) Lock(ctx context.Context, tx *database.Tx, ids []string) (*cart.Carts, error) {
 	if w.lock != nil {
 		w.lock(len(ids))
 	}
@@ -380,12 +380,13 @@ func (s *shop) inCart(client string) string {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	var lines []inventory.Line
-	if err := s.db.Read(ctx, func(tx *database.Tx) (err error) {
-		lines, err = (&cart.Store{}).Get(ctx, tx, client)
-		return err
-	}); err != nil {
+	views, err := cart.Views(ctx, s.db, inventory.New(s.db), checkout.UnderWay, []string{client})
+	if err != nil {
 		s.t.Fatal(err)
+	}
+	var lines []inventory.Line
+	for _, line := range views[client].Lines {
+		lines = append(lines, inventory.Line{ProductID: line.ProductID, Quantity: line.Quantity})
 	}
 	return shown(lines)
 }

@@ -95,9 +95,9 @@ func openByKey(ctx context.Context, tx *database.Tx, clientID, key string) ([]En
 		" AND state <> ?", clientID, key, Cancelling)
 }
 
-// queryUnderWay finds those of the clients who have a checkout in flight that may return its lines
-// to their carts.
-func queryUnderWay(b *database.Batch, clientIDs []string, found map[string]bool) {
+// UnderWay finds those of the clients who have a checkout in flight that may return its lines to
+// their carts, as is committed when the batch is sent. It locks nothing.
+func UnderWay(b *database.Batch, clientIDs []string, found map[string]bool) {
 	for chunk := range slices.Chunk(clientIDs, database.ChunkRows) {
 		padded := database.Pad(chunk)
 		// The order is that of the index, which SQLite would not use otherwise.

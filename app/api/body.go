@@ -65,15 +65,16 @@ func (b *bodies) parse(c echo.Context, request any) error {
 		}
 		_, err = buffer.ReadFrom(source)
 	}
-	defer b.put(buffer)
+	defer b.release(buffer)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return bodyError(c, err)
 	}
 	return parseObject(buffer.Bytes(), request)
 }
 
-// put takes a buffer back. Nothing may point into it any more.
-func (b *bodies) put(buffer *bytes.Buffer) {
+// release takes a buffer back into the pool, or ends the count of its large body. Nothing may point
+// into the buffer any more.
+func (b *bodies) release(buffer *bytes.Buffer) {
 	if buffer.Len() >= usualBodyBytes {
 		<-b.large
 		return

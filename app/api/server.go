@@ -79,7 +79,7 @@ type Config struct {
 	RateLimit      float64       // requests a second and client address; 0: no limit
 	TrustedProxies []*net.IPNet  // whose X-Forwarded-For is believed
 	APIKeys        []string      // none: open to all
-	// Certificate returns the certificate for a TLS connection; nil: plain HTTP.
+	// Certificate returns the certificate for a connection of ServeTLS. Serve does not call it.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 	CORSOrigins []string               // none: no browser page of another origin
@@ -199,8 +199,8 @@ func methodNotAllowed(c echo.Context, allow string) error {
 	return refuse(http.StatusMethodNotAllowed, "method", "method not allowed: want one of %s", allow)
 }
 
-// fail answers a request that did not succeed. All errors come through here, and are logged nowhere
-// else.
+// fail writes the answer to a request that ended with an error. That may be an idempotency.Replay
+// of a success. It logs what it answers with 202 or from 500 on; modules may have logged the cause.
 func (s *Server) fail(c echo.Context, err error) {
 	response := c.Response()
 	if response.Committed { // the caller hung up while it was being answered, or a handler broke half way

@@ -3,9 +3,9 @@ package commands
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"cartwheel/cart"
+	"cartwheel/checkout"
 	"cartwheel/database"
 	"cartwheel/inventory"
 )
@@ -36,9 +36,13 @@ type shownLine struct {
 // Run shows the cart.
 func (c cartShowCommand) Run(ctx context.Context, console Console) error {
 	return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
-		shown, err := readCart(ctx, db, c.Client)
+		views, err := cart.Views(ctx, db, inventory.New(db), checkout.UnderWay, []string{c.Client})
 		if err != nil {
 			return err
+		}
+		shown := shownCart{ClientID: c.Client, Lines: []shownLine{}}
+		for _, line := range views[c.Client].Lines {
+			shown.Lines = append(shown.Lines, shownLine{line.ProductID, line.Quantity, line.Available})
 		}
 		if c.JSON || len(shown.Lines) == 0 {
 			return c.Print(console, shown, "The cart of "+printable(c.Client)+" is empty.")
@@ -49,30 +53,4 @@ func (c cartShowCommand) Run(ctx context.Context, console Console) error {
 		}
 		return out.end(err)
 	})
-}
-
-func readCart(ctx context.Context, db *database.DB, clientID string) (shownCart, error) {
-	shown := shownCart{ClientID: clientID, Lines: []shownLine{}}
-	var lines cart.Store
-	err := db.Snapshot(ctx, func(tx *database.Tx) error {
-		found, err := lines.Get(ctx, tx, clientID)
-		if err != nil {
-			return err
-		}
-		ids := make([]string, len(found))
-		for i, line := range found {
-			ids[i] = line.ProductID
-		}
-		b := tx.Batch()
-		stock := inventory.New(db).Check(b, ids)
-		if err := b.Send(ctx); err != nil {
-			return fmt.Errorf("check stock: %w", err)
-		}
-		for _, line := range found {
-			level, _ := stock.Level(line.ProductID)
-			shown.Lines = append(shown.Lines, shownLine{line.ProductID, line.Quantity, level.Available()})
-		}
-		return nil
-	})
-	return shown, err
 }

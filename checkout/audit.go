@@ -114,8 +114,8 @@ func Audit(ctx context.Context, db *database.DB) (Report, error) {
 		}
 		r.Open = len(open)
 		reserved := map[string]int{}
-		if err := inventory.EachReservation(ctx, tx, func(h inventory.ReservationRow) error {
-			r.reservation(h, open, reserved)
+		if err := inventory.EachReservation(ctx, tx, func(row inventory.ReservationRow) error {
+			r.reservation(row, open, reserved)
 			return nil
 		}); err != nil {
 			return fmt.Errorf("read the reservations: %w", err)
@@ -147,28 +147,28 @@ func (r *Report) level(productID string, level inventory.Level) error {
 
 // reservation checks a reservation against the open checkouts, and counts it in reserved if it is
 // that of a line.
-func (r *Report) reservation(h inventory.ReservationRow, open map[string]Entry, reserved map[string]int) {
+func (r *Report) reservation(row inventory.ReservationRow, open map[string]Entry, reserved map[string]int) {
 	r.Reservations++
-	id, line, ours := h.Owner()
+	id, line, ours := row.Owner()
 	owner, exists := open[id]
 	switch {
 	case !ours || !exists:
-		r.addf(RuleOwned, h.ReserveID, "%d of product %q are reserved, but by no checkout in flight", h.Quantity, h.ProductID)
+		r.addf(RuleOwned, row.ReserveID, "%d of product %q are reserved, but by no checkout in flight", row.Quantity, row.ProductID)
 	case owner.State != Reserved:
-		r.addf(RuleReserved, h.ReserveID, "reserved by a checkout that is %s", owner.State)
+		r.addf(RuleReserved, row.ReserveID, "reserved by a checkout that is %s", owner.State)
 	case line < 1 || line > len(owner.Lines):
-		r.addf(RuleReserved, h.ReserveID, "its checkout has %d lines", len(owner.Lines))
-	case owner.Lines[line-1] != h.Line:
+		r.addf(RuleReserved, row.ReserveID, "its checkout has %d lines", len(owner.Lines))
+	case owner.Lines[line-1] != row.Line:
 		want := owner.Lines[line-1]
-		r.addf(RuleReserved, h.ReserveID, "%d of product %q are reserved, but the line is %d of product %q",
-			h.Quantity, h.ProductID, want.Quantity, want.ProductID)
+		r.addf(RuleReserved, row.ReserveID, "%d of product %q are reserved, but the line is %d of product %q",
+			row.Quantity, row.ProductID, want.Quantity, want.ProductID)
 	default:
 		reserved[id]++
 	}
 }
 
-// Repair deletes the reservations that no checkout owns. Other inconsistencies need a person, or a
-// running server.
+// Repair deletes the reservations that no checkout owns. One that has an owner by now stays, and is
+// not repaired. Other inconsistencies need a person, or a running server.
 func Repair(ctx context.Context, db *database.DB, r *Report) error {
 	for i := range r.Inconsistencies {
 		found := &r.Inconsistencies[i]
@@ -180,8 +180,9 @@ func Repair(ctx context.Context, db *database.DB, r *Report) error {
 			found.Detail += " (it has an owner by now)"
 		case err != nil:
 			return fmt.Errorf("delete the reservation %s: %w", found.What, err)
+		default:
+			found.Repaired = true
 		}
-		found.Repaired = true
 	}
 	return nil
 }

@@ -237,6 +237,7 @@ func TestAudit_repairNeverDropsAHoldThatIsOwned(t *testing.T) {
 			t.Fatal(err)
 		}
 		want(t, "held", s.held("book"), 2)
+		want(t, "sound after the repair", old.Sound(), false)
 		end()
 	})
 }

@@ -28,7 +28,7 @@ func (m *Manager) Cancel(ctx context.Context, checkoutID string) error {
 	} else if err = cancellable(entry); err == nil {
 		err = m.beginCancel(ctx, entry)
 	}
-	if errors.Is(err, errClaimLost) {
+	if errors.Is(err, errOtherOwner) {
 		return m.awaitCancel(ctx, checkoutID)
 	}
 	return err
@@ -54,12 +54,11 @@ func (m *Manager) beginCancel(ctx context.Context, entry Entry) error {
 	return cancellation.wait(ctx, func(id string) error { return &PendingError{id, true} })
 }
 
-// cancel claims a committed checkout, has it refunded, and settles it by the
-// payment service's answer. errClaimLost means that another owner goes on, now or when the lease
-// has ended.
+// cancel claims a committed checkout, has it refunded, and settles it by the payment service's
+// answer. It returns errOtherOwner when another owner goes on, now or when the lease has ended.
 func (m *Manager) cancel(o *operation, entry Entry) error {
 	c := claimOf(entry, time.Now().Add(m.config.Lease))
-	begun, err := m.settles.DoToEnd(o.callerCtx, c.clientID, settleJob{c, Cancelling, ""})
+	begun, err := m.settles.DoToEnd(o.submitCtx, c.clientID, settleJob{c, Cancelling, ""})
 	if err != nil {
 		return err
 	}
@@ -74,7 +73,7 @@ func (m *Manager) cancel(o *operation, entry Entry) error {
 	end, err := m.refund(payment.WithTrace(ctx, o.trace), c)
 	if err != nil {
 		m.noteUnfinished(c)
-		return errClaimLost
+		return errOtherOwner
 	}
 	return cancelOutcome(end)
 }
@@ -91,14 +90,13 @@ func (m *Manager) awaitCancel(ctx context.Context, checkoutID string) error {
 	return cancelOutcome(end)
 }
 
-// cancelOutcome returns the result of a cancellation for its caller. errClaimLost means that
-// another owner goes on.
+// cancelOutcome returns the result of a cancellation for its caller, or errOtherOwner.
 func cancelOutcome(s journalResult) error {
 	switch s.state {
 	case Cancelled:
 		return nil
 	case Cancelling:
-		return errClaimLost
+		return errOtherOwner
 	case Committed:
 		return &ReasonError{ErrNotCancellable, cmp.Or(s.reason, reasonRefused)}
 	default:

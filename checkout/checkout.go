@@ -2,9 +2,12 @@
 // settles the outcome. It finishes the checkouts that any instance left open. It owns the table
 // checkout_journal; the Cart Manager calls it.
 //
-// A checkout has two transactions. TX 1 reserves: it removes the cart's lines and writes
-// reservations and a journal row. TX 2 settles: it sells the lines or restores them, and ends the
-// journal row. Between the two the payment service is asked, and no transaction is open.
+// A sale has two transactions. TX 1 reserves: it removes the cart's lines and writes reservations
+// and a journal row. TX 2 settles: it sells the lines or restores them, and ends the journal row.
+// Between the two the payment service is asked, and no transaction is open.
+//
+// TX 2 also begins refunds and cancellations: it moves the row to refunding or cancelling. Once the
+// payment service has answered, another TX 2 ends the row.
 package checkout
 
 import (
@@ -103,7 +106,7 @@ type Manager struct {
 	settles  *queue.Queue[settleJob, journalResult]
 
 	inFlight       atomic.Int64 // checkouts admitted and not ended; raised under mu
-	waitingRepeats atomic.Int64 // repeats that wait for their first
+	waitingRepeats atomic.Int64 // repeats that wait for the end of the first request
 	draining       atomic.Bool  // set under mu
 
 	ownerCtx     context.Context // ends when owners must leave their checkouts to others
@@ -158,7 +161,7 @@ func New(db *database.DB, carts carts, stock stock, gateway gateway, cfg Config)
 		Log:           cfg.Log,
 		Observe:       cfg.ObserveSettle,
 	})
-	m.backgroundTasks.Go(m.pollAwaited)
+	m.backgroundTasks.Go(m.pollEnds)
 	return m
 }
 
@@ -194,7 +197,7 @@ func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) (checkoutID str
 			err = idempotency.AnswerAfterRefusal(ctx, m.db, requestOf(p), err)
 		}
 		if errors.Is(err, idempotency.ErrUnderWay) {
-			checkoutID, err = m.await(ctx, p)
+			checkoutID, err = m.awaitFirst(ctx, p)
 		}
 		if !errors.Is(err, errKeyFree) {
 			return cmp.Or(checkoutID, checkoutIDOf(err)), err
@@ -269,9 +272,9 @@ func (m *Manager) release() {
 // errKeyFree means that the first request with a key left no checkout: the key may be used.
 var errKeyFree = errors.New("the key is not stored")
 
-// await waits for the answer to the first request with the purchase's key, on whichever instance it
-// runs, until ctx ends.
-func (m *Manager) await(ctx context.Context, p cart.Purchase) (checkoutID string, err error) {
+// awaitFirst waits for the answer to the first request with the purchase's key, on whichever
+// instance it runs, until ctx ends.
+func (m *Manager) awaitFirst(ctx context.Context, p cart.Purchase) (checkoutID string, err error) {
 	checkoutID = m.openID(p)
 	if checkoutID == "" { // it has ended by now, or its row was deleted
 		if sleep(ctx, awaitPoll) {

@@ -17,7 +17,7 @@ type State string
 const (
 	Reserved   State = "reserved"    // stock is reserved, the payment has no result yet
 	Committed  State = "committed"   // paid and sold
-	Refunding  State = "refunding"   // paid, but on hand was lowered by a manual SQL edit: being refunded
+	Refunding  State = "refunding"   // paid, but a manual SQL edit lowered the quantity on hand: being refunded
 	RolledBack State = "rolled_back" // not sold; the lines are in the cart again
 	Cancelling State = "cancelling"  // sold, and being refunded because the shop cancels it
 	Cancelled  State = "cancelled"   // sold, then refunded; the units are on hand again

@@ -27,7 +27,9 @@ const (
 // goroutine of its own and goes on when its caller disconnects.
 type operation struct {
 	trace     payment.Trace   // of the caller's request
-	callerCtx context.Context // ends when the caller leaves: a job that has not been started is skipped then
+	// submitCtx ends when the caller leaves or the owners must leave. A job that has not been
+	// started is skipped then.
+	submitCtx context.Context
 	leave     context.CancelFunc
 	claim     atomic.Pointer[claim] // nil until the journal has the claim
 	done      chan struct{}         // closed at the end
@@ -40,7 +42,7 @@ func (m *Manager) begin(trace payment.Trace, work func(*operation) error) (*oper
 		return nil, err
 	}
 	o := &operation{trace: trace, done: make(chan struct{})}
-	o.callerCtx, o.leave = context.WithCancel(m.ownerCtx)
+	o.submitCtx, o.leave = context.WithCancel(m.ownerCtx)
 	go func() {
 		defer m.release()
 		defer o.leave()
@@ -74,9 +76,9 @@ func (o *operation) wait(ctx context.Context, pending func(checkoutID string) er
 // buy reserves the cart, charges it and settles it. It returns the caller's result.
 func (m *Manager) buy(o *operation, p cart.Purchase) error {
 	job := reserveJob{p, time.Now()}
-	c, err := m.reserves.DoToEnd(o.callerCtx, job.ClientID, job)
+	c, err := m.reserves.DoToEnd(o.submitCtx, job.ClientID, job)
 	for errors.Is(err, errDeferred) {
-		c, err = m.reserves.DoToEnd(o.callerCtx, job.ClientID, job)
+		c, err = m.reserves.DoToEnd(o.submitCtx, job.ClientID, job)
 	}
 	if err != nil {
 		return err
@@ -87,7 +89,7 @@ func (m *Manager) buy(o *operation, p cart.Purchase) error {
 	defer cancel()
 	end, err := m.pay(payment.WithTrace(ctx, o.trace), c)
 	if err != nil {
-		end, err = m.awaitOther(c)
+		end, err = m.awaitOtherOwner(c)
 	}
 	if err != nil {
 		return &PendingError{CheckoutID: c.id}
@@ -122,7 +124,8 @@ func (m *Manager) charge(ctx context.Context, c *claim) (chargeResult, error) {
 	result, err := m.gateway.Charge(ctx, order(c))
 	switch {
 	case errors.Is(err, payment.ErrNotSent):
-		// Only this owner charges it, and TX 2 applies only while the claim is this owner's.
+		// No void is needed: only this owner charges it, and TX 2 applies only while the claim is
+		// this owner's.
 		return chargeResult{RolledBack, reasonOf(reasonVoided, "the payment service could not be reached")}, nil
 	case err != nil:
 		return chargeResult{}, err
@@ -181,19 +184,19 @@ func (m *Manager) finish(ctx context.Context, c *claim, to State, reason string)
 		case end.state.Settled():
 			return end, nil
 		case end.state == Refunding && end.epoch == c.epoch:
-			m.log.Error("refunding a paid checkout: on hand is below reserved, by a manual SQL edit or a second writer of a cluster",
+			m.log.Error("refunding a paid checkout: less is on hand than it reserved, by a manual SQL edit or a second writer of a cluster",
 				"checkout", c.id)
 			c.state = Refunding
 			return m.refund(ctx, c)
 		}
-		return journalResult{}, errClaimLost
+		return journalResult{}, errOtherOwner
 	}
 	return journalResult{}, ctx.Err()
 }
 
-// errClaimLost means that this owner does not finish the checkout: another one has claimed it, or
-// will when the lease ends.
-var errClaimLost = errors.New("another owner claimed the checkout")
+// errOtherOwner means that another owner finishes the checkout: it has claimed it, or will when this
+// owner's lease has ended.
+var errOtherOwner = errors.New("another owner finishes the checkout")
 
 // refund refunds a checkout, with retries, and then rolls it back, or ends its cancellation. A
 // refusal ends a cancellation as well.

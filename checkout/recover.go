@@ -20,6 +20,10 @@ const (
 	// awaitPoll is the interval at which the journal is read for checkouts that another owner
 	// finishes.
 	awaitPoll = 100 * time.Millisecond
+	// openEvery is the interval at which the open checkouts are counted.
+	openEvery = 5 * time.Second
+	// maxOpenCounted is the maximum of open checkouts that are counted.
+	maxOpenCounted = 10_000
 )
 
 // Start begins to recover: it claims the checkouts whose leases have expired, here or on another
@@ -146,10 +150,11 @@ func (m *Manager) resume(ctx context.Context, c *claim) (journalResult, error) {
 	return m.finish(ctx, c, result.to, result.reason)
 }
 
-// noteUnfinished notes an abandoned claim, for Drain to expire its lease.
+// noteUnfinished notes a claim that its owner abandoned because this instance drains: Drain expires
+// its lease. Otherwise it does nothing, and the lease expires by itself.
 func (m *Manager) noteUnfinished(c *claim) {
 	if m.ownerCtx.Err() == nil {
-		return // the lease expires by itself
+		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -159,9 +164,9 @@ func (m *Manager) noteUnfinished(c *claim) {
 // errAbandoned means that the owner had to leave the checkout to others.
 var errAbandoned = errors.New("the checkout was left to be recovered")
 
-// awaitOther waits until another owner has settled a checkout whose claim was lost, or until this
-// instance drains.
-func (m *Manager) awaitOther(c *claim) (journalResult, error) {
+// awaitOtherOwner waits, for the former owner of a checkout, until another one has settled it, or
+// until this instance drains.
+func (m *Manager) awaitOtherOwner(c *claim) (journalResult, error) {
 	if m.ownerCtx.Err() != nil {
 		m.noteUnfinished(c)
 		return journalResult{}, errAbandoned
@@ -169,8 +174,8 @@ func (m *Manager) awaitOther(c *claim) (journalResult, error) {
 	return m.awaitEnd(m.ownerCtx, c.id)
 }
 
-// awaitRepeat waits for the owner of a checkout, until ctx ends or this instance drains. Beyond the
-// limit of repeats that wait it returns errAbandoned at once.
+// awaitRepeat waits, for a repeat, until the owner of a checkout has settled it, ctx ends or this
+// instance drains. Beyond the limit of repeats that wait it returns errAbandoned at once.
 func (m *Manager) awaitRepeat(ctx context.Context, checkoutID string) (journalResult, error) {
 	defer m.waitingRepeats.Add(-1)
 	if m.waitingRepeats.Add(1) > int64(m.config.InFlight) {
@@ -182,7 +187,8 @@ func (m *Manager) awaitRepeat(ctx context.Context, checkoutID string) (journalRe
 	return m.awaitEnd(ctx, checkoutID)
 }
 
-// awaitEnd waits until a checkout is settled, or ctx ends.
+// awaitEnd waits until pollEnds finds a checkout settled, or ctx ends. Its errors are ErrNotFound
+// and errAbandoned.
 func (m *Manager) awaitEnd(ctx context.Context, checkoutID string) (journalResult, error) {
 	end := make(chan journalResult, 1)
 	m.mu.Lock()
@@ -204,8 +210,9 @@ func (m *Manager) awaitEnd(ctx context.Context, checkoutID string) (journalResul
 	}
 }
 
-// pollAwaited reads the awaited checkouts from the journal, all in one statement.
-func (m *Manager) pollAwaited() {
+// pollEnds reads the checkouts of all calls of awaitEnd from the journal, in one statement, and
+// ends the calls whose checkouts are settled.
+func (m *Manager) pollEnds() {
 	for sleep(m.backgroundCtx, awaitPoll) {
 		m.mu.Lock()
 		ids := slices.Compact(slices.Sorted(maps.Values(m.endWaiters)))
@@ -231,7 +238,7 @@ func (m *Manager) pollAwaited() {
 	}
 }
 
-// OpenLevels are the open checkouts of all instances, up to maxLagEvents.
+// OpenLevels are the open checkouts of all instances, up to maxOpenCounted.
 type OpenLevels struct {
 	Count  map[State]int // the states that there are
 	Oldest time.Duration // age of the oldest; 0: there is none
@@ -240,9 +247,9 @@ type OpenLevels struct {
 // measureOpen tells ObserveOpen of the open checkouts, apart from the sweeper, which waits while
 // the payment service hangs.
 func (m *Manager) measureOpen() {
-	for sleep(m.backgroundCtx, lagEvery) {
+	for sleep(m.backgroundCtx, openEvery) {
 		levels, err := database.Query(m.backgroundCtx, m.db.Read, func(tx *database.Tx) (OpenLevels, error) {
-			return openLevels(m.backgroundCtx, tx, maxLagEvents)
+			return openLevels(m.backgroundCtx, tx, maxOpenCounted)
 		})
 		if err == nil { // otherwise the database may come back
 			m.config.ObserveOpen(levels)

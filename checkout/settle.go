@@ -32,7 +32,8 @@ type journalResult struct {
 }
 
 // settle is TX 2 for a batch. It applies to the checkouts whose state and epoch are those of their
-// claims. It answers every job with the journal's state.
+// claims. It answers each job with the journal's state, or with an error: ErrNotFound, or
+// database.ErrRowLocked when another transaction has a row locked.
 //
 // The fast path assumes that all claims are valid, that the quantity on hand suffices, and that
 // restored lines fit. It checks each assumption by the results of its statements. When one fails,
@@ -69,7 +70,7 @@ type settleBatch struct {
 	sold     []inventory.Reservation
 	dropped  []inventory.Reservation
 	lost     []cart.ClientLine // units that did not fit into their cart lines
-	surplus  []inventory.Line  // units above the maximum of on hand
+	surplus  []inventory.Line  // units above the maximum quantity on hand
 }
 
 func (b *settleBatch) transact(ctx context.Context) error {
@@ -108,7 +109,7 @@ func (b *settleBatch) report() {
 func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 	clear(b.answers)
 	b.surplus = nil
-	restocks := b.list()
+	restocks := b.include()
 	suspects := b.suspects(tx)
 	slow := b.slow || restocks || tx.AfterLockTimeout() || len(suspects) > 0
 	if slow {
@@ -139,7 +140,7 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 	}
 	b.collectReservations()
 	if err := b.apply(ctx, batch); err != nil {
-		return b.orSlowPath(err, slow)
+		return b.slowPathError(err, slow)
 	}
 	if full() {
 		return errSlowPath
@@ -147,8 +148,8 @@ func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
 	return b.answerKeys(ctx, tx)
 }
 
-// list lists the included jobs, and reports whether one of them returns units to on hand.
-func (b *settleBatch) list() (restocks bool) {
+// include includes all jobs but repeats, and reports whether one of them restocks units.
+func (b *settleBatch) include() (restocks bool) {
 	b.included, b.repeats, b.to = b.included[:0], map[int]int{}, make(map[int]State, len(b.jobs))
 	type claimed struct {
 		id    string
@@ -177,16 +178,16 @@ func (b *settleBatch) apply(ctx context.Context, batch *database.Batch) error {
 		return err
 	}
 	b.m.stock.Release(batch, b.dropped)
-	b.move(batch)
+	b.writeJournal(batch)
 	if err := batch.Send(ctx); err != nil {
 		return fmt.Errorf("settle: %w", err)
 	}
 	return nil
 }
 
-// orSlowPath turns an error that the slow path avoids into errSlowPath. On the slow path it turns
-// it into ErrRetry: what was read has changed since.
-func (b *settleBatch) orSlowPath(err error, slow bool) error {
+// slowPathError returns errSlowPath for an error that the slow path avoids. On the slow path it
+// returns ErrRetry for it: what was read has changed since. Other errors stay as they are.
+func (b *settleBatch) slowPathError(err error, slow bool) error {
 	switch {
 	case !errors.Is(err, inventory.ErrShort) && !errors.Is(err, database.ErrRowLocked) && !errors.Is(err, errStale):
 		return err
@@ -253,8 +254,9 @@ func (b *settleBatch) collectReservations() {
 // errStale means that a checkout was not in the state and epoch of its claim.
 var errStale = errors.New("a claim is no longer valid")
 
-// move writes the journal, conditional on the state and epoch of the claims.
-func (b *settleBatch) move(batch *database.Batch) {
+// writeJournal makes the transitions of the included jobs, conditional on the state and epoch of
+// their claims.
+func (b *settleBatch) writeJournal(batch *database.Batch) {
 	moves := map[transition][]string{}
 	for _, i := range b.included {
 		job := b.jobs[i]
@@ -280,7 +282,7 @@ func (b *settleBatch) move(batch *database.Batch) {
 	}
 	slices.SortFunc(order, func(x, y transition) int { return compare(moves[x][0], moves[y][0]) })
 	for _, t := range order {
-		move(batch, t, moves[t], b.m.config.Lease)
+		updateEntries(batch, t, moves[t], b.m.config.Lease)
 	}
 }
 

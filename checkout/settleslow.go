@@ -103,14 +103,14 @@ func (b *settleBatch) checkStock(ctx context.Context, tx *database.Tx) error {
 	return nil
 }
 
-// sells reports whether a job lowers on hand. One that ends a refused cancellation does
-// not.
+// sells reports whether a job lowers the quantity on hand. One that ends a refused cancellation
+// does not.
 func (b *settleBatch) sells(i int) bool {
 	return b.to[i] == Committed && b.jobs[i].claim.state == Reserved
 }
 
-// restock returns the units of the cancelled checkouts to on hand. It leaves out those whose
-// products another transaction has locked.
+// restock adds the units of the cancelled checkouts to the quantity on hand. It leaves out those
+// whose products another transaction has locked.
 func (b *settleBatch) restock(ctx context.Context, tx *database.Tx, stock *inventory.Stock) (err error) {
 	var lines []inventory.Line
 	b.included = slices.DeleteFunc(b.included, func(i int) bool {

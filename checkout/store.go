@@ -139,10 +139,10 @@ type transition struct {
 	announced bool // the event of its end becomes due
 }
 
-// move makes a transition for checkouts that are in its state and epoch. The IDs are sorted. If one
-// checkout is in another state or epoch, Batch.Send returns errStale. A cancellation begins under a
-// new epoch, with a lease from now on.
-func move(b *database.Batch, t transition, ids []string, lease time.Duration) {
+// updateEntries makes a transition for checkouts that are in its state and epoch. The IDs are
+// sorted. If one checkout is in another state or epoch, Batch.Send returns errStale. A cancellation
+// begins under a new epoch, with a lease from now on.
+func updateEntries(b *database.Batch, t transition, ids []string, lease time.Duration) {
 	d := b.Dialect()
 	set := "lease_expires_at = lease_expires_at"
 	switch {

@@ -26,7 +26,7 @@ const (
 // An operation is a purchase or a cancellation from its admission to its end. It runs in a
 // goroutine of its own and goes on when its caller disconnects.
 type operation struct {
-	trace     payment.Trace   // of the caller's request
+	trace payment.Trace // of the caller's request
 	// submitCtx ends when the caller leaves or the owners must leave. A job that has not been
 	// started is skipped then.
 	submitCtx context.Context

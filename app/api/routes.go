@@ -102,7 +102,7 @@ func postHandler[R any](
 //	@Failure		429				{object}	answer	"`rate_limited`: nothing was done."
 //	@Failure		500				{object}	answer	"`internal`: our fault. The log has the details under the request ID."
 //	@Failure		503				{object}	answer	"`busy`, `draining`, `database_unavailable`, `locked`: nothing was done."
-//	@Failure		504				{object}	answer	"`unknown`: the connection to the database was lost during the commit."
+//	@Failure		504				{object}	answer	"`unknown`: the answer to a commit was lost, or the request timed out while its job ran."
 //	@Header			all				{string}	X-Request-ID	"Names the request in the log."
 //	@Header			400,401,404,405,409,413,415,422,429,500,503,504	{string}	Cartwheel-Error	"The code."
 //	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
@@ -137,7 +137,7 @@ func (s *Server) addToCart(ctx context.Context, _ echo.Context, request addToCar
 //	@Failure		429				{object}	answer	"`rate_limited`: nothing was done."
 //	@Failure		500				{object}	answer	"`internal`: our fault. The log has the details under the request ID."
 //	@Failure		503				{object}	answer	"`busy`, `draining`, `database_unavailable`, `locked`: nothing was done."
-//	@Failure		504				{object}	answer	"`unknown`: the connection to the database was lost during the commit."
+//	@Failure		504				{object}	answer	"`unknown`: the answer to a commit was lost, or the request timed out while its job ran."
 //	@Header			all				{string}	X-Request-ID	"Names the request in the log."
 //	@Header			400,401,404,405,409,413,415,422,429,500,503,504	{string}	Cartwheel-Error	"The code."
 //	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
@@ -153,7 +153,7 @@ func (s *Server) updateCart(ctx context.Context, _ echo.Context, request updateC
 //
 //	@ID				emptyCart
 //	@Summary		Remove all lines of a cart
-//	@Description	Removes all lines. What a checkout under way has taken returns when it does not end in a sale.
+//	@Description	Removes all lines. What a checkout under way has removed returns when it does not end in a sale.
 //	@Tags			shop
 //	@Accept			json
 //	@Produce		json
@@ -170,7 +170,7 @@ func (s *Server) updateCart(ctx context.Context, _ echo.Context, request updateC
 //	@Failure		429				{object}	answer	"`rate_limited`: nothing was done."
 //	@Failure		500				{object}	answer	"`internal`: our fault. The log has the details under the request ID."
 //	@Failure		503				{object}	answer	"`busy`, `draining`, `database_unavailable`, `locked`: nothing was done."
-//	@Failure		504				{object}	answer	"`unknown`: the connection to the database was lost during the commit."
+//	@Failure		504				{object}	answer	"`unknown`: the answer to a commit was lost, or the request timed out while its job ran."
 //	@Header			all				{string}	X-Request-ID	"Names the request in the log."
 //	@Header			400,401,404,405,409,413,415,422,429,500,503,504	{string}	Cartwheel-Error	"The code."
 //	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
@@ -202,7 +202,7 @@ func (s *Server) emptyCart(ctx context.Context, _ echo.Context, request clientRe
 //	@Failure		429				{object}	answer	"`rate_limited`: nothing was done."
 //	@Failure		500				{object}	answer	"`internal`: our fault. The log has the details under the request ID."
 //	@Failure		503				{object}	answer	"`busy`, `draining`, `database_unavailable`, `locked`: nothing was done."
-//	@Failure		504				{object}	answer	"`unknown`: the connection to the database was lost during the commit."
+//	@Failure		504				{object}	answer	"`unknown`: the answer to a commit was lost, or the request timed out while its job ran."
 //	@Header			all				{string}	X-Request-ID	"Names the request in the log."
 //	@Header			400,401,404,405,409,413,415,422,429,500,503,504	{string}	Cartwheel-Error	"The code."
 //	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."
@@ -241,8 +241,8 @@ func (s *Server) mergeCarts(ctx context.Context, _ echo.Context, request mergeCa
 //	@Failure		422				{object}	answer	"`key_reused`: this Idempotency-Key was used with another request."
 //	@Failure		429				{object}	answer	"`rate_limited`: nothing was done."
 //	@Failure		500				{object}	answer	"`internal`: our fault. The log has the details under the request ID."
-//	@Failure		503				{object}	answer	"`busy`, `draining`, `database_unavailable`, `locked`, `payment_unavailable`: nothing was done."
-//	@Failure		504				{object}	answer	"`unknown`: the connection to the database was lost during the commit."
+//	@Failure		503				{object}	answer	"`busy` (also: the first request with this key is still under way), `draining`, `database_unavailable`, `locked`: nothing was done. `payment_unavailable`: nothing was done, or nothing is charged and the cart is as before."
+//	@Failure		504				{object}	answer	"`unknown`: the answer to a commit was lost, or the request timed out while its job ran."
 //	@Header			all				{string}	X-Request-ID	"Names the request in the log."
 //	@Header			400,401,404,405,409,413,415,422,429,500,503,504	{string}	Cartwheel-Error	"The code."
 //	@Header			200,202,402,409,503	{string}	Cartwheel-Checkout	"The checkout's ID, once there is one."
@@ -271,7 +271,7 @@ func (s *Server) checkOutCart(ctx context.Context, c echo.Context, request clien
 //
 //	@ID				cancelCheckout
 //	@Summary		Cancel a sale
-//	@Description	Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+//	@Description	Refunds a committed checkout at the payment service, then restores the quantity on hand, in that order and exactly once. A repeat gets the same answer.
 //	@Tags			shop
 //	@Accept			json
 //	@Produce		json
@@ -289,7 +289,7 @@ func (s *Server) checkOutCart(ctx context.Context, c echo.Context, request clien
 //	@Failure		429				{object}	answer	"`rate_limited`: nothing was done."
 //	@Failure		500				{object}	answer	"`internal`: our fault. The log has the details under the request ID."
 //	@Failure		503				{object}	answer	"`busy`, `draining`, `database_unavailable`, `locked`: nothing was done."
-//	@Failure		504				{object}	answer	"`unknown`: the connection to the database was lost during the commit."
+//	@Failure		504				{object}	answer	"`unknown`: the answer to a commit was lost, or the request timed out while its job ran."
 //	@Header			all				{string}	X-Request-ID	"Names the request in the log."
 //	@Header			400,401,404,405,409,413,415,429,500,503,504	{string}	Cartwheel-Error	"The code."
 //	@Header			429,503			{integer}	Retry-After		"Seconds to wait before a retry."

@@ -578,7 +578,7 @@ type ClientInterface interface {
 
 	// CancelCheckoutWithBody Cancel a sale
 	//
-	// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+	// Refunds a committed checkout at the payment service, then restores the quantity on hand, in that order and exactly once. A repeat gets the same answer.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -587,7 +587,7 @@ type ClientInterface interface {
 
 	// CancelCheckout Cancel a sale
 	//
-	// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+	// Refunds a committed checkout at the payment service, then restores the quantity on hand, in that order and exactly once. A repeat gets the same answer.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -635,7 +635,7 @@ type ClientInterface interface {
 
 	// EmptyCartWithBody Remove all lines of a cart
 	//
-	// Removes all lines. What a checkout under way has taken returns when it does not end in a sale.
+	// Removes all lines. What a checkout under way has removed returns when it does not end in a sale.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -644,7 +644,7 @@ type ClientInterface interface {
 
 	// EmptyCart Remove all lines of a cart
 	//
-	// Removes all lines. What a checkout under way has taken returns when it does not end in a sale.
+	// Removes all lines. What a checkout under way has removed returns when it does not end in a sale.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -749,7 +749,7 @@ func (c *Client) AddToCart(ctx context.Context, params *AddToCartParams, body Ad
 
 // CancelCheckoutWithBody Cancel a sale
 //
-// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+// Refunds a committed checkout at the payment service, then restores the quantity on hand, in that order and exactly once. A repeat gets the same answer.
 //
 // Takes any type of body and a specified content type.
 //
@@ -768,7 +768,7 @@ func (c *Client) CancelCheckoutWithBody(ctx context.Context, params *CancelCheck
 
 // CancelCheckout Cancel a sale
 //
-// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+// Refunds a committed checkout at the payment service, then restores the quantity on hand, in that order and exactly once. A repeat gets the same answer.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -876,7 +876,7 @@ func (c *Client) GetCheckouts(ctx context.Context, params *GetCheckoutsParams, r
 
 // EmptyCartWithBody Remove all lines of a cart
 //
-// Removes all lines. What a checkout under way has taken returns when it does not end in a sale.
+// Removes all lines. What a checkout under way has removed returns when it does not end in a sale.
 //
 // Takes any type of body and a specified content type.
 //
@@ -895,7 +895,7 @@ func (c *Client) EmptyCartWithBody(ctx context.Context, params *EmptyCartParams,
 
 // EmptyCart Remove all lines of a cart
 //
-// Removes all lines. What a checkout under way has taken returns when it does not end in a sale.
+// Removes all lines. What a checkout under way has removed returns when it does not end in a sale.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1792,7 +1792,7 @@ type ClientWithResponsesInterface interface {
 
 	// CancelCheckoutWithBodyWithResponse Cancel a sale
 	//
-	// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+	// Refunds a committed checkout at the payment service, then restores the quantity on hand, in that order and exactly once. A repeat gets the same answer.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1801,7 +1801,7 @@ type ClientWithResponsesInterface interface {
 
 	// CancelCheckoutWithResponse Cancel a sale
 	//
-	// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+	// Refunds a committed checkout at the payment service, then restores the quantity on hand, in that order and exactly once. A repeat gets the same answer.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1855,7 +1855,7 @@ type ClientWithResponsesInterface interface {
 
 	// EmptyCartWithBodyWithResponse Remove all lines of a cart
 	//
-	// Removes all lines. What a checkout under way has taken returns when it does not end in a sale.
+	// Removes all lines. What a checkout under way has removed returns when it does not end in a sale.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1864,7 +1864,7 @@ type ClientWithResponsesInterface interface {
 
 	// EmptyCartWithResponse Remove all lines of a cart
 	//
-	// Removes all lines. What a checkout under way has taken returns when it does not end in a sale.
+	// Removes all lines. What a checkout under way has removed returns when it does not end in a sale.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -3995,7 +3995,7 @@ func (c *ClientWithResponses) AddToCartWithResponse(ctx context.Context, params 
 
 // CancelCheckoutWithBodyWithResponse Cancel a sale
 //
-// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+// Refunds a committed checkout at the payment service, then restores the quantity on hand, in that order and exactly once. A repeat gets the same answer.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4010,7 +4010,7 @@ func (c *ClientWithResponses) CancelCheckoutWithBodyWithResponse(ctx context.Con
 
 // CancelCheckoutWithResponse Cancel a sale
 //
-// Refunds a committed checkout at the payment service, then restores on hand, in that order and exactly once. A repeat gets the same answer.
+// Refunds a committed checkout at the payment service, then restores the quantity on hand, in that order and exactly once. A repeat gets the same answer.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4100,7 +4100,7 @@ func (c *ClientWithResponses) GetCheckoutsWithResponse(ctx context.Context, para
 
 // EmptyCartWithBodyWithResponse Remove all lines of a cart
 //
-// Removes all lines. What a checkout under way has taken returns when it does not end in a sale.
+// Removes all lines. What a checkout under way has removed returns when it does not end in a sale.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4115,7 +4115,7 @@ func (c *ClientWithResponses) EmptyCartWithBodyWithResponse(ctx context.Context,
 
 // EmptyCartWithResponse Remove all lines of a cart
 //
-// Removes all lines. What a checkout under way has taken returns when it does not end in a sale.
+// Removes all lines. What a checkout under way has removed returns when it does not end in a sale.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -34,8 +34,7 @@ const (
 
 // An Import has the options of an import.
 type Import struct {
-	// Add adds the quantities, which may be negative, to what is on hand. Otherwise they are what
-	// is on hand.
+	// Add adds the quantities, which may be negative, to those on hand, instead of setting them.
 	Add bool
 	// DryRun judges every row and writes nothing.
 	DryRun bool
@@ -78,7 +77,7 @@ type ImportReport struct {
 	Changed   int `json:"changed"`
 	Unchanged int `json:"unchanged"`
 	Bad       int `json:"bad"`
-	// Net is the units by which on hand was changed, all products together.
+	// Net is the units by which the quantities on hand were changed, all products together.
 	Net int64 `json:"net"`
 	// NetUncertain says that Net may miss some units: a chunk was set again because the database
 	// went away when it had been set once. What is on hand is what the file says all the same.
@@ -86,10 +85,11 @@ type ImportReport struct {
 }
 
 // Import applies the rows of a CSV file with the header ImportHeader, which ReasonColumn may
-// follow. A product that does not exist is created; an empty name leaves the name as it is. Bad
-// rows are left out: those that are malformed, a second row of one product, and those that would
-// bring on hand below reserved, below 0, or above MaxOnHand. It remembers each product of the file,
-// in some 80 bytes.
+// follow. A product that does not exist is created; an empty name leaves the name as it is. It
+// remembers each product of the file, in some 80 bytes.
+//
+// Bad rows are left out: those that are malformed, and a second row of one product. So are rows
+// that would bring the quantity on hand below the one reserved, below 0, or above MaxOnHand.
 //
 // It blocks until all is read and decided. It works in small transactions with pauses between them,
 // and is safe beside everything else that works on the stock, other imports included. When ctx ends
@@ -131,7 +131,7 @@ func (m *Manager) Import(ctx context.Context, file io.Reader, how Import) (Impor
 			how.Progress(im.report)
 		}
 		if !how.DryRun {
-			wait(ctx, im.pause(time.Since(started)))
+			sleep(ctx, im.pause(time.Since(started)))
 		}
 	}
 }
@@ -235,7 +235,7 @@ func (im *importing) take(ctx context.Context, chunk []*importRow) error {
 			open = nil
 		}
 		if len(open) > 0 {
-			wait(ctx, importRetry)
+			sleep(ctx, importRetry)
 		}
 	}
 	return im.account(chunk)
@@ -380,8 +380,8 @@ func decide(rows []*importRow, stock *Stock, add bool) (changes []change, locked
 	return changes, locked, unchanged
 }
 
-// writeChanges writes the changes, in the order of the products' IDs. Those that exist are
-// locked.
+// writeChanges writes the changes, in the order of the products' IDs. This transaction has locked
+// those that exist.
 func (m *Manager) writeChanges(ctx context.Context, tx *database.Tx, changes []change, add bool) error {
 	var created, changed []change
 	var less []Line
@@ -413,8 +413,8 @@ func (m *Manager) writeChanges(ctx context.Context, tx *database.Tx, changes []c
 	return nil
 }
 
-// wait waits for the pause, or until ctx ends.
-func wait(ctx context.Context, pause time.Duration) {
+// sleep waits for the pause, or until ctx ends.
+func sleep(ctx context.Context, pause time.Duration) {
 	select {
 	case <-time.After(pause):
 	case <-ctx.Done():

@@ -1,6 +1,6 @@
-// Package inventory is the Inventory Manager: it checks, reserves, commits, rolls back and imports
-// stock. It owns the tables product_details and reserve_purchase; the cart and checkout managers
-// call it inside their transactions.
+// Package inventory is the Inventory Manager: it checks, reserves, sells, releases, restocks and
+// imports stock. It owns the tables product_details and reserve_purchase; the cart and checkout
+// managers call it inside their transactions.
 package inventory
 
 import (
@@ -76,20 +76,21 @@ func (m *Manager) Check(b *database.Batch, productIDs []string) *Stock {
 
 // Lock locks the products' rows to the end of the transaction, in the order of their IDs, and
 // returns their stock: what others reserve, sell or import comes after. It waits for locked rows,
-// but not again for those whose lock wait timed out lately: the stock knows them as locked.
+// but not again for the suspects, whose lock wait timed out lately: the stock knows as locked those
+// that still are.
 func (m *Manager) Lock(ctx context.Context, tx *database.Tx, productIDs []string) (*Stock, error) {
 	ids := database.SortedUnique(productIDs)
 	stock := newStock(len(ids))
-	wait, ask := m.locked.Split(ids)
-	times := 1
+	waitable, suspects := m.locked.Split(ids)
+	tries := 1
 	if tx.AfterLockTimeout() {
-		wait, ask, times = nil, ids, lockTries
+		waitable, suspects, tries = nil, ids, lockTries
 	}
 	b := tx.Batch()
-	queryOnHand(b, wait, tx.ForUpdate(), stock)
+	queryOnHand(b, waitable, tx.ForUpdate(), stock)
 	// After the others: what is locked without waiting cannot deadlock.
-	if len(ask) > 0 {
-		if err := m.tryLock(ctx, tx, b, ask, times, stock); err != nil {
+	if len(suspects) > 0 {
+		if err := m.tryLock(ctx, tx, b, suspects, tries, stock); err != nil {
 			return nil, fmt.Errorf("lock products: %w", err)
 		}
 	}
@@ -117,10 +118,10 @@ const (
 	tryPause = 20 * time.Millisecond
 )
 
-// tryLock sends the batch and locks the rows that are free, with so many attempts. It finds out
-// which of the others are locked and which are gone.
+// tryLock sends the batch and locks the rows that are free, in that many tries. It finds out which
+// of the others are locked and which are gone.
 func (m *Manager) tryLock(
-	ctx context.Context, tx *database.Tx, b *database.Batch, ids []string, times int, stock *Stock,
+	ctx context.Context, tx *database.Tx, b *database.Batch, ids []string, tries int, stock *Stock,
 ) error {
 	there := newStock(len(ids))
 	queryOnHand(b, ids, "", there)
@@ -133,10 +134,10 @@ func (m *Manager) tryLock(
 		locked = slices.DeleteFunc(slices.Clone(locked), func(id string) bool {
 			return stock.levels[id] != nil || there.levels[id] == nil
 		})
-		if times--; times <= 0 || len(locked) == 0 {
+		if tries--; tries <= 0 || len(locked) == 0 {
 			break
 		}
-		wait(ctx, tryPause)
+		sleep(ctx, tryPause)
 	}
 	for _, id := range ids {
 		_, isLocked := slices.BinarySearch(locked, id)
@@ -154,12 +155,12 @@ func (m *Manager) Reserve(b *database.Batch, reservations []Reservation) {
 	insertReservations(b, reservationRows(reservations))
 }
 
-// Sell takes what was reserved off the stock on hand, then drops the rows. It waits for rows that
-// are locked, but not for those that were lately waited for until the timeout.
+// Sell subtracts what was reserved from the quantity on hand, then drops the rows. It waits for
+// rows that are locked, but not for suspects.
 //
-// Errors: database.ErrRowLocked for such a row: Lock asks for it without waiting. Sending the batch
-// fails with ErrShort when on hand is less than what is bought of a product, which a manual SQL
-// edit lowered; the transaction must then be rolled back.
+// Errors: database.ErrRowLocked for a suspect: Lock asks for it without waiting. Sending the batch
+// fails with ErrShort when less is on hand than what is bought of a product, because a manual SQL
+// edit lowered it. The transaction must then be rolled back.
 func (m *Manager) Sell(b *database.Batch, reservations []Reservation) error {
 	var bought []Line
 	for _, r := range reservations {
@@ -167,7 +168,7 @@ func (m *Manager) Sell(b *database.Batch, reservations []Reservation) error {
 	}
 	lines := sumByProduct(bought)
 	for _, line := range lines {
-		if _, ask := m.locked.Split([]string{line.ProductID}); len(ask) > 0 {
+		if _, suspects := m.locked.Split([]string{line.ProductID}); len(suspects) > 0 {
 			return lockedError(line.ProductID)
 		}
 	}
@@ -176,9 +177,9 @@ func (m *Manager) Sell(b *database.Batch, reservations []Reservation) error {
 	return nil
 }
 
-// Restock returns sold lines to what is on hand, now and in stock. It recreates a product whose row
-// is gone, without a name. The caller has the products locked in stock, and none of them locked by
-// someone else. It returns the units beyond MaxOnHand, which are lost.
+// Restock adds sold lines to the quantity on hand, in the tables and in stock. It recreates a
+// product whose row is gone, without a name. This transaction has locked all of the products. It
+// returns the units beyond MaxOnHand, which are lost.
 func (m *Manager) Restock(ctx context.Context, tx *database.Tx, stock *Stock, lines []Line) (lost []Line, err error) {
 	var changes []change
 	for _, line := range sumByProduct(lines) {
@@ -197,8 +198,8 @@ func (m *Manager) Restock(ctx context.Context, tx *database.Tx, stock *Stock, li
 	return lost, changeProducts(ctx, tx, changes, true)
 }
 
-// Release drops the rows of the reservations, whose stock is available again when the transaction
-// commits. Dropping what is no longer reserved is harmless.
+// Release drops the rows of the reservations. Unless Sell subtracts their units, these are
+// available again when the transaction commits. Dropping what is no longer reserved is harmless.
 func (m *Manager) Release(b *database.Batch, reservations []Reservation) {
 	var ids []string
 	for _, r := range reservations {
@@ -215,13 +216,13 @@ func ReserveID(checkoutID string, line int) string { return fmt.Sprintf("%s:%d",
 
 // Owner returns the checkout and the line, counted from 1, that the reservation's ID names; ok is
 // false for an ID that Cartwheel did not make.
-func (h ReservationRow) Owner() (checkoutID string, line int, ok bool) {
-	at := strings.LastIndexByte(h.ReserveID, ':')
+func (r ReservationRow) Owner() (checkoutID string, line int, ok bool) {
+	at := strings.LastIndexByte(r.ReserveID, ':')
 	if at < 0 {
 		return "", 0, false
 	}
-	line, err := strconv.Atoi(h.ReserveID[at+1:])
-	return h.ReserveID[:at], line, err == nil
+	line, err := strconv.Atoi(r.ReserveID[at+1:])
+	return r.ReserveID[:at], line, err == nil
 }
 
 // sumByProduct returns one line for each product, in the order of their IDs.

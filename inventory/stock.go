@@ -52,8 +52,8 @@ func (s *Stock) CountReserved(lines []Line) error {
 	return nil
 }
 
-// CountSold takes the lines, each of another product, off what is on hand: all of them or none,
-// whatever is reserved.
+// CountSold subtracts the lines, each of another product, from the quantity on hand: all of them or
+// none, whatever is reserved.
 //
 // Errors: database.ErrRowLocked; ErrShort when less is on hand.
 func (s *Stock) CountSold(lines []Line) error {

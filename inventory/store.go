@@ -92,8 +92,8 @@ func insertReservations(b *database.Batch, rows []ReservationRow) {
 	d := b.Dialect()
 	for piece := range database.Pieces(d, rows) {
 		args := make([]any, 0, 3*len(piece))
-		for _, h := range piece {
-			args = append(args, h.ReserveID, h.ProductID, h.Quantity)
+		for _, row := range piece {
+			args = append(args, row.ReserveID, row.ProductID, row.Quantity)
 		}
 		b.Exec(nil, d.InsertList("reserve_purchase", len(piece), "quantity", "reserve_id", "product_id"), d.List(3, args)...)
 	}
@@ -154,8 +154,9 @@ func insertProducts(ctx context.Context, tx *database.Tx, products []change) err
 	return nil
 }
 
-// changeProducts names products and sets what is on hand, or adds what there is more; what there is
-// less is for lowerOnHand. The products are sorted; those that exist are locked.
+// changeProducts names products and sets the quantity on hand. With add it adds what there is more;
+// what there is less is for lowerOnHand. The products are sorted, and this transaction has locked
+// those that exist.
 func changeProducts(ctx context.Context, tx *database.Tx, products []change, add bool) error {
 	d := tx.Dialect()
 	quantity := d.Incoming("quantity")
@@ -230,11 +231,11 @@ func selectProducts(ctx context.Context, tx *database.Tx, query string, args ...
 // EachReservation calls use for every reservation. It locks nothing.
 func EachReservation(ctx context.Context, tx *database.Tx, use func(ReservationRow) error) error {
 	return tx.Each(ctx, func(rows *sql.Rows) error {
-		var h ReservationRow
-		if err := rows.Scan(&h.ReserveID, &h.ProductID, &h.Quantity); err != nil {
+		var row ReservationRow
+		if err := rows.Scan(&row.ReserveID, &row.ProductID, &row.Quantity); err != nil {
 			return err
 		}
-		return use(h)
+		return use(row)
 	}, "SELECT reserve_id, COALESCE(product_id, ''), COALESCE(quantity, 0) FROM reserve_purchase ORDER BY reserve_id")
 }
 

@@ -24,7 +24,7 @@ func mutations() []mutation {
 	return []mutation{
 		{
 			name:  "reserving locks the product's row",
-			edits: []edit{{"inventory/inventory.go", "queryOnHand(b, wait, tx.ForUpdate(), stock)", `queryOnHand(b, wait, "", stock)`}},
+			edits: []edit{{"inventory/inventory.go", "queryOnHand(b, waitable, tx.ForUpdate(), stock)", `queryOnHand(b, waitable, "", stock)`}},
 			in:    "inventory", tests: []string{"TestLock_seesCommittedReservations"},
 		},
 		{

@@ -180,7 +180,7 @@ func upsertArgs(d database.Dialect, lines []ClientLine, rows int) []any {
 	return d.List(3, args)
 }
 
-// setLines sets lines, which are locked and sorted.
+// setLines sets lines, which are sorted and which this transaction has locked.
 func setLines(b *database.Batch, lines []ClientLine) {
 	for _, line := range lines {
 		b.Exec(nil, "UPDATE "+b.Dialect().ByKey("client_cart")+" SET quantity = ? WHERE client_id = ? AND product_id = ?",

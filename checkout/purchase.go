@@ -194,8 +194,8 @@ func (m *Manager) finish(ctx context.Context, c *claim, to State, reason string)
 	return journalResult{}, ctx.Err()
 }
 
-// errOtherOwner means that another owner finishes the checkout: it has claimed it, or will when this
-// owner's lease has ended.
+// errOtherOwner means that another owner finishes the checkout: it has claimed it, or will when
+// this owner's lease has ended.
 var errOtherOwner = errors.New("another owner finishes the checkout")
 
 // refund refunds a checkout, with retries, and then rolls it back, or ends its cancellation. A

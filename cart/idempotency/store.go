@@ -160,8 +160,8 @@ func answeredBefore(ctx context.Context, tx *database.Tx, age time.Duration, lim
 }
 
 // remove deletes those of the keys that are answered and of more than this age. A list of
-// conditions on the whole primary key costs one look-up a key, however many keys one client has; a
-// join with a list of keys does not, where the list's character set is not the column's.
+// conditions on the whole primary key costs one look-up a key, however many keys one client has. A
+// join with a list of keys costs more where the list has another character set than the column.
 func remove(ctx context.Context, tx *database.Tx, keys []Key, age time.Duration) error {
 	keys = sorted(keys)
 	if _, err := tx.Exec(ctx, deleteFrom(tx.Dialect())+database.AnyOf(len(keys), isKey)+

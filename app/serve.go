@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os/signal"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -158,7 +157,11 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 	}, api.Shop{Carts: r.carts, Checkouts: r.checkouts, Stock: r.stock}, probed{r})
 	r.metrics.Watch(r.levels, r.db.Metrics())
 
-	base := r.base()
+	scheme := "http"
+	if r.certificate != nil {
+		scheme = "https"
+	}
+	base := clickable(scheme, r.listener.Addr())
 	addresses := []any{
 		"api", base, "documentation", base + api.PathDocumentation, "engine", r.db.Engine(), "gateway", r.gateway.String(),
 	}
@@ -170,7 +173,7 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 		if err := r.admin.Start(ctx); err != nil {
 			return err
 		}
-		addresses = append(addresses, "dashboard", clickable(r.adminListener.Addr())+"/")
+		addresses = append(addresses, "dashboard", clickable("http", r.adminListener.Addr())+"/")
 	}
 	r.log.Info("listening", addresses...)
 	return nil
@@ -347,20 +350,11 @@ func (r *running) close() error {
 	return errors.Join(errs...)
 }
 
-// base is the API's URL for a browser on this machine.
-func (r *running) base() string {
-	base := clickable(r.listener.Addr())
-	if r.certificate != nil {
-		base = strings.Replace(base, "http", "https", 1)
-	}
-	return base
-}
-
 // clickable is the URL of a listener for a browser on this machine.
-func clickable(addr net.Addr) string {
+func clickable(scheme string, addr net.Addr) string {
 	host, port, _ := net.SplitHostPort(addr.String()) // a TCP address has both
 	if net.ParseIP(host).IsUnspecified() {
 		host = "localhost"
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return scheme + "://" + net.JoinHostPort(host, port)
 }

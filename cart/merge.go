@@ -39,11 +39,11 @@ type merges struct {
 
 // wait blocks while a merge of the client is under way. Its error says that nothing was done.
 func (g *merges) wait(ctx context.Context, clientID string) error {
-	if err := g.lockWhenEnded(ctx, clientID, clientID); err != nil {
-		return err
+	err := g.lockWhenEnded(ctx, clientID, clientID)
+	if err == nil {
+		g.mu.Unlock()
 	}
-	g.mu.Unlock()
-	return nil
+	return err
 }
 
 // begin waits as wait does and then makes later changes of both clients wait until end is called.

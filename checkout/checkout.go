@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -219,14 +220,9 @@ func checkoutIDOf(err error) string {
 // answerMayBeStored reports whether a checkout was refused although an answer to its key may be
 // stored.
 func answerMayBeStored(err error) bool {
-	for _, refusal := range []error{
+	return slices.ContainsFunc([]error{
 		ErrBusy, ErrDraining, payment.ErrUnavailable, queue.ErrFull, queue.ErrClosed, queue.ErrNotStarted, database.ErrRowLocked,
-	} {
-		if errors.Is(err, refusal) {
-			return true
-		}
-	}
-	return false
+	}, func(refusal error) bool { return errors.Is(err, refusal) })
 }
 
 // checkOut admits a checkout and waits for its end.

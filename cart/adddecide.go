@@ -47,10 +47,7 @@ func (b *changeBatch) wantedLines() []ClientLine {
 func (b *changeBatch) upsertAndCheck(
 	ctx context.Context, tx *database.Tx, wanted []ClientLine,
 ) (*addedLines, *inventory.Stock, error) {
-	products := make([]string, len(wanted))
-	for i, line := range wanted {
-		products[i] = line.ProductID
-	}
+	products := database.IDs(wanted, func(line ClientLine) string { return line.ProductID })
 	batch := tx.Batch()
 	stored := addLines(batch, wanted, countOf)
 	stock := b.m.stock.Check(batch, products)

@@ -144,16 +144,23 @@ func (a *Announcer) announce(ctx context.Context, kind event) (more bool, err er
 // is empty when the event was delivered.
 func (a *Announcer) deliver(ctx context.Context, leased eventLease) []string {
 	due := make([]string, len(leased.entries))
+	concurrently(len(due), announceCalls, func(i int) {
+		due[i] = a.deliverOne(ctx, leased, leased.entries[i])
+	})
+	return due
+}
+
+// concurrently calls do with each number below n, at most limit calls at a time, and waits for all.
+func concurrently(n, limit int, do func(i int)) {
 	var calls errgroup.Group
-	calls.SetLimit(announceCalls)
-	for i, e := range leased.entries {
+	calls.SetLimit(limit)
+	for i := range n {
 		calls.Go(func() error {
-			due[i] = a.deliverOne(ctx, leased, e)
+			do(i)
 			return nil
 		})
 	}
-	_ = calls.Wait() // each call has logged its failure
-	return due
+	_ = calls.Wait()
 }
 
 func (a *Announcer) deliverOne(ctx context.Context, leased eventLease, e Entry) (due string) {

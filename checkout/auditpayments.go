@@ -5,8 +5,6 @@ import (
 	"errors"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"cartwheel/database"
 	"cartwheel/inventory"
 	"cartwheel/payment"
@@ -64,15 +62,9 @@ type paymentAnswer struct {
 // askAll asks about the checkouts, gatewayCalls at a time, and returns the answers in their order.
 func askAll(ctx context.Context, service payments, settled []Entry) []paymentAnswer {
 	answers := make([]paymentAnswer, len(settled))
-	var calls errgroup.Group
-	calls.SetLimit(gatewayCalls)
-	for i, e := range settled {
-		calls.Go(func() error {
-			answers[i] = ask(ctx, service, e.CheckoutID)
-			return nil
-		})
-	}
-	_ = calls.Wait() // each answer has its error
+	concurrently(len(answers), gatewayCalls, func(i int) {
+		answers[i] = ask(ctx, service, settled[i].CheckoutID)
+	})
 	return answers
 }
 

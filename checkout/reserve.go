@@ -273,11 +273,7 @@ func (b *reserveBatch) wasCommitted(ctx context.Context, tx *database.Tx) (bool,
 	if len(b.reserved) == 0 {
 		return b.keys.WasCommitted(ctx, tx)
 	}
-	ids := make([]string, len(b.reserved))
-	for i, c := range b.reserved {
-		ids[i] = c.id
-	}
-	entries, err := lockEntries(ctx, tx, ids)
+	entries, err := lockEntries(ctx, tx, database.IDs(b.reserved, func(c *claim) string { return c.id }))
 	if err != nil || len(entries) == 0 {
 		return false, err
 	}

@@ -24,11 +24,7 @@ func (b *settleBatch) suspects(tx *database.Tx) []string {
 }
 
 func (b *settleBatch) includedIDs() []string {
-	ids := make([]string, 0, len(b.included))
-	for _, i := range b.included {
-		ids = append(ids, b.jobs[i].claim.id)
-	}
-	return ids
+	return database.IDs(b.included, func(i int) string { return b.jobs[i].claim.id })
 }
 
 // checkClaims answers the jobs whose claims are lost with the journal's state. It leaves out the

@@ -51,11 +51,7 @@ func selectIDs(ctx context.Context, tx *database.Tx, from string, args ...any) (
 }
 
 func idsOf(entries []Entry) []string {
-	ids := make([]string, len(entries))
-	for i, e := range entries {
-		ids[i] = e.CheckoutID
-	}
-	return ids
+	return database.IDs(entries, func(e Entry) string { return e.CheckoutID })
 }
 
 // entriesByID returns those of the checkouts that the journal has. It locks nothing.

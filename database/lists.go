@@ -57,6 +57,15 @@ func SortedUnique(ids []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(ids)))
 }
 
+// IDs returns the ID of each item, in their order.
+func IDs[T any](items []T, id func(T) string) []string {
+	ids := make([]string, len(items))
+	for i, item := range items {
+		ids[i] = id(item)
+	}
+	return ids
+}
+
 // Anys returns the IDs as arguments of a statement.
 func Anys(ids []string) []any {
 	args := make([]any, len(ids))

@@ -306,10 +306,7 @@ func (im *importing) transact(ctx context.Context, rows []*importRow) (locked []
 // stock returns the stock of the rows' products, locked unless it is a dry run. Those that do not
 // exist have none, but may be reserved: someone may have deleted a product by hand.
 func (im *importing) stock(ctx context.Context, tx *database.Tx, rows []*importRow) (*Stock, error) {
-	ids := make([]string, len(rows))
-	for i, row := range rows {
-		ids[i] = row.productID
-	}
+	ids := database.IDs(rows, func(row *importRow) string { return row.productID })
 	b := tx.Batch()
 	var stock *Stock
 	var err error

@@ -30,9 +30,9 @@ func mutations() []mutation {
 		{
 			name: "what is held is added up by a statement of its own, after the locks",
 			edits: []edit{
-				{"inventory/inventory.go", "	queryOnHand(b, wait, tx.ForUpdate(), stock)\n",
+				{"inventory/inventory.go", "	queryOnHand(b, waitable, tx.ForUpdate(), stock)\n",
 					"	early := newStock(len(ids))\n	queryLevels(b, ids, early)\n	if err := b.Send(ctx); err != nil {\n		return nil, err\n	}\n" +
-						"	queryOnHand(b, wait, tx.ForUpdate(), stock)\n"},
+						"	queryOnHand(b, waitable, tx.ForUpdate(), stock)\n"},
 				{"inventory/inventory.go", "	queryReserved(b, ids, stock)\n", ""},
 				{"inventory/inventory.go", "	return stock, nil\n",
 					"	for id, level := range stock.levels {\n		if early.levels[id] != nil {\n			level.Reserved = early.levels[id].Reserved\n		}\n	}\n	return stock, nil\n"},
@@ -272,7 +272,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a failed delivery is retried",
-			edits: []edit{{"checkout/announce.go", "due[i] = a.deliverOne(ctx, leased, e)\n", "due[i] = a.deliverOne(ctx, leased, e)[:0]\n"}},
+			edits: []edit{{"checkout/announce.go", "leased, leased.entries[i])\n", "leased, leased.entries[i])[:0]\n"}},
 			in:    "checkout", tests: []string{"TestEvents_failedDeliveryIsRetried"},
 		},
 		{

@@ -216,7 +216,7 @@ func takenOf(t *testing.T, db *database.DB, store *cart.Store, clients ...string
 	return taken, attempts
 }
 
-func TestLines_lockedOfFindsLockedCarts(t *testing.T) {
+func TestFindLocked_findsLockedCarts(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		putLine(t, db, "ann", "mug", 1)
@@ -243,7 +243,7 @@ func TestLines_lockedOfFindsLockedCarts(t *testing.T) {
 	})
 }
 
-func TestLines_lockedOfLocksWhatIsFree(t *testing.T) {
+func TestFindLocked_locksWhatIsFree(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		putLine(t, db, "ann", "mug", 1)
@@ -268,7 +268,7 @@ func TestLines_lockedOfLocksWhatIsFree(t *testing.T) {
 	})
 }
 
-func TestLines_lockedOfAsksOnlyAboutSuspects(t *testing.T) {
+func TestFindLocked_asksOnlyAboutSuspects(t *testing.T) {
 	t.Parallel()
 	databasetest.EachServer(t, func(t *testing.T, db *database.DB) {
 		putLine(t, db, "ann", "mug", 1)

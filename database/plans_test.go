@@ -27,14 +27,10 @@ import (
 func TestPlans_embeddedStatementsScanNoTable(t *testing.T) {
 	t.Parallel()
 	db := databasetest.Embedded(t)
-	sendEveryStatement(t, db)
-	statements, err := db.Statements(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	statements := sendEveryStatement(t, db)
 	planned := 0
 	check := func(state string) {
-		for _, statement := range statements {
+		for statement := range statements {
 			if strings.HasPrefix(statement, "INSERT") && !strings.Contains(statement, "SELECT") {
 				continue // it has no plan
 			}
@@ -63,10 +59,12 @@ func scansATable(step string) bool {
 }
 
 // sendEveryStatement runs adds, checkouts that are paid and declined, cancellations, events,
-// recovery, lists and pruning.
-func sendEveryStatement(t *testing.T, db *database.DB) {
+// recovery, lists and pruning. It returns the statements, which it collects before it stops
+// anything: a connection whose statement is interrupted is closed, and forgets them.
+func sendEveryStatement(t *testing.T, db *database.DB) map[string]bool {
 	t.Helper()
 	ctx := t.Context()
+	statements := map[string]bool{}
 	gateway, err := payment.Open("sandbox:?decline=0.5", payment.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -140,11 +138,12 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 		})
 	}
 	buying.Wait()
-	announce(t, db)
+	collect(t, db, statements)
+	announce(t, db, statements)
 	if n, err := checkout.ReplayEvents(ctx, db, time.Hour); err != nil || n == 0 {
 		t.Errorf("replayed %d, %v", n, err)
 	}
-	announce(t, db)
+	announce(t, db, statements)
 
 	for range 2 { // a connection remembers what it ran, in whichever pool
 		for _, filter := range []checkout.Filter{
@@ -176,6 +175,20 @@ func sendEveryStatement(t *testing.T, db *database.DB) {
 			t.Errorf("prune: %v", err)
 		}
 	}
+	collect(t, db, statements)
+	return statements
+}
+
+// collect adds the statements that the open connections have run.
+func collect(t *testing.T, db *database.DB, statements map[string]bool) {
+	t.Helper()
+	found, err := db.Statements(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range found {
+		statements[statement] = true
+	}
 }
 
 // A sender takes all events but the first one.
@@ -188,8 +201,8 @@ func (s *sender) Send(context.Context, string, []byte) error {
 	return nil
 }
 
-// announce delivers the events that are due.
-func announce(t *testing.T, db *database.DB) {
+// announce delivers the events that are due, and collects the statements.
+func announce(t *testing.T, db *database.DB, statements map[string]bool) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	to := &sender{}
@@ -208,4 +221,5 @@ func announce(t *testing.T, db *database.DB) {
 		}
 		return due == 0 && to.events.Load() > 1
 	})
+	collect(t, db, statements)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // restartBytes is the length of the WAL, in bytes, from which on it is restarted.
-const restartBytes = 8000 * 4096
+const restartBytes = 24000 * 4096
 
 func walSize(t *testing.T, dir string) int64 {
 	t.Helper()
@@ -44,7 +44,7 @@ func TestCheckpointer_boundsTheWAL(t *testing.T) {
 	t.Parallel()
 	db, dir := withBlobs(t)
 	editor := open(t, database.Config{DataDir: dir}) // a manual SQL edit now and then
-	const writes, bytes = 400, 400_000
+	const writes, bytes = 1000, 400_000
 	for i := range writes {
 		writeBlob(t, db, bytes)
 		if i%20 == 0 {

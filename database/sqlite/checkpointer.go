@@ -16,10 +16,11 @@ import (
 
 const (
 	// checkpointPages is the number of pages written since the last checkpoint from which on the
-	// next one is due. A page that was written several times is copied once.
-	checkpointPages = 4000
+	// next one is due. A page that was written several times is copied once: three times as many
+	// as 4,000 raise what a full shop takes by a quarter (bench rows growth/…/embedded).
+	checkpointPages = 12000
 	// restartPages is the length of the WAL, in pages, from which on it is restarted.
-	restartPages = 8000
+	restartPages = 24000
 	// restartWait is the maximum time that a restart waits for readers. Transactions wait, too.
 	restartWait = 20 * time.Millisecond
 	// checkpointRetry is the pause after a checkpoint that failed. A full disk must not fill up

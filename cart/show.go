@@ -61,7 +61,8 @@ const (
 )
 
 // Show returns a client's cart, in the order of the product IDs. It locks nothing and reads the
-// primary. It blocks for one read, which may show the carts of several callers.
+// primary. It blocks for one read, which may show the carts of several callers. They may share the
+// View, which is only for reading.
 //
 // Errors: those of database.DB.Read; those of queue.Queue.DoToEnd, by which nothing was done.
 func (m *Manager) Show(ctx context.Context, clientID string) (View, error) {

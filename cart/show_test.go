@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"cartwheel/cart"
 	"cartwheel/database"
@@ -62,8 +63,7 @@ func TestShow_callersAtOnceGetTheirOwnCarts(t *testing.T) {
 					t.Errorf("caller %d: %v, %+v", i, err, got)
 					return
 				}
-				got.Lines[0].ProductName = ""
-				if diff := cmp.Diff(want, got.Lines); diff != "" || got.CheckoutUnderWay {
+				if diff := cmp.Diff(want, got.Lines, cmpopts.IgnoreFields(cart.ViewLine{}, "ProductName")); diff != "" || got.CheckoutUnderWay {
 					t.Errorf("caller %d (-want +got):\n%s", i, diff)
 				}
 			})

@@ -75,11 +75,16 @@ func check(ctx context.Context, from, pick string) (allCaught bool, err error) {
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(out, "mutation\tcaught by\tduration")
 	allCaught = true
+	var broken []error // mutations that say nothing
 	for _, m := range all {
 		began := time.Now()
 		by, err := m.apply(ctx, dir)
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
 		if err != nil {
-			return false, fmt.Errorf("%s: %w", m.name, err)
+			broken = append(broken, fmt.Errorf("%s: %w", m.name, err))
+			continue
 		}
 		if missed := m.passed(by); len(missed) > 0 {
 			allCaught = false
@@ -88,7 +93,7 @@ func check(ctx context.Context, from, pick string) (allCaught bool, err error) {
 		fmt.Fprintf(os.Stderr, "%s: %s\n", m.name, strings.Join(by, ", "))
 		_, _ = fmt.Fprintf(out, "%s\t%s\t%v\n", m.name, strings.Join(by, ", "), time.Since(began).Round(100*time.Millisecond))
 	}
-	return allCaught, out.Flush()
+	return allCaught, errors.Join(append(broken, out.Flush())...)
 }
 
 // passed returns the tests of the mutation that did not fail.

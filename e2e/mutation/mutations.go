@@ -202,7 +202,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "later changes of a merge's clients wait",
-			edits: []edit{{"cart/change.go", "m.merges.wait(ctx, c.ClientID)", "m.merges.wait(ctx)"}},
+			edits: []edit{{"cart/change.go", "m.merges.wait(ctx, c.ClientID)", `m.merges.wait(ctx, "")`}},
 			in:    "cart", tests: []string{"TestMerge_followsEarlierAndPrecedesLaterChanges"},
 		},
 		{

@@ -62,7 +62,7 @@ func (b *bench) throughInstances(ctx context.Context, s *shop, bases []string) e
 		}
 		rates = append(rates, rate)
 	}
-	connections, err := s.store.number(ctx, "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()")
+	connections, err := s.store.number(ctx, "SELECT COUNT(*) FROM performance_schema.threads WHERE processlist_db = DATABASE()")
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	_ "github.com/go-sql-driver/mysql" // to end sessions
+
+	"cartwheel/database/databasetest/dbserver"
 )
 
 var soakFor = flag.Duration("soak-for", 0, "how long the soak of mixed faults lasts on each engine; 0 means 4s, or 3m with -soak")
@@ -188,7 +190,11 @@ func (k *soaked) endSessions(ctx context.Context) {
 }
 
 func (k *soaked) sessionIDs(ctx context.Context) (ids []int64, err error) {
-	rows, err := k.sessions.QueryContext(ctx, "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
+	query := "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+	if k.c.store.flavour == dbserver.MySQL { // whose processlist fails on a statement that is not valid UTF-8
+		query = "SELECT processlist_id FROM performance_schema.threads WHERE processlist_db = DATABASE() AND processlist_id <> CONNECTION_ID()"
+	}
+	rows, err := k.sessions.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}

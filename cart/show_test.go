@@ -97,6 +97,24 @@ func TestShow_hasWhatWasAddedBefore(t *testing.T) {
 	})
 }
 
+// A checkout may begin before the lines are read, or end while they are.
+func TestShow_looksForCheckoutsBeforeAndAfterTheLines(t *testing.T) {
+	t.Parallel()
+	databasetest.Each(t, func(t *testing.T, db *database.DB) {
+		for moment := 1; moment <= 2; moment++ {
+			calls := 0
+			views, err := cart.Views(t.Context(), db, inventory.New(db), func(_ *database.Batch, clients []string, found map[string]bool) {
+				if calls++; calls == moment {
+					found[clients[0]] = true
+				}
+			}, []string{"ann"})
+			if err != nil || !views["ann"].CheckoutUnderWay {
+				t.Errorf("the checkout that look %d finds is not shown: %+v, %v", moment, views, err)
+			}
+		}
+	})
+}
+
 // Audits take seconds, and have few connections.
 func TestShow_isAnsweredBesideAudits(t *testing.T) {
 	t.Parallel()

@@ -401,6 +401,11 @@ func mutations() []mutation {
 			in:    "database", tests: []string{"TestMySQL_globalSettingsDoNotMatter"},
 		},
 		{
+			name:  "checkouts are looked for after the lines, too",
+			edits: []edit{{"cart/show.go", "stock.Products(batch, ids, products)\n\t\tfindUnderWay(batch, clients, underWay)\n", "stock.Products(batch, ids, products)\n"}},
+			in:    "cart", tests: []string{"TestShow_looksForCheckoutsBeforeAndAfterTheLines"},
+		},
+		{
 			name:  "each caller of a batch gets its own cart",
 			edits: []edit{{"cart/show.go", "View{viewLines(carts[id], products),", "View{viewLines(carts[clientIDs[0]], products),"}},
 			in:    "cart", tests: []string{"TestShow_callersAtOnceGetTheirOwnCarts"},

@@ -18,7 +18,7 @@ import (
 // MaxOnHand is the most units of one product that the table's column stores.
 const MaxOnHand = 1<<31 - 1
 
-// A Line is so many units of one product.
+// A Line is a quantity of one product.
 type Line struct {
 	ProductID string `json:"productID"`
 	Quantity  int64  `json:"quantity"`

@@ -24,7 +24,7 @@ func (migrateMoveCommand) Help() string {
 	return `Stop the server on --data-dir first. Everything goes, checkouts that are not settled included, in one transaction:
 the database has all of it or nothing, whatever happens on the way, and the command can be run again. What was
 written is read back and compared. Then cartwheel.db is renamed to cartwheel.db.moved, so that no server sells the
-same stock from it again. A stock import that runs meanwhile stops, and says which lines it did not take.`
+same stock from it again. A stock import that runs at the same time stops, and says which lines it did not take.`
 }
 
 // Run moves.

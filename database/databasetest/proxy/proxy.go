@@ -42,8 +42,8 @@ func CutBefore() Fate { return Fate{kind: cutBefore} }
 // committed, and the client does not know.
 func CutAfter() Fate { return Fate{kind: cutAfter} }
 
-// Hold cuts the client's side at once and passes the COMMIT on when release is closed: meanwhile it
-// is still under way. Close of the proxy drops what is held.
+// Hold cuts the client's side at once and passes the COMMIT on when release is closed: until then
+// it is still under way. Close of the proxy drops what is held.
 func Hold(release <-chan struct{}) Fate { return Fate{kind: hold, release: release} }
 
 // Counts are what has passed so far.
@@ -130,7 +130,8 @@ func (p *Proxy) Away(away bool) {
 }
 
 // Silence makes the server seem silent, until it is called with false: what clients send arrives,
-// and what the server answers waits. Connections that were cut meanwhile get nothing any more.
+// and what the server answers waits. Connections that were cut during that time get nothing any
+// more.
 func (p *Proxy) Silence(silent bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

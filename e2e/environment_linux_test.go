@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -195,6 +196,10 @@ func TestSignals_sighupDrainsAndARepeatedSigtermDoesNotKill(t *testing.T) {
 	t.Parallel()
 	s := embeddedStore(t)
 	s.stock(t, map[string]int{"lamp": 100})
+	// Under nohup SIGHUP is ignored, also by what the test starts. What is caught here is not.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	defer signal.Stop(caught)
 	for _, signals := range [][]syscall.Signal{{syscall.SIGHUP}, {syscall.SIGTERM, syscall.SIGTERM}} {
 		shop := start(t, s, "--payment-url", "sandbox:?latency=2s")
 		if got := shop.send(t.Context(), addition("ann", "lamp", 1)); got.Code != 200 {

@@ -148,7 +148,7 @@ func (w *watched) play(r *round) {
 		for worker := range 2 {
 			random := rand.New(rand.NewPCG(w.random.Uint64(), uint64(worker)))
 			workers.Go(func() {
-				for range shortOrLong(8, 10) { // the search for an order takes exponentially longer the more there are
+				for range 8 { // the search for an order takes exponentially longer the more there are
 					w.request(ctx, r, random, client)
 					pause(ctx, time.Duration(random.Int64N(int64(pace))))
 				}

@@ -63,7 +63,8 @@ func TestMove_killedLeavesNothing(t *testing.T) {
 				if err := target.Setup().QueryRowContext(t.Context(), `SELECT COUNT(*) FROM information_schema.innodb_trx t
 					JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
 					WHERE p.db = DATABASE() AND p.id <> CONNECTION_ID()`).Scan(&transactions); err != nil {
-					t.Fatal(err)
+					t.Logf("count the transactions: %v", err) // MySQL fails on another's statement that is not valid UTF-8
+					return false
 				}
 				return transactions == 0
 			})

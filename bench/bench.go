@@ -94,7 +94,7 @@ func keys() []string {
 	for _, engine := range engines {
 		all = append(all, "memory/"+engine, "idle/"+engine)
 	}
-	return append(all, "start", "binary")
+	return append(all, floodKey, "start", "binary")
 }
 
 // wantsAny reports whether one of the rows was asked for.

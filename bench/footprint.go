@@ -8,12 +8,18 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
 const (
 	memoryConnections = 512
 	memoryMiB         = 192
+	floodKey          = "memory/flood"
+	floodCheckouts    = 4096 // as many as may be in flight
+	floodBodies       = 3000 // with them nearly as many connections as one address may have
+	floodLines        = 100
+	floodMiB          = 384
 	startSeconds      = 0.5
 	binaryMiB         = 40
 	mib               = 1 << 20
@@ -27,6 +33,13 @@ func (b *bench) footprint(ctx context.Context) error {
 				if err := b.missed(ctx, "memory/"+engine, err); err != nil {
 					return err
 				}
+			}
+		}
+	}
+	if b.settings.wants(floodKey) {
+		if err := b.flood(ctx); err != nil {
+			if err := b.missed(ctx, floodKey, err); err != nil {
+				return err
 			}
 		}
 	}
@@ -92,6 +105,63 @@ func (b *bench) appetite(ctx context.Context, engine string) error {
 		})
 	}
 	return s.stop()
+}
+
+// flood measures memory at the limits: all checkouts that may be in flight pay for long carts, and
+// large bodies stall on the other connections.
+func (b *bench) flood(ctx context.Context) error {
+	s, err := b.open(ctx, embedded, floodLines)
+	if err != nil {
+		return err
+	}
+	if err := s.insert(ctx, "client_cart (client_id, product_id, quantity)", floodCheckouts*floodLines, func(i int) string {
+		return fmt.Sprintf("('c%07d','p%05d',1)", i/floodLines, i%floodLines)
+	}); err != nil {
+		return err
+	}
+	const pays = "45s" // long enough for all of them to be reserved
+	i, err := b.serve(ctx, s, "--payment-url", "sandbox:?latency="+pays, "--payment-timeout", "60s", "--checkout-lease", "90s", "--request-timeout", "90s")
+	if err != nil {
+		return err
+	}
+	defer i.kill()
+	flooding, stop := context.WithCancel(ctx)
+	var callers sync.WaitGroup
+	defer callers.Wait()
+	defer stop()
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: floodCheckouts}}
+	defer client.CloseIdleConnections()
+	for n := range floodCheckouts {
+		callers.Go(func() { post(flooding, client, i.base+"/checkOutCart", fmt.Sprintf(`{"clientID":"c%07d"}`, n), "") })
+	}
+	for deadline := time.Now().Add(time.Minute); ; {
+		reserved, err := s.number(ctx, "SELECT COUNT(*) FROM checkout_journal WHERE state = 'reserved'")
+		if err != nil {
+			return err
+		}
+		if reserved == floodCheckouts {
+			break
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("only %d of %d checkouts are in flight after a minute", reserved, floodCheckouts)
+		}
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	callers.Go(func() { slowBodies(flooding, i.base, floodBodies, 60<<10) })
+	if err := wait(ctx, 5*time.Second); err != nil {
+		return err
+	}
+	peak, err := i.peakMemory()
+	if err != nil {
+		return err
+	}
+	b.report.add(row{
+		Key: floodKey, Name: fmt.Sprintf("peak memory, embedded, %d checkouts of %d lines in flight and %d large bodies that stall", floodCheckouts, floodLines, floodBodies),
+		Measured: amountOf(float64(peak)/mib, "MiB"), Relation: atMost, Target: floodMiB,
+	})
+	return nil
 }
 
 // startUp measures how long it takes from the start of the process, in an empty directory, to the

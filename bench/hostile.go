@@ -25,7 +25,7 @@ type attackKind struct {
 
 var attacks = []attackKind{
 	{"overflow", "two clients whose line overflows", overflowLines},
-	{"bodies", "1,000 slow large bodies", slowBodies},
+	{"bodies", "1,000 slow large bodies", func(ctx context.Context, base string) { slowBodies(ctx, base, 1000, 2048) }},
 	{"repeats", "1,000 repeats of one pending key", repeatPending},
 }
 
@@ -134,12 +134,12 @@ func overflowLines(ctx context.Context, base string) {
 	group.Wait()
 }
 
-// slowBodies keeps connections open whose large bodies never end.
-func slowBodies(ctx context.Context, base string) {
+// slowBodies keeps connections open whose large bodies stop after so many bytes.
+func slowBodies(ctx context.Context, base string, connections, sent int) {
 	message := []byte("POST /addToCart HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 65536\r\n\r\n" +
-		strings.Repeat(" ", 2048))
+		strings.Repeat(" ", sent))
 	var group sync.WaitGroup
-	for range 1000 {
+	for range connections {
 		group.Go(func() {
 			for ctx.Err() == nil {
 				conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(base, "http://"))

@@ -113,6 +113,12 @@ func (i *instance) stop() error {
 	return nil
 }
 
+// kill ends the instance at once, and waits.
+func (i *instance) kill() {
+	_ = i.command.Process.Kill()
+	<-i.ended
+}
+
 // peakMemory is the most resident memory that the process ever had, in bytes.
 func (i *instance) peakMemory() (int64, error) { return peakMemory(i.command.Process.Pid) }
 

@@ -113,6 +113,29 @@ func TestLostCommit_foundByTheRetryIsSuccess(t *testing.T) {
 	})
 }
 
+// The locking read of the second look may meet the thread that applies the COMMIT.
+func TestLostCommit_disturbedLookOfTheRetryIsRepeated(t *testing.T) {
+	t.Parallel()
+	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {
+		db, direct, between := proxied(t, flavour)
+		work, look, ran, looked := counted(t, "shoe")
+		between.Next(proxy.CutBefore())
+		if err := db.Transact(t.Context(), work, func(tx *database.Tx) (bool, error) {
+			if looked.Load() == 1 {
+				store(t, direct, "shoe")
+				looked.Add(1)
+				return false, &mysql.MySQLError{Number: 1213, Message: "deadlock"}
+			}
+			return look(tx)
+		}); err != nil {
+			t.Error(err)
+		}
+		wantCounts(t, ran, looked, 1, 3)
+		isStored(t, direct, "shoe", true)
+		isClean(t, db)
+	})
+}
+
 func TestLostCommit_repeatedLossIsAnOutage(t *testing.T) {
 	t.Parallel()
 	databasetest.EachFlavour(t, func(t *testing.T, flavour dbserver.Flavour) {

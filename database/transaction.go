@@ -84,9 +84,8 @@ func (db *DB) transact(
 		tried := time.Now()
 		run := work
 		if lost {
-			run = unlessFound(work, committed)
+			run = unlessFound(work, committed, &lost)
 		}
-		lost = false
 		err = db.attempt(ctx, run, afterLockTimeout, false)
 		if err == nil || errors.Is(err, errFoundLate) {
 			return nil, nil
@@ -157,8 +156,9 @@ var errCommitLost = errors.New("the answer to COMMIT was lost")
 var errFoundLate = errors.New("committed by an earlier attempt")
 
 // unlessFound returns work for the attempt after a lost COMMIT. It does nothing when committed now
-// finds what the look-up did not, as on a replica that took over and lagged.
-func unlessFound(work func(*Tx) error, committed func(*Tx) (bool, error)) func(*Tx) error {
+// finds what the look-up did not, as on a replica that took over and lagged. It ends lost once it
+// has looked: what fails before may be looked for again, as work has not written anything else.
+func unlessFound(work func(*Tx) error, committed func(*Tx) (bool, error), lost *bool) func(*Tx) error {
 	return func(tx *Tx) error {
 		found, err := committed(tx)
 		switch {
@@ -167,6 +167,7 @@ func unlessFound(work func(*Tx) error, committed func(*Tx) (bool, error)) func(*
 		case found:
 			return errFoundLate
 		}
+		*lost = false
 		return work(tx)
 	}
 }

@@ -36,6 +36,7 @@ type Replica struct {
 	place string
 	log   *slog.Logger
 	next  atomic.Int64 // Unix nanoseconds before which nobody looks at the lag again
+	seen  atomic.Int64 // Unix nanoseconds of the last look
 	state atomic.Int32
 }
 
@@ -55,8 +56,10 @@ func (r *Replica) Fresh(ctx context.Context) bool {
 	next, now := r.next.Load(), time.Now()
 	if now.UnixNano() >= next && r.next.CompareAndSwap(next, now.Add(lagInterval).UnixNano()) {
 		r.Report(r.checkLag(ctx))
+		r.seen.Store(time.Now().UnixNano())
 	}
-	return r.state.Load() == fresh
+	age := now.UnixNano() - r.seen.Load()
+	return r.state.Load() == fresh && age < int64(lagInterval+lagTimeout) // nobody may have looked for hours
 }
 
 // Report says how a use of the replica ended. After an error it is not read until the next look.

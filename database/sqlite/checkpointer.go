@@ -106,16 +106,16 @@ func (c *checkpointer) checkpoint(ctx context.Context) error {
 	if err != nil || length < restartPages && !full {
 		return err
 	}
-	mode := "RESTART"
-	if full {
-		mode = "TRUNCATE"
-	}
 	writer, err := c.writes.Connx(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = writer.Close() }()
-	if _, err = c.pragma(ctx, mode); err == nil {
+	if !full {
+		_, err = c.pragma(ctx, "RESTART")
+		return err
+	}
+	if err = emptyWAL(ctx, c.db.DB); err == nil {
 		c.full.Store(false)
 	}
 	return err

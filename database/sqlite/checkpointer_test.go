@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"os"
 	"testing"
 
 	"cartwheel/database/engine"
@@ -26,6 +28,40 @@ func execute(t *testing.T, e *engine.Engine, statement string) {
 	t.Helper()
 	if _, err := e.Writes.ExecContext(context.WithoutCancel(t.Context()), statement); err != nil {
 		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// After a full disk the WAL's room is wanted back, as soon as nobody reads it.
+func TestCheckpoint_truncatesAfterAFullDiskOnceReadersEnded(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	e, other := open(t, dir), open(t, dir)
+	c := &checkpointer{writes: e.Writes, db: pool(e.Path, 1, restartWait, ""), log: slog.Default()}
+	t.Cleanup(func() { _ = c.db.Close() })
+	execute(t, e, "CREATE TABLE large (what blob)")
+	reader, err := other.Writes.Connx(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reader.ExecContext(t.Context(), "BEGIN; SELECT COUNT(*) FROM large"); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, e, "INSERT INTO large VALUES (zeroblob(400000))")
+	c.full.Store(true)
+	if err := c.checkpoint(t.Context()); !errors.Is(err, ErrInUse) || !c.full.Load() {
+		t.Errorf("beside a reader: %v, want ErrInUse, to be tried again", err)
+	}
+	if _, err := reader.ExecContext(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.checkpoint(t.Context()); err != nil || c.full.Load() {
+		t.Errorf("after the reader: %v", err)
+	}
+	if info, err := os.Stat(e.Path + "-wal"); err != nil || info.Size() != 0 {
+		t.Errorf("the WAL has %d bytes, error %v", info.Size(), err)
 	}
 }
 

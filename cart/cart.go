@@ -95,7 +95,7 @@ func NewManager(db *database.DB, store *Store, stock stock, checkouts checkouts,
 	})
 	m.shows = queue.New(queue.Config[string, View]{
 		Name: "cart.show", Shards: showWorkers, Capacity: cfg.QueueCapacity, BatchSize: showBatch,
-		Work: m.show, Log: cfg.Log, Observe: cfg.ObserveShow,
+		Work: m.show, RetryOneByOne: database.MayRetryOneByOne, Log: cfg.Log, Observe: cfg.ObserveShow,
 	})
 	return m
 }

@@ -97,6 +97,32 @@ func TestShow_hasWhatWasAddedBefore(t *testing.T) {
 	})
 }
 
+// SQLite stores what a manual edit multiplied by 1.5 as it is.
+func TestShow_cartThatCannotBeReadIsAloneWithIt(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Embedded(t)
+	putProduct(t, db, "mug", 10)
+	for i := range 8 { // of which some share a worker with bob
+		putLine(t, db, fmt.Sprint("ann ", i), "mug", 1)
+	}
+	execute(t, db, "INSERT INTO client_cart (client_id, product_id, quantity) VALUES ('bob', 'mug', 1.5)")
+	m := newManager(t, db)
+	var wg sync.WaitGroup
+	for i := range 400 {
+		wg.Go(func() {
+			if view, err := m.Show(t.Context(), fmt.Sprint("ann ", i%8)); err != nil || len(view.Lines) != 1 {
+				t.Errorf("ann's cart: %+v, %v", view, err)
+			}
+		})
+		wg.Go(func() {
+			if _, err := m.Show(t.Context(), "bob"); err == nil {
+				t.Error("bob's cart was read")
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // A checkout may begin before the lines are read, or end while they are.
 func TestShow_looksForCheckoutsBeforeAndAfterTheLines(t *testing.T) {
 	t.Parallel()

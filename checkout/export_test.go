@@ -135,3 +135,14 @@ func (a *Announcer) Announce(ctx context.Context) error {
 	a.measure(ctx)
 	return nil
 }
+
+// PollResults reads what pollEnds reads. It returns the states.
+func PollResults(ctx context.Context, db *database.DB, ids ...string) ([]State, error) {
+	return database.Query(ctx, db.Read, func(tx *database.Tx) (states []State, err error) {
+		results, err := resultsByID(ctx, tx, ids)
+		for _, id := range ids {
+			states = append(states, results[id].state)
+		}
+		return states, err
+	})
+}

@@ -210,8 +210,8 @@ func (m *Manager) awaitEnd(ctx context.Context, checkoutID string) (journalResul
 	}
 }
 
-// pollEnds reads the checkouts of all calls of awaitEnd from the journal, in one statement, and
-// ends the calls whose checkouts are settled.
+// pollEnds reads the results of all calls of awaitEnd from the journal, in one batch, and ends the
+// calls whose checkouts are settled.
 func (m *Manager) pollEnds() {
 	for sleep(m.backgroundCtx, awaitPoll) {
 		m.mu.Lock()
@@ -220,8 +220,8 @@ func (m *Manager) pollEnds() {
 		if len(ids) == 0 {
 			continue
 		}
-		entries, err := database.Query(m.backgroundCtx, m.db.Read, func(tx *database.Tx) (map[string]Entry, error) {
-			return entriesByID(m.backgroundCtx, tx, ids)
+		results, err := database.Query(m.backgroundCtx, m.db.Read, func(tx *database.Tx) (map[string]journalResult, error) {
+			return resultsByID(m.backgroundCtx, tx, ids)
 		})
 		if err != nil {
 			continue // the database may come back
@@ -229,9 +229,9 @@ func (m *Manager) pollEnds() {
 		m.mu.Lock()
 		for end, id := range m.endWaiters {
 			_, asked := slices.BinarySearch(ids, id)
-			if entry, found := entries[id]; asked && (!found || entry.State.Settled()) {
+			if result, found := results[id]; asked && (!found || result.state.Settled()) {
 				delete(m.endWaiters, end)
-				end <- journalResult{entry.State, entry.Epoch, entry.Reason, false}
+				end <- result
 			}
 		}
 		m.mu.Unlock()

@@ -59,6 +59,24 @@ func entriesByID(ctx context.Context, tx *database.Tx, ids []string) (map[string
 	return entriesWith(ctx, tx, ids, "")
 }
 
+// resultsByID returns the results of those of the checkouts that the journal has. It locks nothing,
+// and leaves out the lines: pollEnds asks for thousands of checkouts many times a second.
+func resultsByID(ctx context.Context, tx *database.Tx, ids []string) (map[string]journalResult, error) {
+	found, b := make(map[string]journalResult, len(ids)), tx.Batch()
+	for chunk := range slices.Chunk(ids, database.ChunkRows) {
+		padded := database.Pad(chunk)
+		b.Query(func(rows *sql.Rows) error {
+			var id string
+			var result journalResult
+			err := rows.Scan(&id, &result.state, &result.epoch, &result.reason)
+			found[id] = result
+			return err
+		}, "SELECT checkout_id, state, epoch, COALESCE(reason, '') FROM "+tx.Dialect().ByKey("checkout_journal")+
+			" WHERE checkout_id IN "+database.In(len(padded)), database.Anys(padded)...)
+	}
+	return found, b.Send(ctx)
+}
+
 // entriesSkipLocked returns those of the checkouts, sorted, whose rows no other transaction has
 // locked, and locks them.
 func entriesSkipLocked(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {

@@ -64,7 +64,7 @@ var (
 		"this instance is shutting down, nothing was done: try again"}
 	unknown = refusal{http.StatusGatewayTimeout, "unknown", 0,
 		"the outcome is unknown: repeat the request with the same Idempotency-Key; " +
-			"without one, check GET /cart or GET /checkouts first"}
+			"without one, look at GET /cart first"}
 	internal = refusal{http.StatusInternalServerError, "internal", 0, "internal error"}
 )
 

@@ -19,6 +19,12 @@ const (
 	// defaultCheckouts and maxCheckouts are the usual and the maximum length of a list.
 	defaultCheckouts = 20
 	maxCheckouts     = 100
+
+	// largeAnswerBytes is the size from which on an answer counts for maxLargeAnswerBytes. What is
+	// shorter fits into a connection's buffers, and does not wait for a slow reader.
+	largeAnswerBytes = 32 << 10
+	// maxLargeAnswerBytes is the maximum of all large answers that are being written.
+	maxLargeAnswerBytes = 64 << 20
 )
 
 // lookUp returns the handler of a GET route with these parameters. Nobody may cache what find
@@ -39,9 +45,20 @@ func (s *Server) lookUp(
 			return err
 		}
 		c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-		return c.JSONBlob(http.StatusOK, render(found))
+		blob := render(found)
+		if size := int64(len(blob)); size >= largeAnswerBytes {
+			size = min(size, maxLargeAnswerBytes)
+			if !s.largeAnswers.TryAcquire(size) {
+				return errTooManyLargeAnswers
+			}
+			defer s.largeAnswers.Release(size)
+		}
+		return c.JSONBlob(http.StatusOK, blob)
 	}
 }
+
+var errTooManyLargeAnswers = &refusal{http.StatusServiceUnavailable, codeBusy, retrySoon,
+	"too many large answers at once: try again"}
 
 // showCart shows a client's cart.
 //
@@ -57,7 +74,7 @@ func (s *Server) lookUp(
 //	@Failure		405	{object}	answer	"`method`: Allow says which is allowed."
 //	@Failure		429	{object}	answer	"`rate_limited`"
 //	@Failure		500	{object}	answer	"`internal`: our fault. The log has the details under the request ID."
-//	@Failure		503	{object}	answer	"`database_unavailable`"
+//	@Failure		503	{object}	answer	"`busy`, `draining`, `database_unavailable`"
 //	@Header			all	{string}	X-Request-ID	"Names the request in the log."
 //	@Header			429,503	{integer}	Retry-After	"Seconds to wait before a retry."
 //	@Header			200	{string}	ETag	"Of products and quantities."
@@ -94,7 +111,7 @@ func (s *Server) showCart(ctx context.Context, c echo.Context, parameters url.Va
 //	@Failure		405	{object}	answer	"`method`: Allow says which is allowed."
 //	@Failure		429	{object}	answer	"`rate_limited`"
 //	@Failure		500	{object}	answer	"`internal`: our fault. The log has the details under the request ID."
-//	@Failure		503	{object}	answer	"`database_unavailable`"
+//	@Failure		503	{object}	answer	"`busy`, `database_unavailable`"
 //	@Header			all	{string}	X-Request-ID	"Names the request in the log."
 //	@Header			429,503	{integer}	Retry-After	"Seconds to wait before a retry."
 //	@Security		Bearer
@@ -135,7 +152,7 @@ func (s *Server) showStock(ctx context.Context, _ echo.Context, parameters url.V
 //	@Failure		405	{object}	answer	"`method`: Allow says which is allowed."
 //	@Failure		429	{object}	answer	"`rate_limited`"
 //	@Failure		500	{object}	answer	"`internal`: our fault. The log has the details under the request ID."
-//	@Failure		503	{object}	answer	"`database_unavailable`"
+//	@Failure		503	{object}	answer	"`busy`, `database_unavailable`"
 //	@Header			all	{string}	X-Request-ID	"Names the request in the log."
 //	@Header			429,503	{integer}	Retry-After	"Seconds to wait before a retry."
 //	@Security		Bearer
@@ -168,7 +185,7 @@ func (s *Server) showCheckout(ctx context.Context, _ echo.Context, parameters ur
 //	@Failure		405	{object}	answer	"`method`: Allow says which is allowed."
 //	@Failure		429	{object}	answer	"`rate_limited`"
 //	@Failure		500	{object}	answer	"`internal`: our fault. The log has the details under the request ID."
-//	@Failure		503	{object}	answer	"`database_unavailable`"
+//	@Failure		503	{object}	answer	"`busy`, `database_unavailable`"
 //	@Header			all	{string}	X-Request-ID	"Names the request in the log."
 //	@Header			429,503	{integer}	Retry-After	"Seconds to wait before a retry."
 //	@Security		Bearer

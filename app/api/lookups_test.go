@@ -2,6 +2,9 @@ package api
 
 import (
 	"context"
+	"io"
+	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +13,7 @@ import (
 
 	"cartwheel/cart"
 	"cartwheel/checkout"
+	"cartwheel/database/databasetest"
 	"cartwheel/inventory"
 )
 
@@ -47,6 +51,39 @@ func TestChanges_invalidInputNamesTheField(t *testing.T) {
 	if len(s.shop.asked) != 0 {
 		t.Errorf("the shop was asked %q", s.shop.asked)
 	}
+}
+
+func TestLookups_largeAnswersForSlowReadersAreBounded(t *testing.T) {
+	t.Parallel()
+	s := setup(t, Config{})
+	line := inventory.Line{ProductID: strings.Repeat("p", 100), Quantity: 1}
+	for range maxCheckouts {
+		s.shop.entries = append(s.shop.entries, checkout.Entry{CheckoutID: "c", Lines: slices.Repeat([]inventory.Line{line}, 500)})
+	}
+	const readers = 20
+	var conns []net.Conn
+	for range readers {
+		conn := s.dial()
+		if _, err := io.WriteString(conn, "GET /checkouts?clientID=ann HTTP/1.1\r\nHost: shop\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn) // which nobody reads
+	}
+	databasetest.Eventually(t, 10*time.Second, "a large answer is refused", func() bool {
+		return s.do("GET", "/checkouts?clientID=ann", "").code == 503
+	})
+	checkAnswer(t, s.do("GET", "/checkouts?clientID=ann", ""), 503, "too many large answers")
+	if got := s.do("GET", "/cart?clientID=ann", ""); got.code != 200 {
+		t.Errorf("a small answer: %v", got)
+	}
+	for _, conn := range conns {
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	databasetest.Eventually(t, 10*time.Second, "a large answer is given", func() bool {
+		return s.do("GET", "/checkouts?clientID=ann", "").code == 200
+	})
 }
 
 func TestLookups_answerWhatTheShopHas(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/semaphore"
 
 	"cartwheel/app/admin/metrics"
 	"cartwheel/cart"
@@ -97,6 +98,7 @@ type Server struct {
 	timeout        time.Duration
 	allowedOrigins allowedOrigins
 	bodies         *bodies
+	largeAnswers   *semaphore.Weighted // bytes
 	metrics        *metrics.Metrics
 	log            *slog.Logger
 
@@ -113,6 +115,7 @@ func New(config Config, shop Shop, readiness readiness) *Server {
 		timeout:        config.RequestTimeout,
 		allowedOrigins: config.CORSOrigins,
 		bodies:         newBodies(),
+		largeAnswers:   semaphore.NewWeighted(maxLargeAnswerBytes),
 		metrics:        config.Metrics,
 		log:            config.Log,
 		echo:           echo.New(),

@@ -66,6 +66,10 @@ const workers = 1
 // whose charge timed out needs time to settle.
 const MinLeaseMargin = 2 * time.Second
 
+// maxLineBytes bounds the lines of the checkouts in flight: 4,096 carts of 500 lines would have
+// several times as much. One TX 1 may exceed it.
+const maxLineBytes = 64 << 20
+
 // openTimeout is the maximum time of the search for the checkout that a repeat waits for.
 const openTimeout = time.Second
 
@@ -107,6 +111,7 @@ type Manager struct {
 	settles  *queue.Queue[settleJob, journalResult]
 
 	inFlight       atomic.Int64 // checkouts admitted and not ended; raised under mu
+	lineBytes      atomic.Int64 // of their lines, once these are reserved
 	waitingRepeats atomic.Int64 // repeats that wait for the end of the first request
 	draining       atomic.Bool  // set under mu
 
@@ -175,7 +180,7 @@ func (m *Manager) InFlight() (used, limit int) { return int(m.inFlight.Load()), 
 
 // Full reports whether a checkout that came now would be refused because no slot is free.
 func (m *Manager) Full() bool {
-	return m.inFlight.Load() >= int64(m.config.InFlight) || m.reserves.Full()
+	return m.inFlight.Load() >= int64(m.config.InFlight) || m.lineBytes.Load() >= maxLineBytes || m.reserves.Full()
 }
 
 // CheckOut buys the client's whole cart, or nothing.

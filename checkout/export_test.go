@@ -146,3 +146,12 @@ func PollResults(ctx context.Context, db *database.DB, ids ...string) ([]State, 
 		return states, err
 	})
 }
+
+// MaxLineBytes bounds the lines in flight.
+const MaxLineBytes = maxLineBytes
+
+// LineBytes is about what the lines in flight take.
+func (m *Manager) LineBytes() int64 { return m.lineBytes.Load() }
+
+// AddLineBytes pretends that there are more.
+func (m *Manager) AddLineBytes(size int64) { m.lineBytes.Add(size) }

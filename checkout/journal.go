@@ -119,6 +119,14 @@ func claimOf(e Entry, until time.Time) *claim {
 	return c
 }
 
+// lineBytes is about what the lines take, the order to the payment service included.
+func (c *claim) lineBytes() (size int64) {
+	for _, line := range c.lines {
+		size += int64(2 * (len(line.ProductID) + 48))
+	}
+	return size
+}
+
 func (c *claim) reservation() inventory.Reservation {
 	return inventory.Reservation{CheckoutID: c.id, Lines: c.lines}
 }

@@ -58,6 +58,34 @@ func TestLimits_checkoutWhoseOwnerLostItKeepsItsPlaceToTheEnd(t *testing.T) {
 	})
 }
 
+// Carts of hundreds of lines take more memory than the number of checkouts says.
+func TestLimits_longCartsInFlightAreBoundedByTheirSize(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *shop) {
+		s.stock("book", 5)
+		s.add("ada", "book", 1)
+		s.add("bob", "book", 1)
+		in := s.open(settings{})
+		held := in.till.hold()
+		ada := in.begin("ada")
+		held.await(t, 1)
+		if size := in.LineBytes(); size < int64(len("book")) {
+			t.Errorf("ada's lines take %d bytes", size)
+		}
+		in.AddLineBytes(checkout.MaxLineBytes) // as of other checkouts
+		wantErr(t, in.buy("bob"), checkout.ErrBusy)
+		want(t, "bob's checkouts", len(s.entries(checkout.Filter{ClientID: "bob"})), 0)
+		if !in.Full() {
+			t.Error("it says that it is not full")
+		}
+		held.open(s.ledger.approve)
+		wantErr(t, ada.end(), nil)
+		in.AddLineBytes(-checkout.MaxLineBytes)
+		wantErr(t, in.buy("bob"), nil)
+		eventually(t, "nothing is in flight", func() bool { return in.LineBytes() == 0 })
+	})
+}
+
 // fullQueue is the capacity of a queue that the decoys fill.
 const fullQueue = decoys / 2
 

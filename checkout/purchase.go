@@ -84,6 +84,9 @@ func (m *Manager) buy(o *operation, p cart.Purchase) error {
 		return err
 	}
 	o.claim.Store(c)
+	size := c.lineBytes()
+	m.lineBytes.Add(size)
+	defer m.lineBytes.Add(-size)
 
 	ctx, cancel := context.WithDeadline(m.ownerCtx, c.until)
 	defer cancel()

@@ -42,6 +42,9 @@ func requestOf(p cart.Purchase) idempotency.Request {
 // reserve is TX 1 for a batch. It answers with the claims of the new checkouts. Jobs whose carts
 // would make the transaction too large are answered errDeferred.
 func (m *Manager) reserve(ctx context.Context, jobs []reserveJob, answers []queue.Answer[*claim]) error {
+	if m.lineBytes.Load() >= maxLineBytes {
+		return ErrBusy
+	}
 	requests := make([]idempotency.Request, len(jobs))
 	for i, job := range jobs {
 		requests[i] = requestOf(job.Purchase)

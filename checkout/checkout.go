@@ -68,7 +68,7 @@ const MinLeaseMargin = 2 * time.Second
 
 // maxLineBytes bounds the lines of the checkouts in flight: 4,096 carts of 500 lines would have
 // several times as much. One TX 1 may exceed it.
-const maxLineBytes = 64 << 20
+const maxLineBytes = 48 << 20
 
 // openTimeout is the maximum time of the search for the checkout that a repeat waits for.
 const openTimeout = time.Second

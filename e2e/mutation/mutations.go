@@ -392,8 +392,28 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a retry after a lost COMMIT looks once more",
-			edits: []edit{{"database/transaction.go", "run = unlessFound(work, committed)", "_ = unlessFound(work, committed)"}},
+			edits: []edit{{"database/transaction.go", "run = unlessFound(work, committed, &lost)", "_ = unlessFound(work, committed, &lost)"}},
 			in:    "database", tests: []string{"TestLostCommit_foundByTheRetryIsSuccess"},
+		},
+		{
+			name:  "a disturbed second look for a lost COMMIT is repeated",
+			edits: []edit{{"database/transaction.go", "run = unlessFound(work, committed, &lost)", "run, lost = unlessFound(work, committed, &lost), false"}},
+			in:    "database", tests: []string{"TestLostCommit_disturbedLookOfTheRetryIsRepeated"},
+		},
+		{
+			name:  "the lines in flight are bounded",
+			edits: []edit{{"checkout/reserve.go", "m.lineBytes.Load() >= maxLineBytes", "false"}},
+			in:    "checkout", tests: []string{"TestLimits_longCartsInFlightAreBoundedByTheirSize"},
+		},
+		{
+			name:  "large answers for slow readers are bounded",
+			edits: []edit{{"app/api/lookups.go", "maxLargeAnswerBytes = 64 << 20", "maxLargeAnswerBytes = 64 << 30"}},
+			in:    "app/api", tests: []string{"TestLookups_largeAnswersForSlowReadersAreBounded"},
+		},
+		{
+			name:  "one cart that cannot be read fails alone",
+			edits: []edit{{"cart/cart.go", "Work: m.show, RetryOneByOne: database.MayRetryOneByOne,", "Work: m.show,"}},
+			in:    "cart", tests: []string{"TestShow_cartThatCannotBeReadIsAloneWithIt"},
 		},
 		{
 			name:  "a row that changes under a lock wait is no error on MariaDB 11.6 and later",

@@ -70,9 +70,6 @@ const MinLeaseMargin = 2 * time.Second
 // several times as much. One TX 1 may exceed it.
 const maxLineBytes = 48 << 20
 
-// openTimeout is the maximum time of the search for the checkout that a repeat waits for.
-const openTimeout = time.Second
-
 // Config says how the Checkout Manager works.
 type Config struct {
 	QueueCapacity  int            // checkouts that wait for TX 1
@@ -202,10 +199,10 @@ func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) (checkoutID str
 		if p.Key != "" && answerMayBeStored(err) {
 			err = idempotency.AnswerAfterRefusal(ctx, m.db, requestOf(p), err)
 		}
-		if errors.Is(err, idempotency.ErrUnderWay) {
-			checkoutID, err = m.awaitFirst(ctx, p)
+		if first, ok := errors.AsType[*idempotency.UnderWayError](err); ok {
+			checkoutID, err = m.awaitFirst(ctx, p, first.CheckoutID)
 		}
-		if !errors.Is(err, errKeyFree) {
+		if !errors.Is(err, errTryAgain) {
 			return cmp.Or(checkoutID, checkoutIDOf(err)), err
 		}
 	}
@@ -270,49 +267,30 @@ func (m *Manager) release() {
 	m.owners.Done()
 }
 
-// errKeyFree means that the first request with a key left no checkout: the key may be used.
-var errKeyFree = errors.New("the key is not stored")
+// errTryAgain means that the first request's checkout is not in the journal: it was pruned, or a
+// version that did not store its ID with the key began it. The key must be looked up again.
+var errTryAgain = errors.New("the checkout of the first request is not known")
 
-// awaitFirst waits for the answer to the first request with the purchase's key, on whichever
-// instance it runs, until ctx ends.
-func (m *Manager) awaitFirst(ctx context.Context, p cart.Purchase) (checkoutID string, err error) {
-	checkoutID = m.openID(p)
-	if checkoutID == "" { // it has ended by now, or its row was deleted
-		if sleep(ctx, awaitPoll) {
-			return "", errKeyFree
-		}
-		return "", idempotency.AnswerAfterRefusal(ctx, m.db, requestOf(p), idempotency.ErrUnderWay)
-	}
-	end, err := m.awaitRepeat(ctx, checkoutID)
+// awaitFirst waits for the end of the checkout that the first request with the purchase's key
+// began, on whichever instance it runs, until ctx ends. It returns the answer to the purchase.
+func (m *Manager) awaitFirst(ctx context.Context, p cart.Purchase, id string) (checkoutID string, err error) {
+	end, err := m.awaitRepeat(ctx, id)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return "", errKeyFree
+		return "", errTryAgain
 	case err != nil:
-		err = &PendingError{CheckoutID: checkoutID}
+		err = &PendingError{CheckoutID: id}
 	default:
 		err = outcome(end.state, end.reason)
 	}
 	if errors.Is(err, ErrUnpaid) { // TX 2 freed the key: another checkout may use it by now
-		return checkoutID, err
+		return id, err
 	}
 	answer := idempotency.AnswerAfterRefusal(ctx, m.db, requestOf(p), err)
 	if errors.Is(answer, idempotency.ErrUnderWay) {
-		return checkoutID, err
+		return id, err
 	}
-	return checkoutID, answer
-}
-
-// openID returns the ID of the open checkout that was begun with the purchase's key; empty: none.
-func (m *Manager) openID(p cart.Purchase) string {
-	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
-	defer cancel()
-	entries, err := database.Query(ctx, m.db.Read, func(tx *database.Tx) ([]Entry, error) {
-		return openByKey(ctx, tx, p.ClientID, p.Key)
-	})
-	if err != nil || len(entries) == 0 {
-		return ""
-	}
-	return entries[0].CheckoutID
+	return id, answer
 }
 
 // UnderWay finds those of the clients who have a checkout in flight, as is committed when the batch

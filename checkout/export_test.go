@@ -155,3 +155,8 @@ func (m *Manager) LineBytes() int64 { return m.lineBytes.Load() }
 
 // AddLineBytes pretends that there are more.
 func (m *Manager) AddLineBytes(size int64) { m.lineBytes.Add(size) }
+
+// AwaitFirst waits as a repeat does.
+func (m *Manager) AwaitFirst(ctx context.Context, p cart.Purchase, id string) (string, error) {
+	return m.awaitFirst(ctx, p, id)
+}

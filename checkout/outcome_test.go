@@ -41,6 +41,9 @@ func TestCheckOut_notPaidFreesItsKey(t *testing.T) {
 				}
 				want(t, "keys", s.number("SELECT COUNT(*) FROM idempotency_key"), 0)
 				want(t, "ada's cart", s.inCart("ada"), "book×2")
+				// One that found the key under way, but comes to wait only now.
+				_, err := other.AwaitFirst(t.Context(), cart.Purchase{ClientID: "ada", Key: "key"}, s.entries(checkout.Filter{})[0].CheckoutID)
+				wantErr(t, err, checkout.ErrUnpaid)
 				one.till.back()
 				wantErr(t, one.beginKeyed("ada", "key").end(), nil)
 				wantReplay(t, other.beginKeyed("ada", "key").end(), nil)

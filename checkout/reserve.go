@@ -61,7 +61,7 @@ func (m *Manager) reserve(ctx context.Context, jobs []reserveJob, answers []queu
 			err = answers[first].Err
 		}
 		if err == nil {
-			err = idempotency.ErrUnderWay // the first has begun
+			err = &idempotency.UnderWayError{CheckoutID: answers[first].Value.id}
 		}
 		answers[repeat] = queue.Answer[*claim]{Err: err}
 	})

@@ -103,12 +103,6 @@ func lockEntries(ctx context.Context, tx *database.Tx, ids []string) (map[string
 	return entriesWith(ctx, tx, database.SortedUnique(ids), " ORDER BY checkout_id"+tx.ForUpdate())
 }
 
-// openByKey returns the open checkout that was begun with this key and is not sold yet, if any.
-func openByKey(ctx context.Context, tx *database.Tx, clientID, key string) ([]Entry, error) {
-	return selectEntries(ctx, tx, "checkout_journal WHERE client_id = ? AND lease_expires_at IS NOT NULL AND idempotency_key = ?"+
-		" AND state <> ?", clientID, key, Cancelling)
-}
-
 // UnderWay finds those of the clients who have a checkout in flight that may return its lines to
 // their carts, as is committed when the batch is sent. It locks nothing.
 func UnderWay(b *database.Batch, clientIDs []string, found map[string]bool) {

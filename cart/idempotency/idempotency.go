@@ -26,6 +26,12 @@ var (
 	ErrUnderWay = errors.New("the first request with this Idempotency-Key is still under way")
 )
 
+// An UnderWayError is ErrUnderWay with the checkout that the first request began, if any.
+type UnderWayError struct{ CheckoutID string }
+
+func (*UnderWayError) Error() string { return ErrUnderWay.Error() }
+func (*UnderWayError) Unwrap() error { return ErrUnderWay }
+
 // A Response is an answer as it is stored with a key.
 type Response struct {
 	Status     int    // HTTP; 0 while the request is under way
@@ -76,13 +82,13 @@ type Record struct {
 // UnderWay reports whether the request has no answer yet.
 func (r Record) UnderWay() bool { return r.Status == 0 }
 
-// Answer returns what a repeat with this hash gets: *Replay, ErrMismatch, or ErrUnderWay.
+// Answer returns what a repeat with this hash gets: *Replay, ErrMismatch, or *UnderWayError.
 func (r Record) Answer(hash Hash) error {
 	switch {
 	case r.Hash != hash:
 		return ErrMismatch
 	case r.UnderWay():
-		return ErrUnderWay
+		return &UnderWayError{r.CheckoutID}
 	}
 	return &Replay{r.Response}
 }

@@ -30,10 +30,10 @@ import (
 //   - An add holds nothing. It is allowed at one moment and stored at a later one, and what it was
 //     compared with may have been
 //     bought between the two.
-//   - A checkout sees which lines its cart has at one moment, and takes those at a later one. A
-//     line that is added between the
-//     two is for the next checkout, and so is the cart empty for another checkout when only such
-//     lines are left in it.
+//   - A checkout sees which lines its cart has at one moment, and takes those at a later one, with
+//     the units that they have by then. A line that is new between the two is for the next
+//     checkout, so that of a merge it may take a part. For another checkout the cart is empty when
+//     it has no other lines.
 //   - So does a merge with the cart that it empties.
 //   - A refused checkout names what was available when it looked. Something may have been put back
 //     by the moment at which
@@ -104,7 +104,7 @@ type modelState struct {
 type progress struct {
 	at     stage
 	client int
-	lines  units // that a checkout saw or holds
+	lines  units // that a checkout holds; of those that it saw, what they had then
 }
 
 type stage string
@@ -194,24 +194,29 @@ func (s modelState) free(client int, strict bool) units {
 	left := s.carts[client]
 	for _, p := range s.underWay {
 		if p.at == saw && p.client == client && !strict {
-			for i := range left {
-				left[i] = max(0, left[i]-p.lines[i])
-			}
+			left = left.without(p.lines)
 		}
 	}
 	return left
 }
 
+// without returns the units of the products of which other has none.
+func (u units) without(other units) units {
+	for i := range u {
+		if other[i] > 0 {
+			u[i] = 0
+		}
+	}
+	return u
+}
+
 func (s modelState) merge(op step, p progress, under bool) (bool, modelState) {
 	moved := s.carts[1-op.client]
 	if !op.strict {
-		moved = p.lines
+		moved = moved.without(moved.without(p.lines))
 		s = s.with(op, progress{at: over})
 	}
 	for i, n := range moved {
-		if n > s.carts[1-op.client][i] {
-			return false, s
-		}
 		s.carts[1-op.client][i] -= n
 		s.carts[op.client][i] += n
 	}
@@ -230,10 +235,15 @@ func (s modelState) takeLines(op step, p progress, under bool) (bool, modelState
 	if !under || p.at != saw {
 		return false, s
 	}
+	cart := s.carts[op.client]
+	p.lines = cart.without(cart.without(p.lines))
 	for i, n := range p.lines {
-		if n > s.available(i) || n > s.carts[op.client][i] {
+		if n > s.available(i) {
 			return false, s
 		}
+	}
+	if p.lines == (units{}) {
+		return false, s
 	}
 	for i, n := range p.lines {
 		s.carts[op.client][i] -= n
@@ -332,34 +342,51 @@ func TestModel_rejectsWrongHistories(t *testing.T) {
 	add := func(n int) step { return step{kind: stepAdd, strict: true, quantity: n} }
 	unknown := step{kind: stepAdd, strict: true, maybe: true, quantity: 1}
 	take := step{kind: stepTake, strict: true, request: 1}
+	// On servers: client 1 has one unit of each product, and of product 1 client 0 has one, too.
+	merging := func(taken, left units) trace {
+		full, see := units{1, 1}, step{kind: stepSee, request: 1}
+		return slices.Concat(
+			at(1, 2, step{kind: stepAdd, product: 1, quantity: 1}), at(1, 2, step{kind: stepAdd, client: 1, quantity: 1}),
+			at(1, 2, step{kind: stepAdd, client: 1, product: 1, quantity: 1}),
+			at(3, 4, step{kind: stepLook, seen: tables{carts: [modelClients]units{{0, 1}, full}, onHand: units{5, 5}}}),
+			at(5, 8, step{kind: stepMergeSee, request: 2}, step{kind: stepMerge, request: 2}), at(5, 11, see, step{kind: stepTake, request: 1}),
+			at(9, 10, step{kind: stepLook, seen: tables{carts: [modelClients]units{left, {}}, onHand: units{5, 5}, held: taken}}))
+	}
 	sell, putBack := step{kind: stepSell, request: 1}, step{kind: stepPutBack, request: 1}
 	for name, test := range map[string]struct {
 		histories []trace
 		want      porcupine.CheckResult
+		second    int // on hand of the second product
 	}{
-		"a sale":                       {[]trace{at(1, 2, add(2)), at(3, 6, take, sell), at(7, 8, look(0, 3, 0))}, porcupine.Ok},
-		"a look in the middle of it":   {[]trace{at(1, 2, add(2)), at(3, 6, take, sell), at(4, 5, look(0, 5, 2))}, porcupine.Ok},
-		"stock is gone and still held": {[]trace{at(1, 2, add(2)), at(3, 6, take, sell), at(4, 5, look(0, 3, 2))}, porcupine.Illegal},
-		"an add is lost":               {[]trace{at(1, 2, add(2)), at(3, 4, look(0, 5, 0))}, porcupine.Illegal},
-		"an add is stored twice":       {[]trace{at(1, 2, add(2)), at(3, 4, look(4, 5, 0))}, porcupine.Illegal},
-		"a line is lowered":            {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepLower, quantity: 1}), at(5, 6, look(1, 5, 0))}, porcupine.Ok},
-		"a lowering is lost":           {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepLower, quantity: 1}), at(5, 6, look(2, 5, 0))}, porcupine.Illegal},
-		"a merge moves the lines":      {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepMerge, strict: true, client: 1}), at(5, 6, look(0, 5, 0))}, porcupine.Illegal},
+		"a checkout takes all of a merge":          {[]trace{merging(units{1, 2}, units{})}, porcupine.Ok, 5},
+		"a checkout takes what a merge raised":     {[]trace{merging(units{0, 2}, units{1, 0})}, porcupine.Ok, 5},
+		"a checkout comes before a merge":          {[]trace{merging(units{0, 1}, units{1, 1})}, porcupine.Ok, 5},
+		"a checkout takes a part of a line":        {[]trace{merging(units{1, 1}, units{0, 1})}, porcupine.Illegal, 5},
+		"a checkout takes what a merge only added": {[]trace{merging(units{1, 0}, units{0, 2})}, porcupine.Illegal, 5},
+		"a sale":                       {[]trace{at(1, 2, add(2)), at(3, 6, take, sell), at(7, 8, look(0, 3, 0))}, porcupine.Ok, 0},
+		"a look in the middle of it":   {[]trace{at(1, 2, add(2)), at(3, 6, take, sell), at(4, 5, look(0, 5, 2))}, porcupine.Ok, 0},
+		"stock is gone and still held": {[]trace{at(1, 2, add(2)), at(3, 6, take, sell), at(4, 5, look(0, 3, 2))}, porcupine.Illegal, 0},
+		"an add is lost":               {[]trace{at(1, 2, add(2)), at(3, 4, look(0, 5, 0))}, porcupine.Illegal, 0},
+		"an add is stored twice":       {[]trace{at(1, 2, add(2)), at(3, 4, look(4, 5, 0))}, porcupine.Illegal, 0},
+		"a line is lowered":            {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepLower, quantity: 1}), at(5, 6, look(1, 5, 0))}, porcupine.Ok, 0},
+		"a lowering is lost":           {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepLower, quantity: 1}), at(5, 6, look(2, 5, 0))}, porcupine.Illegal, 0},
+		"a merge moves the lines":      {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepMerge, strict: true, client: 1}), at(5, 6, look(0, 5, 0))}, porcupine.Illegal, 0},
 		"a merge empties the other cart": {[]trace{at(1, 2, add(2)), at(3, 4, step{kind: stepMerge, strict: true, client: 1}), at(5, 6,
-			step{kind: stepLook, seen: tables{carts: [modelClients]units{{}, {2, 0}}, onHand: units{5, 0}}})}, porcupine.Ok},
-		"an add of too much": {[]trace{at(1, 2, add(6))}, porcupine.Illegal},
+			step{kind: stepLook, seen: tables{carts: [modelClients]units{{}, {2, 0}}, onHand: units{5, 0}}})}, porcupine.Ok, 0},
+		"an add of too much": {[]trace{at(1, 2, add(6))}, porcupine.Illegal, 0},
 		"an add is refused for nothing": {[]trace{at(1, 2, step{kind: stepRefuseAdd, strict: true, quantity: 2, wanted: 2, available: 1})},
-			porcupine.Illegal},
+			porcupine.Illegal, 0},
 		"a put-back sets the line": {[]trace{at(1, 2, add(2)), at(3, 9, take, putBack), at(4, 5, look(0, 5, 2)), at(6, 7, add(1)),
-			at(10, 11, look(2, 5, 0))}, porcupine.Illegal},
+			at(10, 11, look(2, 5, 0))}, porcupine.Illegal, 0},
 		"a put-back adds to the line": {[]trace{at(1, 2, add(2)), at(3, 9, take, putBack), at(4, 5, look(0, 5, 2)), at(6, 7, add(1)),
-			at(10, 11, look(3, 5, 0))}, porcupine.Ok},
-		"an add without an answer is stored":     {[]trace{at(1, forever, unknown), at(3, 4, look(1, 5, 0))}, porcupine.Ok},
-		"an add without an answer is not stored": {[]trace{at(1, forever, unknown), at(3, 4, look(0, 5, 0))}, porcupine.Ok},
+			at(10, 11, look(3, 5, 0))}, porcupine.Ok, 0},
+		"an add without an answer is stored":     {[]trace{at(1, forever, unknown), at(3, 4, look(1, 5, 0))}, porcupine.Ok, 0},
+		"an add without an answer is not stored": {[]trace{at(1, forever, unknown), at(3, 4, look(0, 5, 0))}, porcupine.Ok, 0},
 		"an add without an answer comes and goes": {[]trace{at(1, forever, unknown), at(3, 4, look(1, 5, 0)), at(5, 6, look(0, 5, 0))},
-			porcupine.Illegal},
+			porcupine.Illegal, 0},
 	} {
-		if got := slices.Concat(test.histories...).linearizable(units{5, 0}, time.Minute); got != test.want {
+		onHand := units{5, test.second}
+		if got := slices.Concat(test.histories...).linearizable(onHand, time.Minute); got != test.want {
 			t.Errorf("%s: %s, want %s", name, got, test.want)
 		}
 	}

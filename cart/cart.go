@@ -94,7 +94,7 @@ func NewManager(db *database.DB, store *Store, stock stock, checkouts checkouts,
 		Observe:       cfg.Observe,
 	})
 	m.shows = queue.New(queue.Config[string, View]{
-		Name: "cart.show", Shards: showWorkers, Capacity: cfg.QueueCapacity, BatchSize: showBatch,
+		Name: "cart.show", Shards: showWorkers, Capacity: cfg.QueueCapacity, BatchSize: maxCartsShown,
 		Work: m.show, RetryOneByOne: database.MayRetryOneByOne, Log: cfg.Log, Observe: cfg.ObserveShow,
 	})
 	return m

@@ -53,11 +53,11 @@ type ViewLine struct {
 	Quantity, Available    int64 // units
 }
 
-// showBatch is the maximum number of carts that one read shows, and showWorkers the number of reads
-// at once.
+// maxCartsShown is the maximum number of carts that one read shows, and showWorkers the number of
+// reads at once.
 const (
-	showBatch   = 64
-	showWorkers = 2
+	maxCartsShown = 64
+	showWorkers   = 2
 )
 
 // Show returns a client's cart, in the order of the product IDs. It locks nothing and reads the

@@ -18,8 +18,8 @@ import (
 const (
 	// announceEvery is the interval between two searches for events that are due.
 	announceEvery = 500 * time.Millisecond
-	// announceBatch is the maximum number of events that one instance leases at once.
-	announceBatch = 64
+	// maxEventsLeased is the maximum number of events that one instance leases at once.
+	maxEventsLeased = 64
 	// announceCalls is the maximum of concurrent deliveries.
 	announceCalls = 16
 	// announceLease is the time for which one instance delivers an event that it has leased. It
@@ -122,7 +122,7 @@ func (c eventLease) now() time.Time { return time.Now().UTC().Add(c.ahead) }
 func (a *Announcer) announce(ctx context.Context, kind event) (more bool, err error) {
 	var leased eventLease
 	err = a.db.Transact(ctx, func(tx *database.Tx) (err error) {
-		leased, err = leaseEvents(ctx, tx, kind, announceBatch, announceLease)
+		leased, err = leaseEvents(ctx, tx, kind, maxEventsLeased, announceLease)
 		if err == nil && len(leased.entries) == 0 {
 			err = database.ErrNothingToWrite
 		}
@@ -137,7 +137,7 @@ func (a *Announcer) announce(ctx context.Context, kind event) (more bool, err er
 		return putEvents(ending, tx, leased, due)
 	}, nil)
 	more = slices.Contains(due, "")
-	return more && len(due) == announceBatch, err
+	return more && len(due) == maxEventsLeased, err
 }
 
 // deliver sends the events, announceCalls at a time. It returns the next due time of each event; it

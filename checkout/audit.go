@@ -20,9 +20,9 @@ const (
 	// maxListed is the maximum of inconsistencies, and of notes, that a report lists; it counts
 	// all.
 	maxListed = 1000
-	// gatewayMemory is the maximum age of a checkout that the payment service is asked about. The
+	// maxAskedAge is the maximum age of a checkout that the payment service is asked about. The
 	// service remembers it for at least 30 days; the day between leaves time for the calls.
-	gatewayMemory = 29 * 24 * time.Hour
+	maxAskedAge = 29 * 24 * time.Hour
 	// gatewayCalls is the maximum number of concurrent calls to the payment service.
 	gatewayCalls = 16
 	// maxFailedCalls is the number of failed calls after which an audit stops asking, if none
@@ -43,7 +43,7 @@ const (
 	RuleStock    Rule = "stock"    // 0 <= reserved <= on hand, for each product
 	RuleReserved Rule = "reserved" // a reserved checkout has a reservation for each line, a refunding one has none
 	RuleOwned    Rule = "owned"    // every reservation belongs to a reserved checkout
-	RuleOverdue  Rule = "overdue"  // an open checkout whose lease has ended is claimed
+	RuleOverdue  Rule = "overdue"  // an open checkout whose lease has ended must be claimed
 	RulePayment  Rule = "payment"  // captured if and only if committed, with the lines of the journal
 	RuleGateway  Rule = "gateway"  // the payment service answers
 )

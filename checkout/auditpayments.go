@@ -25,9 +25,9 @@ type payments interface {
 // database alone.
 func AuditPayments(ctx context.Context, db *database.DB, service payments, r *Report) error {
 	failed := 0
-	for after := firstID(gatewayMemory); ; {
+	for after := firstID(maxAskedAge); ; {
 		settled, err := database.Query(ctx, db.Read, func(tx *database.Tx) ([]Entry, error) {
-			return settledAfter(ctx, tx, after, gatewayMemory, database.ChunkRows)
+			return settledAfter(ctx, tx, after, maxAskedAge, database.ChunkRows)
 		})
 		if err != nil || len(settled) == 0 {
 			return err

@@ -82,7 +82,7 @@ func (m *Manager) cancel(o *operation, entry Entry) error {
 func (m *Manager) awaitCancel(ctx context.Context, checkoutID string) error {
 	end, err := m.awaitRepeat(ctx, checkoutID)
 	switch {
-	case errors.Is(err, errAbandoned):
+	case errors.Is(err, errStoppedWaiting):
 		return &PendingError{checkoutID, true}
 	case err != nil:
 		return err

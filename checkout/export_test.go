@@ -112,11 +112,11 @@ func ListOpen(ctx context.Context, tx *database.Tx, filter Filter) error {
 }
 
 // EventBatch is the maximum number of events that one instance leases at once.
-const EventBatch = announceBatch
+const EventBatch = maxEventsLeased
 
 // LeaseSales leases one batch of the sales that are due.
 func LeaseSales(ctx context.Context, tx *database.Tx) error {
-	_, err := leaseEvents(ctx, tx, committedEvent, announceBatch, announceLease)
+	_, err := leaseEvents(ctx, tx, committedEvent, maxEventsLeased, announceLease)
 	return err
 }
 

@@ -161,25 +161,26 @@ func (m *Manager) noteUnfinished(c *claim) {
 	m.unfinished = append(m.unfinished, c)
 }
 
-// errAbandoned means that the owner had to leave the checkout to others.
-var errAbandoned = errors.New("the checkout was left to be recovered")
+// errStoppedWaiting means that the end of a checkout is not waited for any more: this instance
+// drains, the caller's time is over, or too many wait. Another owner ends the checkout.
+var errStoppedWaiting = errors.New("the checkout is left to another owner")
 
 // awaitOtherOwner waits, for the former owner of a checkout, until another one has settled it, or
 // until this instance drains.
 func (m *Manager) awaitOtherOwner(c *claim) (journalResult, error) {
 	if m.ownerCtx.Err() != nil {
 		m.noteUnfinished(c)
-		return journalResult{}, errAbandoned
+		return journalResult{}, errStoppedWaiting
 	}
 	return m.awaitEnd(m.ownerCtx, c.id)
 }
 
 // awaitRepeat waits, for a repeat, until the owner of a checkout has settled it, ctx ends or this
-// instance drains. Beyond the limit of repeats that wait it returns errAbandoned at once.
+// instance drains. Beyond the limit of repeats that wait it returns errStoppedWaiting at once.
 func (m *Manager) awaitRepeat(ctx context.Context, checkoutID string) (journalResult, error) {
 	defer m.waitingRepeats.Add(-1)
 	if m.waitingRepeats.Add(1) > int64(m.config.InFlight) {
-		return journalResult{}, errAbandoned
+		return journalResult{}, errStoppedWaiting
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -188,7 +189,7 @@ func (m *Manager) awaitRepeat(ctx context.Context, checkoutID string) (journalRe
 }
 
 // awaitEnd waits until pollEnds finds a checkout settled, or ctx ends. Its errors are ErrNotFound
-// and errAbandoned.
+// and errStoppedWaiting.
 func (m *Manager) awaitEnd(ctx context.Context, checkoutID string) (journalResult, error) {
 	end := make(chan journalResult, 1)
 	m.mu.Lock()
@@ -206,7 +207,7 @@ func (m *Manager) awaitEnd(ctx context.Context, checkoutID string) (journalResul
 		}
 		return s, nil
 	case <-ctx.Done():
-		return journalResult{}, errAbandoned
+		return journalResult{}, errStoppedWaiting
 	}
 }
 

@@ -183,7 +183,7 @@ func (b *reserveBatch) decide(carts *cart.Carts, stock *inventory.Stock) (empty 
 			b.answers[i].Err = cart.ErrChanged
 			continue
 		}
-		if err := stock.CountReserved(lines); err != nil {
+		if err := stock.TryReserve(lines); err != nil {
 			b.answers[i].Err = err
 			continue
 		}

@@ -189,7 +189,7 @@ func (b *settleBatch) apply(ctx context.Context, batch *database.Batch) error {
 // returns ErrRetry for it: what was read has changed since. Other errors stay as they are.
 func (b *settleBatch) slowPathError(err error, slow bool) error {
 	switch {
-	case !errors.Is(err, inventory.ErrShort) && !errors.Is(err, database.ErrRowLocked) && !errors.Is(err, errStale):
+	case !errors.Is(err, inventory.ErrShort) && !errors.Is(err, database.ErrRowLocked) && !errors.Is(err, errClaimLost):
 		return err
 	case slow:
 		return errors.Join(database.ErrRetry, err)
@@ -251,8 +251,8 @@ func (b *settleBatch) collectReservations() {
 	}
 }
 
-// errStale means that a checkout was not in the state and epoch of its claim.
-var errStale = errors.New("a claim is no longer valid")
+// errClaimLost means that a checkout was not in the state and epoch of its claim.
+var errClaimLost = errors.New("a claim is no longer valid")
 
 // writeJournal makes the transitions of the included jobs, conditional on the state and epoch of
 // their claims.
@@ -316,8 +316,8 @@ func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
 	return nil
 }
 
-// wasCommitted reports whether the journal has all that the last attempt wrote. A checkout that
-// went on since counts.
+// wasCommitted reports whether the journal has all that the last attempt wrote. A checkout whose
+// refund ended since counts.
 func (b *settleBatch) wasCommitted(ctx context.Context, tx *database.Tx) (bool, error) {
 	entries, err := lockEntries(ctx, tx, b.includedIDs())
 	if err != nil {

@@ -86,7 +86,7 @@ func (b *settleBatch) checkStock(ctx context.Context, tx *database.Tx) error {
 		if !b.sells(i) {
 			return false
 		}
-		err := stock.CountSold(b.jobs[i].claim.lines)
+		err := stock.TrySell(b.jobs[i].claim.lines)
 		switch {
 		case errors.Is(err, inventory.ErrShort):
 			b.to[i] = Refunding

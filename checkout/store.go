@@ -148,8 +148,8 @@ type transition struct {
 }
 
 // updateEntries makes a transition for checkouts that are in its state and epoch. The IDs are
-// sorted. If one checkout is in another state or epoch, Batch.Send returns errStale. A cancellation
-// begins under a new epoch, with a lease from now on.
+// sorted. If one checkout is in another state or epoch, Batch.Send returns errClaimLost. A
+// cancellation begins under a new epoch, with a lease from now on.
 func updateEntries(b *database.Batch, t transition, ids []string, lease time.Duration) {
 	d := b.Dialect()
 	set := "lease_expires_at = lease_expires_at"
@@ -167,7 +167,7 @@ func updateEntries(b *database.Batch, t transition, ids []string, lease time.Dur
 		args := append([]any{t.to, nullable(t.reason), t.from, t.epoch}, database.Anys(padded)...)
 		all := func(moved int64) error {
 			if moved != int64(len(chunk)) {
-				return errStale
+				return errClaimLost
 			}
 			return nil
 		}

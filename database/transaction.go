@@ -175,14 +175,14 @@ func unlessFound(work func(*Tx) error, committed func(*Tx) (bool, error), lost *
 // attempt runs work in a transaction and commits it. lookup says that work only looks a lost COMMIT
 // up.
 func (db *DB) attempt(ctx context.Context, work func(*Tx) error, afterLockTimeout, lookup bool) (err error) {
-	overdue := time.Now().Add(db.limits.attempt)
-	ctx, cancel := context.WithDeadline(ctx, overdue)
+	deadline := time.Now().Add(db.limits.attempt)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	conn, err := db.engine.Writes.Connx(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoConnection, err)
 	}
-	tx := &Tx{conn: conn, engine: db.engine, afterLockTimeout: afterLockTimeout, noStatementAfter: overdue}
+	tx := &Tx{conn: conn, engine: db.engine, afterLockTimeout: afterLockTimeout, noStatementAfter: deadline}
 	if lookup {
 		tx.lookup = ctx
 	}

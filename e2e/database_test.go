@@ -226,7 +226,8 @@ func TestDatabaseServer_faults(t *testing.T) {
 					var bystanders []*sql.DB
 					eventually(t, 20*time.Second, "the shop has no connection left", func() bool {
 						bystanders = occupy(t, server, bystanders)
-						// A probe may fail while a worker still has its connection, which it gives back.
+						// A probe may fail while a worker still has its connection, which it gives
+						// back.
 						return !shop.isReady() && len(server.sessions(t, "connections")) == 0
 					})
 					// Behind a batch whose COMMIT was lost with its session, and is looked for

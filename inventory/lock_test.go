@@ -24,7 +24,7 @@ func lockBoth(t *testing.T, db *database.DB, m *inventory.Manager, ids ...string
 			return err
 		}
 		for _, id := range ids {
-			said[id] = stock.CountReserved([]inventory.Line{{ProductID: id, Quantity: 1}})
+			said[id] = stock.TryReserve([]inventory.Line{{ProductID: id, Quantity: 1}})
 		}
 		return nil
 	})

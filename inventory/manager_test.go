@@ -174,7 +174,7 @@ func reserveOne(t *testing.T, db *database.DB, m *inventory.Manager, checkoutID,
 		if err != nil {
 			return err
 		}
-		if err := stock.CountReserved(one.Lines); err != nil {
+		if err := stock.TryReserve(one.Lines); err != nil {
 			return err
 		}
 		return databasetest.Send(t.Context(), tx, func(b *database.Batch) { m.Reserve(b, []inventory.Reservation{one}) })

@@ -32,11 +32,12 @@ func (s *Stock) CheckUnlocked(lines []Line) error {
 	return nil
 }
 
-// CountReserved counts the lines, each of another product, as reserved: all of them or none.
+// TryReserve counts the lines, each of another product, as reserved if all are available, else
+// none.
 //
 // Errors: database.ErrRowLocked when a product is locked by someone else, *NotEnoughError for the
 // first line that is short; a line whose product is gone has 0 available.
-func (s *Stock) CountReserved(lines []Line) error {
+func (s *Stock) TryReserve(lines []Line) error {
 	if err := s.CheckUnlocked(lines); err != nil {
 		return err
 	}
@@ -52,11 +53,11 @@ func (s *Stock) CountReserved(lines []Line) error {
 	return nil
 }
 
-// CountSold subtracts the lines, each of another product, from the quantity on hand: all of them or
+// TrySell subtracts the lines, each of another product, from the quantity on hand: all of them or
 // none, whatever is reserved.
 //
 // Errors: database.ErrRowLocked; ErrShort when less is on hand.
-func (s *Stock) CountSold(lines []Line) error {
+func (s *Stock) TrySell(lines []Line) error {
 	if err := s.CheckUnlocked(lines); err != nil {
 		return err
 	}

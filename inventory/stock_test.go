@@ -59,9 +59,9 @@ func TestStock_decidesAllOrNothing(t *testing.T) {
 				model = next
 			}
 
-			decide := stock.CountReserved
+			decide := stock.TryReserve
 			if sell {
-				decide = stock.CountSold
+				decide = stock.TrySell
 			}
 			if diff := cmp.Diff(want, decide(lines), cmp.Comparer(func(a, b error) bool {
 				return (a == nil) == (b == nil) && (a == nil || a.Error() == b.Error())
@@ -88,11 +88,11 @@ func TestErrors_matchTheirSentinels(t *testing.T) {
 		err  error
 		want error
 	}{
-		{"short", stock.CountReserved(line("a", 4)), inventory.ErrNotEnough},
-		{"gone", stock.CountReserved(line("gone", 1)), inventory.ErrNotEnough},
-		{"locked", stock.CountReserved(line("locked", 1)), database.ErrRowLocked},
-		{"sold short", stock.CountSold(line("a", 6)), inventory.ErrShort},
-		{"sold while locked", stock.CountSold(line("locked", 1)), database.ErrRowLocked},
+		{"short", stock.TryReserve(line("a", 4)), inventory.ErrNotEnough},
+		{"gone", stock.TryReserve(line("gone", 1)), inventory.ErrNotEnough},
+		{"locked", stock.TryReserve(line("locked", 1)), database.ErrRowLocked},
+		{"sold short", stock.TrySell(line("a", 6)), inventory.ErrShort},
+		{"sold while locked", stock.TrySell(line("locked", 1)), database.ErrRowLocked},
 		{"no product", &inventory.NoProductError{ProductID: "x"}, inventory.ErrNoProduct},
 	} {
 		if !errors.Is(test.err, test.want) {

@@ -74,8 +74,8 @@ type Gateway interface {
 	// Charge charges an order: Approved, Declined, or Voided when the checkout was voided or
 	// refunded before.
 	Charge(ctx context.Context, order Order) (Result, error)
-	// Void makes sure that a checkout is never charged, also by a charge that arrives later. It
-	// answers Voided then, and Approved when the checkout has been charged, which it stays.
+	// Void makes sure that a checkout that has not been charged never is, also by a charge that
+	// arrives later: Voided. One that has been charged stays so: Approved.
 	Void(ctx context.Context, checkoutID string) (Result, error)
 	// Refund refunds an approved checkout: Refunded, or Refused with a reason when the payment
 	// service will not.

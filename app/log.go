@@ -93,6 +93,7 @@ func (w *asyncWriter) run(log *slog.Logger) {
 			return
 		}
 		if dropped := w.dropped.Load(); dropped > reported && len(w.records) == 0 && !w.failing.Load() {
+			// Not a warning: the handler suppresses some of those.
 			log.Error("log records were dropped: the reader of the log was too slow", "records", dropped-reported)
 			reported = dropped
 		}

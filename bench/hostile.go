@@ -134,7 +134,7 @@ func overflowLines(ctx context.Context, base string) {
 	group.Wait()
 }
 
-// slowBodies keeps connections open whose large bodies stop after so many bytes.
+// slowBodies keeps connections open whose large bodies stop after sent bytes.
 func slowBodies(ctx context.Context, base string, connections, sent int) {
 	message := []byte("POST /addToCart HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 65536\r\n\r\n" +
 		strings.Repeat(" ", sent))

@@ -59,7 +59,7 @@ func (r *Replica) Fresh(ctx context.Context) bool {
 		r.seen.Store(time.Now().UnixNano())
 	}
 	age := now.UnixNano() - r.seen.Load()
-	return r.state.Load() == fresh && age < int64(lagInterval+lagTimeout) // nobody may have looked for hours
+	return r.state.Load() == fresh && age < int64(lagInterval+lagTimeout) // the last check may be hours old
 }
 
 // Report says how a use of the replica ended. After an error it is not read until the next look.

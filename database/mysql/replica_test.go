@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Without look-ups nobody looks at the lag. The first of several that then come at once looks; the
-// others must not believe what was seen long ago.
+// Without look-ups the lag is not checked. Of several that then arrive at once, the first checks
+// it; the others must not rely on the old check.
 func TestReplica_isNotFreshWhenSeenLongAgo(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -16,7 +16,7 @@ func TestReplica_isNotFreshWhenSeenLongAgo(t *testing.T) {
 		r := &Replica{}
 		r.state.Store(fresh)
 		r.seen.Store(time.Now().Add(-test.ago).UnixNano())
-		r.next.Store(time.Now().Add(time.Hour).UnixNano()) // somebody else looks
+		r.next.Store(time.Now().Add(time.Hour).UnixNano()) // another caller checks
 		if got := r.Fresh(t.Context()); got != test.want {
 			t.Errorf("seen %v ago: fresh is %v", test.ago, got)
 		}

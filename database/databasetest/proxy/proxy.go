@@ -43,7 +43,7 @@ func CutBefore() Fate { return Fate{kind: cutBefore} }
 func CutAfter() Fate { return Fate{kind: cutAfter} }
 
 // Hold cuts the client's side at once and passes the COMMIT on when release is closed: until then
-// it is still under way. Close of the proxy drops what is held.
+// it is still under way. Close of the proxy drops held COMMITs.
 func Hold(release <-chan struct{}) Fate { return Fate{kind: hold, release: release} }
 
 // Counts are what has passed so far.

@@ -20,7 +20,7 @@ import (
 var mayImport = map[string][]string{
 	".":                              {"app"},
 	"app":                            {"app/admin", "app/admin/dashboard", "app/admin/metrics", "app/api", "app/commands", "cart", "cart/idempotency", "checkout", "checkout/webhook", "database", "inventory", "migrations", "payment", "queue"},
-	"app/admin":                      {"app/admin/dashboard", "app/admin/metrics"},
+	"app/admin":                      {"app/admin/metrics"},
 	"app/api":                        {"app/admin/metrics", "cart", "cart/idempotency", "checkout", "database", "docs", "inventory", "payment", "queue"},
 	"app/certificatetest":            {},
 	"app/commands":                   {"cart", "checkout", "database", "inventory", "migrations", "payment"},

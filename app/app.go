@@ -63,7 +63,7 @@ func explicit(args []string) []string {
 	return args
 }
 
-const description = `Cartwheel keeps a shop's carts, stock and checkouts: one program, two endpoints, three MySQL tables.
+const description = `Cartwheel keeps a shop's carts, stock and checkouts: one program over MySQL, or over an embedded database.
 
 Without a command it serves. Flags beat the environment, which beats the defaults. The exit status is 0 for
 success, 1 for a failure and 2 for a wrong command line.`

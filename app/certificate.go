@@ -14,7 +14,6 @@ const certificateAge = 10 * time.Second
 // A certificate is the API's, from two files that may be replaced at any time.
 type certificate struct {
 	certFile, keyFile string
-	age               time.Duration
 	log               *slog.Logger
 
 	mu      sync.Mutex
@@ -27,7 +26,7 @@ type certificate struct {
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.current != nil && time.Since(c.read) < c.age {
+	if c.current != nil && time.Since(c.read) < certificateAge {
 		return c.current, nil
 	}
 	c.read = time.Now()

@@ -17,9 +17,9 @@ func (r *running) levels() metrics.Levels {
 	open, refused := r.listener.Stats()
 	l := metrics.Levels{
 		Checkouts:          metrics.Utilization{Used: inFlight, Limit: limit},
-		Connections:        metrics.Utilization{Used: open, Limit: r.listener.Limit()},
+		Connections:        metrics.Utilization{Used: open, Limit: r.listener.Limit},
 		RefusedConnections: refused,
-		DroppedRecords:     r.logWriter.Dropped(),
+		DroppedRecords:     r.logWriter.dropped.Load(),
 		Audit:              r.auditor.Last(),
 		Sandbox:            r.sandbox,
 	}
@@ -27,7 +27,8 @@ func (r *running) levels() metrics.Levels {
 		l.Disk = &metrics.Disk{Data: size(path), WAL: size(path + "-wal"), Free: freeBytes(filepath.Dir(path))}
 	}
 	for _, q := range r.queues() {
-		l.Queues = append(l.Queues, metrics.Utilization{Name: q.Name(), Used: q.Depth(), Limit: q.Capacity()})
+		use := metrics.Utilization{Used: q.Depth(), Limit: q.Capacity()}
+		l.Queues = append(l.Queues, metrics.QueueLevel{Name: q.Name(), Utilization: use})
 	}
 	return l
 }

@@ -2,9 +2,7 @@ package app
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -35,15 +33,13 @@ func TestLog_stalledReaderNeverBlocks(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("a log call blocks")
 	}
-	if writer.Dropped() == 0 {
+	if writer.dropped.Load() == 0 {
 		t.Error("no record is counted as dropped")
 	}
 	if waiting := writer.waiting.Load(); waiting > maxLogBytes {
 		t.Errorf("%d bytes wait, want %d at most", waiting, maxLogBytes)
 	}
-	if err := writer.Close(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("close with a stalled reader: %v, want a timeout", err)
-	}
+	writer.close() // returns in spite of the reader
 	close(pipe.release)
 	<-writer.done
 }
@@ -54,11 +50,9 @@ func TestLog_readerThatHasGoneIsSurvived(t *testing.T) {
 	_ = read.Close()
 	log, writer := newLog("json", write)
 	log.Info("nobody reads this")
-	if err := writer.Close(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if writer.Dropped() != 1 {
-		t.Errorf("%d records are counted as dropped, want 1", writer.Dropped())
+	writer.close()
+	if writer.dropped.Load() != 1 {
+		t.Errorf("%d records are counted as dropped, want 1", writer.dropped.Load())
 	}
 }
 
@@ -69,9 +63,7 @@ func TestLog_closeWritesWhatWaits(t *testing.T) {
 	for range 100 {
 		log.Info("a record", "took", 1500*time.Millisecond)
 	}
-	if err := writer.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	writer.close()
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	var record struct{ Took string }
 	if err := json.Unmarshal([]byte(lines[0]), &record); err != nil || len(lines) != 100 || record.Took != "1.5s" {

@@ -32,7 +32,7 @@ func TestMigrateMove_movesEverything(t *testing.T) {
 		}
 
 		// Not while a server sells.
-		server := databasetest.Open(t, database.Config{DataDir: dir, Serve: true})
+		server := databasetest.Open(t, database.Config{DataDir: dir, LockDataDir: true})
 		refused(move, "in use by another server", "migrate", "move")
 		if err := server.Close(); err != nil {
 			t.Fatal(err)
@@ -43,13 +43,7 @@ func TestMigrateMove_movesEverything(t *testing.T) {
 			t.Fatalf("status %d: %s%s", status, out, said)
 		}
 		out = regexp.MustCompile(`to mysql://\S+; [0-9.]+ s`).ReplaceAllString(out, "to DATABASE; N s")
-		if diff := cmp.Diff("TABLE             ROWS\n"+
-			"product_details      2\n"+
-			"client_cart          0\n"+
-			"reserve_purchase     0\n"+
-			"checkout_journal     0\n"+
-			"idempotency_key      0\n"+
-			"2 rows copied and compared, to DATABASE; N s\n"+
+		if diff := cmp.Diff("2 rows copied and compared, to DATABASE; N s\n"+
 			"the embedded engine's file is "+filepath.Join(dir, "cartwheel.db.moved")+" now\n"+
 			"from now on, start the server with --mysql-dsn or MYSQL_DSN\n", out); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)

@@ -37,13 +37,13 @@ func exported(t *testing.T) map[string]map[string][]string {
 	m.Moves()
 	m.Recoveries()
 	m.Sold()
-	m.Open()
+	m.OpenCheckouts()
 	m.Events()
 	for _, name := range []string{"cart.add", "checkout.reserve", "checkout.settle"} {
-		m.Queue(name).Batch(queue.Batch{})
+		m.Queue(name).BatchDone(queue.BatchStats{})
 	}
 	m.Watch(func() metrics.Levels {
-		return metrics.Levels{Queues: []metrics.Utilization{{Name: "cart.add"}}, Audit: &checkout.Report{}, Disk: &metrics.Disk{}}
+		return metrics.Levels{Queues: []metrics.QueueLevel{{Name: "cart.add"}}, Audit: &checkout.Report{}, Disk: &metrics.Disk{}}
 	}, collectors.NewDBStatsCollector(&sql.DB{}, "cartwheel"))
 	families, err := m.Gatherer().Gather()
 	if err != nil {

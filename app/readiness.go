@@ -63,13 +63,10 @@ func (r *running) Ready(ctx context.Context) error {
 	return nil
 }
 
-// probed is the readiness that load balancers ask for, unlike the dashboard.
-type probed struct{ *running }
-
-// Ready notes the probe and returns the instance's readiness.
-func (p probed) Ready(ctx context.Context) error {
-	p.lastProbe.Store(time.Now().UnixNano())
-	return p.running.Ready(ctx)
+// probed is Ready for load balancers, whose probes it notes, unlike the dashboard's.
+func (r *running) probed(ctx context.Context) error {
+	r.lastProbe.Store(time.Now().UnixNano())
+	return r.Ready(ctx)
 }
 
 // awaitBalancers makes the instance not ready. It returns after balancerGrace, in which load

@@ -56,7 +56,7 @@ func TestShutdown_waitsForLoadBalancersThatProbe(t *testing.T) {
 				r := &running{}
 				r.draining.Store(true)
 				if test.age > 0 {
-					if err := (probed{r}).Ready(t.Context()); err == nil {
+					if err := r.probed(t.Context()); err == nil {
 						t.Error("it is ready")
 					}
 					<-time.After(test.age)

@@ -127,7 +127,7 @@ func TestRestore_refusesAndChangesNothing(t *testing.T) {
 			t.Errorf("%s: status %d: %s, want %s", name, status, said, test.want)
 		}
 	}
-	server := databasetest.Open(t, database.Config{DataDir: dir, Serve: true})
+	server := databasetest.Open(t, database.Config{DataDir: dir, LockDataDir: true})
 	if status, _, said := c.run("", "restore", file); status != 1 || !strings.Contains(said, "in use by another server") {
 		t.Errorf("beside a server: status %d: %s", status, said)
 	}

@@ -38,6 +38,9 @@ const (
 	// balancerGrace is how long a server that shuts down still serves load balancers. It exceeds
 	// two probes of deploy/haproxy.cfg by a second.
 	balancerGrace = 2 * time.Second
+	// lockTimeout is the maximum time that a start waits for the data directory: a command that
+	// found no server may have it.
+	lockTimeout = 5 * time.Second
 )
 
 type serveCommand struct {
@@ -56,7 +59,7 @@ func (c *serveCommand) Run(ctx context.Context, console commands.Console) (err e
 			log.Error("the server failed", "error", oneLine(err))
 			err = commands.ErrReported
 		}
-		_ = writer.Close(context.WithoutCancel(ctx)) // it fails where nobody reads the log
+		writer.close()
 	}()
 	setGarbageCollection()
 	r := &running{settings: c.settings, log: log, logWriter: writer, metrics: metrics.New(commands.BuildVersion())}
@@ -90,13 +93,13 @@ type running struct {
 	stock         *inventory.Manager
 	checkouts     *checkout.Manager
 	carts         *cart.Manager
-	admin         *admin.Server // nil: off
 	server        *api.Server
 
 	probe     cachedProbe
 	lastProbe atomic.Int64 // of a load balancer, in Unix nanoseconds
 	auditor   checkout.Auditor
 	draining  atomic.Bool
+	commands  *commands.Server   // nil: no other process may write
 	stopTasks context.CancelFunc // nil: none were started
 	tasks     sync.WaitGroup     // background tasks
 }
@@ -108,7 +111,7 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 		return err
 	}
 	if c.TLSCert != "" {
-		r.certificate = &certificate{certFile: c.TLSCert, keyFile: c.TLSKey, age: certificateAge, log: r.log}
+		r.certificate = &certificate{certFile: c.TLSCert, keyFile: c.TLSKey, log: r.log}
 		if _, err := r.certificate.get(nil); err != nil {
 			return err
 		}
@@ -137,6 +140,11 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 	if err := r.startTasks(); err != nil {
 		return err
 	}
+	if r.db.Embedded() {
+		if r.commands, err = commands.Listen(ctx, r.db, r.log); err != nil {
+			r.log.Warn("commands that write have to wait until this server ends", "error", err)
+		}
+	}
 	r.server = api.New(api.Config{
 		RequestTimeout: c.RequestTimeout,
 		IdleTimeout:    c.IdleTimeout,
@@ -154,8 +162,7 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 		},
 		Metrics: r.metrics,
 		Log:     r.log,
-	}, api.Shop{Carts: r.carts, Checkouts: r.checkouts, Stock: r.stock}, probed{r})
-	r.metrics.Watch(r.levels, r.db.Metrics())
+	}, api.Shop{Carts: r.carts, Checkouts: r.checkouts, Stock: r.stock}, r.probed)
 
 	scheme := "http"
 	if r.certificate != nil {
@@ -166,13 +173,6 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 		"api", base, "documentation", base + api.PathDocumentation, "engine", r.db.Engine(), "gateway", r.gateway.String(),
 	}
 	if r.adminListener != nil {
-		board := dashboard.New(r, r.metrics, dashboard.About{
-			Version: commands.BuildVersion(), Engine: r.db.Engine(), Gateway: r.gateway.String(),
-		})
-		r.admin = admin.New(r.adminListener, r.settings.AdminToken, r.metrics, board, r.log)
-		if err := r.admin.Start(ctx); err != nil {
-			return err
-		}
 		addresses = append(addresses, "dashboard", clickable("http", r.adminListener.Addr())+"/")
 	}
 	r.log.Info("listening", addresses...)
@@ -215,7 +215,8 @@ func cannotListen(flag string, err error) error {
 
 // openDatabase opens the engine, migrates it and fills an empty demo catalogue.
 func (r *running) openDatabase(ctx context.Context, c *serveCommand) (err error) {
-	if r.db, err = c.Open(ctx, r.log, database.Config{Serve: true, Observe: r.metrics.Transactions()}); err != nil {
+	how := database.Config{LockDataDir: true, LockTimeout: lockTimeout, Observe: r.metrics.Transactions()}
+	if r.db, err = c.Open(ctx, r.log, how); err != nil {
 		return err
 	}
 	if _, err := migrations.Up(ctx, r.db, r.log); err != nil {
@@ -241,25 +242,26 @@ func (r *running) startManagers(ctx context.Context) error {
 		Lease:           s.CheckoutLease,
 		PaymentTimeout:  s.PaymentTimeout,
 		Events:          s.WebhookURL != "",
-		Present:         api.ResponseTo,
+		ResponseTo:      api.ResponseTo,
 		Log:             r.log,
 		ObserveReserve:  r.metrics.Queue("checkout.reserve"),
 		ObserveSettle:   r.metrics.Queue("checkout.settle"),
 		ObserveMove:     r.metrics.Moves(),
 		ObserveSold:     r.metrics.Sold(),
-		ObserveOpen:     r.metrics.Open(),
+		ObserveOpen:     r.metrics.OpenCheckouts(),
 		ObserveRecovery: r.metrics.Recoveries(),
 	})
 	r.carts = cart.NewManager(r.db, cartStore, r.stock, r.checkouts, cart.Config{
 		QueueCapacity: s.QueueCapacity,
 		Limiter:       limiter,
 		BatchSize:     s.BatchSize,
-		Present:       api.ResponseTo,
+		ResponseTo:    api.ResponseTo,
 		Log:           r.log,
 		Observe:       r.metrics.Queue("cart.add"),
 		ObserveShow:   r.metrics.Queue("cart.show"),
 	})
 	r.probe.run = r.carts.CheckWritable
+	r.metrics.Watch(r.levels, r.db.Metrics())
 	if err := r.checkouts.Start(ctx); err != nil {
 		return fmt.Errorf("start recovery: %w", err)
 	}
@@ -271,6 +273,17 @@ func (r *running) startTasks() error {
 	r.stopTasks = cancel
 	r.tasks.Go(func() { idempotency.Prune(ctx, r.db, r.log) })
 	r.tasks.Go(func() { r.auditor.Run(ctx, r.db, r.log) })
+	if r.adminListener != nil {
+		board := dashboard.New(r, r.metrics, dashboard.About{
+			Version: commands.BuildVersion(), Engine: r.db.Engine(), Gateway: r.gateway.String(),
+		})
+		r.tasks.Go(func() { board.Run(ctx) })
+		r.tasks.Go(func() {
+			if err := admin.Serve(ctx, r.adminListener, r.settings.AdminToken, r.metrics, board.Handler(), r.log); err != nil {
+				r.log.Error("the admin listener failed", "error", err)
+			}
+		})
+	}
 	if r.settings.WebhookURL == "" {
 		return nil
 	}
@@ -301,9 +314,9 @@ func (r *running) serve() error {
 	return nil
 }
 
-// close stops in reverse: readiness, listener, checkouts in flight, queues, background tasks,
-// gateway, database. Requests and checkouts have the drain timeout. It may be called after a start
-// that failed.
+// close stops, in this order: readiness, listener and commands of other processes, checkouts in
+// flight, queues, background tasks, gateway, database, admin listener. Requests and checkouts have
+// the drain timeout. It may be called after a start that failed.
 func (r *running) close() error {
 	r.draining.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), r.settings.DrainTimeout)
@@ -312,11 +325,11 @@ func (r *running) close() error {
 	defer cancelAnswers()
 
 	var errs []error
-	var listener errgroup.Group
+	var shutdowns errgroup.Group
 	switch {
 	case r.server != nil:
 		// At the same time as the checkouts' drain: their callers wait on open requests.
-		listener.Go(func() error {
+		shutdowns.Go(func() error {
 			if err := r.server.Shutdown(answerCtx); err != nil {
 				return errors.Join(fmt.Errorf("some answers could not be written: %w", err), r.server.Close())
 			}
@@ -325,16 +338,16 @@ func (r *running) close() error {
 	case r.listener != nil:
 		errs = append(errs, r.listener.Close())
 	}
+	if r.commands != nil {
+		shutdowns.Go(r.commands.Close)
+	}
 	if r.carts != nil { // the managers are made together
 		if left := r.checkouts.Drain(ctx); left > 0 {
 			r.log.Warn("drain timeout: checkouts are left to recovery", "checkouts", left)
 		}
-		errs = append(errs, listener.Wait(), r.carts.Close(answerCtx), r.checkouts.Close(answerCtx))
+		errs = append(errs, shutdowns.Wait(), r.carts.Close(answerCtx), r.checkouts.Close(answerCtx))
 	}
-	if r.admin != nil { // it shows the drain until here
-		errs = append(errs, r.admin.Close(answerCtx))
-	}
-	if r.stopTasks != nil {
+	if r.stopTasks != nil { // the admin listener shows the drain until here
 		r.stopTasks()
 		r.tasks.Wait()
 	}
@@ -344,8 +357,8 @@ func (r *running) close() error {
 	if r.db != nil {
 		errs = append(errs, r.db.Close())
 	}
-	if r.admin == nil && r.adminListener != nil {
-		errs = append(errs, r.adminListener.Close())
+	if r.adminListener != nil {
+		_ = r.adminListener.Close() // closed already, unless the start failed
 	}
 	return errors.Join(errs...)
 }

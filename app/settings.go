@@ -27,7 +27,7 @@ type settings struct {
 	CheckoutLease     time.Duration `env:"CHECKOUT_LEASE" default:"15s" help:"How long a checkout is its instance's alone; then any instance finishes it. At least the payment timeout + 2s."`
 	CheckoutsInFlight int           `env:"CHECKOUTS_IN_FLIGHT" default:"4096" help:"Maximum checkouts at once, from admission to end."`
 	QueueCapacity     int           `env:"QUEUE_CAPACITY" default:"4096" help:"Maximum jobs waiting in each queue; beyond it the answer is 503. The queue that settles also holds all checkouts in flight."`
-	BatchSize         int           `env:"BATCH_SIZE" default:"256" help:"Maximum weight of one transaction: an add or a checkout weighs 1, an update 8, a merge 32, a settled checkout its lines."`
+	BatchSize         int           `env:"BATCH_SIZE" default:"256" help:"Maximum weight of one transaction: an add or a checkout weighs 1, an update 8, an emptying or a merge 32, a settled checkout its lines."`
 	RequestTimeout    time.Duration `env:"REQUEST_TIMEOUT" default:"15s" help:"Maximum time of a request."`
 	IdleTimeout       time.Duration `env:"IDLE_TIMEOUT" default:"150s" help:"How long a connection stays open between requests. Must exceed the keep-alive of a load balancer in front."`
 	DrainTimeout      time.Duration `env:"DRAIN_TIMEOUT" default:"20s" help:"How long a shutdown waits for requests and checkouts."`

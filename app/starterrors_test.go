@@ -29,7 +29,7 @@ func TestServe_startErrorNamesCauseAndRemedy(t *testing.T) {
 	}
 	_ = nobody.Close()
 	dir := t.TempDir()
-	databasetest.Open(t, database.Config{DataDir: filepath.Join(dir, "busy"), Serve: true})
+	databasetest.Open(t, database.Config{DataDir: filepath.Join(dir, "busy"), LockDataDir: true})
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)

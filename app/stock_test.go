@@ -38,7 +38,17 @@ func onEach(t *testing.T, test func(t *testing.T, term terminal, db *database.DB
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
-		test(t, terminal{t, []string{"--data-dir", dir}}, databasetest.Open(t, database.Config{DataDir: dir, Serve: true}))
+		db := databasetest.Open(t, database.Config{DataDir: dir, LockDataDir: true})
+		server, err := commands.Listen(t.Context(), db, databasetest.Log(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := server.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		test(t, terminal{t, []string{"--data-dir", dir}}, db)
 	})
 	databasetest.EachServerDSN(t, func(t *testing.T, dsn string) {
 		t.Parallel()

@@ -404,12 +404,12 @@ type gatedStock struct {
 	once            sync.Once
 }
 
-func (g *gatedStock) Check(b *database.Batch, ids []string) *inventory.Stock {
+func (g *gatedStock) ReadLevels(b *database.Batch, ids []string) *inventory.Stock {
 	g.once.Do(func() {
 		close(g.entered)
 		<-g.opened
 	})
-	return g.Manager.Check(b, ids)
+	return g.Manager.ReadLevels(b, ids)
 }
 
 func TestAddBatch_fullQueueRefusesAllButKnownKeys(t *testing.T) {

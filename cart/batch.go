@@ -14,32 +14,25 @@ import (
 
 // applyBatch makes a batch of changes in one transaction.
 func (m *Manager) applyBatch(ctx context.Context, jobs []change, answers []queue.Answer[struct{}]) error {
-	requests := make([]idempotency.Request, len(jobs))
-	for i, job := range jobs {
-		requests[i] = job.request()
-	}
-	b := &changeBatch{m: m, jobs: jobs, answers: answers, keys: idempotency.NewBatch(requests)}
+	t := &changeTx{m: m, jobs: jobs, answers: answers, keys: idempotency.NewKeys(jobs, change.request)}
 	err := m.db.Transact(ctx,
-		func(tx *database.Tx) error { return b.run(ctx, tx) },
-		func(tx *database.Tx) (bool, error) { return b.wasCommitted(ctx, tx) })
+		func(tx *database.Tx) error { return t.run(ctx, tx) },
+		func(tx *database.Tx) (bool, error) { return t.wasCommitted(ctx, tx) })
 	if err != nil {
 		return err
 	}
-	b.keys.Repeats(func(repeat, first int, err error) {
-		if err == nil {
-			err = answers[first].Err
-		}
-		answers[repeat].Err = err
-	})
+	for repeat, first := range t.keys.Repeats {
+		answers[repeat].Err = answers[first].Err
+	}
 	return nil
 }
 
-// A changeBatch is one transaction of changes.
-type changeBatch struct {
+// A changeTx is one transaction of changes.
+type changeTx struct {
 	m       *Manager
 	jobs    []change
 	answers []queue.Answer[struct{}]
-	keys    *idempotency.Batch
+	keys    *idempotency.Keys
 
 	// readFirst makes the next attempt of a batch of adds read the carts first, as edit does.
 	readFirst bool
@@ -49,41 +42,41 @@ type changeBatch struct {
 }
 
 // run is one attempt.
-func (b *changeBatch) run(ctx context.Context, tx *database.Tx) error {
-	clear(b.answers)
-	known, fresh, err := b.keys.Find(ctx, tx)
+func (t *changeTx) run(ctx context.Context, tx *database.Tx) error {
+	clear(t.answers)
+	known, fresh, err := t.keys.Find(ctx, tx)
 	if err != nil {
 		return err
 	}
 	for i, answer := range known {
-		b.answers[i].Err = answer
+		t.answers[i].Err = answer
 	}
-	b.undecided = slices.DeleteFunc(fresh, func(i int) bool { return b.jobs[i].kind == kindBarrier })
-	if err := b.refuseLocked(ctx, tx); err != nil {
+	t.undecided = slices.DeleteFunc(fresh, func(i int) bool { return t.jobs[i].kind == kindBarrier })
+	if t.undecided, err = t.m.store.RefuseLocked(ctx, tx, t.undecided, t.needs, t.refuse); err != nil {
 		return err
 	}
-	if len(b.undecided) == 0 {
+	if len(t.undecided) == 0 {
 		return database.ErrNothingToWrite
 	}
-	write := b.add
-	if slices.ContainsFunc(b.undecided, func(i int) bool { return b.jobs[i].kind != kindAdd }) {
-		write = b.edit
+	write := t.add
+	if slices.ContainsFunc(t.undecided, func(i int) bool { return t.jobs[i].kind != kindAdd }) {
+		write = t.edit
 	}
 	if err := write(ctx, tx); err != nil {
 		return err
 	}
-	return b.keys.Store(ctx, tx)
+	return t.keys.Store(ctx, tx)
 }
 
 // putAnswers notes the undecided jobs' answers for their keys. It returns ErrNothingToWrite when
 // there is no key and the jobs changed nothing.
-func (b *changeBatch) putAnswers(changed bool) error {
-	for _, i := range b.undecided {
-		if b.jobs[i].Key != "" {
-			b.keys.Put(i, b.m.present(b.answers[i].Err))
+func (t *changeTx) putAnswers(changed bool) error {
+	for _, i := range t.undecided {
+		if t.jobs[i].Key != "" {
+			t.keys.Put(i, t.m.responseTo(t.answers[i].Err))
 		}
 	}
-	if !changed && b.keys.Empty() {
+	if !changed && t.keys.Empty() {
 		return database.ErrNothingToWrite
 	}
 	return nil
@@ -93,60 +86,38 @@ func (b *changeBatch) putAnswers(changed bool) error {
 //
 // It writes the lines first, which locks them, and decides then: the decisions are made on what the
 // commit writes. This costs one round trip less than reading first. Refused jobs are undone before
-// the commit. Where a line may be as large as the column allows, it reads first.
-func (b *changeBatch) add(ctx context.Context, tx *database.Tx) error {
-	wanted := b.wantedLines()
+// the commit. Where it adds many units to a line, it reads first: the column might overflow.
+func (t *changeTx) add(ctx context.Context, tx *database.Tx) error {
+	wanted := t.lines(t.undecided)
 	large := func(line ClientLine) bool { return line.Quantity > largeQuantity }
-	if b.readFirst || slices.ContainsFunc(wanted, large) {
-		return b.edit(ctx, tx)
+	if t.readFirst || slices.ContainsFunc(wanted, large) {
+		return t.edit(ctx, tx)
 	}
-	added, stock, err := b.upsertAndCheck(ctx, tx, wanted)
+	added, stock, err := t.upsertAndReadStock(ctx, tx, wanted)
 	if err != nil {
 		return err
 	}
-	refused, err := b.decide(ctx, tx, added, stock)
+	refused, err := t.decide(ctx, tx, added, stock)
 	if err != nil {
 		return err
 	}
-	if err := b.putAnswers(len(refused) < len(b.undecided)); err != nil {
+	if err := t.putAnswers(len(refused) < len(t.undecided)); err != nil {
 		return err
 	}
-	return b.undo(ctx, tx, refused, added)
+	return t.undo(ctx, tx, refused, added)
 }
 
-// refuseLocked refuses the jobs whose cart or key another transaction has locked, as far as
-// FindLocked asks.
-func (b *changeBatch) refuseLocked(ctx context.Context, tx *database.Tx) error {
-	clients := make([]string, 0, len(b.undecided))
-	var keys []idempotency.Key
-	for _, i := range b.undecided {
-		clients = append(clients, b.jobs[i].clients()...)
-		if key := b.jobs[i].request().Key; !key.None() {
-			keys = append(keys, key)
-		}
-	}
-	locked, err := b.m.store.FindLocked(ctx, tx, clients, keys)
-	if err != nil {
-		return err
-	}
-	b.undecided = slices.DeleteFunc(b.undecided, func(i int) bool {
-		if !slices.ContainsFunc(b.jobs[i].clients(), func(id string) bool { return locked[id] }) {
-			return false
-		}
-		b.answers[i].Err = fmt.Errorf("%w: the cart or its Idempotency-Key", database.ErrRowLocked)
-		return true
-	})
-	return nil
+// needs returns what must not be locked for a job: its clients' carts, and its key.
+func (t *changeTx) needs(i int) ([2]string, idempotency.Key) {
+	return [2]string{t.jobs[i].ClientID, t.jobs[i].from}, t.keys.Key(i)
 }
+
+func (t *changeTx) refuse(i int, err error) { t.answers[i].Err = err }
 
 // undo removes the refused jobs' units from the lines again. This transaction has the lines locked.
-func (b *changeBatch) undo(ctx context.Context, tx *database.Tx, refused []int, added *addedLines) error {
-	lines := make([]ClientLine, 0, len(refused))
-	for _, i := range refused {
-		lines = append(lines, b.jobs[i].line())
-	}
+func (t *changeTx) undo(ctx context.Context, tx *database.Tx, refused []int, added *addedLines) error {
 	var lower, remove []ClientLine
-	for _, line := range mergeLines(lines) {
+	for _, line := range t.lines(refused) {
 		line.Quantity = added.quantities[line.key()]
 		if line.Quantity > 0 {
 			lower = append(lower, line)
@@ -164,11 +135,11 @@ func (b *changeBatch) undo(ctx context.Context, tx *database.Tx, refused []int, 
 }
 
 // wasCommitted looks for the keys that the last attempt stored.
-func (b *changeBatch) wasCommitted(ctx context.Context, tx *database.Tx) (bool, error) {
-	if b.keys.Empty() {
+func (t *changeTx) wasCommitted(ctx context.Context, tx *database.Tx) (bool, error) {
+	if t.keys.Empty() {
 		return false, errors.New("changes without keys leave nothing to look for")
 	}
-	return b.keys.WasCommitted(ctx, tx)
+	return t.keys.WasCommitted(ctx, tx)
 }
 
 func (c LineChange) line() ClientLine {

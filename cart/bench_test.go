@@ -18,7 +18,7 @@ import (
 func BenchmarkAddBatch(b *testing.B) {
 	const products = 1000
 	for engine, at := range map[string]func(*testing.B) database.Config{
-		"embedded": func(b *testing.B) database.Config { return database.Config{DataDir: b.TempDir(), Serve: true} },
+		"embedded": func(b *testing.B) database.Config { return database.Config{DataDir: b.TempDir(), LockDataDir: true} },
 		"mariadb": func(b *testing.B) database.Config {
 			return database.Config{MySQLDSN: databasetest.ServerDSN(b, dbserver.MariaDB)}
 		},
@@ -43,7 +43,7 @@ func BenchmarkAddBatch(b *testing.B) {
 					b.Fatal(err)
 				}
 				m := cart.NewManager(db, &cart.Store{}, inventory.New(db), nil,
-					cart.Config{QueueCapacity: 1, BatchSize: size, Present: present, Log: cfg.Log})
+					cart.Config{QueueCapacity: 1, BatchSize: size, ResponseTo: present, Log: cfg.Log})
 				defer func() { _ = m.Close(context.Background()) }()
 				batch := make([]cart.LineChange, size)
 				b.ReportAllocs()

@@ -50,37 +50,38 @@ type checkouts interface {
 
 // stock is the Inventory Manager, as the Cart Manager sees it.
 type stock interface {
-	Check(*database.Batch, []string) *inventory.Stock
+	ReadLevels(*database.Batch, []string) *inventory.Stock
 	Products(b *database.Batch, productIDs []string, found map[string]inventory.Product)
 }
 
 // Config says how the Cart Manager works.
 type Config struct {
-	QueueCapacity int            // changes that wait
+	QueueCapacity int            // changes that wait, and carts to show that wait
 	BatchSize     int            // weight of the changes in one transaction; an add weighs 1
 	Limiter       *queue.Limiter // shared with whatever else writes; nil: none
-	// Present turns an outcome into the answer that is stored with a key.
-	Present func(error) idempotency.Response
-	Log     *slog.Logger
+	// ResponseTo turns an outcome into the answer that is stored with a key.
+	ResponseTo func(error) idempotency.Response
+	Log        *slog.Logger
 	// Observe and ObserveShow watch the queues of changes and of carts to show.
 	Observe, ObserveShow queue.Observer
 }
 
 // Manager is the Cart Manager. Its methods are safe for concurrent use.
 type Manager struct {
-	db        *database.DB
-	store     *Store
-	stock     stock
-	checkouts checkouts
-	present   func(error) idempotency.Response
-	changes   *queue.Queue[change, struct{}]
-	shows     *queue.Queue[string, View]
-	merges    merges
+	db         *database.DB
+	store      *Store
+	stock      stock
+	checkouts  checkouts
+	responseTo func(error) idempotency.Response
+	changes    *queue.Queue[change, struct{}]
+	shows      *queue.Queue[string, View]
+	merges     merges
 }
 
 // NewManager starts the Cart Manager. Close ends it.
 func NewManager(db *database.DB, store *Store, stock stock, checkouts checkouts, cfg Config) *Manager {
-	m := &Manager{db: db, store: store, stock: stock, checkouts: checkouts, present: cfg.Present}
+	m := &Manager{db: db, store: store, stock: stock, checkouts: checkouts, responseTo: cfg.ResponseTo}
+	m.merges.clients = map[string]chan struct{}{}
 	m.changes = queue.New(queue.Config[change, struct{}]{
 		Name:          "cart.add",
 		Shards:        db.Dialect().Parallel(),

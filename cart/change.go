@@ -19,15 +19,16 @@ const (
 	kindEmpty  kind = "emptyCart"
 	kindMerge  kind = "mergeCarts"
 	// kindBarrier changes nothing. Its answer tells that all earlier changes of its client are
-	// done.
+	// done. It belongs to no endpoint, so it has no text.
 	kindBarrier kind = ""
 )
 
-// A change is one job of the queue cart.add, which carries all kinds. The contract fixes its name.
+// A change is one job of the queue cart.add, which carries all kinds. Metrics have the queue's
+// name.
 type change struct {
 	kind kind
 	LineChange
-	from string // of a merge: the client whose lines move to ClientID
+	from string // of a merge: the client whose lines move to ClientID; else empty
 }
 
 // weight bounds the lines that one transaction locks: all but an add lock whole carts.
@@ -40,14 +41,6 @@ func (c change) weight() int {
 	default:
 		return 1
 	}
-}
-
-// clients returns the clients whose carts the change needs.
-func (c change) clients() []string {
-	if c.kind == kindMerge {
-		return []string{c.ClientID, c.from}
-	}
-	return []string{c.ClientID}
 }
 
 func (c change) request() idempotency.Request {
@@ -110,7 +103,7 @@ func (m *Manager) answerAfterRefusal(ctx context.Context, c change, err error) e
 	if c.Key == "" || !answerMayBeStored(err) {
 		return err
 	}
-	return idempotency.AnswerAfterRefusal(ctx, m.db, c.request(), err)
+	return idempotency.StoredAnswerOr(ctx, m.db, c.request(), err)
 }
 
 // answerMayBeStored reports whether the change was refused although an answer to its key may be

@@ -11,33 +11,34 @@ import (
 
 // edit applies a batch that has other changes than adds, or large ones. It locks and reads the
 // carts first, makes the changes in memory, one after the other, and writes the differences.
-func (b *changeBatch) edit(ctx context.Context, tx *database.Tx) error {
+func (t *changeTx) edit(ctx context.Context, tx *database.Tx) error {
 	var clients, products []string
-	for _, i := range b.undecided {
-		clients = append(clients, b.jobs[i].clients()...)
-		if b.jobs[i].ProductID != "" {
-			products = append(products, b.jobs[i].ProductID)
+	for _, i := range t.undecided {
+		clients = append(clients, t.jobs[i].ClientID)
+		if t.jobs[i].kind == kindMerge {
+			clients = append(clients, t.jobs[i].from)
 		}
+		if t.jobs[i].ProductID != "" {
+			products = append(products, t.jobs[i].ProductID)
+		}
+	}
+	carts, read := map[string][]inventory.Line{}, tx.Batch()
+	queryCarts(read, database.SortedUnique(clients), tx.ForUpdate(), carts)
+	stock := t.m.stock.ReadLevels(read, products)
+	if err := read.Send(ctx); err != nil {
+		return fmt.Errorf("lock the carts and check the stock: %w", err)
 	}
 	e := edited{lines: map[lineKey]*editedLine{}, carts: map[string][]*editedLine{}}
-	for chunk := range slices.Chunk(database.SortedUnique(clients), database.ChunkRows) {
-		stored, err := selectCarts(ctx, tx, chunk, tx.ForUpdate(), noLimit)
-		if err != nil {
-			return err
-		}
-		for _, line := range stored {
-			e.line(line.key()).before, e.line(line.key()).now = line.Quantity, line.Quantity
+	for id, lines := range carts {
+		for _, stored := range lines {
+			line := e.line(lineKey{id, stored.ProductID})
+			line.before, line.now = stored.Quantity, stored.Quantity
 		}
 	}
-	read := tx.Batch()
-	stock := b.m.stock.Check(read, products)
-	if err := read.Send(ctx); err != nil {
-		return fmt.Errorf("check the stock: %w", err)
+	for _, i := range t.undecided {
+		t.answers[i].Err = e.apply(t.jobs[i], stock)
 	}
-	for _, i := range b.undecided {
-		b.answers[i].Err = e.apply(b.jobs[i], stock)
-	}
-	if err := b.putAnswers(e.changed()); err != nil {
+	if err := t.putAnswers(e.changed()); err != nil {
 		return err
 	}
 	return e.write(ctx, tx)

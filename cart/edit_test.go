@@ -281,12 +281,12 @@ type stalledStock struct {
 	release chan struct{}
 }
 
-func (s *stalledStock) Check(b *database.Batch, ids []string) *inventory.Stock {
+func (s *stalledStock) ReadLevels(b *database.Batch, ids []string) *inventory.Stock {
 	s.once.Do(func() {
 		close(s.stalled)
 		<-s.release
 	})
-	return s.checker.Check(b, ids)
+	return s.checker.ReadLevels(b, ids)
 }
 
 func TestMerge_followsEarlierAndPrecedesLaterChanges(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 )
 
 // MaxLockedLines is the most lines that one transaction locks, one cart's excepted.
-const MaxLockedLines = maxLockedLines
+const MaxLockedLines = maxLinesPerTx
 
 // AddBatch does additions as one batch of the queue's worker, and returns what each is answered.
 func (m *Manager) AddBatch(ctx context.Context, additions ...LineChange) ([]error, error) {
@@ -49,7 +49,7 @@ func (m *Manager) ApplyBatch(ctx context.Context, changes ...Change) ([]error, e
 func (s *Store) Get(ctx context.Context, tx *database.Tx, clientID string) ([]inventory.Line, error) {
 	carts := map[string][]inventory.Line{}
 	batch := tx.Batch()
-	queryCarts(batch, []string{clientID}, carts)
+	queryCarts(batch, []string{clientID}, "", carts)
 	err := batch.Send(ctx)
 	return carts[clientID], err
 }

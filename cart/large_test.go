@@ -21,9 +21,9 @@ type countedStock struct {
 	attempts *atomic.Int64
 }
 
-func (c *countedStock) Check(b *database.Batch, ids []string) *inventory.Stock {
+func (c *countedStock) ReadLevels(b *database.Batch, ids []string) *inventory.Stock {
 	c.attempts.Add(1)
-	return c.checker.Check(b, ids)
+	return c.checker.ReadLevels(b, ids)
 }
 
 func TestAddBatch_aQuantityThatOverflowsCostsTheOthersNoRetry(t *testing.T) {
@@ -89,7 +89,7 @@ func TestLines_restoreCapsALineThatWouldOverflow(t *testing.T) {
 		var lost []cart.ClientLine
 		transact(t, db, func(tx *database.Tx) (err error) {
 			b := tx.Batch()
-			if lost, err = new(cart.Store).LockAndRestore(t.Context(), tx, b, lines); err != nil {
+			if lost, err = new(cart.Store).LockAndRestore(t.Context(), b, lines); err != nil {
 				return err
 			}
 			return b.Send(t.Context())
@@ -114,13 +114,13 @@ func TestLines_lockServesCartsInTheOrderGiven(t *testing.T) {
 			putLines(t, db, client, n)
 		}
 		transact(t, db, func(tx *database.Tx) error {
-			carts, err := new(cart.Store).Lock(t.Context(), tx, clients)
+			carts, deferred, err := new(cart.Store).Lock(t.Context(), tx, clients)
 			if err != nil {
 				return err
 			}
 			for client, lines := range map[string]int{"zoe": 1, "c5": 499, "c4": 499, "c3": 499, "c2": 499, "c1": 0, "ann": 1} {
-				if got := len(carts.Lines(client)); got != lines || carts.Deferred(client) != (lines == 0) {
-					t.Errorf("%s: %d lines locked, want %d; deferred: %v", client, got, lines, carts.Deferred(client))
+				if got := len(carts[client]); got != lines || deferred[client] != (lines == 0) {
+					t.Errorf("%s: %d lines locked, want %d; deferred: %v", client, got, lines, deferred[client])
 				}
 			}
 			return nil

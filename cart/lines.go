@@ -3,6 +3,7 @@ package cart
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"slices"
 
@@ -16,10 +17,10 @@ const (
 	MaxLines = 500
 	// MaxQuantity is the maximum of a line, in units: the column is a 32-bit integer.
 	MaxQuantity = math.MaxInt32
-	// maxLockedLines is the maximum of lines that one transaction locks, except that it always
-	// locks one cart. The other checkouts wait for the next transaction, so that a few long carts
+	// maxLinesPerTx is the maximum of lines that one transaction buys, except that it always buys
+	// one cart. The other checkouts wait for the next transaction, so that a few long carts
 	// do not delay everyone.
-	maxLockedLines = 2048
+	maxLinesPerTx = 2048
 )
 
 // A ClientLine is a line of a client's cart.
@@ -40,46 +41,33 @@ func compareLines(a, b ClientLine) int {
 // A Store reads and writes the stored carts. The Checkout Manager removes and restores lines with
 // it, inside its transactions.
 type Store struct {
-	locked database.LockedKeys // clients whose lines another transaction keeps locked
+	locked database.LockedRows // clients whose lines another transaction keeps locked
 }
 
-// Carts are the carts of some clients, whose lines this transaction has locked.
-type Carts struct {
-	lines    map[string][]inventory.Line
-	deferred map[string]bool
-}
-
-// Lines returns a client's lines in the order of their product IDs.
-func (c *Carts) Lines(clientID string) []inventory.Line { return c.lines[clientID] }
-
-// Deferred reports whether the client's cart was left for another transaction, because this one is
-// large enough.
-func (c *Carts) Deferred(clientID string) bool { return c.deferred[clientID] }
-
-// Clear forgets a client's lines, which this transaction removes.
-func (c *Carts) Clear(clientID string) { delete(c.lines, clientID) }
-
-// Lock locks the clients' carts to the end of the transaction. The clients come in the order in
-// which they are served: the first carts are locked, up to maxLockedLines and at least one, and the
-// others are deferred. It waits for locked lines; FindLocked finds the carts for which it would
-// wait long.
-func (s *Store) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (*Carts, error) {
-	carts := &Carts{lines: map[string][]inventory.Line{}, deferred: map[string]bool{}}
-	fits, err := carts.lock(ctx, tx, clientIDs, maxLockedLines+1)
+// Lock locks the clients' carts to the end of the transaction, and returns their lines, by client,
+// in the order of their product IDs. The clients come in the order in which they are served: the
+// first carts are locked, up to maxLinesPerTx and at least one. The others are deferred: they are
+// for another transaction. It waits for locked lines; RefuseLocked finds the carts for which it
+// would wait long.
+func (s *Store) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (
+	carts map[string][]inventory.Line, deferred map[string]bool, err error,
+) {
+	carts, fits, err := lockCarts(ctx, tx, clientIDs, maxLinesPerTx)
 	if err != nil || fits {
-		return carts, err
+		return carts, nil, err
 	}
 	counts, err := countLines(ctx, tx, database.SortedUnique(clientIDs), "")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	deferred = map[string]bool{}
 	var chosen []string
 	lines := 0
 	for _, id := range clientIDs {
 		switch {
-		case slices.Contains(chosen, id) || carts.deferred[id]:
-		case lines > 0 && lines+counts[id] > maxLockedLines:
-			carts.deferred[id] = true
+		case slices.Contains(chosen, id) || deferred[id]:
+		case lines > 0 && lines+counts[id] > maxLinesPerTx:
+			deferred[id] = true
 		default:
 			chosen = append(chosen, id)
 			lines += counts[id]
@@ -87,28 +75,32 @@ func (s *Store) Lock(ctx context.Context, tx *database.Tx, clientIDs []string) (
 	}
 	// The first pass locked a prefix of all lines in key order. The second goes over it again and
 	// on from there: the lock order stays the order of the keys.
-	clear(carts.lines)
-	_, err = carts.lock(ctx, tx, chosen, noLimit)
-	return carts, err
+	carts, _, err = lockCarts(ctx, tx, chosen, math.MaxInt32)
+	return carts, deferred, err
 }
 
-// lock locks and reads the carts in the order of their IDs, and reports whether all have fewer
-// lines than the limit. Beyond the limit it stops.
-func (c *Carts) lock(ctx context.Context, tx *database.Tx, clientIDs []string, limit int) (fits bool, err error) {
+// lockCarts locks and reads the carts in the order of their IDs, and reports whether they have at
+// most that many lines together. It stops beyond that.
+func lockCarts(ctx context.Context, tx *database.Tx, clientIDs []string, most int) (
+	carts map[string][]inventory.Line, fits bool, err error,
+) {
+	carts = map[string][]inventory.Line{}
+	clause := fmt.Sprint(" LIMIT ", most+1, tx.ForUpdate())
 	total := 0
 	for chunk := range slices.Chunk(database.SortedUnique(clientIDs), database.ChunkRows) {
-		lines, err := selectCarts(ctx, tx, chunk, tx.ForUpdate(), limit)
-		if err != nil {
-			return false, err
+		b := tx.Batch()
+		queryCarts(b, chunk, clause, carts)
+		if err := b.Send(ctx); err != nil {
+			return nil, false, fmt.Errorf("lock carts: %w", err)
 		}
-		for _, line := range lines {
-			c.lines[line.ClientID] = append(c.lines[line.ClientID], line.Line)
+		for _, id := range chunk {
+			total += len(carts[id])
 		}
-		if total += len(lines); total >= limit {
-			return false, nil
+		if total > most {
+			return carts, false, nil
 		}
 	}
-	return true, nil
+	return carts, true, nil
 }
 
 // Remove removes lines from their carts, which the transaction has locked, when the batch is sent.
@@ -130,25 +122,25 @@ func (s *Store) Restore(b *database.Batch, lines []ClientLine) (full func() bool
 }
 
 // LockAndRestore is Restore for lines of which one may be full. It returns the units that do not
-// fit: other programs raised the line. It locks the stored lines at once, and waits for locked
-// ones. Two transactions that do so may deadlock.
+// fit: other programs raised the line. It sends the batch to lock the stored lines at once, and
+// waits for locked ones. Two transactions that do so may deadlock.
 func (s *Store) LockAndRestore(
-	ctx context.Context, tx *database.Tx, b *database.Batch, lines []ClientLine,
-) (lost []ClientLine, err error) {
+	ctx context.Context, b *database.Batch, lines []ClientLine,
+) (overflow []ClientLine, err error) {
 	lines = mergeLines(lines)
-	before, err := lockLines(ctx, tx, lines)
-	if err != nil {
-		return nil, err
+	before := lockLines(b, lines)
+	if err := b.Send(ctx); err != nil {
+		return nil, fmt.Errorf("lock cart lines: %w", err)
 	}
 	for i, line := range lines {
-		if room := MaxQuantity - before[line.key()]; line.Quantity > room {
+		if room := MaxQuantity - before[line.key()].quantity; line.Quantity > room {
 			lines[i].Quantity = room
 			line.Quantity -= room
-			lost = append(lost, line)
+			overflow = append(overflow, line)
 		}
 	}
 	upsertLines(b, lines)
-	return lost, nil
+	return overflow, nil
 }
 
 // mergeLines returns the lines in the primary key's order, with those of one key added up.
@@ -166,20 +158,56 @@ func mergeLines(lines []ClientLine) []ClientLine {
 	return merged
 }
 
-// FindLocked returns those of the clients whose cart, or whose key among those given, another
-// transaction has locked. It asks about the clients who were found locked lately, or about all
-// after a lock wait timed out; then it also locks the free carts. It does not wait.
+// RefuseLocked calls refuse for each job whose cart or key another transaction has locked, as far
+// as LockSuspects asks, and returns the other jobs in the memory of jobs. of returns the clients
+// whose carts a job needs, "" for none, and its key.
+func (s *Store) RefuseLocked(
+	ctx context.Context, tx *database.Tx, jobs []int,
+	of func(job int) ([2]string, idempotency.Key), refuse func(job int, err error),
+) ([]int, error) {
+	clientIDs := make([]string, 0, len(jobs))
+	var keys []idempotency.Key
+	for _, job := range jobs {
+		clients, key := of(job)
+		for _, id := range clients {
+			if id != "" {
+				clientIDs = append(clientIDs, id)
+			}
+		}
+		if !key.None() {
+			keys = append(keys, key)
+		}
+	}
+	locked, err := s.LockSuspects(ctx, tx, clientIDs, keys)
+	if err != nil || len(locked) == 0 {
+		return jobs, err
+	}
+	return slices.DeleteFunc(jobs, func(job int) bool {
+		clients, _ := of(job)
+		isLocked := locked[clients[0]] || locked[clients[1]]
+		if isLocked {
+			refuse(job, fmt.Errorf("%w: the cart or its Idempotency-Key", database.ErrRowLocked))
+		}
+		return isLocked
+	}), nil
+}
+
+// LockSuspects locks, without waiting, the carts and the given keys of the clients who were found
+// locked lately; after a lock wait timed out, those of all clients. It returns the clients of whom
+// another transaction has the cart or a key locked.
 //
 // It asks about each client by itself. One statement over all clients would have to skip rows that
 // another transaction has inserted and not committed, and the next INSERT would wait for those.
-func (s *Store) FindLocked(ctx context.Context, tx *database.Tx, clientIDs []string, keys []idempotency.Key) (map[string]bool, error) {
+func (s *Store) LockSuspects(ctx context.Context, tx *database.Tx, clientIDs []string, keys []idempotency.Key) (map[string]bool, error) {
 	suspects := database.SortedUnique(clientIDs)
 	if !tx.AfterLockTimeout() {
 		_, suspects = s.locked.Split(suspects)
 	}
 	found := map[string]bool{}
 	for _, id := range suspects {
-		_, err := selectCarts(ctx, tx, []string{id}, tx.ForUpdateNoWait(), noLimit)
+		b := tx.Batch()
+		queryCarts(b, []string{id}, tx.ForUpdateNoWait(), map[string][]inventory.Line{})
+		err := b.Send(ctx)
 		for _, key := range keys {
 			if err == nil && key.ClientID == id {
 				err = idempotency.TryLock(ctx, tx, key)

@@ -36,7 +36,7 @@ func TestLines_lockReturnsTheCartsInOrder(t *testing.T) {
 		putLine(t, db, "Bob", "mug", 9)
 		store := &cart.Store{}
 		transact(t, db, func(tx *database.Tx) error {
-			carts, err := store.Lock(t.Context(), tx, []string{"bob", "nobody", "ann", "bob"})
+			carts, deferred, err := store.Lock(t.Context(), tx, []string{"bob", "nobody", "ann", "bob"})
 			if err != nil {
 				return err
 			}
@@ -46,16 +46,12 @@ func TestLines_lockReturnsTheCartsInOrder(t *testing.T) {
 				"nobody": nil,
 				"Bob":    nil, // not asked for
 			} {
-				if diff := cmp.Diff(want, carts.Lines(client)); diff != "" {
+				if diff := cmp.Diff(want, carts[client]); diff != "" {
 					t.Errorf("%s (-want +got):\n%s", client, diff)
 				}
-				if carts.Deferred(client) {
+				if deferred[client] {
 					t.Errorf("%s is deferred", client)
 				}
-			}
-			carts.Clear("bob")
-			if got := carts.Lines("bob"); len(got) != 0 {
-				t.Errorf("after Empty: %v", got)
 			}
 			return nil
 		})
@@ -86,7 +82,7 @@ func TestLines_lockDefersWhatIsTooMuchForOneTransaction(t *testing.T) {
 				putLines(t, db, clients[i], n)
 			}
 			transact(t, db, func(tx *database.Tx) error {
-				carts, err := new(cart.Store).Lock(t.Context(), tx, clients)
+				carts, deferred, err := new(cart.Store).Lock(t.Context(), tx, clients)
 				if err != nil {
 					return err
 				}
@@ -95,8 +91,8 @@ func TestLines_lockDefersWhatIsTooMuchForOneTransaction(t *testing.T) {
 					if slices.Contains(test.deferred, i) {
 						want = 0
 					}
-					if got := len(carts.Lines(client)); got != want || carts.Deferred(client) != slices.Contains(test.deferred, i) {
-						t.Errorf("%s: cart %d: %d lines locked, want %d; deferred: %v", name, i, got, want, carts.Deferred(client))
+					if got := len(carts[client]); got != want || deferred[client] != slices.Contains(test.deferred, i) {
+						t.Errorf("%s: cart %d: %d lines locked, want %d; deferred: %v", name, i, got, want, deferred[client])
 					}
 				}
 				return nil
@@ -120,17 +116,17 @@ func TestLines_manyCartsAreLockedInSeveralStatements(t *testing.T) {
 			return restore(t, tx, lines)
 		})
 		transact(t, db, func(tx *database.Tx) error {
-			carts, err := new(cart.Store).Lock(t.Context(), tx, clients)
+			carts, deferred, err := new(cart.Store).Lock(t.Context(), tx, clients)
 			if err != nil {
 				return err
 			}
 			locked := 0
 			for i, client := range clients {
-				switch n := len(carts.Lines(client)); {
-				case n == 7 && locked == i && !carts.Deferred(client):
+				switch n := len(carts[client]); {
+				case n == 7 && locked == i && !deferred[client]:
 					locked++
-				case n != 0 || !carts.Deferred(client):
-					t.Fatalf("cart %d: %d lines, deferred: %v", i, n, carts.Deferred(client))
+				case n != 0 || !deferred[client]:
+					t.Fatalf("cart %d: %d lines, deferred: %v", i, n, deferred[client])
 				}
 			}
 			if want := cart.MaxLockedLines / 7; locked != want {
@@ -206,11 +202,11 @@ func takenOf(t *testing.T, db *database.DB, store *cart.Store, clients ...string
 	t.Helper()
 	transact(t, db, func(tx *database.Tx) (err error) {
 		attempts++
-		if taken, err = store.FindLocked(t.Context(), tx, clients, nil); err != nil {
+		if taken, err = store.LockSuspects(t.Context(), tx, clients, nil); err != nil {
 			return err
 		}
 		free := slices.DeleteFunc(slices.Clone(clients), func(id string) bool { return taken[id] })
-		_, err = store.Lock(t.Context(), tx, free)
+		_, _, err = store.Lock(t.Context(), tx, free)
 		return err
 	})
 	return taken, attempts
@@ -252,14 +248,14 @@ func TestFindLocked_locksWhatIsFree(t *testing.T) {
 		takenOf(t, db, store, "ann") // from here on ann's cart is asked for without waiting
 		release()
 		transact(t, db, func(tx *database.Tx) error {
-			if taken, err := store.FindLocked(t.Context(), tx, []string{"ann"}, nil); err != nil || len(taken) != 0 {
+			if taken, err := store.LockSuspects(t.Context(), tx, []string{"ann"}, nil); err != nil || len(taken) != 0 {
 				t.Errorf("got %v, %v", taken, err)
 			}
 			transact(t, db, func(other *database.Tx) error {
 				var ids []string
 				err := other.Select(t.Context(), &ids, "SELECT product_id FROM client_cart WHERE client_id = 'ann'"+other.ForUpdateNoWait())
 				if !database.IsRowLocked(err) {
-					t.Errorf("another transaction got the line that FindLocked locked: %v", err)
+					t.Errorf("another transaction got the line that LockSuspects locked: %v", err)
 				}
 				return nil
 			})
@@ -274,7 +270,7 @@ func TestFindLocked_asksOnlyAboutSuspects(t *testing.T) {
 		putLine(t, db, "ann", "mug", 1)
 		lockLine(t, db, "ann", "mug")
 		transact(t, db, func(tx *database.Tx) error {
-			taken, err := new(cart.Store).FindLocked(t.Context(), tx, []string{"ann"}, nil)
+			taken, err := new(cart.Store).LockSuspects(t.Context(), tx, []string{"ann"}, nil)
 			if len(taken) != 0 {
 				t.Errorf("taken %v, though nobody waited for it", taken)
 			}

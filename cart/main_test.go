@@ -38,7 +38,7 @@ func present(err error) idempotency.Response {
 // it with the test.
 func newManager(t *testing.T, db *database.DB, config ...func(*managerConfig)) *cart.Manager {
 	t.Helper()
-	c := managerConfig{Config: cart.Config{QueueCapacity: 1024, BatchSize: 256, Present: present, Log: databasetest.Log(t)}}
+	c := managerConfig{Config: cart.Config{QueueCapacity: 1024, BatchSize: 256, ResponseTo: present, Log: databasetest.Log(t)}}
 	c.stock = inventory.New(db)
 	for _, change := range config {
 		change(&c)
@@ -70,7 +70,7 @@ type managerConfig struct {
 
 // checker is the Inventory Manager, as the Cart Manager sees it.
 type checker interface {
-	Check(*database.Batch, []string) *inventory.Stock
+	ReadLevels(*database.Batch, []string) *inventory.Stock
 	Products(*database.Batch, []string, map[string]inventory.Product)
 }
 

@@ -22,8 +22,8 @@ func (m *Manager) MergeCarts(ctx context.Context, fromClientID, toClientID, key 
 	defer end()
 	// The queue keeps the order of one client's changes; the clients may have different workers.
 	if m.db.Dialect().Parallel() > 1 {
-		pass := change{kind: kindBarrier, LineChange: LineChange{ClientID: fromClientID}}
-		if _, err := m.changes.Do(ctx, fromClientID, pass); err != nil {
+		barrier := change{kind: kindBarrier, LineChange: LineChange{ClientID: fromClientID}}
+		if _, err := m.changes.Do(ctx, fromClientID, barrier); err != nil {
 			return m.answerAfterRefusal(ctx, merge, err)
 		}
 	}
@@ -31,7 +31,6 @@ func (m *Manager) MergeCarts(ctx context.Context, fromClientID, toClientID, key 
 }
 
 // merges are the merges under way. The later changes of their clients wait until they have ended.
-// The zero value has none.
 type merges struct {
 	mu      sync.Mutex
 	clients map[string]chan struct{} // closed at the merge's end; under mu
@@ -52,9 +51,6 @@ func (g *merges) begin(ctx context.Context, from, to string) (end func(), err er
 		return nil, err
 	}
 	defer g.mu.Unlock()
-	if g.clients == nil {
-		g.clients = map[string]chan struct{}{}
-	}
 	ended := make(chan struct{})
 	g.clients[from], g.clients[to] = ended, ended
 	return func() {

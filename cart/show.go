@@ -95,7 +95,7 @@ func Views(
 		underWay := map[string]bool{}
 		batch := tx.Batch()
 		findUnderWay(batch, clients, underWay)
-		queryCarts(batch, clients, carts)
+		queryCarts(batch, clients, "", carts)
 		if err := batch.Send(ctx); err != nil {
 			return fmt.Errorf("read the carts: %w", err)
 		}

@@ -4,41 +4,25 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"math"
 	"slices"
 
 	"cartwheel/database"
 	"cartwheel/inventory"
 )
 
-// noLimit is the limit of a SELECT for all lines.
-const noLimit = math.MaxInt32
-
-// selectCarts returns the clients' lines, in the order of the primary key, with the locking clause
-// given. Lines of 0 units are left out.
-func selectCarts(ctx context.Context, tx *database.Tx, clientIDs []string, locking string, limit int) ([]ClientLine, error) {
-	if len(clientIDs) == 0 {
-		return nil, nil
-	}
-	padded := database.Pad(clientIDs)
-	return readLines(ctx, tx, "SELECT client_id, product_id, quantity FROM "+tx.Dialect().ByKey("client_cart")+
-		" WHERE client_id IN "+database.In(len(padded))+" AND quantity > 0 ORDER BY client_id, product_id LIMIT ?"+locking,
-		append(database.Anys(padded), limit))
-}
-
-// queryCarts reads the clients' lines, in the order of their product IDs, as they are committed
-// when the batch is sent.
-func queryCarts(b *database.Batch, clientIDs []string, carts map[string][]inventory.Line) {
+// queryCarts reads the clients' lines into carts when the batch is sent, in the order of the
+// primary key. Lines of 0 units are left out. The statement ends with the clause given: a limit, a
+// lock, or nothing; then it reads what is committed.
+func queryCarts(b *database.Batch, clientIDs []string, clause string, carts map[string][]inventory.Line) {
 	for chunk := range slices.Chunk(clientIDs, database.ChunkRows) {
 		padded := database.Pad(chunk)
 		b.Query(func(rows *sql.Rows) error {
-			var id string
-			var line inventory.Line
-			err := rows.Scan(&id, &line.ProductID, &line.Quantity)
-			carts[id] = append(carts[id], line)
+			var line ClientLine
+			err := rows.Scan(&line.ClientID, &line.ProductID, &line.Quantity)
+			carts[line.ClientID] = append(carts[line.ClientID], line.Line)
 			return err
 		}, "SELECT client_id, product_id, quantity FROM "+b.Dialect().ByKey("client_cart")+
-			" WHERE client_id IN "+database.In(len(padded))+" AND quantity > 0 ORDER BY client_id, product_id",
+			" WHERE client_id IN "+database.In(len(padded))+" AND quantity > 0 ORDER BY client_id, product_id"+clause,
 			database.Anys(padded)...)
 	}
 }
@@ -51,7 +35,7 @@ type storedLine struct {
 
 // addLines adds to lines, which are sorted, and returns them as they are stored once the batch is
 // sent. It locks them. The count is countOf or noCount.
-func addLines(b *database.Batch, lines []ClientLine, count func(row string) string) map[lineKey]storedLine {
+func addLines(b *database.Batch, lines []ClientLine, count func(alias string) string) map[lineKey]storedLine {
 	d := b.Dialect()
 	if !d.Returning() {
 		upsertLines(b, lines)
@@ -67,7 +51,7 @@ func addLines(b *database.Batch, lines []ClientLine, count func(row string) stri
 }
 
 // selectLines returns those of the lines that are stored when the batch is sent.
-func selectLines(b *database.Batch, lines []ClientLine, count func(row string) string) map[lineKey]storedLine {
+func selectLines(b *database.Batch, lines []ClientLine, count func(alias string) string) map[lineKey]storedLine {
 	found := make(map[lineKey]storedLine, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		padded := database.Pad(chunk)
@@ -78,28 +62,22 @@ func selectLines(b *database.Batch, lines []ClientLine, count func(row string) s
 	return found
 }
 
-// lockLines locks those of the lines, which are sorted, that are stored, and returns their
-// quantities. MySQL locks no rows that are joined to a JSON_TABLE, so the keys stand in the text.
-func lockLines(ctx context.Context, tx *database.Tx, lines []ClientLine) (map[lineKey]int64, error) {
-	found := make(map[lineKey]int64, len(lines))
+// lockLines locks those of the lines, which are sorted, that are stored when the batch is sent, and
+// returns them. MySQL locks no rows that are joined to a JSON_TABLE, so the keys stand in the text.
+func lockLines(b *database.Batch, lines []ClientLine) map[lineKey]storedLine {
+	found := make(map[lineKey]storedLine, len(lines))
 	for chunk := range slices.Chunk(lines, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		stored, err := readLines(ctx, tx, "SELECT client_id, product_id, COALESCE(quantity, 0) FROM "+tx.Dialect().ByKey("client_cart")+
+		b.Query(scanStored(found), "SELECT client_id, product_id, COALESCE(quantity, 0), 0 FROM "+b.Dialect().ByKey("client_cart")+
 			" WHERE "+database.AnyOf(len(padded), "client_id = ? AND product_id = ?")+
-			" ORDER BY client_id, product_id"+tx.ForUpdate(), lineArgs(padded))
-		if err != nil {
-			return nil, err
-		}
-		for _, line := range stored {
-			found[line.key()] = line.Quantity
-		}
+			" ORDER BY client_id, product_id"+b.Dialect().RowLocks(" FOR UPDATE"), lineArgs(padded)...)
 	}
-	return found, nil
+	return found
 }
 
-// countOf counts the lines of the cart of a row of client_cart, which the statement calls row.
-func countOf(row string) string {
-	return "(SELECT COUNT(*) FROM client_cart n WHERE n.client_id = " + row + ".client_id AND n.quantity > 0)"
+// countOf counts the lines of the cart of each row of client_cart, by the statement's alias for it.
+func countOf(alias string) string {
+	return "(SELECT COUNT(*) FROM client_cart n WHERE n.client_id = " + alias + ".client_id AND n.quantity > 0)"
 }
 
 // noCount counts nothing, where the number of lines does not matter.
@@ -134,20 +112,6 @@ func countLines(ctx context.Context, tx *database.Tx, clientIDs []string, lockin
 		}
 	}
 	return counts, nil
-}
-
-func readLines(ctx context.Context, tx *database.Tx, query string, args []any) ([]ClientLine, error) {
-	var lines []ClientLine
-	err := tx.Each(ctx, func(rows *sql.Rows) error {
-		var line ClientLine
-		err := rows.Scan(&line.ClientID, &line.ProductID, &line.Quantity)
-		lines = append(lines, line)
-		return err
-	}, query, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read cart lines: %w", err)
-	}
-	return lines, nil
 }
 
 // upsertLines adds to lines, which are sorted: an unsorted upsert of many rows deadlocks. It caps

@@ -35,21 +35,21 @@ const (
 	maxLagEvents = 10_000
 )
 
-// An event is a kind of sale event.
-type event struct {
+// An eventKind is a kind of sale event.
+type eventKind struct {
 	name   string  // the last part of its type and of its ID
 	column string  // of its due time, in the journal
 	states []State // in which a checkout is announced
 }
 
-// The events. Each has its own due time.
+// The kinds of events. Each has its own due time.
 var (
-	committedEvent = event{"committed", "committed_event_due_at", []State{Committed, Cancelling, Cancelled}}
-	cancelledEvent = event{"cancelled", "cancelled_event_due_at", []State{Cancelled}}
+	committedEvent = eventKind{"committed", "committed_event_due_at", []State{Committed, Cancelling, Cancelled}}
+	cancelledEvent = eventKind{"cancelled", "cancelled_event_due_at", []State{Cancelled}}
 )
 
-// eventOf returns the event of a state: the end of a sale, or of a cancellation.
-func eventOf(s State) event {
+// eventOf returns the kind of event of a state: the end of a sale, or of a cancellation.
+func eventOf(s State) eventKind {
 	if s == Cancelled {
 		return cancelledEvent
 	}
@@ -89,7 +89,7 @@ func (a *Announcer) Run(ctx context.Context) {
 	var measured time.Time
 	for ctx.Err() == nil {
 		more := false
-		for _, kind := range []event{committedEvent, cancelledEvent} {
+		for _, kind := range []eventKind{committedEvent, cancelledEvent} {
 			others, err := a.announce(ctx, kind)
 			if err != nil && ctx.Err() == nil {
 				a.log.Warn("could not look for events", "error", err)
@@ -108,18 +108,18 @@ func (a *Announcer) Run(ctx context.Context) {
 
 // An eventLease has events of one kind that no other instance delivers before the lease ends.
 type eventLease struct {
-	kind    event
+	kind    eventKind
 	entries []Entry
 	until   string        // the due time that the lease wrote, as the database formats it
 	ahead   time.Duration // by how much the database's clock is ahead of this process's
 }
 
 // now returns the time by the database's clock.
-func (c eventLease) now() time.Time { return time.Now().UTC().Add(c.ahead) }
+func (l eventLease) now() time.Time { return time.Now().UTC().Add(l.ahead) }
 
 // announce leases and delivers one batch of events. It reports whether others may be due at once:
 // the batch was full, and the webhook accepted an event.
-func (a *Announcer) announce(ctx context.Context, kind event) (more bool, err error) {
+func (a *Announcer) announce(ctx context.Context, kind eventKind) (more bool, err error) {
 	var leased eventLease
 	err = a.db.Transact(ctx, func(tx *database.Tx) (err error) {
 		leased, err = leaseEvents(ctx, tx, kind, maxEventsLeased, announceLease)
@@ -131,23 +131,16 @@ func (a *Announcer) announce(ctx context.Context, kind event) (more bool, err er
 	if err != nil || len(leased.entries) == 0 {
 		return false, err
 	}
-	due := a.deliver(ctx, leased)
+	due := make([]string, len(leased.entries)) // when each event is due again; empty: it was delivered
+	concurrently(len(due), announceCalls, func(i int) {
+		due[i] = a.deliver(ctx, leased, leased.entries[i])
+	})
 	ending := context.WithoutCancel(ctx) // an instance that shuts down stores its deliveries, too
 	err = a.db.Transact(ending, func(tx *database.Tx) error {
 		return putEvents(ending, tx, leased, due)
 	}, nil)
 	more = slices.Contains(due, "")
 	return more && len(due) == maxEventsLeased, err
-}
-
-// deliver sends the events, announceCalls at a time. It returns the next due time of each event; it
-// is empty when the event was delivered.
-func (a *Announcer) deliver(ctx context.Context, leased eventLease) []string {
-	due := make([]string, len(leased.entries))
-	concurrently(len(due), announceCalls, func(i int) {
-		due[i] = a.deliverOne(ctx, leased, leased.entries[i])
-	})
-	return due
 }
 
 // concurrently calls do with each number below n, at most limit calls at a time, and waits for all.
@@ -163,7 +156,8 @@ func concurrently(n, limit int, do func(i int)) {
 	_ = calls.Wait()
 }
 
-func (a *Announcer) deliverOne(ctx context.Context, leased eventLease, e Entry) (due string) {
+// deliver sends an event. It returns when the event is due again, or "" when it was delivered.
+func (a *Announcer) deliver(ctx context.Context, leased eventLease, e Entry) (due string) {
 	kind := leased.kind
 	if !slices.Contains(kind.states, e.State) { // a manual SQL edit set its due time
 		a.log.Error("an event is due of a checkout that did not reach its state", "checkout", e.CheckoutID, "state", e.State)
@@ -188,7 +182,7 @@ func (a *Announcer) deliverOne(ctx context.Context, leased eventLease, e Entry) 
 }
 
 // body returns the event's body.
-func (k event) body(e Entry) ([]byte, error) {
+func (k eventKind) body(e Entry) ([]byte, error) {
 	if e.Damage != nil {
 		return nil, e.Damage
 	}
@@ -213,7 +207,7 @@ func (k event) body(e Entry) ([]byte, error) {
 func (a *Announcer) measure(ctx context.Context) {
 	undelivered, oldest := 0, time.Duration(0)
 	if err := a.db.Read(ctx, func(tx *database.Tx) error {
-		for _, kind := range []event{committedEvent, cancelledEvent} {
+		for _, kind := range []eventKind{committedEvent, cancelledEvent} {
 			n, age, err := undeliveredEvents(ctx, tx, kind, maxLagEvents)
 			if err != nil {
 				return err
@@ -241,7 +235,7 @@ func ReplayEvents(ctx context.Context, db *database.DB, age time.Duration) (repl
 		var n int64
 		if err := db.Transact(ctx, func(tx *database.Tx) error {
 			n = 0
-			for _, kind := range []event{committedEvent, cancelledEvent} {
+			for _, kind := range []eventKind{committedEvent, cancelledEvent} {
 				due, err := makeEventsDue(ctx, tx, kind, ids)
 				if err != nil {
 					return err

@@ -64,7 +64,7 @@ type Report struct {
 	OnHand          int64           `json:"onHand"`          // units
 	Reserved        int64           `json:"reserved"`        // units
 	Reservations    int             `json:"reservations"`    // rows
-	Open            int             `json:"open"`            // checkouts in flight
+	Open            int             `json:"open"`            // open checkouts, of all instances
 	Payments        int             `json:"payments"`        // settled checkouts that the payment service answered for
 	Count           int             `json:"count"`           // of inconsistencies
 	Inconsistencies []Inconsistency `json:"inconsistencies"` // the first thousand
@@ -108,7 +108,7 @@ func Audit(ctx context.Context, db *database.DB) (Report, error) {
 		if err != nil {
 			return err
 		}
-		open, err := entriesByID(ctx, tx, ids)
+		open, err := entriesByID(ctx, tx, ids, "")
 		if err != nil {
 			return err
 		}
@@ -149,17 +149,17 @@ func (r *Report) level(productID string, level inventory.Level) error {
 // that of a line.
 func (r *Report) reservation(row inventory.ReservationRow, open map[string]Entry, reserved map[string]int) {
 	r.Reservations++
-	id, line, ours := row.Owner()
-	owner, exists := open[id]
+	id, line, ours := row.Checkout()
+	entry, exists := open[id]
 	switch {
 	case !ours || !exists:
 		r.addf(RuleOwned, row.ReserveID, "%d of product %q are reserved, but by no checkout in flight", row.Quantity, row.ProductID)
-	case owner.State != Reserved:
-		r.addf(RuleReserved, row.ReserveID, "reserved by a checkout that is %s", owner.State)
-	case line < 1 || line > len(owner.Lines):
-		r.addf(RuleReserved, row.ReserveID, "its checkout has %d lines", len(owner.Lines))
-	case owner.Lines[line-1] != row.Line:
-		want := owner.Lines[line-1]
+	case entry.State != Reserved:
+		r.addf(RuleReserved, row.ReserveID, "reserved by a checkout that is %s", entry.State)
+	case line < 1 || line > len(entry.Lines):
+		r.addf(RuleReserved, row.ReserveID, "its checkout has %d lines", len(entry.Lines))
+	case entry.Lines[line-1] != row.Line:
+		want := entry.Lines[line-1]
 		r.addf(RuleReserved, row.ReserveID, "%d of product %q are reserved, but the line is %d of product %q",
 			row.Quantity, row.ProductID, want.Quantity, want.ProductID)
 	default:
@@ -175,8 +175,8 @@ func Repair(ctx context.Context, db *database.DB, r *Report) error {
 		if found.Rule != RuleOwned {
 			continue
 		}
-		switch err := db.Transact(ctx, func(tx *database.Tx) error { return dropUnowned(ctx, tx, found.What) }, nil); {
-		case errors.Is(err, errOwned):
+		switch err := db.Transact(ctx, func(tx *database.Tx) error { return deleteOrphan(ctx, tx, found.What) }, nil); {
+		case errors.Is(err, errNotOrphan):
 			found.Detail += " (it has an owner by now)"
 		case err != nil:
 			return fmt.Errorf("delete the reservation %s: %w", found.What, err)
@@ -187,20 +187,24 @@ func Repair(ctx context.Context, db *database.DB, r *Report) error {
 	return nil
 }
 
-// errOwned means that a reservation belongs to a checkout after all.
-var errOwned = errors.New("the reservation is owned")
+// errNotOrphan means that a reservation belongs to a reserved checkout after all.
+var errNotOrphan = errors.New("the reservation is owned")
 
-func dropUnowned(ctx context.Context, tx *database.Tx, reserveID string) error {
-	if err := inventory.DeleteReservations(ctx, tx, []string{reserveID}); err != nil {
+// deleteOrphan deletes a reservation, and then looks for its checkout: the journal comes last in
+// the lock order. errNotOrphan rolls the transaction back.
+func deleteOrphan(ctx context.Context, tx *database.Tx, reserveID string) error {
+	b := tx.Batch()
+	inventory.DeleteReservations(b, []string{reserveID})
+	if err := b.Send(ctx); err != nil {
 		return err
 	}
-	id, _, ours := inventory.ReservationRow{ReserveID: reserveID}.Owner()
+	id, _, ours := inventory.ReservationRow{ReserveID: reserveID}.Checkout()
 	if !ours {
 		return nil
 	}
-	entries, err := lockEntries(ctx, tx, []string{id})
+	entries, err := entriesByID(ctx, tx, []string{id}, tx.ForUpdate())
 	if err == nil && entries[id].State == Reserved {
-		err = errOwned
+		err = errNotOrphan
 	}
 	return err
 }

@@ -51,7 +51,7 @@ func BenchmarkSettleBatch(b *testing.B) {
 func benchmarkBatches(b *testing.B, run func(b *testing.B, m *checkout.Manager, fill func() []string)) {
 	b.Helper()
 	for engine, at := range map[string]func(*testing.B) database.Config{
-		"embedded": func(b *testing.B) database.Config { return database.Config{DataDir: b.TempDir(), Serve: true} },
+		"embedded": func(b *testing.B) database.Config { return database.Config{DataDir: b.TempDir(), LockDataDir: true} },
 		"mariadb": func(b *testing.B) database.Config {
 			return database.Config{MySQLDSN: databasetest.ServerDSN(b, dbserver.MariaDB)}
 		},
@@ -83,7 +83,7 @@ func benchmarkBatches(b *testing.B, run func(b *testing.B, m *checkout.Manager, 
 					}, products)
 					m := checkout.New(db, &cart.Store{}, inventory.New(db), newLedger().till(), checkout.Config{
 						QueueCapacity: 1, BatchSize: size, InFlight: 1, Lease: time.Hour, PaymentTimeout: time.Minute,
-						Present: present, Log: cfg.Log,
+						ResponseTo: present, Log: cfg.Log,
 					})
 					defer func() { _ = m.Close(context.Background()) }()
 					filled := 0

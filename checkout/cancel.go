@@ -39,7 +39,7 @@ func cancellable(entry Entry) error {
 	switch {
 	case entry.Damage != nil: // its lines are unknown, so nothing can be restocked
 		return fmt.Errorf("cancel: %w", entry.Damage)
-	case time.Since(entry.CreatedAt) > MinPruneAge:
+	case time.Since(entry.CreatedAt) > paymentMemory:
 		return &ReasonError{ErrNotCancellable, "it was committed over 30 days ago"}
 	}
 	return nil
@@ -47,16 +47,17 @@ func cancellable(entry Entry) error {
 
 // beginCancel starts a cancellation and waits for its end, or until ctx ends.
 func (m *Manager) beginCancel(ctx context.Context, entry Entry) error {
-	cancellation, err := m.begin(payment.TraceOf(ctx), func(o *operation) error { return m.cancel(o, entry) })
+	cancellation, err := m.begin(payment.TraceOf(ctx), func(o *operation) error { return m.runCancellation(o, entry) })
 	if err != nil {
 		return err
 	}
 	return cancellation.wait(ctx, func(id string) error { return &PendingError{id, true} })
 }
 
-// cancel claims a committed checkout, has it refunded, and settles it by the payment service's
-// answer. It returns errOtherOwner when another owner goes on, now or when the lease has ended.
-func (m *Manager) cancel(o *operation, entry Entry) error {
+// runCancellation claims a committed checkout, has it refunded, and settles it by the payment
+// service's answer. It returns errOtherOwner when another owner goes on, now or when the lease has
+// ended.
+func (m *Manager) runCancellation(o *operation, entry Entry) error {
 	c := claimOf(entry, time.Now().Add(m.config.Lease))
 	begun, err := m.settles.DoToEnd(o.submitCtx, c.clientID, settleJob{c, Cancelling, ""})
 	if err != nil {
@@ -72,7 +73,7 @@ func (m *Manager) cancel(o *operation, entry Entry) error {
 	defer cancel()
 	end, err := m.refund(payment.WithTrace(ctx, o.trace), c)
 	if err != nil {
-		m.noteUnfinished(c)
+		m.noteIfDraining(c)
 		return errOtherOwner
 	}
 	return cancelOutcome(end)

@@ -41,11 +41,11 @@ type gateway interface {
 
 // carts are the stored carts, as the Checkout Manager sees them.
 type carts interface {
-	Lock(context.Context, *database.Tx, []string) (*cart.Carts, error)
+	Lock(context.Context, *database.Tx, []string) (lines map[string][]inventory.Line, deferred map[string]bool, err error)
 	Remove(*database.Batch, []cart.ClientLine)
 	Restore(*database.Batch, []cart.ClientLine) (full func() bool)
-	LockAndRestore(context.Context, *database.Tx, *database.Batch, []cart.ClientLine) (lost []cart.ClientLine, err error)
-	FindLocked(context.Context, *database.Tx, []string, []idempotency.Key) (map[string]bool, error)
+	LockAndRestore(context.Context, *database.Batch, []cart.ClientLine) (overflow []cart.ClientLine, err error)
+	RefuseLocked(context.Context, *database.Tx, []int, func(int) ([2]string, idempotency.Key), func(int, error)) ([]int, error)
 }
 
 // stock is the Inventory Manager, as the Checkout Manager sees it.
@@ -54,7 +54,7 @@ type stock interface {
 	Reserve(*database.Batch, []inventory.Reservation)
 	Sell(*database.Batch, []inventory.Reservation) error
 	Release(*database.Batch, []inventory.Reservation)
-	Restock(context.Context, *database.Tx, *inventory.Stock, []inventory.Line) (lost []inventory.Line, err error)
+	Restock(context.Context, *database.Tx, *inventory.Stock, []inventory.Line) (overflow []inventory.Line, err error)
 }
 
 // workers is the number of workers of each queue. Two would wait for each other's row locks at
@@ -80,9 +80,9 @@ type Config struct {
 	Limiter        *queue.Limiter // shared by all queues that write; nil: none
 	// Events says that a webhook is configured: the ends of checkouts get a due time.
 	Events bool
-	// Present turns an outcome into the answer that is stored with a key.
-	Present func(error) idempotency.Response
-	Log     *slog.Logger
+	// ResponseTo turns an outcome into the answer that is stored with a key.
+	ResponseTo func(error) idempotency.Response
+	Log        *slog.Logger
 	// ObserveReserve and ObserveSettle watch the queues.
 	ObserveReserve, ObserveSettle queue.Observer
 	// ObserveMove is told of each state that a checkout reaches after Reserved. nil: not called.
@@ -91,8 +91,8 @@ type Config struct {
 	ObserveSold func(units int64)
 	// ObserveOpen is told every few seconds of the open checkouts. nil: they are not counted.
 	ObserveOpen func(OpenLevels)
-	// ObserveRecovery is told of each try to finish a checkout that its owner left: the state that
-	// it has reached, which is settled unless the try failed. nil: not called.
+	// ObserveRecovery is told the state after each attempt to finish a checkout that its owner
+	// left. It is a settled one, unless the attempt failed. nil: not called.
 	ObserveRecovery func(State)
 }
 
@@ -116,7 +116,7 @@ type Manager struct {
 	cancelOwners context.CancelFunc
 	owners       sync.WaitGroup // running purchases, cancellations and recoveries
 
-	lockedEntries database.LockedKeys // checkouts whose journal row another transaction keeps locked
+	lockedEntries database.LockedRows // checkouts whose journal row another transaction keeps locked
 
 	mu         sync.Mutex
 	unfinished []*claim                      // under mu: claims that owners gave up because they had to
@@ -125,7 +125,7 @@ type Manager struct {
 	backgroundCtx   context.Context // of the tasks that New and Start begin
 	stopBackground  context.CancelFunc
 	backgroundTasks sync.WaitGroup
-	recoverySlots   *semaphore.Weighted // a token for each running recovery
+	recoverySlots   *semaphore.Weighted // one for each running recovery
 }
 
 // New starts the queues. Start begins recovery. Close ends everything.
@@ -175,7 +175,7 @@ func (m *Manager) Queues() []queue.State { return []queue.State{m.reserves, m.se
 // limit.
 func (m *Manager) InFlight() (used, limit int) { return int(m.inFlight.Load()), m.config.InFlight }
 
-// Full reports whether a checkout that came now would be refused because no slot is free.
+// Full reports whether a checkout that came now would be refused with ErrBusy or queue.ErrFull.
 func (m *Manager) Full() bool {
 	return m.inFlight.Load() >= int64(m.config.InFlight) || m.lineBytes.Load() >= maxLineBytes || m.reserves.Full()
 }
@@ -188,16 +188,16 @@ func (m *Manager) Full() bool {
 // one.
 //
 // Errors, certain that nothing was done: cart.ErrEmpty, cart.ErrChanged, inventory.ErrNotEnough,
-// ErrBusy, ErrDraining, payment.ErrUnavailable, queue.ErrFull, queue.ErrNotStarted,
-// database.ErrUnavailable, database.ErrRowLocked. The cart is as it was: ErrDeclined, ErrUnpaid,
-// ErrRefunded. Not known yet: ErrPending once the stock is reserved, queue.ErrUnanswered and
-// database.ErrOutcomeUnknown before. Of repeats: *idempotency.Replay, idempotency.ErrMismatch,
-// idempotency.ErrUnderWay. Faults: queue.ErrClosed, queue.ErrPanicked.
+// ErrBusy, ErrDraining, payment.ErrUnavailable, queue.ErrFull, queue.ErrClosed,
+// queue.ErrNotStarted, database.ErrUnavailable, database.ErrRowLocked. The cart is as it was:
+// ErrDeclined, ErrUnpaid, ErrRefunded. Not known yet: ErrPending once the stock is reserved,
+// queue.ErrUnanswered and database.ErrOutcomeUnknown before. Of repeats: *idempotency.Replay,
+// idempotency.ErrMismatch, idempotency.ErrUnderWay. Fault: queue.ErrPanicked.
 func (m *Manager) CheckOut(ctx context.Context, p cart.Purchase) (checkoutID string, err error) {
 	for {
-		checkoutID, err = m.checkOut(ctx, p)
+		checkoutID, err = m.checkOutOnce(ctx, p)
 		if p.Key != "" && answerMayBeStored(err) {
-			err = idempotency.AnswerAfterRefusal(ctx, m.db, requestOf(p), err)
+			err = idempotency.StoredAnswerOr(ctx, m.db, requestOf(p), err)
 		}
 		if first, ok := errors.AsType[*idempotency.UnderWayError](err); ok {
 			checkoutID, err = m.awaitFirst(ctx, p, first.CheckoutID)
@@ -227,8 +227,8 @@ func answerMayBeStored(err error) bool {
 	}, func(refusal error) bool { return errors.Is(err, refusal) })
 }
 
-// checkOut admits a checkout and waits for its end.
-func (m *Manager) checkOut(ctx context.Context, p cart.Purchase) (checkoutID string, err error) {
+// checkOutOnce admits a checkout and waits for its end.
+func (m *Manager) checkOutOnce(ctx context.Context, p cart.Purchase) (checkoutID string, err error) {
 	if m.draining.Load() {
 		return "", ErrDraining
 	}
@@ -244,27 +244,6 @@ func (m *Manager) checkOut(ctx context.Context, p cart.Purchase) (checkoutID str
 		checkoutID = c.id
 	}
 	return checkoutID, err
-}
-
-// admit counts an operation as in flight, and release ends that. Drain waits for all admitted
-// operations.
-func (m *Manager) admit() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	switch {
-	case m.draining.Load():
-		return ErrDraining
-	case m.inFlight.Load() >= int64(m.config.InFlight):
-		return ErrBusy
-	}
-	m.inFlight.Add(1)
-	m.owners.Add(1)
-	return nil
-}
-
-func (m *Manager) release() {
-	m.inFlight.Add(-1)
-	m.owners.Done()
 }
 
 // errTryAgain means that the first request's checkout is not in the journal: it was pruned, or a
@@ -283,18 +262,18 @@ func (m *Manager) awaitFirst(ctx context.Context, p cart.Purchase, id string) (c
 	default:
 		err = outcome(end.state, end.reason)
 	}
-	if errors.Is(err, ErrUnpaid) { // TX 2 freed the key: another checkout may use it by now
+	if errors.Is(err, ErrUnpaid) { // TX 2 deleted the key: another checkout may use it by now
 		return id, err
 	}
-	answer := idempotency.AnswerAfterRefusal(ctx, m.db, requestOf(p), err)
+	answer := idempotency.StoredAnswerOr(ctx, m.db, requestOf(p), err)
 	if errors.Is(answer, idempotency.ErrUnderWay) {
 		return id, err
 	}
 	return id, answer
 }
 
-// UnderWay finds those of the clients who have a checkout in flight, as is committed when the batch
-// is sent. It locks nothing.
+// UnderWay finds those of the clients who have a checkout in flight that may return its lines to
+// their carts, as is committed when the batch is sent. It locks nothing.
 func (m *Manager) UnderWay(b *database.Batch, clientIDs []string, found map[string]bool) {
 	UnderWay(b, clientIDs, found)
 }
@@ -305,7 +284,7 @@ func (m *Manager) Show(ctx context.Context, id string) (Entry, error) { return S
 // Show returns a checkout as the journal in db has it. Errors: ErrNotFound.
 func Show(ctx context.Context, db *database.DB, id string) (Entry, error) {
 	found, err := database.Query(ctx, db.Read, func(tx *database.Tx) (map[string]Entry, error) {
-		return entriesByID(ctx, tx, []string{id})
+		return entriesByID(ctx, tx, []string{id}, "")
 	})
 	if err != nil {
 		return Entry{}, err

@@ -11,8 +11,8 @@ import (
 const (
 	// drainPoll is the interval at which Drain looks whether the last checkout has ended.
 	drainPoll = 10 * time.Millisecond
-	// leaveTimeout is the maximum time for expiring the leases of unfinished checkouts.
-	leaveTimeout = 3 * time.Second
+	// expireTimeout is the maximum time for expiring the leases of unfinished checkouts.
+	expireTimeout = 3 * time.Second
 )
 
 // Drain refuses new checkouts and waits for those in flight. When ctx ends first, it leaves the
@@ -38,7 +38,7 @@ func (m *Manager) Drain(ctx context.Context) (unfinished int) {
 	if len(claims) == 0 {
 		return 0
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), expireTimeout)
 	defer cancel()
 	if err := m.db.Transact(ctx, func(tx *database.Tx) error { return expire(ctx, tx, claims) }, nil); err != nil {
 		m.log.Warn("could not expire the leases of unfinished checkouts: they expire by themselves", "error", err)

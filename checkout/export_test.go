@@ -127,7 +127,7 @@ func (a *Announcer) AnnounceSales(ctx context.Context) (more bool, err error) {
 
 // Announce delivers the events that are due, one batch of each kind.
 func (a *Announcer) Announce(ctx context.Context) error {
-	for _, kind := range []event{committedEvent, cancelledEvent} {
+	for _, kind := range []eventKind{committedEvent, cancelledEvent} {
 		if _, err := a.announce(ctx, kind); err != nil {
 			return err
 		}

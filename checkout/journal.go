@@ -7,7 +7,10 @@ import (
 	"cartwheel/inventory"
 )
 
-// A State is the state of a checkout in the journal.
+// A State is the state of a checkout in the journal, a table whose rows change with the state.
+//
+// A checkout is open while its state is not settled. It is in flight on the instance that admitted
+// it until that instance has ended it, or left it to another.
 type State string
 
 // The states of a checkout. Committed is the state of a sale, not the COMMIT of a transaction.
@@ -15,9 +18,9 @@ type State string
 // left for Cancelling, which is left for Cancelled, or for Committed again when the payment service
 // refuses the refund.
 const (
-	Reserved   State = "reserved"    // stock is reserved, the payment has no result yet
+	Reserved   State = "reserved"    // stock is reserved, no result of the payment is stored yet
 	Committed  State = "committed"   // paid and sold
-	Refunding  State = "refunding"   // paid, but a manual SQL edit lowered the quantity on hand: being refunded
+	Refunding  State = "refunding"   // paid, but less is on hand than it reserved: being refunded
 	RolledBack State = "rolled_back" // not sold; the lines are in the cart again
 	Cancelling State = "cancelling"  // sold, and being refunded because the shop cancels it
 	Cancelled  State = "cancelled"   // sold, then refunded; the units are on hand again
@@ -93,8 +96,8 @@ func outcome(state State, reason string) error {
 }
 
 // A claim is the right to finish an open checkout, with the data that this needs. Its owner is one
-// goroutine. Each claim of a checkout has a higher epoch than the one before: it fences off earlier
-// owners, whose TX 2 names a lower one.
+// goroutine. The epoch is a fencing token: each claim of a checkout has a higher one than the claim
+// before, and TX 2 applies only with the highest.
 type claim struct {
 	id, clientID string
 	lines        []inventory.Line

@@ -96,7 +96,7 @@ func (p *pager) next(ctx context.Context, tx *database.Tx) (page []Entry, err er
 		}
 	}
 	n := min(listPage, len(p.ids))
-	entries, err := entriesByID(ctx, tx, p.ids[:n])
+	entries, err := entriesByID(ctx, tx, p.ids[:n], "")
 	if err != nil {
 		return nil, err
 	}

@@ -119,12 +119,14 @@ func (l *life) passIn(b *database.Batch, by point) {
 	b.Exec(func(int64) error { return l.pass(by) }, "UPDATE checkout_journal SET epoch = epoch WHERE checkout_id = ''")
 }
 
-// FindLocked begins TX 1 as well as TX 2: the dead write in neither.
-func (w *watchedCarts) FindLocked(ctx context.Context, tx *database.Tx, clients []string, keys []idempotency.Key) (map[string]bool, error) {
+// RefuseLocked begins TX 1 as well as TX 2: the dead write in neither.
+func (w *watchedCarts) RefuseLocked(
+	ctx context.Context, tx *database.Tx, jobs []int, of func(int) ([2]string, idempotency.Key), refuse func(int, error),
+) ([]int, error) {
 	if err := w.life.pass(inAnyTransaction); err != nil {
 		return nil, err
 	}
-	return w.Store.FindLocked(ctx, tx, clients, keys)
+	return w.Store.RefuseLocked(ctx, tx, jobs, of, refuse)
 }
 
 func (w *watchedCarts) Restore(b *database.Batch, lines []cart.ClientLine) (full func() bool) {
@@ -133,10 +135,10 @@ func (w *watchedCarts) Restore(b *database.Batch, lines []cart.ClientLine) (full
 }
 
 func (w *watchedCarts) LockAndRestore(
-	ctx context.Context, tx *database.Tx, b *database.Batch, lines []cart.ClientLine,
+	ctx context.Context, b *database.Batch, lines []cart.ClientLine,
 ) ([]cart.ClientLine, error) {
 	defer w.life.passIn(b, inTX2)
-	return w.Store.LockAndRestore(ctx, tx, b, lines)
+	return w.Store.LockAndRestore(ctx, b, lines)
 }
 
 // mortal makes a till that of an instance which may die.

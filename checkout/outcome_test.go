@@ -16,8 +16,8 @@ import (
 	"cartwheel/inventory"
 )
 
-// A checkout that was not paid frees its key: repeats that waited get the same answer, a later one
-// buys.
+// A checkout that was not paid deletes its key: repeats that waited get the same answer, a later
+// one buys.
 func TestCheckOut_notPaidFreesItsKey(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]charge{"not sent": neverSend, "outcome unknown": lose} {
@@ -151,7 +151,7 @@ func (s *shop) openWith(stock *retriedStock, set settings) *instance {
 	stock.Manager = inventory.New(s.db)
 	set.till = s.ledger.till()
 	in := &instance{checkout.New(s.db, &cart.Store{}, stock, set.till, checkout.Config{
-		QueueCapacity: 16, BatchSize: 16, InFlight: 16, Lease: patience, PaymentTimeout: patience, Present: present, Log: s.log,
+		QueueCapacity: 16, BatchSize: 16, InFlight: 16, Lease: patience, PaymentTimeout: patience, ResponseTo: present, Log: s.log,
 	}), s, set.till}
 	s.t.Cleanup(func() { wantErr(s.t, in.Close(context.Background()), nil) })
 	return in

@@ -7,9 +7,12 @@ import (
 	"cartwheel/database"
 )
 
-// MinPruneAge is the minimum age of a checkout that may be pruned. It is the time for which the
-// payment service remembers a checkout, and for which it may be cancelled.
-const MinPruneAge = 30 * 24 * time.Hour
+// paymentMemory is the minimum time for which the payment service remembers a checkout: it may be
+// cancelled for as long.
+const paymentMemory = 30 * 24 * time.Hour
+
+// MinPruneAge is the minimum age of a checkout that may be pruned. A younger one may be cancelled.
+const MinPruneAge = paymentMemory
 
 // Prune deletes the settled checkouts that ended longer ago than age, in small transactions. It
 // blocks until all are deleted or ctx ends. A repeat is harmless.
@@ -27,7 +30,7 @@ func Prune(ctx context.Context, db *database.DB, age time.Duration) (deleted int
 			n, err = deleteSettled(ctx, tx, ids)
 			return err
 		}, func(tx *database.Tx) (bool, error) {
-			left, err := lockEntries(ctx, tx, ids)
+			left, err := entriesByID(ctx, tx, ids, tx.ForUpdate())
 			return len(left) == 0, err
 		}); err != nil {
 			return deleted, err

@@ -36,19 +36,26 @@ type operation struct {
 	outcome   error                 // set before done is closed
 }
 
-// begin admits an operation and starts it. Errors: ErrBusy, ErrDraining.
+// begin admits an operation and starts it. It is in flight until its end, for which Drain waits.
+// Errors: ErrBusy, ErrDraining.
 func (m *Manager) begin(trace payment.Trace, work func(*operation) error) (*operation, error) {
-	if err := m.admit(); err != nil {
-		return nil, err
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.draining.Load():
+		return nil, ErrDraining
+	case m.inFlight.Load() >= int64(m.config.InFlight):
+		return nil, ErrBusy
 	}
+	m.inFlight.Add(1)
 	o := &operation{trace: trace, done: make(chan struct{})}
 	o.submitCtx, o.leave = context.WithCancel(m.ownerCtx)
-	go func() {
-		defer m.release()
+	m.owners.Go(func() {
+		defer m.inFlight.Add(-1)
 		defer o.leave()
 		o.outcome = work(o)
 		close(o.done)
-	}()
+	})
 	return o, nil
 }
 
@@ -92,7 +99,8 @@ func (m *Manager) buy(o *operation, p cart.Purchase) error {
 	defer cancel()
 	end, err := m.pay(payment.WithTrace(ctx, o.trace), c)
 	if err != nil {
-		end, err = m.awaitOtherOwner(c)
+		m.noteIfDraining(c)
+		end, err = m.awaitEnd(m.ownerCtx, c.id)
 	}
 	if err != nil {
 		return &PendingError{CheckoutID: c.id}
@@ -103,25 +111,18 @@ func (m *Manager) buy(o *operation, p cart.Purchase) error {
 // pay charges a reserved checkout and settles it by the result. An error means that the owner has
 // to give the claim up, or has lost it.
 func (m *Manager) pay(ctx context.Context, c *claim) (journalResult, error) {
-	result, err := m.charge(ctx, c)
+	job, err := m.charge(ctx, c)
 	if err != nil {
 		m.log.Warn("the outcome of a payment is not known; voiding it", "checkout", c.id, "error", err)
-		result, err = m.void(ctx, c)
+		return m.resolvePayment(ctx, c)
 	}
-	if err != nil {
-		return journalResult{}, err
-	}
-	return m.finish(ctx, c, result.to, result.reason)
+	return m.finish(ctx, job)
 }
 
-// A chargeResult is the result of a charge, or of the void that ended it.
-type chargeResult struct {
-	to     State  // the checkout goes to: Committed when it was charged, else RolledBack
-	reason string // why it was not charged
-}
-
-// charge charges a checkout at the payment service. An error means that the outcome is unknown.
-func (m *Manager) charge(ctx context.Context, c *claim) (chargeResult, error) {
+// charge charges a checkout at the payment service. It returns the job that settles the checkout:
+// to Committed when it was charged, else to RolledBack with the reason. An error means that the
+// outcome is unknown.
+func (m *Manager) charge(ctx context.Context, c *claim) (settleJob, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.config.PaymentTimeout)
 	defer cancel()
 	result, err := m.gateway.Charge(ctx, order(c))
@@ -129,19 +130,19 @@ func (m *Manager) charge(ctx context.Context, c *claim) (chargeResult, error) {
 	case errors.Is(err, payment.ErrNotSent):
 		// No void is needed: only this owner charges it, and TX 2 applies only while the claim is
 		// this owner's.
-		return chargeResult{RolledBack, reasonOf(reasonVoided, "the payment service could not be reached")}, nil
+		return settleJob{c, RolledBack, reasonOf(reasonVoided, "the payment service could not be reached")}, nil
 	case err != nil:
-		return chargeResult{}, err
+		return settleJob{}, err
 	}
 	switch result.Status {
 	case payment.Approved:
-		return chargeResult{to: Committed}, nil
+		return settleJob{c, Committed, ""}, nil
 	case payment.Declined:
-		return chargeResult{RolledBack, reasonOf(reasonDeclined, result.Reason)}, nil
+		return settleJob{c, RolledBack, reasonOf(reasonDeclined, result.Reason)}, nil
 	case payment.Voided:
-		return chargeResult{RolledBack, reasonOf(reasonVoided, "it was voided before it was charged")}, nil
+		return settleJob{c, RolledBack, reasonOf(reasonVoided, "it was voided before it was charged")}, nil
 	default:
-		return chargeResult{}, fmt.Errorf("the payment service answered a charge with %q", result.Status)
+		return settleJob{}, fmt.Errorf("the payment service answered a charge with %q", result.Status)
 	}
 }
 
@@ -157,29 +158,31 @@ func itemsOf(lines []inventory.Line) []payment.Item {
 	return items
 }
 
-// void voids the payment unless it was charged already, and returns which. It tries until there is
-// an answer or ctx ends, because stock is never released on an unknown outcome.
-func (m *Manager) void(ctx context.Context, c *claim) (chargeResult, error) {
+// resolvePayment voids the payment unless it was charged already, and settles the checkout by the
+// answer. It tries until there is an answer or ctx ends, because stock is never released on an
+// unknown outcome.
+func (m *Manager) resolvePayment(ctx context.Context, c *claim) (journalResult, error) {
 	for pause := range retries(ctx) {
 		result, err := m.gateway.Void(ctx, c.id)
 		switch {
 		case err != nil:
 			m.log.Debug("a void was not answered", "checkout", c.id, "retry_in", pause.String(), "error", err)
 		case result.Status == payment.Approved:
-			return chargeResult{to: Committed}, nil
+			return m.finish(ctx, settleJob{c, Committed, ""})
 		case result.Status == payment.Voided:
-			return chargeResult{RolledBack, reasonOf(reasonVoided, "the payment could not be completed")}, nil
+			return m.finish(ctx, settleJob{c, RolledBack, reasonOf(reasonVoided, "the payment could not be completed")})
 		}
 	}
-	return chargeResult{}, ctx.Err()
+	return journalResult{}, ctx.Err()
 }
 
 // finish settles a checkout, and refunds it when the quantity on hand does not suffice any more for
 // its sale. It returns the journal's last state. An error means that the owner has to give
 // the claim up, or has lost it.
-func (m *Manager) finish(ctx context.Context, c *claim, to State, reason string) (journalResult, error) {
+func (m *Manager) finish(ctx context.Context, job settleJob) (journalResult, error) {
+	c := job.claim
 	for range retries(ctx) {
-		end, err := m.settles.DoToEnd(ctx, c.clientID, settleJob{c, to, reason})
+		end, err := m.settles.DoToEnd(ctx, c.clientID, job)
 		switch {
 		case err != nil:
 			m.log.Warn("a checkout could not be settled yet", "checkout", c.id, "error", err)
@@ -209,11 +212,11 @@ func (m *Manager) refund(ctx context.Context, c *claim) (journalResult, error) {
 		switch {
 		case err != nil:
 		case result.Status == payment.Refunded && c.state == Cancelling:
-			return m.finish(ctx, c, Cancelled, "")
+			return m.finish(ctx, settleJob{c, Cancelled, ""})
 		case result.Status == payment.Refunded:
-			return m.finish(ctx, c, RolledBack, stockLowered)
+			return m.finish(ctx, settleJob{c, RolledBack, stockLowered})
 		case result.Status == payment.Refused && c.state == Cancelling:
-			return m.finish(ctx, c, Committed, reasonOf(reasonRefused, result.Reason))
+			return m.finish(ctx, settleJob{c, Committed, reasonOf(reasonRefused, result.Reason)})
 		default:
 			err = fmt.Errorf("the payment service answered a refund with %q: %s", result.Status, result.Reason)
 		}

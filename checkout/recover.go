@@ -20,8 +20,8 @@ const (
 	// awaitPoll is the interval at which the journal is read for checkouts that another owner
 	// finishes.
 	awaitPoll = 100 * time.Millisecond
-	// openEvery is the interval at which the open checkouts are counted.
-	openEvery = 5 * time.Second
+	// countOpenEvery is the interval at which the open checkouts are counted.
+	countOpenEvery = 5 * time.Second
 	// maxOpenCounted is the maximum of open checkouts that are counted.
 	maxOpenCounted = 10_000
 )
@@ -63,31 +63,28 @@ func (m *Manager) sweep() {
 	}
 }
 
-// sweepOnce claims expired checkouts, at most one per free recovery slot, and returns their number.
+// sweepOnce claims expired checkouts, at most one per unused recovery slot, and returns their
+// number.
 func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 	if m.recoverySlots.Acquire(ctx, 1) != nil {
 		return 0, nil
 	}
-	tokens := 1
-	for tokens < maxRecovering && m.recoverySlots.TryAcquire(1) {
-		tokens++
+	slots := 1
+	for slots < maxRecovering && m.recoverySlots.TryAcquire(1) {
+		slots++
 	}
-	defer func() { m.recoverySlots.Release(int64(tokens - claimed)) }()
-	found, err := database.Query(ctx, m.db.Read, func(tx *database.Tx) ([]Entry, error) { return expired(ctx, tx, tokens) })
+	defer func() { m.recoverySlots.Release(int64(slots - claimed)) }()
+	found, err := database.Query(ctx, m.db.Read, func(tx *database.Tx) ([]Entry, error) { return expired(ctx, tx, slots) })
+	found = slices.DeleteFunc(found, func(e Entry) bool {
+		if e.Damage != nil { // for a person: it must not keep the others from being recovered
+			m.log.Warn("an open checkout cannot be recovered", "error", e.Damage)
+		}
+		return e.Damage != nil
+	})
 	if err != nil || len(found) == 0 {
 		return 0, err
 	}
-	ids := make([]string, 0, len(found))
-	for _, entry := range found {
-		if entry.Damage != nil { // for a person: it must not keep the others from being recovered
-			m.log.Warn("an open checkout cannot be recovered", "error", entry.Damage)
-			continue
-		}
-		ids = append(ids, entry.CheckoutID)
-	}
-	if len(ids) == 0 {
-		return 0, nil
-	}
+	ids := idsOf(found)
 	slices.Sort(ids)
 	until := time.Now().Add(m.config.Lease)
 	got, err := m.claimAll(ctx, ids)
@@ -131,7 +128,7 @@ func (m *Manager) recoverOne(c *claim) {
 		m.config.ObserveRecovery(end.state)
 	}
 	if err != nil {
-		m.noteUnfinished(c) // its lease expires, and the sweeper claims it again
+		m.noteIfDraining(c) // its lease expires, and the sweeper claims it again
 		m.log.Warn("a checkout could not be recovered yet", "checkout", c.id, "state", c.state, "error", err)
 		return
 	}
@@ -143,16 +140,12 @@ func (m *Manager) resume(ctx context.Context, c *claim) (journalResult, error) {
 	if c.state == Refunding || c.state == Cancelling {
 		return m.refund(ctx, c)
 	}
-	result, err := m.void(ctx, c)
-	if err != nil {
-		return journalResult{}, err
-	}
-	return m.finish(ctx, c, result.to, result.reason)
+	return m.resolvePayment(ctx, c)
 }
 
-// noteUnfinished notes a claim that its owner abandoned because this instance drains: Drain expires
+// noteIfDraining notes a claim that its owner abandoned because this instance drains: Drain expires
 // its lease. Otherwise it does nothing, and the lease expires by itself.
-func (m *Manager) noteUnfinished(c *claim) {
+func (m *Manager) noteIfDraining(c *claim) {
 	if m.ownerCtx.Err() == nil {
 		return
 	}
@@ -164,16 +157,6 @@ func (m *Manager) noteUnfinished(c *claim) {
 // errStoppedWaiting means that the end of a checkout is not waited for any more: this instance
 // drains, the caller's time is over, or too many wait. Another owner ends the checkout.
 var errStoppedWaiting = errors.New("the checkout is left to another owner")
-
-// awaitOtherOwner waits, for the former owner of a checkout, until another one has settled it, or
-// until this instance drains.
-func (m *Manager) awaitOtherOwner(c *claim) (journalResult, error) {
-	if m.ownerCtx.Err() != nil {
-		m.noteUnfinished(c)
-		return journalResult{}, errStoppedWaiting
-	}
-	return m.awaitEnd(m.ownerCtx, c.id)
-}
 
 // awaitRepeat waits, for a repeat, until the owner of a checkout has settled it, ctx ends or this
 // instance drains. Beyond the limit of repeats that wait it returns errStoppedWaiting at once.
@@ -248,7 +231,7 @@ type OpenLevels struct {
 // measureOpen tells ObserveOpen of the open checkouts, apart from the sweeper, which waits while
 // the payment service hangs.
 func (m *Manager) measureOpen() {
-	for sleep(m.backgroundCtx, openEvery) {
+	for sleep(m.backgroundCtx, countOpenEvery) {
 		levels, err := database.Query(m.backgroundCtx, m.db.Read, func(tx *database.Tx) (OpenLevels, error) {
 			return openLevels(m.backgroundCtx, tx, maxOpenCounted)
 		})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,8 +23,10 @@ const endpoint = "checkOutCart"
 // A reserveJob asks TX 1 to reserve all of a client's cart for a new checkout.
 type reserveJob struct {
 	cart.Purchase
-	admitted time.Time // deferred jobs keep it, and so come first in a later batch
+	admitted time.Time // first; a deferred job comes before later ones in the next batch
 }
+
+func (j reserveJob) request() idempotency.Request { return requestOf(j.Purchase) }
 
 func requestOf(p cart.Purchase) idempotency.Request {
 	if p.Key == "" {
@@ -45,38 +48,31 @@ func (m *Manager) reserve(ctx context.Context, jobs []reserveJob, answers []queu
 	if m.lineBytes.Load() >= maxLineBytes {
 		return ErrBusy
 	}
-	requests := make([]idempotency.Request, len(jobs))
-	for i, job := range jobs {
-		requests[i] = requestOf(job.Purchase)
-	}
-	b := &reserveBatch{m: m, jobs: jobs, answers: answers, keys: idempotency.NewBatch(requests)}
+	t := &reserveTx{m: m, jobs: jobs, answers: answers, keys: idempotency.NewKeys(jobs, reserveJob.request)}
 	err := m.db.Transact(ctx,
-		func(tx *database.Tx) error { return b.run(ctx, tx) },
-		func(tx *database.Tx) (bool, error) { return b.wasCommitted(ctx, tx) })
+		func(tx *database.Tx) error { return t.run(ctx, tx) },
+		func(tx *database.Tx) (bool, error) { return t.wasCommitted(ctx, tx) })
 	if err != nil {
 		return err
 	}
-	b.keys.Repeats(func(repeat, first int, err error) {
-		if err == nil {
-			err = answers[first].Err
+	for repeat, first := range t.keys.Repeats {
+		answers[repeat].Err = answers[first].Err
+		if answers[first].Err == nil {
+			answers[repeat].Err = &idempotency.UnderWayError{CheckoutID: answers[first].Value.id}
 		}
-		if err == nil {
-			err = &idempotency.UnderWayError{CheckoutID: answers[first].Value.id}
-		}
-		answers[repeat] = queue.Answer[*claim]{Err: err}
-	})
+	}
 	return nil
 }
 
 // errDeferred asks for another attempt in the next batch: nothing was done.
 var errDeferred = errors.New("the batch is large enough")
 
-// A reserveBatch is one TX 1.
-type reserveBatch struct {
+// A reserveTx is one TX 1.
+type reserveTx struct {
 	m       *Manager
 	jobs    []reserveJob
 	answers []queue.Answer[*claim]
-	keys    *idempotency.Batch
+	keys    *idempotency.Keys
 
 	// Each attempt makes the following anew.
 	began     time.Time // before the leases are written
@@ -85,83 +81,66 @@ type reserveBatch struct {
 }
 
 // run is one attempt.
-func (b *reserveBatch) run(ctx context.Context, tx *database.Tx) error {
-	b.began, b.reserved = time.Now(), nil
-	clear(b.answers)
-	known, fresh, err := b.keys.Find(ctx, tx)
+func (t *reserveTx) run(ctx context.Context, tx *database.Tx) error {
+	t.began, t.reserved = time.Now(), nil
+	clear(t.answers)
+	known, fresh, err := t.keys.Find(ctx, tx)
 	if err != nil {
 		return err
 	}
 	for i, answer := range known {
-		b.answers[i].Err = answer
+		t.answers[i].Err = answer
 	}
-	b.undecided = fresh
-	slices.SortStableFunc(b.undecided, func(i, j int) int { return b.jobs[i].admitted.Compare(b.jobs[j].admitted) })
+	t.undecided = fresh
+	slices.SortStableFunc(t.undecided, func(i, j int) int { return t.jobs[i].admitted.Compare(t.jobs[j].admitted) })
 
-	carts, stock, err := b.lock(ctx, tx)
+	carts, stock, err := t.lock(ctx, tx)
 	if err != nil {
 		return err
 	}
-	empty, err := b.decide(carts, stock)
+	empty, err := t.decide(carts, stock)
 	if err != nil {
 		return err
 	}
-	if err := b.explainEmpty(ctx, tx, empty); err != nil {
+	if err := t.explainEmpty(ctx, tx, empty); err != nil {
 		return err
 	}
-	b.putAnswers()
-	if len(b.reserved) == 0 && b.keys.Empty() {
+	t.putAnswers()
+	if len(t.reserved) == 0 && t.keys.Empty() {
 		return database.ErrNothingToWrite
 	}
-	return b.write(ctx, tx)
+	return t.write(ctx, tx)
 }
 
 // lock locks the carts of the undecided jobs, then the products in them. It leaves out the jobs
 // whose cart or key another transaction has locked, and those whose carts are too many.
-func (b *reserveBatch) lock(ctx context.Context, tx *database.Tx) (*cart.Carts, *inventory.Stock, error) {
-	clients, keys := b.clientsAndKeys()
-	locked, err := b.m.carts.FindLocked(ctx, tx, clients, keys)
+func (t *reserveTx) lock(ctx context.Context, tx *database.Tx) (
+	carts map[string][]inventory.Line, stock *inventory.Stock, err error,
+) {
+	needs := func(i int) ([2]string, idempotency.Key) { return [2]string{t.jobs[i].ClientID}, t.keys.Key(i) }
+	refuse := func(i int, err error) { t.answers[i].Err = err }
+	if t.undecided, err = t.m.carts.RefuseLocked(ctx, tx, t.undecided, needs, refuse); err != nil {
+		return nil, nil, err
+	}
+	clients := database.IDs(t.undecided, func(i int) string { return t.jobs[i].ClientID })
+	carts, deferred, err := t.m.carts.Lock(ctx, tx, clients)
 	if err != nil {
 		return nil, nil, err
 	}
-	b.leaveOut(fmt.Errorf("%w: the cart or its Idempotency-Key", database.ErrRowLocked), func(client string) bool { return locked[client] })
-	clients, _ = b.clientsAndKeys()
-	carts, err := b.m.carts.Lock(ctx, tx, clients)
-	if err != nil {
-		return nil, nil, err
-	}
-	b.leaveOut(errDeferred, carts.Deferred)
+	t.undecided = slices.DeleteFunc(t.undecided, func(i int) bool {
+		if deferred[t.jobs[i].ClientID] {
+			t.answers[i].Err = errDeferred
+		}
+		return deferred[t.jobs[i].ClientID]
+	})
 	var products []string
-	for _, i := range b.undecided {
-		for _, line := range carts.Lines(b.jobs[i].ClientID) {
+	for _, i := range t.undecided {
+		for _, line := range carts[t.jobs[i].ClientID] {
 			products = append(products, line.ProductID)
 		}
 	}
-	stock, err := b.m.stock.Lock(ctx, tx, products)
+	stock, err = t.m.stock.Lock(ctx, tx, products)
 	return carts, stock, err
-}
-
-// clientsAndKeys returns the clients of the undecided jobs, and the jobs' keys.
-func (b *reserveBatch) clientsAndKeys() (clients []string, keys []idempotency.Key) {
-	clients = make([]string, 0, len(b.undecided))
-	for _, i := range b.undecided {
-		clients = append(clients, b.jobs[i].ClientID)
-		if key := requestOf(b.jobs[i].Purchase).Key; !key.None() {
-			keys = append(keys, key)
-		}
-	}
-	return clients, keys
-}
-
-// leaveOut answers the undecided jobs of some clients with err.
-func (b *reserveBatch) leaveOut(err error, of func(clientID string) bool) {
-	b.undecided = slices.DeleteFunc(b.undecided, func(i int) bool {
-		out := of(b.jobs[i].ClientID)
-		if out {
-			b.answers[i].Err = err
-		}
-		return out
-	})
 }
 
 // decide answers the undecided jobs in turn. It returns those whose cart is empty, and whether an
@@ -169,22 +148,22 @@ func (b *reserveBatch) leaveOut(err error, of func(clientID string) bool) {
 //
 // Each attempt gives its checkouts new IDs. So the look-up after a lost COMMIT cannot mistake
 // another attempt's checkout for its own, even on a server of a cluster that lags.
-func (b *reserveBatch) decide(carts *cart.Carts, stock *inventory.Stock) (empty map[int]bool, err error) {
+func (t *reserveTx) decide(carts map[string][]inventory.Line, stock *inventory.Stock) (empty map[int]bool, err error) {
 	empty = map[int]bool{}
 	bought := map[string]bool{}
-	for _, i := range b.undecided {
-		job := b.jobs[i]
-		lines := carts.Lines(job.ClientID)
+	for _, i := range t.undecided {
+		job := t.jobs[i]
+		lines := carts[job.ClientID]
 		if len(lines) == 0 {
 			empty[i] = bought[job.ClientID]
 			continue
 		}
 		if !cart.Matches(job.IfMatch, lines) {
-			b.answers[i].Err = cart.ErrChanged
+			t.answers[i].Err = cart.ErrChanged
 			continue
 		}
 		if err := stock.TryReserve(lines); err != nil {
-			b.answers[i].Err = err
+			t.answers[i].Err = err
 			continue
 		}
 		id, err := uuid.NewV7()
@@ -193,23 +172,23 @@ func (b *reserveBatch) decide(carts *cart.Carts, stock *inventory.Stock) (empty 
 		}
 		c := &claim{
 			id: id.String(), clientID: job.ClientID, key: job.Key, reference: job.Reference, lines: lines,
-			state: Reserved, epoch: 1, until: b.began.Add(b.m.config.Lease),
+			state: Reserved, epoch: 1, until: t.began.Add(t.m.config.Lease),
 		}
-		b.answers[i].Value = c
-		b.reserved = append(b.reserved, c)
-		carts.Clear(job.ClientID)
+		t.answers[i].Value = c
+		t.reserved = append(t.reserved, c)
+		delete(carts, job.ClientID)
 		bought[job.ClientID] = true
 	}
-	slices.SortFunc(b.reserved, func(x, y *claim) int { return compare(x.id, y.id) })
+	slices.SortFunc(t.reserved, func(x, y *claim) int { return strings.Compare(x.id, y.id) })
 	return empty, nil
 }
 
 // explainEmpty answers the jobs whose cart is empty.
-func (b *reserveBatch) explainEmpty(ctx context.Context, tx *database.Tx, empty map[int]bool) error {
+func (t *reserveTx) explainEmpty(ctx context.Context, tx *database.Tx, empty map[int]bool) error {
 	var clients []string
 	for i, bought := range empty {
 		if !bought {
-			clients = append(clients, b.jobs[i].ClientID)
+			clients = append(clients, t.jobs[i].ClientID)
 		}
 	}
 	underWay := map[string]bool{}
@@ -219,9 +198,9 @@ func (b *reserveBatch) explainEmpty(ctx context.Context, tx *database.Tx, empty 
 		return fmt.Errorf("look for open checkouts: %w", err)
 	}
 	for i, bought := range empty {
-		b.answers[i].Err = cart.ErrEmpty
-		if bought || underWay[b.jobs[i].ClientID] {
-			b.answers[i].Err = cart.ErrCheckoutUnderWay
+		t.answers[i].Err = cart.ErrEmpty
+		if bought || underWay[t.jobs[i].ClientID] {
+			t.answers[i].Err = cart.ErrCheckoutUnderWay
 		}
 	}
 	return nil
@@ -229,37 +208,37 @@ func (b *reserveBatch) explainEmpty(ctx context.Context, tx *database.Tx, empty 
 
 // putAnswers notes what is stored with the undecided jobs' keys: refusals, and that a checkout is
 // under way.
-func (b *reserveBatch) putAnswers() {
-	for _, i := range b.undecided {
-		switch err := b.answers[i].Err; {
-		case b.jobs[i].Key == "" || errors.Is(err, database.ErrRowLocked):
+func (t *reserveTx) putAnswers() {
+	for _, i := range t.undecided {
+		switch err := t.answers[i].Err; {
+		case t.jobs[i].Key == "" || errors.Is(err, database.ErrRowLocked):
 		case err != nil:
-			b.keys.Put(i, b.m.config.Present(err))
+			t.keys.Put(i, t.m.config.ResponseTo(err))
 		default:
-			b.keys.Put(i, idempotency.Response{CheckoutID: b.answers[i].Value.id})
+			t.keys.Put(i, idempotency.Response{CheckoutID: t.answers[i].Value.id})
 		}
 	}
 }
 
-func (b *reserveBatch) write(ctx context.Context, tx *database.Tx) error {
-	if len(b.reserved) > 0 {
+func (t *reserveTx) write(ctx context.Context, tx *database.Tx) error {
+	if len(t.reserved) > 0 {
 		var lines []cart.ClientLine
-		reservations := make([]inventory.Reservation, 0, len(b.reserved))
-		for _, c := range b.reserved {
+		reservations := make([]inventory.Reservation, 0, len(t.reserved))
+		for _, c := range t.reserved {
 			lines = append(lines, linesOf(c)...)
 			reservations = append(reservations, c.reservation())
 		}
 		batch := tx.Batch()
-		b.m.carts.Remove(batch, lines)
-		b.m.stock.Reserve(batch, reservations)
-		if err := insertEntries(batch, b.reserved, b.m.config.Lease); err != nil {
+		t.m.carts.Remove(batch, lines)
+		t.m.stock.Reserve(batch, reservations)
+		if err := insertEntries(batch, t.reserved, t.m.config.Lease); err != nil {
 			return err
 		}
 		if err := batch.Send(ctx); err != nil {
 			return fmt.Errorf("reserve: %w", err)
 		}
 	}
-	return b.keys.Store(ctx, tx)
+	return t.keys.Store(ctx, tx)
 }
 
 // linesOf returns the lines that a checkout removed from its client's cart.
@@ -271,16 +250,17 @@ func linesOf(c *claim) []cart.ClientLine {
 	return lines
 }
 
-// wasCommitted looks for all journal rows, or else all keys, that the last attempt wrote.
-func (b *reserveBatch) wasCommitted(ctx context.Context, tx *database.Tx) (bool, error) {
-	if len(b.reserved) == 0 {
-		return b.keys.WasCommitted(ctx, tx)
+// wasCommitted looks for all journal rows, or else all keys, that the last attempt wrote. It waits
+// for a commit that is still under way.
+func (t *reserveTx) wasCommitted(ctx context.Context, tx *database.Tx) (bool, error) {
+	if len(t.reserved) == 0 {
+		return t.keys.WasCommitted(ctx, tx)
 	}
-	entries, err := lockEntries(ctx, tx, database.IDs(b.reserved, func(c *claim) string { return c.id }))
+	entries, err := entriesByID(ctx, tx, database.IDs(t.reserved, func(c *claim) string { return c.id }), tx.ForUpdate())
 	if err != nil || len(entries) == 0 {
 		return false, err
 	}
-	for _, c := range b.reserved {
+	for _, c := range t.reserved {
 		entry, found := entries[c.id]
 		if !found || entry.ClientID != c.clientID || !slices.Equal(entry.Lines, c.lines) {
 			return false, fmt.Errorf("checkout %s is not in the journal as it was written", c.id)

@@ -37,16 +37,16 @@ type journalResult struct {
 //
 // The fast path assumes that all claims are valid, that the quantity on hand suffices, and that
 // restored lines fit. It checks each assumption by the results of its statements. When one fails,
-// the transaction is rolled back and the slow path reads first. A cancellation that ends takes the
-// slow path.
+// the transaction is rolled back and the slow path reads first. A cancellation whose units
+// were refunded takes the slow path.
 func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.Answer[journalResult]) error {
-	b := &settleBatch{m: m, jobs: jobs, answers: answers}
-	err := b.transact(ctx)
+	t := &settleTx{m: m, jobs: jobs, answers: answers}
+	err := t.transact(ctx)
 	if errors.Is(err, errSlowPath) {
-		b.slow = true
-		err = b.transact(ctx)
+		t.slow = true
+		err = t.transact(ctx)
 	}
-	for repeat, first := range b.repeats {
+	for repeat, first := range t.repeats {
 		answers[repeat] = answers[first]
 		answers[repeat].Value.byThisJob = false
 	}
@@ -56,129 +56,129 @@ func (m *Manager) settle(ctx context.Context, jobs []settleJob, answers []queue.
 // errSlowPath rolls back a transaction whose assumptions did not hold.
 var errSlowPath = errors.New("take the slow path")
 
-// A settleBatch is one TX 2, for a batch of jobs. Its statements go into a database.Batch.
-type settleBatch struct {
+// A settleTx is one TX 2, for a batch of jobs. Its statements go into a database.Batch.
+type settleTx struct {
 	m       *Manager
 	jobs    []settleJob
 	answers []queue.Answer[journalResult]
 	slow    bool
 
 	// Each attempt makes the following anew.
-	included []int         // indexes of the jobs that are settled
-	repeats  map[int]int   // the jobs that begin a cancellation which another job of the batch begins
-	to       map[int]State // the included jobs' next states
-	sold     []inventory.Reservation
-	dropped  []inventory.Reservation
-	lost     []cart.ClientLine // units that did not fit into their cart lines
-	surplus  []inventory.Line  // units above the maximum quantity on hand
+	included      []int         // indexes of the jobs that are settled
+	repeats       map[int]int   // the jobs that begin a cancellation which another job of the batch begins
+	to            map[int]State // the included jobs' next states
+	sold          []inventory.Reservation
+	dropped       []inventory.Reservation
+	cartOverflow  []cart.ClientLine // units that did not fit into their cart lines
+	stockOverflow []inventory.Line  // units above the maximum quantity on hand
 }
 
-func (b *settleBatch) transact(ctx context.Context) error {
-	err := b.m.db.Transact(ctx,
-		func(tx *database.Tx) error { return b.run(ctx, tx) },
-		func(tx *database.Tx) (bool, error) { return b.wasCommitted(ctx, tx) })
+func (t *settleTx) transact(ctx context.Context) error {
+	err := t.m.db.Transact(ctx,
+		func(tx *database.Tx) error { return t.run(ctx, tx) },
+		func(tx *database.Tx) (bool, error) { return t.wasCommitted(ctx, tx) })
 	if err == nil {
-		b.report()
+		t.report()
 	}
 	return err
 }
 
 // report logs and counts what the transaction did.
-func (b *settleBatch) report() {
-	for _, line := range b.lost {
-		b.m.log.Error("restored units do not fit into a cart line that another program raised; they are lost",
+func (t *settleTx) report() {
+	for _, line := range t.cartOverflow {
+		t.m.log.Error("restored units do not fit into a cart line that another program raised; they are lost",
 			"client", line.ClientID, "product", line.ProductID, "units", line.Quantity)
 	}
-	for _, line := range b.surplus {
-		b.m.log.Error("units of a cancelled checkout do not fit into what is on hand; they are lost",
+	for _, line := range t.stockOverflow {
+		t.m.log.Error("units of a cancelled checkout exceed the largest quantity on hand; they are lost",
 			"product", line.ProductID, "units", line.Quantity)
 	}
-	if b.m.config.ObserveMove != nil {
-		for _, i := range b.included {
-			b.m.config.ObserveMove(b.to[i])
+	if t.m.config.ObserveMove != nil {
+		for _, i := range t.included {
+			t.m.config.ObserveMove(t.to[i])
 		}
 	}
-	if b.m.config.ObserveSold != nil {
-		for _, sale := range b.sold {
-			b.m.config.ObserveSold(inventory.Units(sale.Lines))
+	if t.m.config.ObserveSold != nil {
+		for _, sale := range t.sold {
+			t.m.config.ObserveSold(inventory.Units(sale.Lines))
 		}
 	}
 }
 
 // run is one attempt.
-func (b *settleBatch) run(ctx context.Context, tx *database.Tx) (err error) {
-	clear(b.answers)
-	b.surplus = nil
-	restocks := b.include()
-	suspects := b.suspects(tx)
-	slow := b.slow || restocks || tx.AfterLockTimeout() || len(suspects) > 0
+func (t *settleTx) run(ctx context.Context, tx *database.Tx) (err error) {
+	clear(t.answers)
+	t.stockOverflow = nil
+	restocks := t.include()
+	suspects := t.suspects(tx)
+	slow := t.slow || restocks || tx.AfterLockTimeout() || len(suspects) > 0
 	if slow {
-		if err := b.checkClaims(ctx, tx, suspects); err != nil {
+		if err := t.checkClaims(ctx, tx, suspects); err != nil {
 			return err
 		}
 	}
-	if err := b.leaveOutLocked(ctx, tx); err != nil {
+	if t.included, err = t.m.carts.RefuseLocked(ctx, tx, t.included, t.needs, t.refuse); err != nil {
 		return err
 	}
 	batch := tx.Batch()
 	full := func() bool { return false }
 	if !slow {
-		b.lost, full = nil, b.m.carts.Restore(batch, b.restored())
+		t.cartOverflow, full = nil, t.m.carts.Restore(batch, t.restored())
 	} else {
-		if b.lost, err = b.m.carts.LockAndRestore(ctx, tx, batch, b.restored()); err != nil {
+		if t.cartOverflow, err = t.m.carts.LockAndRestore(ctx, batch, t.restored()); err != nil {
 			return err
 		}
 		if err := batch.Send(ctx); err != nil {
 			return fmt.Errorf("restore cart lines: %w", err)
 		}
-		if err := b.checkStock(ctx, tx); err != nil {
+		if err := t.checkStock(ctx, tx); err != nil {
 			return err
 		}
 	}
-	if len(b.included) == 0 {
+	if len(t.included) == 0 {
 		return database.ErrNothingToWrite
 	}
-	b.collectReservations()
-	if err := b.apply(ctx, batch); err != nil {
-		return b.slowPathError(err, slow)
+	t.collectReservations()
+	if err := t.apply(ctx, batch); err != nil {
+		return t.slowPathError(err, slow)
 	}
 	if full() {
 		return errSlowPath
 	}
-	return b.answerKeys(ctx, tx)
+	return t.answerKeys(ctx, tx)
 }
 
 // include includes all jobs but repeats, and reports whether one of them restocks units.
-func (b *settleBatch) include() (restocks bool) {
-	b.included, b.repeats, b.to = b.included[:0], map[int]int{}, make(map[int]State, len(b.jobs))
+func (t *settleTx) include() (restocks bool) {
+	t.included, t.repeats, t.to = t.included[:0], map[int]int{}, make(map[int]State, len(t.jobs))
 	type claimed struct {
 		id    string
 		epoch int
 	}
 	cancelling := map[claimed]int{}
-	for i, job := range b.jobs {
+	for i, job := range t.jobs {
 		if job.to == Cancelling {
 			this := claimed{job.claim.id, job.claim.epoch}
 			if first, repeated := cancelling[this]; repeated {
-				b.repeats[i] = first
+				t.repeats[i] = first
 				continue
 			}
 			cancelling[this] = i
 		}
-		b.included = append(b.included, i)
-		b.to[i] = job.to
+		t.included = append(t.included, i)
+		t.to[i] = job.to
 		restocks = restocks || job.to == Cancelled
 	}
 	return restocks
 }
 
 // apply sends the statement batch with the changes of stock and journal.
-func (b *settleBatch) apply(ctx context.Context, batch *database.Batch) error {
-	if err := b.m.stock.Sell(batch, b.sold); err != nil {
+func (t *settleTx) apply(ctx context.Context, batch *database.Batch) error {
+	if err := t.m.stock.Sell(batch, t.sold); err != nil {
 		return err
 	}
-	b.m.stock.Release(batch, b.dropped)
-	b.writeJournal(batch)
+	t.m.stock.Release(batch, t.dropped)
+	t.writeJournal(batch)
 	if err := batch.Send(ctx); err != nil {
 		return fmt.Errorf("settle: %w", err)
 	}
@@ -187,7 +187,7 @@ func (b *settleBatch) apply(ctx context.Context, batch *database.Batch) error {
 
 // slowPathError returns errSlowPath for an error that the slow path avoids. On the slow path it
 // returns ErrRetry for it: what was read has changed since. Other errors stay as they are.
-func (b *settleBatch) slowPathError(err error, slow bool) error {
+func (t *settleTx) slowPathError(err error, slow bool) error {
 	switch {
 	case !errors.Is(err, inventory.ErrShort) && !errors.Is(err, database.ErrRowLocked) && !errors.Is(err, errClaimLost):
 		return err
@@ -197,40 +197,24 @@ func (b *settleBatch) slowPathError(err error, slow bool) error {
 	return errSlowPath
 }
 
-// leaveOutLocked leaves out the jobs that need a cart or a key which another transaction has
-// locked. Their owners retry.
-func (b *settleBatch) leaveOutLocked(ctx context.Context, tx *database.Tx) error {
-	var clients []string
-	var keys []idempotency.Key
-	for _, i := range b.included {
-		c := b.jobs[i].claim
-		if b.to[i] == RolledBack || c.key != "" {
-			clients = append(clients, c.clientID)
-		}
-		if c.key != "" {
-			keys = append(keys, c.idempotencyKey())
-		}
+// needs returns what must not be locked for a job: its client's cart or key. The owner of a job
+// that is refused retries.
+func (t *settleTx) needs(i int) (clients [2]string, key idempotency.Key) {
+	c := t.jobs[i].claim
+	if t.to[i] == RolledBack || c.key != "" {
+		clients[0] = c.clientID
 	}
-	locked, err := b.m.carts.FindLocked(ctx, tx, clients, keys)
-	if err != nil {
-		return err
-	}
-	b.included = slices.DeleteFunc(b.included, func(i int) bool {
-		if !locked[b.jobs[i].claim.clientID] {
-			return false
-		}
-		b.answers[i].Err = fmt.Errorf("%w: the cart or its Idempotency-Key", database.ErrRowLocked)
-		return true
-	})
-	return nil
+	return clients, c.idempotencyKey()
 }
 
+func (t *settleTx) refuse(i int, err error) { t.answers[i].Err = err }
+
 // restored returns the lines that return to their carts.
-func (b *settleBatch) restored() []cart.ClientLine {
+func (t *settleTx) restored() []cart.ClientLine {
 	var lines []cart.ClientLine
-	for _, i := range b.included {
-		if b.to[i] == RolledBack {
-			lines = append(lines, linesOf(b.jobs[i].claim)...)
+	for _, i := range t.included {
+		if t.to[i] == RolledBack {
+			lines = append(lines, linesOf(t.jobs[i].claim)...)
 		}
 	}
 	return lines
@@ -238,15 +222,15 @@ func (b *settleBatch) restored() []cart.ClientLine {
 
 // collectReservations collects the reservations that the included jobs sell or drop. Only reserved
 // checkouts have any.
-func (b *settleBatch) collectReservations() {
-	b.sold, b.dropped = nil, nil
-	for _, i := range b.included {
-		switch c := b.jobs[i].claim; {
+func (t *settleTx) collectReservations() {
+	t.sold, t.dropped = nil, nil
+	for _, i := range t.included {
+		switch c := t.jobs[i].claim; {
 		case c.state != Reserved:
-		case b.to[i] == Committed:
-			b.sold = append(b.sold, c.reservation())
+		case t.to[i] == Committed:
+			t.sold = append(t.sold, c.reservation())
 		default:
-			b.dropped = append(b.dropped, c.reservation())
+			t.dropped = append(t.dropped, c.reservation())
 		}
 	}
 }
@@ -256,33 +240,33 @@ var errClaimLost = errors.New("a claim is no longer valid")
 
 // writeJournal makes the transitions of the included jobs, conditional on the state and epoch of
 // their claims.
-func (b *settleBatch) writeJournal(batch *database.Batch) {
+func (t *settleTx) writeJournal(batch *database.Batch) {
 	moves := map[transition][]string{}
-	for _, i := range b.included {
-		job := b.jobs[i]
-		t := transition{from: job.claim.state, to: b.to[i], epoch: job.claim.epoch, reason: job.reason}
-		t.announced = b.m.config.Events && (t.from == Reserved && t.to == Committed || t.to == Cancelled)
-		if t.to == Refunding {
-			t.reason = stockLowered
+	for _, i := range t.included {
+		job := t.jobs[i]
+		move := transition{from: job.claim.state, to: t.to[i], epoch: job.claim.epoch, reason: job.reason}
+		move.announced = t.m.config.Events && (move.from == Reserved && move.to == Committed || move.to == Cancelled)
+		if move.to == Refunding {
+			move.reason = stockLowered
 		}
-		moves[t] = append(moves[t], job.claim.id)
-		wrote := journalResult{t.to, t.epoch, t.reason, true}
-		if t.to == Cancelling {
+		moves[move] = append(moves[move], job.claim.id)
+		wrote := journalResult{move.to, move.epoch, move.reason, true}
+		if move.to == Cancelling {
 			wrote.epoch++
 		}
-		b.answers[i].Value = wrote
+		t.answers[i].Value = wrote
 	}
 	// Rows are locked in the order of the IDs within a statement, and of the first IDs across
 	// statements. No two owners claim one checkout, so this causes no deadlock. Only the starts of
 	// cancellations can meet in one, which is retried.
 	order := make([]transition, 0, len(moves))
-	for t, ids := range moves {
+	for move, ids := range moves {
 		slices.Sort(ids)
-		order = append(order, t)
+		order = append(order, move)
 	}
-	slices.SortFunc(order, func(x, y transition) int { return compare(moves[x][0], moves[y][0]) })
-	for _, t := range order {
-		updateEntries(batch, t, moves[t], b.m.config.Lease)
+	slices.SortFunc(order, func(x, y transition) int { return strings.Compare(moves[x][0], moves[y][0]) })
+	for _, move := range order {
+		updateEntries(batch, move, moves[move], t.m.config.Lease)
 	}
 }
 
@@ -290,24 +274,24 @@ func (c *claim) idempotencyKey() idempotency.Key {
 	return idempotency.Key{ClientID: c.clientID, Endpoint: endpoint, Key: c.key}
 }
 
-// answerKeys stores the answers that repeats of the checkouts get. It frees the keys of those that
-// were not paid.
-func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
-	keyed := slices.DeleteFunc(slices.Clone(b.included), func(i int) bool {
-		return b.jobs[i].claim.key == "" || !b.to[i].Settled()
+// answerKeys stores the answers that repeats of the checkouts get. It deletes the keys of those
+// that end with ErrUnpaid.
+func (t *settleTx) answerKeys(ctx context.Context, tx *database.Tx) error {
+	keyed := slices.DeleteFunc(slices.Clone(t.included), func(i int) bool {
+		return t.jobs[i].claim.key == "" || !t.to[i].Settled()
 	})
 	slices.SortFunc(keyed, func(i, j int) int {
-		x, y := b.jobs[i].claim, b.jobs[j].claim
-		return compare(x.clientID+"\x00"+x.key, y.clientID+"\x00"+y.key)
+		x, y := t.jobs[i].claim, t.jobs[j].claim
+		return strings.Compare(x.clientID+"\x00"+x.key, y.clientID+"\x00"+y.key)
 	})
 	for _, i := range keyed {
-		key := b.jobs[i].claim.idempotencyKey()
-		answer := outcome(b.answers[i].Value.state, b.answers[i].Value.reason)
+		key := t.jobs[i].claim.idempotencyKey()
+		answer := outcome(t.answers[i].Value.state, t.answers[i].Value.reason)
 		var err error
 		if errors.Is(answer, ErrUnpaid) {
 			err = idempotency.DeleteUnderWay(ctx, tx, key)
 		} else {
-			err = idempotency.Fill(ctx, tx, key, b.m.config.Present(answer))
+			err = idempotency.Fill(ctx, tx, key, t.m.config.ResponseTo(answer))
 		}
 		if err != nil {
 			return err
@@ -316,20 +300,18 @@ func (b *settleBatch) answerKeys(ctx context.Context, tx *database.Tx) error {
 	return nil
 }
 
-// wasCommitted reports whether the journal has all that the last attempt wrote. A checkout whose
-// refund ended since counts.
-func (b *settleBatch) wasCommitted(ctx context.Context, tx *database.Tx) (bool, error) {
-	entries, err := lockEntries(ctx, tx, b.includedIDs())
+// wasCommitted reports whether the journal has all that the last attempt wrote, whose commit may
+// still be under way. A checkout that went to be refunded counts when its refund has ended since.
+func (t *settleTx) wasCommitted(ctx context.Context, tx *database.Tx) (bool, error) {
+	entries, err := entriesByID(ctx, tx, t.includedIDs(), tx.ForUpdate())
 	if err != nil {
 		return false, err
 	}
 	written := func(i int) bool {
-		entry, wrote := entries[b.jobs[i].claim.id], b.answers[i].Value
+		entry, wrote := entries[t.jobs[i].claim.id], t.answers[i].Value
 		return entry.State == wrote.state && entry.Epoch == wrote.epoch ||
 			wrote.state == Refunding && entry.State != Reserved
 	}
-	all := !slices.ContainsFunc(b.included, func(i int) bool { return !written(i) })
-	return all && len(b.included) > 0, nil
+	all := !slices.ContainsFunc(t.included, func(i int) bool { return !written(i) })
+	return all && len(t.included) > 0, nil
 }
-
-func compare(a, b string) int { return strings.Compare(a, b) }

@@ -107,7 +107,7 @@ func (s *shop) open(set settings) *instance {
 	if set.till == nil {
 		set.till = s.ledger.till()
 	}
-	set.Present, set.Log = present, s.log
+	set.ResponseTo, set.Log = present, s.log
 	if set.db == nil {
 		set.db = s.db
 	}
@@ -194,7 +194,9 @@ type watchedCarts struct {
 	life *life             // of the instance; nil: it does not end
 }
 
-func (w *watchedCarts) Lock(ctx context.Context, tx *database.Tx, ids []string) (*cart.Carts, error) {
+func (w *watchedCarts) Lock(ctx context.Context, tx *database.Tx, ids []string) (
+	map[string][]inventory.Line, map[string]bool, error,
+) {
 	if w.lock != nil {
 		w.lock(len(ids))
 	}

@@ -83,21 +83,21 @@ func allSold(t tester, calls []*call) {
 }
 
 // batches collects what a queue's observer is told.
-type batches chan queue.Batch
+type batches chan queue.BatchStats
 
 func (b batches) observer() queue.Observer {
-	return queue.Observer{Batch: func(done queue.Batch) { b <- done }}
+	return queue.Observer{BatchDone: func(done queue.BatchStats) { b <- done }}
 }
 
 // await waits for one batch.
-func (b batches) await(t tester) queue.Batch {
+func (b batches) await(t tester) queue.BatchStats {
 	t.Helper()
 	select {
 	case done := <-b:
 		return done
 	case <-time.After(patience):
 		t.Fatal("no batch was done")
-		return queue.Batch{}
+		return queue.BatchStats{}
 	}
 }
 

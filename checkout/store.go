@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"cartwheel/database"
@@ -54,11 +55,6 @@ func idsOf(entries []Entry) []string {
 	return database.IDs(entries, func(e Entry) string { return e.CheckoutID })
 }
 
-// entriesByID returns those of the checkouts that the journal has. It locks nothing.
-func entriesByID(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
-	return entriesWith(ctx, tx, ids, "")
-}
-
 // resultsByID returns the results of those of the checkouts that the journal has. It locks nothing,
 // and leaves out the lines: pollEnds asks for thousands of checkouts many times a second.
 func resultsByID(ctx context.Context, tx *database.Tx, ids []string) (map[string]journalResult, error) {
@@ -77,16 +73,13 @@ func resultsByID(ctx context.Context, tx *database.Tx, ids []string) (map[string
 	return found, b.Send(ctx)
 }
 
-// entriesSkipLocked returns those of the checkouts, sorted, whose rows no other transaction has
-// locked, and locks them.
-func entriesSkipLocked(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
-	return entriesWith(ctx, tx, ids, " ORDER BY checkout_id"+tx.ForUpdateSkipLocked())
-}
-
-func entriesWith(ctx context.Context, tx *database.Tx, ids []string, rest string) (map[string]Entry, error) {
+// entriesByID returns those of the checkouts that the journal has, with the locking clause given.
+// It locks them in the order of their IDs; with an empty clause it locks nothing.
+func entriesByID(ctx context.Context, tx *database.Tx, ids []string, locking string) (map[string]Entry, error) {
 	found := make(map[string]Entry, len(ids))
-	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		entries, err := selectEntries(ctx, tx, tx.Dialect().ByKey("checkout_journal")+" WHERE checkout_id IN "+database.In(len(chunk))+rest, database.Anys(chunk)...)
+	for chunk := range slices.Chunk(database.SortedUnique(ids), database.ChunkRows) {
+		entries, err := selectEntries(ctx, tx, tx.Dialect().ByKey("checkout_journal")+" WHERE checkout_id IN "+database.In(len(chunk))+
+			" ORDER BY checkout_id"+locking, database.Anys(chunk)...)
 		if err != nil {
 			return nil, err
 		}
@@ -97,14 +90,8 @@ func entriesWith(ctx context.Context, tx *database.Tx, ids []string, rest string
 	return found, nil
 }
 
-// lockEntries returns those of the checkouts that the journal has, and locks them. It waits for a
-// commit that is still under way.
-func lockEntries(ctx context.Context, tx *database.Tx, ids []string) (map[string]Entry, error) {
-	return entriesWith(ctx, tx, database.SortedUnique(ids), " ORDER BY checkout_id"+tx.ForUpdate())
-}
-
-// UnderWay finds those of the clients who have a checkout in flight that may return its lines to
-// their carts, as is committed when the batch is sent. It locks nothing.
+// UnderWay finds those of the clients who have an open checkout that may return its lines to their
+// carts, as is committed when the batch is sent. It locks nothing.
 func UnderWay(b *database.Batch, clientIDs []string, found map[string]bool) {
 	for chunk := range slices.Chunk(clientIDs, database.ChunkRows) {
 		padded := database.Pad(chunk)
@@ -305,23 +292,23 @@ const dueLayout = "2006-01-02 15:04:05.000"
 
 // leaseEvents leases events that are due, the longest due first, and returns them in the order of
 // their IDs. It leaves out those that another instance is leasing.
-func leaseEvents(ctx context.Context, tx *database.Tx, kind event, limit int, lease time.Duration) (c eventLease, err error) {
+func leaseEvents(ctx context.Context, tx *database.Tx, kind eventKind, limit int, lease time.Duration) (l eventLease, err error) {
 	d := tx.Dialect()
-	c.kind = kind
-	c.entries, err = selectEntries(ctx, tx, "checkout_journal WHERE "+kind.column+" <= "+d.Now()+
+	l.kind = kind
+	l.entries, err = selectEntries(ctx, tx, "checkout_journal WHERE "+kind.column+" <= "+d.Now()+
 		" ORDER BY "+kind.column+" LIMIT ?"+tx.ForUpdateSkipLocked(), limit)
-	if err != nil || len(c.entries) == 0 {
-		return c, err
+	if err != nil || len(l.entries) == 0 {
+		return l, err
 	}
-	if c.until, c.ahead, err = endOfLease(ctx, tx, lease); err != nil {
-		return c, err
+	if l.until, l.ahead, err = endOfLease(ctx, tx, lease); err != nil {
+		return l, err
 	}
-	slices.SortFunc(c.entries, func(a, b Entry) int { return compare(a.CheckoutID, b.CheckoutID) })
+	slices.SortFunc(l.entries, func(a, b Entry) int { return strings.Compare(a.CheckoutID, b.CheckoutID) })
 	if _, err := tx.Exec(ctx, "UPDATE "+d.ByKey("checkout_journal")+" SET "+kind.column+" = ?"+
-		" WHERE checkout_id IN "+database.In(len(c.entries)), append([]any{c.until}, database.Anys(idsOf(c.entries))...)...); err != nil {
-		return c, fmt.Errorf("lease events: %w", err)
+		" WHERE checkout_id IN "+database.In(len(l.entries)), append([]any{l.until}, database.Anys(idsOf(l.entries))...)...); err != nil {
+		return l, fmt.Errorf("lease events: %w", err)
 	}
-	return c, nil
+	return l, nil
 }
 
 // endOfLease returns the end of a lease that begins now, and how far the database's clock is ahead
@@ -342,15 +329,15 @@ func endOfLease(ctx context.Context, tx *database.Tx, lease time.Duration) (unti
 // were replayed or leased again since. After a lock wait it leaves out locked rows, too: their
 // events are delivered again when the lease ends.
 func putEvents(ctx context.Context, tx *database.Tx, leased eventLease, due []string) (err error) {
-	var free map[string]Entry
+	var unlocked map[string]Entry
 	if tx.AfterLockTimeout() {
-		if free, err = entriesSkipLocked(ctx, tx, idsOf(leased.entries)); err != nil {
+		if unlocked, err = entriesByID(ctx, tx, idsOf(leased.entries), tx.ForUpdateSkipLocked()); err != nil {
 			return err
 		}
 	}
 	batch, column := tx.Batch(), leased.kind.column
 	for i, e := range leased.entries {
-		if _, isFree := free[e.CheckoutID]; isFree || free == nil {
+		if _, isUnlocked := unlocked[e.CheckoutID]; isUnlocked || unlocked == nil {
 			batch.Exec(nil, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET "+column+" = ? WHERE checkout_id = ? AND "+column+" = ?",
 				nullable(due[i]), e.CheckoutID, leased.until)
 		}
@@ -363,7 +350,7 @@ func putEvents(ctx context.Context, tx *database.Tx, leased eventLease, due []st
 
 // undeliveredEvents counts events that are not delivered, up to a limit, and returns how long ago
 // the oldest of their checkouts reached its state.
-func undeliveredEvents(ctx context.Context, tx *database.Tx, kind event, limit int) (n int, oldest time.Duration, err error) {
+func undeliveredEvents(ctx context.Context, tx *database.Tx, kind eventKind, limit int) (n int, oldest time.Duration, err error) {
 	var first, now sql.NullString
 	err = tx.Each(ctx, func(rows *sql.Rows) error { return rows.Scan(&n, &first, &now) },
 		"SELECT COUNT(*), CAST(MIN(k.updated_at) AS CHAR), CAST("+tx.Dialect().Now()+" AS CHAR) FROM (SELECT updated_at FROM checkout_journal"+
@@ -411,7 +398,7 @@ func idsSince(ctx context.Context, tx *database.Tx, after string, age time.Durat
 }
 
 // makeEventsDue makes an event due for those of the checkouts, sorted, that have reached its state.
-func makeEventsDue(ctx context.Context, tx *database.Tx, kind event, ids []string) (int64, error) {
+func makeEventsDue(ctx context.Context, tx *database.Tx, kind eventKind, ids []string) (int64, error) {
 	args := database.Anys(ids)
 	for _, state := range kind.states {
 		args = append(args, state)

@@ -44,7 +44,7 @@ func TestBackup_holdsWhatWasCommitted(t *testing.T) {
 	if parts, err := filepath.Glob(file + ".*"); err != nil || len(parts) > 0 {
 		t.Errorf("a backup that was refused left %v, error %v", parts, err)
 	}
-	restored := databasetest.Open(t, database.Config{DataDir: dir, Serve: true})
+	restored := databasetest.Open(t, database.Config{DataDir: dir, LockDataDir: true})
 	var quantity int
 	var sound string
 	if err := restored.Setup().QueryRowContext(t.Context(), "SELECT quantity FROM product_details WHERE product_id = 'mug'").Scan(&quantity); err != nil || quantity != 7 {
@@ -138,7 +138,7 @@ func TestBackup_twoToOneNameAtOnceLeaveOneWholeFile(t *testing.T) {
 	if left, err := filepath.Glob(filepath.Join(dir, ".backup-*")); err != nil || len(left) > 0 {
 		t.Errorf("left %v, error %v", left, err)
 	}
-	restored := databasetest.Open(t, database.Config{DataDir: dir, Serve: true})
+	restored := databasetest.Open(t, database.Config{DataDir: dir, LockDataDir: true})
 	var quantity int
 	if err := restored.Setup().QueryRowContext(t.Context(), "SELECT quantity FROM product_details").Scan(&quantity); err != nil || quantity != 7 {
 		t.Errorf("%d on hand, error %v", quantity, err)

@@ -12,7 +12,7 @@ import (
 
 // A Batch is a list of statements of one transaction. On a server across a network, consecutive
 // statements of one kind, Exec or Query, take one round trip. On the embedded engine each statement
-// runs by itself.
+// runs by itself. What scan and check store is there once Send has returned.
 type Batch struct {
 	tx         *Tx
 	statements []statement
@@ -36,7 +36,7 @@ func (tx *Tx) Batch() *Batch { return &Batch{tx: tx} }
 func (b *Batch) Dialect() Dialect { return b.tx.engine.Dialect }
 
 // Exec adds a statement that returns no rows. check is called with the number of rows that it
-// found; nil accepts any number.
+// matched; nil accepts any number.
 func (b *Batch) Exec(check func(rows int64) error, query string, args ...any) {
 	b.statements = append(b.statements, statement{query: query, args: args, check: check})
 }
@@ -97,15 +97,20 @@ func (tx *Tx) queryAll(ctx context.Context, statements []statement, text string,
 			}
 			return fmt.Errorf("statement %d of %d returned no rows: %s", i+1, len(statements), statement.query)
 		}
-		if err := eachRow(rows, statement.scan); err != nil {
+		for rows.Next() {
+			if err := statement.scan(rows); err != nil {
+				return err
+			}
+		}
+		if err := rows.Err(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// execAll asks the connection for the row counts, because database/sql reports that of one
-// statement only.
+// execAll asks the connection for the row counts of all statements. database/sql reports one count
+// only.
 func (tx *Tx) execAll(ctx context.Context, statements []statement, text string, args []any) error {
 	if _, err := tx.conn.ExecContext(ctx, text, args...); err != nil {
 		return err

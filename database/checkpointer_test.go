@@ -93,7 +93,7 @@ func TestCheckpointer_longReaderDoesNotBlockTransactions(t *testing.T) {
 func TestCheckpointer_closeLeavesNothingInTheWAL(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	db, err := database.Open(t.Context(), database.Config{DataDir: dir, Serve: true, Log: databasetest.Log(t)})
+	db, err := database.Open(t.Context(), database.Config{DataDir: dir, LockDataDir: true, Log: databasetest.Log(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

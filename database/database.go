@@ -36,18 +36,16 @@ type DB struct {
 // starting, up to cfg.StartTimeout, and creates a database that does not exist; it migrates
 // nothing. It blocks until then.
 //
-// Errors: ErrDataDirLocked when another server has the data directory; whatever the engine said
-// otherwise, with what to do.
+// Errors: ErrDataDirLocked when another server or command has the data directory; whatever the
+// engine said otherwise, with what to do.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
 	cfg.StartTimeout = cmp.Or(cfg.StartTimeout, time.Minute)
-	var e *engine.Engine
-	var err error
+	open := sqlite.Open
 	if cfg.MySQLDSN != "" {
-		e, err = mysql.Open(ctx, cfg)
-	} else {
-		e, err = sqlite.Open(ctx, cfg)
+		open = mysql.Open
 	}
+	e, err := open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 func TestDecommission_directoryOpensNoMore(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	cfg := database.Config{DataDir: dir, Serve: true, Log: databasetest.Log(t)}
+	cfg := database.Config{DataDir: dir, LockDataDir: true, Log: databasetest.Log(t)}
 	db, err := database.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestDecommission_directoryOpensNoMore(t *testing.T) {
 func TestDecommission_fileInUseKeepsItsName(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	db, err := database.Open(t.Context(), database.Config{DataDir: dir, Serve: true, Log: databasetest.Log(t)})
+	db, err := database.Open(t.Context(), database.Config{DataDir: dir, LockDataDir: true, Log: databasetest.Log(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,13 +1,7 @@
 package database
 
 import (
-	"cmp"
-	"context"
-	"database/sql"
-	"database/sql/driver"
 	"errors"
-	"io"
-	"net"
 
 	"cartwheel/database/engine"
 	"cartwheel/database/mysql"
@@ -32,7 +26,7 @@ var (
 	ErrNothingToWrite = errors.New("nothing to write")
 	// ErrNoData means that there is no database yet, and that none was to be created.
 	ErrNoData = engine.ErrNoData
-	// ErrDataDirLocked means that another server has the data directory.
+	// ErrDataDirLocked means that another server or command has the data directory.
 	ErrDataDirLocked = sqlite.ErrDataDirLocked
 	// ErrMoved means that a data directory's data was moved to a MySQL server.
 	ErrMoved = sqlite.ErrMoved
@@ -43,8 +37,7 @@ var (
 	ErrNotEmbedded = sqlite.ErrNotEmbedded
 )
 
-// faultOf says what err means. A context's end counts as a lost connection: the statement may still
-// be running.
+// faultOf says what err means.
 func faultOf(err error) engine.Fault {
 	fault, _ := faultAndNumber(err)
 	return fault
@@ -58,20 +51,10 @@ func faultAndNumber(err error) (engine.Fault, string) {
 	case errors.Is(err, errAttemptTooLong):
 		return engine.Refused, ""
 	}
-	if fault, number, known := mysql.Fault(err); known {
-		return fault, cmp.Or(number, "connection")
-	}
-	if fault, number, known := sqlite.Fault(err); known {
+	if fault, number := sqlite.Fault(err); number != "" {
 		return fault, number
 	}
-	var network net.Error
-	switch {
-	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, io.EOF),
-		errors.Is(err, io.ErrUnexpectedEOF),
-		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.As(err, &network):
-		return engine.Lost, "connection"
-	}
-	return engine.Other, "connection"
+	return mysql.Fault(err)
 }
 
 // rolledBack reports whether a COMMIT that the engine answered with err certainly had no effect.

@@ -76,10 +76,10 @@ func sendEveryStatement(t *testing.T, db *database.DB) map[string]bool {
 	cartStore, stock := &cart.Store{}, inventory.New(db)
 	checkouts := checkout.New(db, cartStore, stock, gateway, checkout.Config{
 		QueueCapacity: 64, BatchSize: 64, InFlight: 64, Lease: time.Minute, PaymentTimeout: time.Second,
-		Events: true, Present: present, Log: databasetest.Log(t),
+		Events: true, ResponseTo: present, Log: databasetest.Log(t),
 	})
 	carts := cart.NewManager(db, cartStore, stock, checkouts, cart.Config{
-		QueueCapacity: 64, BatchSize: 64, Present: present, Log: databasetest.Log(t),
+		QueueCapacity: 64, BatchSize: 64, ResponseTo: present, Log: databasetest.Log(t),
 	})
 	if err := checkouts.Start(ctx); err != nil {
 		t.Fatal(err)

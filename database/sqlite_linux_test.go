@@ -17,7 +17,7 @@ func TestEmbedded_fullDiskRefusesUntilThereIsRoom(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	mountSmall(t, dir)
-	db := databasetest.Open(t, database.Config{DataDir: dir, Serve: true})
+	db := databasetest.Open(t, database.Config{DataDir: dir, LockDataDir: true})
 	store(t, db, "shoe")
 
 	filler := filepath.Join(dir, "filler")

@@ -33,7 +33,7 @@ func pragma(t testing.TB, tx *database.Tx, name string) string {
 func embedded(t *testing.T) (db *database.DB, dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	return databasetest.Open(t, database.Config{DataDir: dir, Serve: true}), dir
+	return databasetest.Open(t, database.Config{DataDir: dir, LockDataDir: true}), dir
 }
 
 func TestEmbedded_everyCommitIsFlushed(t *testing.T) {
@@ -60,14 +60,42 @@ func TestEmbedded_everyCommitIsFlushed(t *testing.T) {
 	}
 }
 
-func TestEmbedded_directoryHasOneServer(t *testing.T) {
+func TestEmbedded_startWaitsForACommandThatWrites(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	first, err := database.Open(t.Context(), database.Config{DataDir: dir, Serve: true})
+	command, err := database.Open(t.Context(), database.Config{DataDir: dir, LockDataDir: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = opened(t, t.Context(), database.Config{DataDir: dir, Serve: true})
+	started := make(chan error, 1)
+	go func() {
+		server, err := database.Open(t.Context(), database.Config{DataDir: dir, LockDataDir: true, LockTimeout: time.Minute})
+		if err == nil {
+			err = server.Close()
+		}
+		started <- err
+	}()
+	select {
+	case err := <-started:
+		t.Errorf("beside the command: %v", err)
+	case <-time.After(time.Second):
+	}
+	if err := command.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-started; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEmbedded_directoryHasOneServer(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, err := database.Open(t.Context(), database.Config{DataDir: dir, LockDataDir: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = opened(t, t.Context(), database.Config{DataDir: dir, LockDataDir: true})
 	is(t, err, database.ErrDataDirLocked)
 	if err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("the error does not name the directory: %v", err)
@@ -75,7 +103,7 @@ func TestEmbedded_directoryHasOneServer(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	open(t, database.Config{DataDir: dir, Serve: true})
+	open(t, database.Config{DataDir: dir, LockDataDir: true})
 }
 
 func TestEmbedded_anotherProcessMayWrite(t *testing.T) {

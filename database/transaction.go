@@ -39,19 +39,18 @@ type limits struct {
 
 var defaultLimits = limits{attempt: 6 * time.Second, retryTimeout: 8 * time.Second, resolve: 7 * time.Second}
 
-// Transact runs work in one transaction and commits it. It blocks for some 15 seconds at most, and
-// as long again to look up a lost COMMIT. When ctx ends, it gives up between two attempts, never
-// during a COMMIT.
+// Transact runs work in one transaction and commits it. It starts no attempt after 8 seconds, and
+// no statement of an attempt after 6. It looks a lost COMMIT up for 7 seconds. When ctx ends, it
+// gives up between two attempts, never during a COMMIT.
 //
 // Deadlocks and snapshot conflicts are retried with jitter, so work must begin by resetting what it
 // leaves behind. A lock wait that runs out is retried once, with AfterLockTimeout.
 //
-// When the answer to the COMMIT is lost, committed looks for rows that work wrote, on another
-// connection and in a transaction that is rolled back. It must use a locking read, which waits for
-// a commit that still runs. When it finds them, Transact succeeds. Otherwise work had no effect and
-// is retried, unless another look at the retry's start finds them. A nil committed, or one that
-// returns an error of its own, says that there is nothing to look for. Its statements do not end
-// with ctx.
+// When the answer to the COMMIT is lost, committed looks for rows that work wrote. It runs on
+// another connection, in a transaction that is rolled back, and does not end with ctx. It must use
+// a locking read, which waits for a commit that still runs. When it finds the rows, Transact
+// succeeds. Otherwise work is retried, after a second look in the retry's transaction. Without
+// committed, or when it returns an error of its own, the outcome stays unknown.
 //
 // Errors: work's own but ErrNothingToWrite, after a rollback; ErrUnavailable (nothing was done);
 // ErrRowLocked (nothing was done); ErrOutcomeUnknown.
@@ -125,7 +124,7 @@ func (db *DB) transact(
 				return uncertain, fmt.Errorf("%w: %w", ErrRowLocked, err)
 			}
 			afterLockTimeout = true
-			db.log.Warn("a row stays locked by another session", "waited", mysql.LockWait, "error", err)
+			db.log.Warn("a row stays locked by another session", "timeout", mysql.LockWait, "error", err)
 		case engine.Lost:
 			if reconnects++; reconnects > maxReconnects || ctx.Err() != nil {
 				return uncertain, fmt.Errorf("%w: %w", ErrUnavailable, err)

@@ -194,7 +194,7 @@ func TestTransact_silentDatabaseIsNotRetried(t *testing.T) {
 		for name, silence := range map[string]func(t *testing.T) *database.DB{
 			"embedded, another process keeps the file locked": func(t *testing.T) *database.DB {
 				dir := t.TempDir()
-				db := databasetest.Open(t, database.Config{DataDir: dir, Serve: true})
+				db := databasetest.Open(t, database.Config{DataDir: dir, LockDataDir: true})
 				conn, err := databasetest.Open(t, database.Config{DataDir: dir}).Setup().Conn(t.Context())
 				if err != nil {
 					t.Fatal(err)

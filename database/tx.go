@@ -59,18 +59,20 @@ func (tx *Tx) Dialect() Dialect { return tx.engine.Dialect }
 func (tx *Tx) AfterLockTimeout() bool { return tx.afterLockTimeout }
 
 // ForUpdate is the clause that makes a SELECT lock its rows, waiting for those that are locked.
-func (tx *Tx) ForUpdate() string { return tx.engine.Dialect.ForUpdate() }
+func (tx *Tx) ForUpdate() string { return tx.engine.Dialect.RowLocks(" FOR UPDATE") }
 
 // ForUpdateNoWait is the clause that makes a SELECT lock its rows, or fail at once (IsRowLocked)
 // where one is locked. Unlike ForUpdateSkipLocked it also meets rows that another transaction has
 // inserted and not committed. The transaction goes on.
-func (tx *Tx) ForUpdateNoWait() string { return tx.engine.Dialect.ForUpdateNoWait() }
+func (tx *Tx) ForUpdateNoWait() string { return tx.engine.Dialect.RowLocks(" FOR UPDATE NOWAIT") }
 
 // ForUpdateSkipLocked is the clause that makes a SELECT lock its rows and leave out those that are
 // locked.
-func (tx *Tx) ForUpdateSkipLocked() string { return tx.engine.Dialect.ForUpdateSkipLocked() }
+func (tx *Tx) ForUpdateSkipLocked() string {
+	return tx.engine.Dialect.RowLocks(" FOR UPDATE SKIP LOCKED")
+}
 
-// Exec runs a statement and returns how many rows it found, not only those that it changed. On a
+// Exec runs a statement and returns how many rows it matched, not only those that it changed. On a
 // MySQL server an upsert counts 2 for a row that it updated.
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
 	ctx, err := tx.statementContext(ctx)
@@ -94,25 +96,12 @@ func (tx *Tx) Select(ctx context.Context, dest any, query string, args ...any) e
 }
 
 // Each calls scan for every row. It is Select without reflection, for frequent statements.
-func (tx *Tx) Each(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) (err error) {
-	if ctx, err = tx.statementContext(ctx); err != nil {
-		return err
-	}
-	rows, err := tx.conn.QueryContext(ctx, query, args...)
+func (tx *Tx) Each(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) error {
+	ctx, err := tx.statementContext(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	return eachRow(rows, scan)
-}
-
-func eachRow(rows *sql.Rows, scan func(*sql.Rows) error) error {
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	return tx.queryAll(ctx, []statement{{query: query, scan: scan}}, query, args)
 }
 
 func (tx *Tx) rollback() error {

@@ -12,8 +12,8 @@ var (
 	ErrNotEnough = errors.New("not enough stock")
 	// ErrNoProduct means that there is no such product; it comes as a *NoProductError.
 	ErrNoProduct = errors.New("no such product")
-	// ErrShort means that less is on hand than a paid checkout reserved: a manual SQL edit lowered
-	// it.
+	// ErrShort means that less is on hand than a paid checkout reserved: a manual SQL edit, or a
+	// second writer of a cluster, lowered it.
 	ErrShort = errors.New("less on hand than was reserved")
 )
 

@@ -20,8 +20,7 @@ import (
 
 const (
 	// importChunk is the maximum number of rows in one transaction of an import: few enough that
-	// nobody waits long for it. Many enough, because each costs the embedded engine's server what
-	// it has in memory of the file.
+	// nobody waits long for it, and many enough, because each is flushed.
 	importChunk = 500
 	// importChunkTimeout is the maximum time for which an import retries one chunk when the
 	// database is away, busy, or has a row locked.
@@ -46,8 +45,6 @@ type Import struct {
 	// Warn is called for each product that was created although its ID looks like another's. nil:
 	// not called.
 	Warn func(LookAlike)
-	// Progress is called after every few hundred rows with the report so far. nil: not called.
-	Progress func(ImportReport)
 
 	chunkTimeout time.Duration // for one chunk; 0: importChunkTimeout
 }
@@ -127,9 +124,6 @@ func (m *Manager) Import(ctx context.Context, file io.Reader, how Import) (Impor
 		if err := im.take(ctx, chunk); err != nil {
 			return im.report, fmt.Errorf("import: %w", err)
 		}
-		if how.Progress != nil {
-			how.Progress(im.report)
-		}
 		if !how.DryRun {
 			sleep(ctx, im.pause(time.Since(started)))
 		}
@@ -150,8 +144,8 @@ type importing struct {
 	created map[uint64]int // the line of each product that was created, by its ID's normal form
 }
 
-// pause returns the pause after a chunk, given its duration: other writers get four fifths of the
-// time.
+// pause returns the pause after a chunk, given its duration: four fifths of the time are for other
+// writers, or one fifth where none has been waited for.
 func (im *importing) pause(took time.Duration) time.Duration {
 	if im.m.db.Embedded() && im.waited < time.Millisecond {
 		return min(took/4, maxPause) // no one else writes
@@ -311,7 +305,7 @@ func (im *importing) stock(ctx context.Context, tx *database.Tx, rows []*importR
 	var stock *Stock
 	var err error
 	if im.how.DryRun {
-		stock = im.m.Check(b, ids)
+		stock = im.m.ReadLevels(b, ids)
 		err = b.Send(ctx)
 	} else {
 		stock, err = im.m.Lock(ctx, tx, ids)
@@ -392,7 +386,7 @@ func (m *Manager) writeChanges(ctx context.Context, tx *database.Tx, changes []c
 			less = append(less, Line{c.productID, c.before - c.after})
 		}
 	}
-	if err := insertProducts(ctx, tx, created); err != nil {
+	if err := insertProducts(ctx, tx, created, add, ""); err != nil {
 		// Someone else was first, after the look: what is on hand is known to the next run.
 		if database.IsDuplicate(err) {
 			err = fmt.Errorf("%w: %w", database.ErrRetry, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -22,14 +23,11 @@ func TestImport_stopsBetweenChunks(t *testing.T) {
 	databasetest.Each(t, func(t *testing.T, db *database.DB) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		report, err := inventory.New(db).Import(ctx, strings.NewReader(lines(4*chunk, 1)), inventory.Import{
-			Add: true,
-			Progress: func(so inventory.ImportReport) {
-				if so.Rows >= 2*chunk {
-					cancel()
-				}
-			},
-		})
+		file := lines(4*chunk, 1)
+		twoChunks := strings.Index(file, strings.Split(file, "\n")[2*chunk+1])
+		report, err := inventory.New(db).Import(ctx, io.MultiReader(
+			strings.NewReader(file[:twoChunks]), cancelling{cancel}, strings.NewReader(file[twoChunks:]),
+		), inventory.Import{Add: true})
 		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), fmt.Sprint("after line ", 2*chunk+1)) {
 			t.Errorf("got %v, want it stopped after line %d", err, 2*chunk+1)
 		}
@@ -40,6 +38,14 @@ func TestImport_stopsBetweenChunks(t *testing.T) {
 			t.Errorf("%d products are there, want the %d that are reported", got, 2*chunk)
 		}
 	})
+}
+
+// cancelling is the place in a file where reading it cancels the import.
+type cancelling struct{ cancel func() }
+
+func (c cancelling) Read([]byte) (int, error) {
+	c.cancel()
+	return 0, io.EOF
 }
 
 func TestImport_leavesOutARowThatStaysLocked(t *testing.T) {
@@ -186,7 +192,7 @@ func TestImport_conservesUnitsWhileTheServerSells(t *testing.T) {
 		t.Run("embedded", func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			testBooks(t, databasetest.Open(t, database.Config{DataDir: dir, Serve: true}),
+			testBooks(t, databasetest.Open(t, database.Config{DataDir: dir, LockDataDir: true}),
 				databasetest.Open(t, database.Config{DataDir: dir}))
 		})
 		t.Run("mysql", func(t *testing.T) {

@@ -41,11 +41,10 @@ type importRow struct {
 
 // An importFile reads the records of an import file as RFC 4180 defines them.
 type importFile struct {
-	source    recorder
-	csv       *csv.Reader
-	delimiter rune
-	line      int  // the last line that was read
-	ended     bool // by an unclosed quote
+	source recorder
+	csv    *csv.Reader
+	line   int  // the last line that was read
+	ended  bool // by an unclosed quote
 
 	header                    string // without a reason's column
 	productID, name, quantity int    // which column is which
@@ -58,7 +57,7 @@ func openImport(source io.Reader, delimiter rune) (*importFile, error) {
 	if start, _ := in.Peek(len(byteOrderMark)); string(start) == byteOrderMark {
 		_, _ = in.Discard(len(byteOrderMark)) // it is buffered
 	}
-	f := &importFile{source: recorder{source: in}, delimiter: delimiter}
+	f := &importFile{source: recorder{source: in}}
 	f.csv = csv.NewReader(&f.source)
 	f.csv.Comma = delimiter
 	f.csv.FieldsPerRecord = -1 // a wrong number has a reason of our own
@@ -151,7 +150,7 @@ func (f *importFile) read() (*importRow, error) {
 func (f *importFile) joined(fields []string) string {
 	var line strings.Builder
 	out := csv.NewWriter(&line)
-	out.Comma = f.delimiter
+	out.Comma = f.csv.Comma
 	_ = out.Write(fields) // a builder accepts all
 	out.Flush()
 	return strings.TrimSuffix(line.String(), "\n")

@@ -1,6 +1,6 @@
 // Package inventory is the Inventory Manager: it checks, reserves, sells, releases, restocks and
-// imports stock. It owns the tables product_details and reserve_purchase; the cart and checkout
-// managers call it inside their transactions.
+// imports stock. It owns the tables product_details, reserve_purchase and product_guard; the cart
+// and checkout managers call it inside their transactions.
 package inventory
 
 import (
@@ -35,7 +35,7 @@ func Units(lines []Line) (sum int64) {
 // A Level is the stock of one product at one moment, in units.
 type Level struct {
 	OnHand   int64
-	Reserved int64 // by the checkouts in flight
+	Reserved int64 // by open checkouts
 }
 
 // Available is what can still be reserved.
@@ -57,7 +57,7 @@ type ReservationRow struct {
 // Manager keeps the stock. Its methods are safe for concurrent use.
 type Manager struct {
 	db     *database.DB
-	locked database.LockedKeys // products whose rows another session keeps locked
+	locked database.LockedRows // products whose rows another session keeps locked
 	// clustered says that other nodes of a cluster may write: locks alone are not certified there.
 	clustered bool
 }
@@ -65,9 +65,9 @@ type Manager struct {
 // New returns the manager of the stock in db.
 func New(db *database.DB) *Manager { return &Manager{db: db, clustered: db.Clustered()} }
 
-// Check returns the stock of the products as it is committed when the batch is sent; it is empty
-// until then. It locks nothing.
-func (m *Manager) Check(b *database.Batch, productIDs []string) *Stock {
+// ReadLevels returns the stock of the products as it is committed when the batch is sent; it is
+// empty until then. It locks nothing.
+func (m *Manager) ReadLevels(b *database.Batch, productIDs []string) *Stock {
 	ids := database.SortedUnique(productIDs)
 	stock := newStock(len(ids))
 	queryLevels(b, ids, stock)
@@ -118,7 +118,7 @@ const (
 	tryPause = 20 * time.Millisecond
 )
 
-// tryLock sends the batch and locks the rows that are free, in that many tries. It finds out which
+// tryLock sends the batch and locks the unlocked rows, in that many tries. It finds out which
 // of the others are locked and which are gone.
 func (m *Manager) tryLock(
 	ctx context.Context, tx *database.Tx, b *database.Batch, ids []string, tries int, stock *Stock,
@@ -180,7 +180,7 @@ func (m *Manager) Sell(b *database.Batch, reservations []Reservation) error {
 // Restock adds sold lines to the quantity on hand, in the tables and in stock. It recreates a
 // product whose row is gone, without a name. This transaction has locked all of the products. It
 // returns the units beyond MaxOnHand, which are lost.
-func (m *Manager) Restock(ctx context.Context, tx *database.Tx, stock *Stock, lines []Line) (lost []Line, err error) {
+func (m *Manager) Restock(ctx context.Context, tx *database.Tx, stock *Stock, lines []Line) (overflow []Line, err error) {
 	var changes []change
 	for _, line := range sumByProduct(lines) {
 		level := stock.levels[line.ProductID]
@@ -189,13 +189,13 @@ func (m *Manager) Restock(ctx context.Context, tx *database.Tx, stock *Stock, li
 			stock.levels[line.ProductID] = level
 		}
 		after := max(level.OnHand, min(level.OnHand+line.Quantity, MaxOnHand))
-		if surplus := level.OnHand + line.Quantity - after; surplus > 0 {
-			lost = append(lost, Line{line.ProductID, surplus})
+		if units := level.OnHand + line.Quantity - after; units > 0 {
+			overflow = append(overflow, Line{line.ProductID, units})
 		}
 		changes = append(changes, change{productID: line.ProductID, before: level.OnHand, after: after})
 		level.OnHand = after
 	}
-	return lost, changeProducts(ctx, tx, changes, true)
+	return overflow, changeProducts(ctx, tx, changes, true)
 }
 
 // Release drops the rows of the reservations. Unless Sell subtracts their units, these are
@@ -208,15 +208,15 @@ func (m *Manager) Release(b *database.Batch, reservations []Reservation) {
 		}
 	}
 	slices.Sort(ids)
-	deleteReservations(b, ids)
+	DeleteReservations(b, ids)
 }
 
 // ReserveID names the reservation of a checkout's line, counted from 1.
 func ReserveID(checkoutID string, line int) string { return fmt.Sprintf("%s:%d", checkoutID, line) }
 
-// Owner returns the checkout and the line, counted from 1, that the reservation's ID names; ok is
-// false for an ID that Cartwheel did not make.
-func (r ReservationRow) Owner() (checkoutID string, line int, ok bool) {
+// Checkout returns the checkout and the line, counted from 1, that the reservation's ID names; ok
+// is false for an ID that Cartwheel did not make.
+func (r ReservationRow) Checkout() (checkoutID string, line int, ok bool) {
 	at := strings.LastIndexByte(r.ReserveID, ':')
 	if at < 0 {
 		return "", 0, false

@@ -140,7 +140,7 @@ func name(parts ...any) string { return fmt.Sprint(parts...) }
 // check returns the products' stock as it is committed.
 func check(t testing.TB, tx *database.Tx, m *inventory.Manager, ids ...string) (stock *inventory.Stock, err error) {
 	t.Helper()
-	err = databasetest.Send(t.Context(), tx, func(b *database.Batch) { stock = m.Check(b, ids) })
+	err = databasetest.Send(t.Context(), tx, func(b *database.Batch) { stock = m.ReadLevels(b, ids) })
 	return stock, err
 }
 

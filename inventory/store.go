@@ -99,18 +99,9 @@ func insertReservations(b *database.Batch, rows []ReservationRow) {
 	}
 }
 
-// DeleteReservations deletes rows by their reserve IDs.
-func DeleteReservations(ctx context.Context, tx *database.Tx, reserveIDs []string) error {
-	b := tx.Batch()
-	deleteReservations(b, database.SortedUnique(reserveIDs))
-	if err := b.Send(ctx); err != nil {
-		return fmt.Errorf("delete reservations: %w", err)
-	}
-	return nil
-}
-
-// deleteReservations deletes the rows with these IDs, which are sorted.
-func deleteReservations(b *database.Batch, reserveIDs []string) {
+// DeleteReservations deletes the rows with these reserve IDs, which are sorted, when the batch is
+// sent.
+func DeleteReservations(b *database.Batch, reserveIDs []string) {
 	d := b.Dialect()
 	for chunk := range slices.Chunk(reserveIDs, database.ChunkRows) {
 		padded := database.Pad(chunk)
@@ -138,31 +129,21 @@ func lowerOnHand(b *database.Batch, lines []Line) {
 	}
 }
 
-// insertProducts creates products, which are sorted. One that exists by now makes it fail as a
-// duplicate.
-func insertProducts(ctx context.Context, tx *database.Tx, products []change) error {
-	for chunk := range slices.Chunk(products, database.ChunkRows) {
-		args := make([]any, 0, 3*len(chunk))
-		for _, p := range chunk {
-			args = append(args, p.productID, p.name, p.after)
-		}
-		if _, err := tx.Exec(ctx, "INSERT INTO product_details (product_id, product_name, quantity) VALUES "+
-			database.Values(len(chunk), 3), args...); err != nil {
-			return fmt.Errorf("create products: %w", err)
-		}
-	}
-	return nil
-}
-
-// changeProducts names products and sets the quantity on hand. With add it adds what there is more;
-// what there is less is for lowerOnHand. The products are sorted, and this transaction has locked
-// those that exist.
+// changeProducts names products and sets the quantity on hand. With add it raises it by the
+// difference; lowerOnHand lowers it. This transaction has locked the products that exist.
 func changeProducts(ctx context.Context, tx *database.Tx, products []change, add bool) error {
 	d := tx.Dialect()
 	quantity := d.Incoming("quantity")
 	if add {
 		quantity = "COALESCE(product_details.quantity, 0) + " + quantity
 	}
+	return insertProducts(ctx, tx, products, add, d.OnConflict("product_id")+
+		"product_name = COALESCE("+d.Incoming("product_name")+", product_details.product_name), quantity = "+quantity)
+}
+
+// insertProducts creates products, which are sorted, with their quantity on hand, or with add by
+// how much it is raised. Where one exists it fails as a duplicate, or does what onConflict says.
+func insertProducts(ctx context.Context, tx *database.Tx, products []change, add bool, onConflict string) error {
 	for chunk := range slices.Chunk(products, database.ChunkRows) {
 		args := make([]any, 0, 3*len(chunk))
 		for _, p := range chunk {
@@ -170,13 +151,11 @@ func changeProducts(ctx context.Context, tx *database.Tx, products []change, add
 			if add {
 				incoming = max(0, p.after-p.before)
 			}
-			args = append(args, p.productID, sql.NullString{String: p.name, Valid: p.name != ""}, incoming)
+			args = append(args, p.productID, sql.NullString{String: p.name, Valid: p.name != "" || p.create}, incoming)
 		}
 		if _, err := tx.Exec(ctx, "INSERT INTO product_details (product_id, product_name, quantity) VALUES "+
-			database.Values(len(chunk), 3)+d.OnConflict("product_id")+
-			"product_name = COALESCE("+d.Incoming("product_name")+", product_details.product_name), quantity = "+quantity,
-			args...); err != nil {
-			return fmt.Errorf("change products: %w", err)
+			database.Values(len(chunk), 3)+onConflict, args...); err != nil {
+			return fmt.Errorf("write products: %w", err)
 		}
 	}
 	return nil

@@ -52,8 +52,8 @@ func (r repairer) spellCartLines(ctx context.Context, t tableSpec) error {
 		return err
 	}
 	// The key of old proves that no two lines of a cart become one.
-	old := carts.collation("product_id")
-	if old != products.collation("product_id") || old == exact || carts.key == "" {
+	old := carts.columns["product_id"].Collation
+	if old != products.columns["product_id"].Collation || old == exact || carts.key == "" {
 		return nil
 	}
 	const join = "client_cart AS c JOIN product_details AS p ON p.product_id = c.product_id"

@@ -23,20 +23,10 @@ type session interface {
 type table struct {
 	Kind    string // empty: there is no such table
 	Engine  string // empty on the embedded engine
-	columns []column
+	columns map[string]column
 	key     string // the primary key's columns, empty without one
 	indexes []index
 	checks  []string // conditions, without quotes, parentheses and spaces
-}
-
-// collation returns the collation of a character column, empty for any other.
-func (t table) collation(name string) string {
-	for _, c := range t.columns {
-		if c.Name == name {
-			return c.Collation
-		}
-	}
-	return ""
 }
 
 // A column is a column of a table. On the embedded engine, where types bind nobody, it has no type.
@@ -90,6 +80,15 @@ func serverCatalogue(conn session) catalogue {
 				COALESCE(LOWER(GROUP_CONCAT(column_name ORDER BY seq_in_index SEPARATOR ', ')), '') AS columns
 			FROM information_schema.statistics WHERE table_schema = database() AND table_name = ?
 			GROUP BY index_name HAVING MIN(non_unique) = 0 OR MAX(sub_part IS NOT NULL) = 0`,
+		// A CHECK's name is unique in a table on MariaDB, and in a database on MySQL. Each server
+		// runs the comment that is meant for it: only MariaDB's view has the table's name, and only
+		// MySQL's CHECKs can be switched off.
+		checks: `
+			SELECT c.check_clause FROM information_schema.check_constraints AS c
+			JOIN information_schema.table_constraints AS t ON t.constraint_schema = c.constraint_schema
+				AND t.constraint_name = c.constraint_name AND t.constraint_type = 'CHECK'
+				/*M! AND t.table_name = c.table_name */ /*!80000 AND t.enforced = 'YES' */
+			WHERE c.constraint_schema = database() AND t.table_name = ?`,
 		attached: `
 			SELECT CONCAT('the trigger ', trigger_name, ' on ', event_object_table, ': DROP TRIGGER ', trigger_name)
 			FROM information_schema.triggers
@@ -132,59 +131,30 @@ func embeddedCatalogue(conn session) catalogue {
 }
 
 // tableNamed returns how a table is made.
-func (c catalogue) tableNamed(ctx context.Context, name string) (table, error) {
+func (c catalogue) tableNamed(ctx context.Context, name string) (t table, err error) {
 	var found []table
-	if err := c.SelectContext(ctx, &found, c.table, name); err != nil {
-		return table{}, fmt.Errorf("read the catalogue on %s: %w", name, err)
+	var columns []column
+	for query, rows := range map[string]any{
+		c.table: &found, c.columns: &columns, c.indexes: &t.indexes, c.checks: &t.checks,
+	} {
+		if err := c.SelectContext(ctx, rows, query, name); err != nil {
+			return t, fmt.Errorf("read the catalogue on %s: %w", name, err)
+		}
 	}
 	if len(found) == 0 {
 		return table{}, nil
 	}
-	t := found[0]
-	err := c.SelectContext(ctx, &t.columns, c.columns, name)
-	if err == nil {
-		err = c.SelectContext(ctx, &t.indexes, c.indexes, name)
+	t.Kind, t.Engine, t.columns = found[0].Kind, found[0].Engine, make(map[string]column, len(columns))
+	for _, column := range columns {
+		t.columns[column.Name] = column
 	}
-	if err == nil {
-		t.checks, err = c.checksOf(ctx, name)
-	}
-	if err != nil {
-		return t, fmt.Errorf("read the catalogue on %s: %w", name, err)
+	bare := strings.NewReplacer("`", "", "(", "", ")", "", " ", "")
+	for i, clause := range t.checks {
+		t.checks[i] = strings.ToLower(bare.Replace(clause))
 	}
 	if i := slices.IndexFunc(t.indexes, func(i index) bool { return i.Name == "PRIMARY" }); i >= 0 {
 		t.key = t.indexes[i].Columns
 		t.indexes = slices.Delete(t.indexes, i, i+1)
 	}
 	return t, nil
-}
-
-// checksOf returns the conditions of the table's CHECKs.
-func (c catalogue) checksOf(ctx context.Context, name string) (clauses []string, err error) {
-	query := c.checks
-	if query == "" {
-		// MariaDB's names are unique in a table only, and its view has the table's name; MySQL's
-		// are unique in a database, and its view has not.
-		var namesTable []string
-		if err := c.SelectContext(ctx, &namesTable, `
-			SELECT column_name FROM information_schema.columns WHERE table_schema = 'information_schema'
-				AND table_name = 'CHECK_CONSTRAINTS' AND column_name = 'TABLE_NAME'`); err != nil {
-			return nil, err
-		}
-		query = `
-			SELECT check_clause FROM information_schema.check_constraints
-			WHERE constraint_schema = database() AND table_name = ?`
-		if len(namesTable) == 0 {
-			query = `
-				SELECT c.check_clause FROM information_schema.check_constraints AS c
-				JOIN information_schema.table_constraints AS t ON t.constraint_schema = c.constraint_schema
-					AND t.constraint_name = c.constraint_name AND t.constraint_type = 'CHECK' AND t.enforced = 'YES'
-				WHERE c.constraint_schema = database() AND t.table_name = ?`
-		}
-	}
-	err = c.SelectContext(ctx, &clauses, query, name)
-	bare := strings.NewReplacer("`", "", "(", "", ")", "", " ", "")
-	for i, clause := range clauses {
-		clauses[i] = strings.ToLower(bare.Replace(clause))
-	}
-	return clauses, err
 }

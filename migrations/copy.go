@@ -172,20 +172,15 @@ func countRows(ctx context.Context, tx *sql.Tx) (all int64, err error) {
 func Occupied(ctx context.Context, db *database.DB) (found []string, err error) {
 	c := catalogueOf(db)
 	for _, t := range copiedTables() {
+		var row []string // its table's name
 		have, err := c.tableNamed(ctx, t.name)
+		if err == nil && have.Kind != "" {
+			err = c.SelectContext(ctx, &row, "SELECT '"+t.name+"' FROM "+t.name+" LIMIT 1")
+		}
 		if err != nil {
-			return nil, err
-		}
-		if have.Kind == "" {
-			continue
-		}
-		var row []string
-		if err := c.SelectContext(ctx, &row, "SELECT 'row' FROM "+t.name+" LIMIT 1"); err != nil {
 			return nil, fmt.Errorf("look into %s: %w", t.name, err)
 		}
-		if len(row) > 0 {
-			found = append(found, t.name)
-		}
+		found = append(found, row...)
 	}
 	return found, nil
 }

@@ -46,8 +46,8 @@ const (
 	lockInterval = time.Second
 	// lockAttempts is the maximum number of attempts: adopting a large database takes minutes.
 	lockAttempts = 600
-	// maxRejected is the maximum number of attempts that a cluster may reject. Instances that start
-	// through different nodes create the lock's table at the same time.
+	// maxRejected is the maximum number of attempts that another instance's writes may reject.
+	// Instances that start through different nodes create the lock's table at the same time.
 	maxRejected = 10
 )
 
@@ -73,7 +73,7 @@ func Up(ctx context.Context, db *database.DB, log *slog.Logger) (applied int, er
 		if !database.IsConflict(err) || attempt == maxRejected {
 			return applied, err
 		}
-		log.InfoContext(ctx, "migrating again: another node of the cluster wrote at the same time", "error", err)
+		log.InfoContext(ctx, "migrating again: another instance wrote at the same time", "error", err)
 	}
 }
 
@@ -91,21 +91,18 @@ func upAndVerify(ctx context.Context, db *database.DB, log *slog.Logger) (applie
 			return 0, err
 		}
 	}
-	for left := len(pending); left > 0; {
-		n, err := up(ctx, db, log)
-		applied += n
-		if err == nil {
-			break
-		}
-		// On the embedded engine two processes may apply the same migration: one transaction
-		// commits, the other fails whole. That is no error as long as it means progress.
-		pending, statusErr := Pending(ctx, db)
-		if !db.Embedded() || statusErr != nil || len(pending) >= left {
-			return applied, err
-		}
-		left = len(pending)
+	if len(pending) > 0 {
+		applied, err = up(ctx, db, log)
 	}
-	return applied, Verify(ctx, db)
+	if err == nil {
+		return applied, Verify(ctx, db)
+	}
+	// On the embedded engine two processes may apply the same migration: one transaction commits,
+	// the other fails whole. Up retries as long as there is progress.
+	if left, statusErr := Pending(ctx, db); db.Embedded() && statusErr == nil && len(left) < len(pending) {
+		err = fmt.Errorf("%w: %w", database.ErrRetry, err)
+	}
+	return applied, err
 }
 
 // Status returns all migrations in their order, and which of them the database has. It writes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -102,15 +103,15 @@ func (t tableSpec) differences(have table) (found []difference) {
 
 // compareColumns reports columns that are missing or are no use to our statements, and others that
 // these would have to fill.
-func (t tableSpec) compareColumns(have []column, report func(clause, format string, args ...any)) {
-	for _, c := range have {
-		if c.Required && !slices.ContainsFunc(t.columns, func(want columnSpec) bool { return want.name == c.Name }) {
-			report("", ".%s must be filled by each INSERT: give it a default", c.Name)
+func (t tableSpec) compareColumns(have map[string]column, report func(clause, format string, args ...any)) {
+	for _, name := range slices.Sorted(maps.Keys(have)) {
+		if have[name].Required && !slices.ContainsFunc(t.columns, func(c columnSpec) bool { return c.name == name }) {
+			report("", ".%s must be filled by each INSERT: give it a default", name)
 		}
 	}
 	for _, want := range t.columns {
-		i := slices.IndexFunc(have, func(c column) bool { return c.Name == want.name })
-		if i < 0 {
+		c, known := have[want.name]
+		if !known {
 			clause := ""
 			if want.nullable && !t.replaced {
 				clause = "ADD COLUMN " + want.definition()
@@ -118,7 +119,6 @@ func (t tableSpec) compareColumns(have []column, report func(clause, format stri
 			report(clause, ".%s is missing", want.name)
 			continue
 		}
-		c := have[i]
 		if c.Type == "" { // the embedded engine
 			continue
 		}

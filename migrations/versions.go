@@ -18,41 +18,35 @@ import (
 type versions struct {
 	goosedb.Store
 
-	exists, create string
+	exists string
 }
 
 func newVersions(db *database.DB) versions {
 	dialect := goosedb.DialectSQLite3
 	exists := "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'"
-	create := `CREATE TABLE IF NOT EXISTS goose_db_version (
-		id         INTEGER PRIMARY KEY AUTOINCREMENT,
-		version_id INTEGER NOT NULL UNIQUE,
-		is_applied INTEGER NOT NULL,
-		tstamp     TIMESTAMP DEFAULT (datetime('now'))
-	)`
 	if !db.Embedded() {
 		dialect = goosedb.DialectMySQL
 		exists = `SELECT count(*) FROM information_schema.tables
 			WHERE table_schema = database() AND table_name = 'goose_db_version'`
-		create = `CREATE TABLE IF NOT EXISTS goose_db_version (
-			id         bigint unsigned NOT NULL AUTO_INCREMENT,
-			version_id bigint NOT NULL,
-			is_applied boolean NOT NULL,
-			tstamp     datetime NULL DEFAULT CURRENT_TIMESTAMP,
-			PRIMARY KEY (id),
-			UNIQUE KEY version_id (version_id)
-		) ENGINE = InnoDB`
 	}
 	store, err := goosedb.NewStore(dialect, "goose_db_version")
 	if err != nil {
 		panic(err) // only of an unknown dialect or an empty name
 	}
-	return versions{store, exists, create}
+	return versions{store, exists}
 }
+
+// createVersions creates goose's table of versions. The comments are SQL for MySQL and MariaDB.
+const createVersions = `CREATE TABLE IF NOT EXISTS goose_db_version (
+	id         integer NOT NULL PRIMARY KEY /*! AUTO_INCREMENT */,
+	version_id bigint NOT NULL UNIQUE,
+	is_applied boolean NOT NULL,
+	tstamp     datetime NULL DEFAULT CURRENT_TIMESTAMP
+) /*! ENGINE = InnoDB */`
 
 // CreateVersionTable creates the table unless it is there.
 func (v versions) CreateVersionTable(ctx context.Context, conn goosedb.DBTxConn) error {
-	if _, err := conn.ExecContext(ctx, v.create); err != nil {
+	if _, err := conn.ExecContext(ctx, createVersions); err != nil {
 		return fmt.Errorf("create goose_db_version: %w", err)
 	}
 	return nil

@@ -21,23 +21,21 @@ const (
 	breakerWindows = 3
 	// breakerBuckets is the number of steps in which the window moves.
 	breakerBuckets = 10
+	// breakerOpen is how long the breaker stays open before a probe.
+	breakerOpen = 2 * time.Second
 )
 
-// A breaker is a circuit breaker around charges. Voids and refunds pass beside it: they end
+// newBreaker returns the circuit breaker around charges. Voids and refunds pass beside it: they end
 // checkouts that have begun. Open, it refuses charges; then, half-open, it lets one charge through
 // as a probe, whose success closes it and whose failure opens it again.
-type breaker struct {
-	circuit *gobreaker.CircuitBreaker[Result]
-}
-
-func newBreaker(name string, openFor time.Duration, options Options) *breaker {
+func newBreaker(name string, options Options) *gobreaker.CircuitBreaker[Result] {
 	window := breakerWindows * options.Timeout
-	return &breaker{gobreaker.NewCircuitBreaker[Result](gobreaker.Settings{
+	return gobreaker.NewCircuitBreaker[Result](gobreaker.Settings{
 		Name:         name,
 		MaxRequests:  1,
 		Interval:     window,
 		BucketPeriod: window / breakerBuckets,
-		Timeout:      openFor,
+		Timeout:      breakerOpen,
 		ReadyToTrip: func(counts gobreaker.Counts) bool {
 			results := counts.TotalFailures + counts.TotalSuccesses
 			return counts.ConsecutiveFailures >= breakerFailures ||
@@ -56,22 +54,14 @@ func newBreaker(name string, openFor time.Duration, options Options) *breaker {
 				options.Observe.BreakerChanged(to.String())
 			}
 		},
-	})}
+	})
 }
 
-// charge makes a charge, or refuses it with [ErrNotSent] and [ErrUnavailable].
-func (b *breaker) charge(send func() (Result, error)) (Result, error) {
-	result, err := b.circuit.Execute(send)
-	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
-		err = fmt.Errorf("%w: %w: %w", ErrNotSent, ErrUnavailable, err)
-	}
-	return result, err
-}
-
-// available returns [ErrUnavailable] while every charge would be refused. It uses up no probe:
-// callers that never charge, such as those with empty carts, do not delay recovery.
-func (b *breaker) available() error {
-	if b.circuit.State() == gobreaker.StateOpen {
+// Available implements [Gateway]: [ErrUnavailable] while the circuit breaker refuses every charge.
+// It uses up no probe: callers that never charge, such as those with empty carts, do not delay
+// recovery.
+func (g *HTTPGateway) Available() error {
+	if g.breaker.State() == gobreaker.StateOpen {
 		return fmt.Errorf("%w: %w", ErrUnavailable, gobreaker.ErrOpenState)
 	}
 	return nil

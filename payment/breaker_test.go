@@ -117,7 +117,7 @@ func TestBreaker_callersThatNeverChargeDoNotDelayRecovery(t *testing.T) {
 		down.Store(true)
 		trip(t, gateway)
 		down.Store(false)
-		<-time.After(gateway.tuning.openFor + 1)
+		<-time.After(breakerOpen + 1)
 		for i := range 25 {
 			for range 100 {
 				_ = gateway.Available()
@@ -138,7 +138,7 @@ func TestBreaker_halfOpenSendsOneProbeAtATime(t *testing.T) {
 		gateway, transport, down, changes := breaking(t)
 		down.Store(true)
 		trip(t, gateway)
-		<-time.After(gateway.tuning.openFor + 1)
+		<-time.After(breakerOpen + 1)
 		answer := make(chan struct{})
 		transport.answer = func(*http.Request) (*http.Response, error) {
 			<-answer
@@ -171,7 +171,7 @@ func TestBreaker_failedProbeOpensItAgain(t *testing.T) {
 		gateway, _, down, _ := breaking(t)
 		down.Store(true)
 		trip(t, gateway)
-		<-time.After(gateway.tuning.openFor + 1)
+		<-time.After(breakerOpen + 1)
 		_, err := gateway.Charge(t.Context(), order("probe"))
 		mustBeUnknown(t, "the probe", Result{}, err)
 		if err := gateway.Available(); !errors.Is(err, ErrUnavailable) {
@@ -186,7 +186,7 @@ func TestBreaker_probeThatPanicsDoesNotKeepItHalfOpen(t *testing.T) {
 		gateway, transport, down, _ := breaking(t)
 		down.Store(true)
 		trip(t, gateway)
-		<-time.After(gateway.tuning.openFor + 1)
+		<-time.After(breakerOpen + 1)
 		down.Store(false)
 		healthy := transport.answer
 		transport.answer = func(*http.Request) (*http.Response, error) { panic("a fault of ours") }
@@ -196,7 +196,7 @@ func TestBreaker_probeThatPanicsDoesNotKeepItHalfOpen(t *testing.T) {
 			t.Error("it did not panic")
 		}()
 		transport.answer = healthy
-		<-time.After(gateway.tuning.openFor + 1)
+		<-time.After(breakerOpen + 1)
 		if _, err := gateway.Charge(t.Context(), order("1")); err != nil {
 			t.Errorf("Charge = %v", err)
 		}
@@ -287,7 +287,7 @@ func TestBreaker_lateFailuresOfAnEarlierOutageDoNotOpenItAgain(t *testing.T) {
 		down.Store(true)
 		trip(t, gateway)
 		down.Store(false)
-		<-time.After(gateway.tuning.openFor + 1)
+		<-time.After(breakerOpen + 1)
 		if _, err := gateway.Charge(t.Context(), order("1")); err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,9 @@ package payment
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/go-json-experiment/json"
+	"github.com/sony/gobreaker/v2"
 )
 
 // HTTPGateway calls the shop's payment service over HTTP/1.1 (docs/architecture.md, "Payment
@@ -29,27 +32,15 @@ type HTTPGateway struct {
 	base      string        // scheme, host and escaped path, without userinfo and a trailing slash
 	user      *url.Userinfo // for basic authentication; may be nil
 	options   Options
-	tuning    tuning
-	breaker   *breaker
+	breaker   *gobreaker.CircuitBreaker[Result]
 	transport http.RoundTripper // an *http.Transport, except in tests
-}
-
-// tuning are the limits of retries and of the circuit breaker. Tests shorten them.
-type tuning struct {
-	attempts  uint          // of one call, the first included
-	firstWait time.Duration // before the second attempt, give or take half of it
-	maxWait   time.Duration // between later ones
-	openFor   time.Duration // how long the breaker stays open before a probe
-}
-
-var defaultTuning = tuning{
-	attempts:  3,
-	firstWait: 50 * time.Millisecond,
-	maxWait:   time.Second,
-	openFor:   2 * time.Second,
+	firstWait time.Duration     // before the second attempt, give or take half of it; tests change it
 }
 
 const (
+	maxAttempts      = 3 // of one call, the first included
+	firstWait        = 50 * time.Millisecond
+	waitGrowth       = 3 // factor from one wait to the next
 	dialTimeout      = 3 * time.Second
 	handshakeTimeout = 5 * time.Second
 	keepAlivePeriod  = 15 * time.Second
@@ -60,15 +51,14 @@ const (
 // checkBase checks a gateway's URL. Its errors quote the host alone: the URL may hold a password.
 func checkBase(parsed *url.URL) error {
 	var problem string
+	port, err := strconv.ParseUint(cmp.Or(parsed.Port(), "80"), 10, 16) // absent: the scheme's
 	switch segments := strings.Split(parsed.Path, "/"); {
 	case parsed.Opaque != "" || parsed.Hostname() == "":
 		problem = "has no host"
-	case !validPort(parsed.Port()):
+	case err != nil || port == 0:
 		problem = "has port " + parsed.Port() + ", not 1 to 65535"
-	case parsed.RawQuery != "" || parsed.ForceQuery:
-		problem = "has a query"
-	case parsed.Fragment != "":
-		problem = "has a fragment"
+	case parsed.RawQuery != "" || parsed.ForceQuery || parsed.Fragment != "":
+		problem = "has a query or a fragment"
 	case slices.Contains(segments, ".") || slices.Contains(segments, ".."):
 		problem = `has "." or ".." in its path`
 	default:
@@ -77,13 +67,7 @@ func checkBase(parsed *url.URL) error {
 	return fmt.Errorf("payment URL with host %q %s: expected http://host/base or https://…", parsed.Host, problem)
 }
 
-// validPort takes an absent port for valid: it is the scheme's.
-func validPort(port string) bool {
-	number, err := strconv.ParseUint(port, 10, 16)
-	return port == "" || err == nil && number > 0
-}
-
-func newHTTPGateway(base *url.URL, options Options, tuning tuning) *HTTPGateway {
+func newHTTPGateway(base *url.URL, options Options) *HTTPGateway {
 	visible := url.URL{Scheme: base.Scheme, Host: base.Host, Path: base.Path, RawPath: base.RawPath}
 	name := strings.TrimRight(visible.String(), "/")
 	// HTTP/2 would put thousands of payments on one connection: one lost packet delays all of them,
@@ -91,11 +75,11 @@ func newHTTPGateway(base *url.URL, options Options, tuning tuning) *HTTPGateway 
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &HTTPGateway{
-		base:    name,
-		user:    base.User,
-		options: options,
-		tuning:  tuning,
-		breaker: newBreaker(name, tuning.openFor, options),
+		base:      name,
+		user:      base.User,
+		options:   options,
+		breaker:   newBreaker(name, options),
+		firstWait: firstWait,
 		transport: &http.Transport{
 			Proxy:                  nil,
 			DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlivePeriod}).DialContext,
@@ -140,13 +124,11 @@ func (g *HTTPGateway) Lookup(ctx context.Context, checkoutID string) (Payment, e
 	}
 	var found Payment
 	if err := json.Unmarshal(e.answer, &found); err != nil {
-		return Payment{}, fmt.Errorf("lookup %s: %w: it answered %s: %w", checkoutID, ErrNoLookup, quote(e.answer), err)
+		return Payment{}, fmt.Errorf("lookup %s: %w: its answer begins %.*q: %w",
+			checkoutID, ErrNoLookup, maxQuotedBytes, e.answer, err)
 	}
 	return found, nil
 }
-
-// Available implements [Gateway]: [ErrUnavailable] while the circuit breaker refuses every charge.
-func (g *HTTPGateway) Available() error { return g.breaker.available() }
 
 // String implements [Gateway].
 func (g *HTTPGateway) String() string { return g.base }
@@ -169,7 +151,10 @@ type exchange struct {
 func (g *HTTPGateway) do(ctx context.Context, e *exchange) (Result, error) {
 	return g.options.Observe.measure(e.call.name, func() (result Result, err error) {
 		if e.call == &charge {
-			result, err = g.breaker.charge(func() (Result, error) { return g.send(ctx, e) })
+			result, err = g.breaker.Execute(func() (Result, error) { return g.send(ctx, e) })
+			if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+				err = fmt.Errorf("%w: %w: %w", ErrNotSent, ErrUnavailable, err)
+			}
 		} else {
 			result, err = g.send(ctx, e)
 		}
@@ -191,18 +176,15 @@ func (g *HTTPGateway) send(ctx context.Context, e *exchange) (Result, error) {
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 
+	waits := backoff.NewExponentialBackOff()
+	waits.InitialInterval, waits.Multiplier = g.firstWait, waitGrowth
 	var last error // Retry may answer with the context's error, which says less
 	result, err := backoff.Retry(ctx, func() (result Result, _ error) {
 		result, last = g.attempt(ctx, e)
 		return result, last
 	},
-		backoff.WithBackOff(&backoff.ExponentialBackOff{
-			InitialInterval:     g.tuning.firstWait,
-			RandomizationFactor: backoff.DefaultRandomizationFactor,
-			Multiplier:          3,
-			MaxInterval:         g.tuning.maxWait,
-		}),
-		backoff.WithMaxTries(g.tuning.attempts),
+		backoff.WithBackOff(waits),
+		backoff.WithMaxTries(maxAttempts),
 		// A wait that would outlast the call's time is not begun: how the call ends is known now.
 		backoff.WithMaxElapsedTime(max(time.Until(deadline), 1)),
 		backoff.WithNotify(func(err error, next time.Duration) {
@@ -266,7 +248,13 @@ func (g *HTTPGateway) request(ctx context.Context, e *exchange) (*http.Request, 
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", "cartwheel")
-	setTrace(ctx, request.Header)
+	trace := TraceOf(ctx)
+	if trace.RequestID != "" {
+		request.Header.Set("X-Request-ID", trace.RequestID)
+	}
+	if trace.Traceparent != "" {
+		request.Header.Set("Traceparent", trace.Traceparent)
+	}
 	if g.user != nil {
 		password, _ := g.user.Password()
 		request.SetBasicAuth(g.user.Username(), password)

@@ -169,7 +169,7 @@ func TestCharge_retryThatWouldOutlastTheTimeoutIsNotBegun(t *testing.T) {
 	t.Parallel()
 	s := serve(t, answerWith(503, ""))
 	gateway := connect(t, s.URL, Options{Timeout: 10 * time.Second})
-	gateway.tuning.firstWait, gateway.tuning.maxWait = time.Minute, time.Minute
+	gateway.firstWait = time.Minute
 	started := time.Now()
 	result, err := gateway.Charge(t.Context(), order("1"))
 	mustBeUnknown(t, "Charge", result, err)

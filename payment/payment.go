@@ -74,8 +74,8 @@ type Gateway interface {
 	// Charge charges an order: Approved, Declined, or Voided when the checkout was voided or
 	// refunded before.
 	Charge(ctx context.Context, order Order) (Result, error)
-	// Void makes sure that a checkout that has not been charged never is, also by a charge that
-	// arrives later: Voided. One that has been charged stays so: Approved.
+	// Void voids a checkout unless it is charged. A charged one stays charged: Approved. Any other
+	// is Voided, and never charged, not even by a charge that arrives later.
 	Void(ctx context.Context, checkoutID string) (Result, error)
 	// Refund refunds an approved checkout: Refunded, or Refused with a reason when the payment
 	// service will not.
@@ -136,7 +136,7 @@ func Open(rawURL string, options Options) (Gateway, error) {
 		if err := checkBase(parsed); err != nil {
 			return nil, err
 		}
-		return newHTTPGateway(parsed, options, defaultTuning), nil
+		return newHTTPGateway(parsed, options), nil
 	default:
 		// It is not repeated: without a scheme, a password may stand anywhere in it.
 		return nil, errors.New("payment URL has neither scheme: " + expectedURL)

@@ -63,7 +63,7 @@ func TestOpen_errorNamesThePartOfTheURL(t *testing.T) {
 		{"http://host:99999/", []string{"port 99999", "1 to 65535"}},
 		{"http://user:hunter2@host/base?x=1", []string{`"host" has a query`}},
 		{"http://host/base?", []string{"has a query"}},
-		{"http://host/base#x", []string{"has a fragment"}},
+		{"http://host/base#x", []string{"has a query or a fragment"}},
 		{"http://host/a/../b", []string{`".."`}},
 		{"http://user:hunter2@host:port/", []string{"cannot be read", "expected"}},
 		{"http://user:hunter2@ho st/", []string{"cannot be read"}},

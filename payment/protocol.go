@@ -64,7 +64,7 @@ func (c *call) parse(code int, body []byte) (Result, error) {
 		err = fmt.Errorf("it is no answer to %s", c.method)
 	}
 	if err != nil {
-		err = fmt.Errorf("the payment service answered %d with %s: %w", code, quote(body), err)
+		err = fmt.Errorf("the payment service answered %d, beginning %.*q: %w", code, maxQuotedBytes, body, err)
 		if c == &lookup {
 			err = fmt.Errorf("%w: %w", ErrNoLookup, err)
 		}
@@ -86,11 +86,4 @@ func cleanReason(reason string) string {
 		return string(runes[:maxReasonRunes-1]) + "…"
 	}
 	return reason
-}
-
-func quote(body []byte) string {
-	if len(body) > maxQuotedBytes {
-		return fmt.Sprintf("%q…", body[:maxQuotedBytes])
-	}
-	return fmt.Sprintf("%q", body)
 }

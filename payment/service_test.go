@@ -43,13 +43,7 @@ func answerWith(code int, body string) http.HandlerFunc {
 	}
 }
 
-// impatient is the tuning of tests: everything as in production, but sooner.
-func impatient() tuning {
-	return tuning{
-		attempts: 3, firstWait: time.Millisecond, maxWait: 4 * time.Millisecond, openFor: 20 * time.Millisecond,
-	}
-}
-
+// connect opens a gateway as in production, except that it retries sooner.
 func connect(t *testing.T, rawURL string, options Options) *HTTPGateway {
 	t.Helper()
 	opened, err := Open(rawURL, options)
@@ -57,8 +51,7 @@ func connect(t *testing.T, rawURL string, options Options) *HTTPGateway {
 		t.Fatal(err)
 	}
 	gateway := opened.(*HTTPGateway)
-	gateway.tuning = impatient()
-	gateway.breaker = newBreaker("test", gateway.tuning.openFor, gateway.options)
+	gateway.firstWait = time.Millisecond
 	t.Cleanup(gateway.Close)
 	return gateway
 }

@@ -1,9 +1,6 @@
 package payment
 
-import (
-	"context"
-	"net/http"
-)
+import "context"
 
 // Trace correlates a call to the payment service with the request that caused it. An empty field is
 // not sent.
@@ -23,15 +20,4 @@ func WithTrace(ctx context.Context, trace Trace) context.Context {
 func TraceOf(ctx context.Context) Trace {
 	trace, _ := ctx.Value(traceKey{}).(Trace)
 	return trace
-}
-
-// setTrace sets the headers of the trace in ctx, if there is one.
-func setTrace(ctx context.Context, header http.Header) {
-	trace := TraceOf(ctx)
-	if trace.RequestID != "" {
-		header.Set("X-Request-ID", trace.RequestID)
-	}
-	if trace.Traceparent != "" {
-		header.Set("Traceparent", trace.Traceparent)
-	}
 }

@@ -83,7 +83,7 @@ func TestQueue_jobThatDidNotFitStillWaits(t *testing.T) {
 		gate.open()
 		synctest.Wait()
 		if got := q.Depth(); got != 1 {
-			t.Errorf("depth with one job carried over: got %d, want 1", got)
+			t.Errorf("depth with one job held: got %d, want 1", got)
 		}
 		leave()
 		second.wantErrors(t, queue.ErrNotStarted)

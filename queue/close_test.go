@@ -94,7 +94,7 @@ func TestQueue_closeCancelsWorkWhenItsContextEnds(t *testing.T) {
 		})
 		gate.occupy(t, q)
 		underWay := doEach(q, 6)
-		waiting := doEach(q, 7, 8) // the first of them carried over
+		waiting := doEach(q, 7, 8) // the first of them held
 		gone, leave := context.WithCancel(t.Context())
 		left := startEach(gone, q.Do, 9)
 		leave()

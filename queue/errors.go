@@ -2,7 +2,7 @@ package queue
 
 import "errors"
 
-// Errors of Do and Finish beside those of Work. Each is wrapped with the queue's name.
+// Errors of Do and DoToEnd beside those of Work. Each is wrapped with the queue's name.
 var (
 	// ErrFull: Capacity jobs wait already. The job was not accepted.
 	ErrFull = errors.New("queue is full")

@@ -30,7 +30,7 @@ type waiter struct {
 	since   time.Time     // its arrival
 	jobs    int           // in its batch at arrival
 	queued  func() int    // jobs that have arrived behind them
-	granted chan struct{} // has one token when a slot is granted
+	granted chan struct{} // receives once when a slot is granted
 }
 
 // waited estimates the sum of its jobs' waiting times. All jobs count from the worker's arrival.
@@ -41,10 +41,9 @@ func (w *waiter) waited(now time.Time) time.Duration {
 // NewLimiter returns a limiter with n slots, 1 or more.
 func NewLimiter(n int) *Limiter { return &Limiter{freeSlots: n} }
 
-// Acquire waits for a slot, at most limiterTimeout, for a worker that has that many jobs. It
-// reports whether a slot was granted, which Release gives back. A nil Limiter grants none and does
-// not wait.
-func (l *Limiter) Acquire(w *waiter, jobs int) bool {
+// acquire waits for a slot, at most limiterTimeout, for a worker that has that many jobs. It
+// reports whether it got one; release gives it back. A nil Limiter grants none and does not wait.
+func (l *Limiter) acquire(w *waiter, jobs int) bool {
 	if l == nil {
 		return false
 	}
@@ -58,12 +57,10 @@ func (l *Limiter) Acquire(w *waiter, jobs int) bool {
 	l.waiting = append(l.waiting, w)
 	l.mu.Unlock()
 
-	timer := time.NewTimer(limiterTimeout)
-	defer timer.Stop()
 	select {
 	case <-w.granted:
 		return true
-	case <-timer.C:
+	case <-time.After(limiterTimeout):
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,8 +72,8 @@ func (l *Limiter) Acquire(w *waiter, jobs int) bool {
 	return true
 }
 
-// Release gives the caller's slot back. It does not block.
-func (l *Limiter) Release() {
+// release gives the caller's slot back. It does not block.
+func (l *Limiter) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.waiting) == 0 {

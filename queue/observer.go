@@ -8,12 +8,12 @@ type Observer struct {
 	// Refused: a job was not accepted. err is ErrFull or ErrClosed, wrapped.
 	Refused func(err error)
 
-	// Batch: a batch is done and its jobs are answered.
-	Batch func(Batch)
+	// BatchDone: a batch is done and its jobs are answered.
+	BatchDone func(BatchStats)
 }
 
-// Batch describes one batch.
-type Batch struct {
+// BatchStats describes one batch.
+type BatchStats struct {
 	Jobs   int
 	Waited time.Duration // of the job that waited longest, until the batch began
 	Took   time.Duration // in Work, including retries one by one

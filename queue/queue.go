@@ -22,7 +22,7 @@ type Config[J, R any] struct {
 	// Name is for errors and logs: "cart.add".
 	Name string
 
-	// Shards is the number of workers, 1 or more. Jobs with one key go to one worker, in order.
+	// Shards is the number of workers, 1 or more. Jobs with one shardKey go to one, in order.
 	Shards int
 
 	// Capacity is the most jobs that wait, over all shards, 1 or more. Batches under way do not
@@ -43,7 +43,7 @@ type Config[J, R any] struct {
 	//
 	// ctx is the queue's own, never a caller's; it ends only when the context of Close does. One
 	// goroutine per shard calls Work. It must not reorder, change or keep either slice, nor call Do
-	// or Finish of its own queue.
+	// or DoToEnd of its own queue.
 	Work func(ctx context.Context, jobs []J, answers []Answer[R]) error
 
 	// RetryOneByOne reports whether an error of Work is the fault of one job and the batch had no
@@ -82,7 +82,7 @@ type Queue[J, R any] struct {
 	sending sync.RWMutex // held for reading over a send, for writing to close the channels
 	closing bool         // under sending
 
-	work    context.Context // Work's; ended by stop
+	workCtx context.Context // Work's; ended by stop
 	stop    context.CancelFunc
 	alive   atomic.Int64  // workers that have not ended
 	drained chan struct{} // closed by the last worker
@@ -100,7 +100,7 @@ func New[J, R any](config Config[J, R]) *Queue[J, R] {
 		workers:  make([]*worker[J, R], config.Shards),
 		drained:  make(chan struct{}),
 	}
-	q.work, q.stop = context.WithCancel(context.Background())
+	q.workCtx, q.stop = context.WithCancel(context.Background())
 	q.alive.Store(int64(config.Shards))
 	for i := range q.workers {
 		q.workers[i] = newWorker(q)
@@ -109,8 +109,8 @@ func New[J, R any](config Config[J, R]) *Queue[J, R] {
 	return q
 }
 
-// Do submits a job and waits for its answer, until ctx ends. Jobs with one key run in the order in
-// which they were accepted.
+// Do submits a job and waits for its answer, until ctx ends. Jobs with one shardKey run in the
+// order in which they were accepted.
 //
 // It returns the answer's error as Work gave it. The job was not run and never will be with:
 //   - ErrFull, at once, when Capacity jobs wait already;
@@ -121,24 +121,24 @@ func New[J, R any](config Config[J, R]) *Queue[J, R] {
 //   - ErrUnanswered, with ctx's error, when ctx ended after a worker dequeued the job, which goes
 //     on;
 //   - ErrPanicked when Work panicked.
-func (q *Queue[J, R]) Do(ctx context.Context, key string, job J) (R, error) {
-	return q.do(ctx, key, job, true)
+func (q *Queue[J, R]) Do(ctx context.Context, shardKey string, job J) (R, error) {
+	return q.do(ctx, shardKey, job, true)
 }
 
 // DoToEnd is Do, except that after a worker has dequeued the job it waits for the answer even when
 // ctx ends. It never returns ErrUnanswered.
-func (q *Queue[J, R]) DoToEnd(ctx context.Context, key string, job J) (R, error) {
-	return q.do(ctx, key, job, false)
+func (q *Queue[J, R]) DoToEnd(ctx context.Context, shardKey string, job J) (R, error) {
+	return q.do(ctx, shardKey, job, false)
 }
 
-// do submits a job and waits. abandonStarted says whether a caller whose context ended may abandon
-// a job that has been dequeued.
-func (q *Queue[J, R]) do(ctx context.Context, key string, job J, abandonStarted bool) (R, error) {
+// do submits a job and waits. When ctx ends, the caller leaves a job that waits, and with
+// abandonStarted also one that has been dequeued.
+func (q *Queue[J, R]) do(ctx context.Context, shardKey string, job J, abandonStarted bool) (R, error) {
 	var none R
 	if err := ctx.Err(); err != nil {
 		return none, q.notStarted(err)
 	}
-	c, err := q.submit(key, job)
+	c, err := q.submit(shardKey, job)
 	if err != nil {
 		if q.config.Observe.Refused != nil {
 			q.config.Observe.Refused(err)
@@ -150,7 +150,7 @@ func (q *Queue[J, R]) do(ctx context.Context, key string, job J, abandonStarted 
 	select {
 	case answer = <-c.done:
 	case <-ctx.Done():
-		if c.taken.CompareAndSwap(false, true) {
+		if c.decided.CompareAndSwap(false, true) {
 			return none, q.notStarted(ctx.Err())
 		}
 		if abandonStarted && len(c.done) == 0 {
@@ -166,12 +166,12 @@ func (q *Queue[J, R]) notStarted(cause error) error {
 }
 
 // submit puts a job into its shard, or refuses it. It does not block.
-func (q *Queue[J, R]) submit(key string, job J) (*call[J, R], error) {
+func (q *Queue[J, R]) submit(shardKey string, job J) (*call[J, R], error) {
 	weight := 1
 	if q.config.Weight != nil {
 		weight = max(1, q.config.Weight(job))
 	}
-	w := q.shard(key)
+	w := q.shard(shardKey)
 
 	q.sending.RLock()
 	defer q.sending.RUnlock()
@@ -187,7 +187,7 @@ func (q *Queue[J, R]) submit(key string, job J) (*call[J, R], error) {
 }
 
 // admit counts a job as waiting, unless Capacity jobs wait. The worker that dequeues the job counts
-// it out, also when its caller has left: until then the job is in its channel's buffer.
+// it out, also when its caller has left: until then it takes up memory.
 func (q *Queue[J, R]) admit() bool {
 	for {
 		n := q.depth.Load()
@@ -200,11 +200,11 @@ func (q *Queue[J, R]) admit() bool {
 	}
 }
 
-func (q *Queue[J, R]) shard(key string) *worker[J, R] {
+func (q *Queue[J, R]) shard(shardKey string) *worker[J, R] {
 	if len(q.workers) == 1 {
 		return q.workers[0]
 	}
-	return q.workers[maphash.String(q.seed, key)%uint64(len(q.workers))]
+	return q.workers[maphash.String(q.seed, shardKey)%uint64(len(q.workers))]
 }
 
 // State is the state of a queue, whatever its jobs are.

@@ -143,14 +143,14 @@ func TestQueue_hasNameAndCapacity(t *testing.T) {
 func TestObserver_seesEachBatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var got []queue.Batch
+		var got []queue.BatchStats
 		q, gate := newGated(t, queue.Config[int, int]{
 			Capacity: 10, BatchSize: 100,
 			Work: func(ctx context.Context, jobs []int, answers []queue.Answer[int]) error {
 				time.Sleep(3 * time.Second)
 				return echo(ctx, jobs, answers)
 			},
-			Observe: queue.Observer{Batch: func(b queue.Batch) { got = append(got, b) }},
+			Observe: queue.Observer{BatchDone: func(b queue.BatchStats) { got = append(got, b) }},
 		})
 		gate.occupy(t, q)
 		first := doEach(q, 10)
@@ -162,7 +162,7 @@ func TestObserver_seesEachBatch(t *testing.T) {
 		second.wantAnswers(t, 20)
 		synctest.Wait()
 
-		want := []queue.Batch{
+		want := []queue.BatchStats{
 			{Jobs: 1, Waited: 0, Took: 8 * time.Second},
 			{Jobs: 2, Waited: 8 * time.Second, Took: 3 * time.Second},
 		}

@@ -116,7 +116,7 @@ func stress(t *testing.T, patience time.Duration) {
 		Weight:        ticket.weight,
 		Work:          l.work,
 		RetryOneByOne: func(err error) bool { return errors.Is(err, errOneJobs) },
-		Observe: queue.Observer{Refused: func(error) {}, Batch: func(b queue.Batch) {
+		Observe: queue.Observer{Refused: func(error) {}, BatchDone: func(b queue.BatchStats) {
 			if b.Jobs < 1 || b.Jobs > 32 || b.Waited < 0 {
 				t.Errorf("batch out of its limits: %+v", b)
 			}

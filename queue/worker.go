@@ -10,13 +10,13 @@ import (
 
 // call is one job in the queue.
 type call[J, R any] struct {
-	// taken is set once: by the worker that dequeues the job, or by a caller who leaves before
+	// decided is set once: by the worker that dequeues the job, or by a caller who leaves before
 	// that. A job whose caller has left is never run.
-	taken  atomic.Bool
-	job    J
-	weight int
-	since  time.Time      // when it was accepted
-	done   chan Answer[R] // buffers one answer: the worker never waits for the caller
+	decided atomic.Bool
+	job     J
+	weight  int
+	since   time.Time      // when it was accepted
+	done    chan Answer[R] // buffers one answer: the worker never waits for the caller
 }
 
 // worker is one shard: the jobs that wait in it, and the goroutine that runs them. All fields
@@ -24,7 +24,7 @@ type call[J, R any] struct {
 type worker[J, R any] struct {
 	queue   *Queue[J, R]
 	waiting chan *call[J, R] // buffers Capacity jobs; closed by Close
-	carried *call[J, R]      // dequeued, but too heavy for the last batch; begins the next one
+	held    *call[J, R]      // received, not yet dequeued: too heavy for the last batch; the next begins with it
 
 	// The batch. The three slices run in step and are reused.
 	batch   []*call[J, R]
@@ -68,8 +68,8 @@ func (w *worker[J, R]) run() {
 // two jobs (go test -bench DoSaturated).
 func (w *worker[J, R]) gather() bool {
 	for len(w.batch) == 0 {
-		c := w.carried
-		w.carried = nil
+		c := w.held
+		w.held = nil
 		if c == nil {
 			var open bool
 			if c, open = <-w.waiting; !open {
@@ -78,7 +78,7 @@ func (w *worker[J, R]) gather() bool {
 		}
 		w.dequeue(c)
 	}
-	w.acquired = w.queue.config.Limiter.Acquire(w.waiter, len(w.batch))
+	w.acquired = w.queue.config.Limiter.acquire(w.waiter, len(w.batch))
 	yielded := false
 	for w.weight < w.queue.config.BatchSize {
 		select {
@@ -86,8 +86,8 @@ func (w *worker[J, R]) gather() bool {
 			if !open {
 				return true // this batch first; the next gather finds the channel closed again
 			}
-			if c.weight > w.queue.config.BatchSize-w.weight && !c.taken.Load() {
-				w.carried = c
+			if c.weight > w.queue.config.BatchSize-w.weight && !c.decided.Load() {
+				w.held = c
 				return true
 			}
 			w.dequeue(c)
@@ -106,9 +106,9 @@ func (w *worker[J, R]) gather() bool {
 func (w *worker[J, R]) dequeue(c *call[J, R]) {
 	w.queue.depth.Add(-1)
 	switch {
-	case w.queue.work.Err() != nil:
+	case w.queue.workCtx.Err() != nil:
 		c.done <- Answer[R]{Err: w.queue.closed}
-	case c.taken.CompareAndSwap(false, true):
+	case c.decided.CompareAndSwap(false, true):
 		w.batch = append(w.batch, c)
 		w.jobs = append(w.jobs, c.job)
 		w.answers = append(w.answers, Answer[R]{})
@@ -133,8 +133,8 @@ func (w *worker[J, R]) do() {
 			w.answer(i, err)
 		}
 	}
-	if observe := w.queue.config.Observe.Batch; observe != nil {
-		observe(Batch{Jobs: len(w.batch), Waited: waited, Took: time.Since(began)})
+	if observe := w.queue.config.Observe.BatchDone; observe != nil {
+		observe(BatchStats{Jobs: len(w.batch), Waited: waited, Took: time.Since(began)})
 	}
 }
 
@@ -152,7 +152,7 @@ func (w *worker[J, R]) try(from, to int) (retry bool, err error) {
 		}
 	}()
 	// Cut to their length, so that an append in Work cannot reach the neighbours.
-	err = w.queue.config.Work(w.queue.work, w.jobs[from:to:to], w.answers[from:to:to])
+	err = w.queue.config.Work(w.queue.workCtx, w.jobs[from:to:to], w.answers[from:to:to])
 	if err != nil && to-from > 1 && w.queue.config.RetryOneByOne != nil {
 		retry = w.queue.config.RetryOneByOne(err)
 	}
@@ -171,7 +171,7 @@ func (w *worker[J, R]) answer(i int, err error) {
 func (w *worker[J, R]) release() {
 	if w.acquired {
 		w.acquired = false
-		w.queue.config.Limiter.Release()
+		w.queue.config.Limiter.release()
 	}
 }
 

@@ -6,18 +6,18 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"os"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
-	"cartwheel/app/admin/dashboard"
+	"golang.org/x/sync/semaphore"
+
 	"cartwheel/app/admin/metrics"
 )
 
@@ -40,19 +40,11 @@ const (
 	maxHeaderBytes = 16 << 10
 )
 
-// A Server answers operators.
-type Server struct {
-	http      *http.Server
-	listener  net.Listener
-	dashboard *dashboard.Dashboard
-	served    chan error // has one value: what Serve returned
-}
-
-// New returns a server for listener. It answers nothing before Start. With a token, each request
-// must send it; without one the listener must be on loopback.
-func New(
-	listener net.Listener, token string, m *metrics.Metrics, board *dashboard.Dashboard, log *slog.Logger,
-) *Server {
+// Serve answers operators on listener until ctx ends; then it cuts profiles off after closeTimeout.
+// With a token, each request must send it; without one the listener must be on loopback.
+func Serve(
+	ctx context.Context, listener net.Listener, token string, m *metrics.Metrics, board http.Handler, log *slog.Logger,
+) error {
 	handler := adminRoutes(m, board)
 	if token != "" {
 		handler = requireToken(token, handler)
@@ -60,49 +52,34 @@ func New(
 	if IsLoopback(listener.Addr()) {
 		handler = sameMachine(handler)
 	}
-	return &Server{
-		listener: listener, dashboard: board, served: make(chan error, 1),
-		http: &http.Server{
-			Handler:           handler,
-			ReadHeaderTimeout: headTimeout,
-			IdleTimeout:       idleTimeout,
-			MaxHeaderBytes:    maxHeaderBytes,
-			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-			// No ReadTimeout and no WriteTimeout: profiles take long.
-		},
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		// No ReadTimeout and no WriteTimeout: profiles take long.
 	}
-}
-
-// Start answers requests in the background. It does not block.
-func (a *Server) Start(context.Context) error {
-	a.dashboard.Start()
-	go func() { a.served <- a.http.Serve(a.listener) }()
-	return nil
-}
-
-// Close cuts profiles off after closeTimeout.
-func (a *Server) Close(ctx context.Context) error {
-	a.dashboard.Close()
-	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
-	defer cancel()
-	err := a.http.Shutdown(ctx)
-	if errors.Is(err, context.DeadlineExceeded) { // a profile under way
-		err = a.http.Close()
+	closed := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		_ = server.Shutdown(grace) // it fails with a profile under way, which Close cuts off
+		closed <- server.Close()
+	})
+	if err := server.Serve(listener); stop() { // it failed before ctx ended
+		return err
 	}
-	if served := <-a.served; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
-	}
-	return err
+	return <-closed
 }
 
 // adminRoutes are the routes of the admin listener.
-func adminRoutes(m *metrics.Metrics, board *dashboard.Dashboard) http.Handler {
+func adminRoutes(m *metrics.Metrics, board http.Handler) http.Handler {
 	routes := http.NewServeMux()
-	routes.Handle("/", board.Handler())
+	routes.Handle("/", board)
 	routes.Handle("GET /metrics", m.Handler())
 	profiles := http.NewServeMux()
-	profiles.HandleFunc("GET "+pathPprof, pprof.Index)
-	profiles.HandleFunc("GET "+pathPprof+"cmdline", programName)
+	profiles.HandleFunc("GET "+pathPprof, pprof.Index) // not pprof.Cmdline: flags may have passwords
 	profiles.HandleFunc("GET "+pathPprof+"profile", pprof.Profile)
 	profiles.HandleFunc("GET "+pathPprof+"trace", pprof.Trace)
 	profiles.HandleFunc("GET "+pathPprof+"symbol", pprof.Symbol)
@@ -114,43 +91,29 @@ func adminRoutes(m *metrics.Metrics, board *dashboard.Dashboard) http.Handler {
 // boundedProfiles bounds profiles, which slow the server, in number and time. It refuses them to
 // web pages of other origins.
 func boundedProfiles(next http.Handler) http.Handler {
-	running := make(chan struct{}, maxProfiles)
+	running := semaphore.NewWeighted(maxProfiles)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seconds, _ := strconv.ParseFloat(r.FormValue("seconds"), 64) // pprof has a default for nonsense
 		site := r.Header.Get("Sec-Fetch-Site")
 		switch {
 		case site != "" && site != "none" && site != "same-origin":
 			http.Error(w, "profiles are not for pages of other origins", http.StatusForbidden)
-			return
 		case seconds > maxProfileSeconds:
 			http.Error(w, fmt.Sprintf("seconds: expected %d at most", maxProfileSeconds), http.StatusBadRequest)
-			return
-		}
-		select {
-		case running <- struct{}{}:
-			defer func() { <-running }()
-			next.ServeHTTP(w, r)
-		default:
+		case !running.TryAcquire(1):
 			http.Error(w, "too many profiles are taken: try again", http.StatusTooManyRequests)
+		default:
+			defer running.Release(1)
+			next.ServeHTTP(w, r)
 		}
 	})
-}
-
-// programName replaces the handler of net/http/pprof that shows the command line, which may hold
-// passwords.
-func programName(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprint(w, os.Args[0])
 }
 
 // sameMachine refuses requests for host names other than localhost: DNS rebinding lets a web page
 // point a name of its own at the loopback address, and read with the operator's browser.
 func sameMachine(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.Host)
-		if err != nil {
-			host = r.Host
-		}
+		host := (&url.URL{Host: r.Host}).Hostname()
 		if net.ParseIP(host) == nil && host != "localhost" {
 			http.Error(w, "this listener is for this machine alone: ask for localhost or 127.0.0.1",
 				http.StatusMisdirectedRequest)

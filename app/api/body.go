@@ -29,72 +29,52 @@ const (
 	maxLargeBodies = 256
 )
 
-// bodies owns the memory that requests are read into.
-type bodies struct {
-	pool  sync.Pool
-	large chan struct{} // has a token for each large body
-}
+// bodyBuffers are the buffers that usual bodies are read into.
+var bodyBuffers = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, usualBodyBytes+bytes.MinRead)) }}
 
-func newBodies() *bodies {
-	return &bodies{
-		pool:  sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, usualBodyBytes+bytes.MinRead)) }},
-		large: make(chan struct{}, maxLargeBodies),
-	}
-}
-
-// parse reads a request's body into request, a pointer to a struct. Its error is a refusal of 415,
+// parse reads a request's body into request, a pointer to a struct. Its error is a failure of 415,
 // 413, 400, or 503 when too many large bodies are being read.
-func (b *bodies) parse(c echo.Context, request any) error {
+func (s *Server) parse(c echo.Context, request any) error {
 	r := c.Request()
 	if err := checkContentType(r.Header); err != nil {
 		return err
 	}
 	if r.ContentLength > maxBodyBytes {
 		c.Response().Header().Set(echo.HeaderConnection, "close") // the rest is not waited for
-		return errBodyTooLarge()
+		return errBodyTooLarge
 	}
 	source := http.MaxBytesReader(c.Response().Writer, r.Body, maxBodyBytes)
-	buffer := b.pool.Get().(*bytes.Buffer)
+	buffer := bodyBuffers.Get().(*bytes.Buffer)
+	buffer.Reset()
 	_, err := io.CopyN(buffer, source, usualBodyBytes)
-	if err == nil { // a large body
+	if err == nil { // a large body, whose buffer is not pooled
 		select {
-		case b.large <- struct{}{}:
+		case s.largeBodies <- struct{}{}:
 		default:
 			c.Response().Header().Set(echo.HeaderConnection, "close")
 			return errTooManyLargeBodies
 		}
+		defer func() { <-s.largeBodies }()
 		_, err = buffer.ReadFrom(source)
+	} else {
+		defer bodyBuffers.Put(buffer) // nothing points into it by then
 	}
-	defer b.release(buffer)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return bodyError(c, err)
 	}
 	return parseObject(buffer.Bytes(), request)
 }
 
-// release takes a buffer back into the pool, or ends the count of its large body. Nothing may point
-// into the buffer any more.
-func (b *bodies) release(buffer *bytes.Buffer) {
-	if buffer.Len() >= usualBodyBytes {
-		<-b.large
-		return
-	}
-	buffer.Reset()
-	b.pool.Put(buffer)
-}
-
-var errTooManyLargeBodies = &refusal{http.StatusServiceUnavailable, codeBusy, retrySoon,
+var errTooManyLargeBodies = &failure{http.StatusServiceUnavailable, codeBusy, retrySoon,
 	"too many large bodies at once, nothing was done: try again"}
 
-func errBodyTooLarge() error {
-	return refuse(http.StatusRequestEntityTooLarge, "too_large", "body: want at most %d bytes", maxBodyBytes)
-}
+var errBodyTooLarge = refuse(http.StatusRequestEntityTooLarge, "too_large", "body: want at most %d bytes", maxBodyBytes)
 
 // bodyError says why a body could not be read. The connection is closed: its next bytes are not a
 // request.
 func bodyError(c echo.Context, err error) error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return errBodyTooLarge()
+		return errBodyTooLarge
 	}
 	c.Response().Header().Set(echo.HeaderConnection, "close")
 	if network, ok := errors.AsType[net.Error](err); ok && network.Timeout() {

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -34,33 +34,31 @@ func LimitConnections(l net.Listener, limit int) *ConnectionLimit {
 	body := render(answer{statusFailed, "too many connections, nothing was done: try again"})
 	head := fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n%s: %s\r\n"+
 		"Content-Length: %d\r\nRetry-After: %d\r\nConnection: close\r\n\r\n", headerError, codeBusy, len(body), retrySoon)
-	return &ConnectionLimit{
+	limited := &ConnectionLimit{
 		Listener:   l,
-		limit:      limit,
+		Limit:      limit,
 		perAddress: limit - limit/othersShare,
 		refusal:    append([]byte(head), body...),
-		refusing:   semaphore.NewWeighted(maxRefusing),
 		byAddress:  map[netip.Addr]int{},
 	}
+	limited.refusing.SetLimit(maxRefusing)
+	return limited
 }
 
 // A ConnectionLimit is a listener with a bounded number of open connections.
 type ConnectionLimit struct {
 	net.Listener
 
-	limit, perAddress int
-	refusal           []byte
-	refusing          *semaphore.Weighted // refused connections that are still open
-	refusals          sync.WaitGroup      // their goroutines
+	Limit      int // the maximum number of open connections
+	perAddress int
+	refusal    []byte
+	refusing   errgroup.Group // a goroutine for each refused connection that is still open
 
 	mu        sync.Mutex
 	open      int                // guarded by mu
 	byAddress map[netip.Addr]int // open connections; guarded by mu
 	refused   int64              // since the start; guarded by mu
 }
-
-// Limit is the maximum number of open connections.
-func (l *ConnectionLimit) Limit() int { return l.limit }
 
 // Stats returns the number of open connections, and of connections refused since the start.
 func (l *ConnectionLimit) Stats() (open int, refused int64) {
@@ -88,7 +86,7 @@ func (l *ConnectionLimit) Accept() (net.Conn, error) {
 func (l *ConnectionLimit) acquire(addr netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open >= l.limit || l.byAddress[addr] >= l.perAddress {
+	if l.open >= l.Limit || l.byAddress[addr] >= l.perAddress {
 		l.refused++
 		return false
 	}
@@ -111,21 +109,19 @@ func (l *ConnectionLimit) release(addr netip.Addr) {
 func (l *ConnectionLimit) refuse(conn *net.TCPConn) {
 	_ = conn.SetDeadline(time.Now().Add(refusalTimeout))
 	_, err := conn.Write(l.refusal) // does not block: the socket's buffer is empty
-	if err != nil || conn.CloseWrite() != nil || !l.refusing.TryAcquire(1) {
-		_ = conn.Close()
-		return
-	}
-	l.refusals.Go(func() {
-		defer l.refusing.Release(1)
+	drain := func() error {
 		_, _ = io.Copy(io.Discard, conn)
+		return conn.Close()
+	}
+	if err != nil || conn.CloseWrite() != nil || !l.refusing.TryGo(drain) {
 		_ = conn.Close()
-	})
+	}
 }
 
 // Close stops accepting and waits, at most refusalTimeout, for callers that read their refusal.
 func (l *ConnectionLimit) Close() error {
 	err := l.Listener.Close()
-	l.refusals.Wait()
+	_ = l.refusing.Wait() // the callers may have reset their connections
 	return err
 }
 

@@ -17,7 +17,7 @@ import (
 //	@version					1.0
 //	@description				Carts, stock and checkout for a shop. Clients put products into their carts and buy what is in them; Cartwheel sees to it that nothing is sold twice, nothing is charged twice, and no stock leaks, through crashes and lost connections.
 //	@description
-//	@description				Every answer is one JSON object, `{"status": …, "error": …}`. `status` is `Success`, `Failed` or `Pending`, and `error` is empty exactly when it is `Success`.
+//	@description				Every answer is one JSON object that begins with `"status"` and `"error"`. `status` is `Success`, `Failed` or `Pending`, and `error` is empty exactly when it is `Success`.
 //	@description
 //	@description				- **Success** means done, and durable on disk.
 //	@description				- **Failed** with a 4xx tells what to change; with 429 and 503 it is certain that nothing was done, and `Retry-After` says when to try again.

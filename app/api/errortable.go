@@ -32,23 +32,23 @@ const headerError = "Cartwheel-Error"
 // alone. It is nginx's code; nobody reads the answer.
 const statusCallerLeft = 499
 
-// A refusal is an answer other than Success. The API returns it as an error of its own; errors of
-// the modules have theirs in the error table.
-type refusal struct {
+// A failure is an answer other than Success: Failed or Pending. The API returns it as an error of
+// its own; errors of the modules have theirs in the error table.
+type failure struct {
 	status     int    // HTTP
 	code       string // of Cartwheel-Error; part of the API
 	retryAfter int    // seconds; 0: none
 	message    string // for the caller: no internal detail
 }
 
-func (r *refusal) Error() string { return r.message }
+func (f *failure) Error() string { return f.message }
 
-func refuse(status int, code, format string, args ...any) *refusal {
-	return &refusal{status: status, code: code, message: fmt.Sprintf(format, args...)}
+func refuse(status int, code, format string, args ...any) *failure {
+	return &failure{status: status, code: code, message: fmt.Sprintf(format, args...)}
 }
 
 // badRequest says which field is wrong and what was expected.
-func badRequest(format string, args ...any) *refusal {
+func badRequest(format string, args ...any) *failure {
 	return refuse(http.StatusBadRequest, "invalid", format, args...)
 }
 
@@ -57,15 +57,15 @@ const (
 	messagePending = "its payment's outcome is not known yet; GET /checkout tells how it ends"
 )
 
-// Refusals of several errors.
+// Failures of several errors.
 var (
-	busy     = refusal{http.StatusServiceUnavailable, codeBusy, retrySoon, "too busy, nothing was done: try again"}
-	draining = refusal{http.StatusServiceUnavailable, "draining", retryLater,
+	busy     = failure{http.StatusServiceUnavailable, codeBusy, retrySoon, "too busy, nothing was done: try again"}
+	draining = failure{http.StatusServiceUnavailable, "draining", retryLater,
 		"this instance is shutting down, nothing was done: try again"}
-	unknown = refusal{http.StatusGatewayTimeout, "unknown", 0,
+	unknown = failure{http.StatusGatewayTimeout, "unknown", 0,
 		"the outcome is unknown: repeat the request with the same Idempotency-Key; " +
 			"without one, look at GET /cart first"}
-	internal = refusal{http.StatusInternalServerError, "internal", 0, "internal error"}
+	internal = failure{http.StatusInternalServerError, "internal", 0, "internal error"}
 )
 
 // errorTable is the one table from the modules' errors to answers. The first row that matches
@@ -73,36 +73,36 @@ var (
 // error is internal. messageOf adds to the messages.
 var errorTable = []struct {
 	sentinel error
-	refusal
+	failure
 }{
-	{inventory.ErrNoProduct, refusal{http.StatusNotFound, "no_such_product", 0, "no such product"}},
-	{inventory.ErrNotEnough, refusal{http.StatusConflict, "not_enough_stock", 0, "not enough stock"}},
+	{inventory.ErrNoProduct, failure{http.StatusNotFound, "no_such_product", 0, "no such product"}},
+	{inventory.ErrNotEnough, failure{http.StatusConflict, "not_enough_stock", 0, "not enough stock"}},
 
-	{cart.ErrCheckoutUnderWay, refusal{http.StatusConflict, "checkout_under_way", 0,
+	{cart.ErrCheckoutUnderWay, failure{http.StatusConflict, "checkout_under_way", 0,
 		"the cart is empty: a checkout of this client is under way"}},
-	{cart.ErrEmpty, refusal{http.StatusConflict, "cart_empty", 0, "the cart is empty"}},
-	{cart.ErrChanged, refusal{http.StatusPreconditionFailed, "cart_changed", 0,
+	{cart.ErrEmpty, failure{http.StatusConflict, "cart_empty", 0, "the cart is empty"}},
+	{cart.ErrChanged, failure{http.StatusPreconditionFailed, "cart_changed", 0,
 		"the cart has changed since it was read: read it again"}},
-	{checkout.ErrNotFound, refusal{http.StatusNotFound, "no_such_checkout", 0, "no such checkout"}},
-	{cart.ErrTooManyLines, refusal{http.StatusConflict, "too_many_lines", 0,
+	{checkout.ErrNotFound, failure{http.StatusNotFound, "no_such_checkout", 0, "no such checkout"}},
+	{cart.ErrTooManyLines, failure{http.StatusConflict, "too_many_lines", 0,
 		"the cart would have more than 500 lines, or more than 2147483647 units of one product"}},
 
-	{idempotency.ErrMismatch, refusal{http.StatusUnprocessableEntity, "key_reused", 0,
+	{idempotency.ErrMismatch, failure{http.StatusUnprocessableEntity, "key_reused", 0,
 		"this Idempotency-Key was used with another request"}},
-	{idempotency.ErrUnderWay, refusal{http.StatusServiceUnavailable, codeBusy, retrySoon,
+	{idempotency.ErrUnderWay, failure{http.StatusServiceUnavailable, codeBusy, retrySoon,
 		"the first request with this Idempotency-Key is still under way: try again with the same key"}},
 
-	{checkout.ErrDeclined, refusal{http.StatusPaymentRequired, "payment_declined", 0, "payment declined"}},
-	{checkout.ErrUnpaid, refusal{http.StatusServiceUnavailable, "payment_unavailable", retryLater,
+	{checkout.ErrDeclined, failure{http.StatusPaymentRequired, "payment_declined", 0, "payment declined"}},
+	{checkout.ErrUnpaid, failure{http.StatusServiceUnavailable, "payment_unavailable", retryLater,
 		"payment not completed, nothing is charged: try again"}},
-	{checkout.ErrRefunded, refusal{http.StatusConflict, "not_enough_stock", 0,
+	{checkout.ErrRefunded, failure{http.StatusConflict, "not_enough_stock", 0,
 		"not enough stock: it was lowered during the payment; the payment was refunded"}},
-	{checkout.ErrNotCancellable, refusal{http.StatusConflict, "not_cancellable", 0, "the checkout cannot be cancelled"}},
-	{checkout.ErrPending, refusal{http.StatusAccepted, "pending", 0, "the checkout is under way: " + messagePending}},
+	{checkout.ErrNotCancellable, failure{http.StatusConflict, "not_cancellable", 0, "the checkout cannot be cancelled"}},
+	{checkout.ErrPending, failure{http.StatusAccepted, "pending", 0, "the checkout is under way: " + messagePending}},
 	{checkout.ErrBusy, busy},
 	{checkout.ErrDraining, draining},
 
-	{payment.ErrUnavailable, refusal{http.StatusServiceUnavailable, "payment_unavailable", retryLater,
+	{payment.ErrUnavailable, failure{http.StatusServiceUnavailable, "payment_unavailable", retryLater,
 		"payments are not possible at the moment, nothing was done: try again"}},
 
 	{queue.ErrFull, busy},
@@ -112,9 +112,9 @@ var errorTable = []struct {
 	{queue.ErrPanicked, internal},
 
 	{database.ErrOutcomeUnknown, unknown},
-	{database.ErrRowLocked, refusal{http.StatusServiceUnavailable, "locked", retrySoon,
+	{database.ErrRowLocked, failure{http.StatusServiceUnavailable, "locked", retrySoon,
 		"the stock or the cart is locked by another session, nothing was done: try again"}},
-	{database.ErrUnavailable, refusal{http.StatusServiceUnavailable, "database_unavailable", retryLater,
+	{database.ErrUnavailable, failure{http.StatusServiceUnavailable, "database_unavailable", retryLater,
 		"the database is unavailable, nothing was done: try again"}},
 
 	// Last: a request timed out in a place that does not know the outcome.
@@ -148,15 +148,15 @@ func messageOf(err error, message string) string {
 	return message
 }
 
-// refusalOf returns how a request that ended with err is refused.
-func refusalOf(err error) refusal {
-	if own, ok := errors.AsType[*refusal](err); ok {
+// failureOf returns how a request that ended with err is answered.
+func failureOf(err error) failure {
+	if own, ok := errors.AsType[*failure](err); ok {
 		return *own
 	}
 	for _, row := range errorTable {
 		if errors.Is(err, row.sentinel) {
 			row.message = messageOf(err, row.message)
-			return row.refusal
+			return row.failure
 		}
 	}
 	return internal
@@ -171,10 +171,10 @@ func ResponseTo(err error) idempotency.Response {
 	if replay, ok := errors.AsType[*idempotency.Replay](err); ok {
 		return replay.Response
 	}
-	r := refusalOf(err)
-	body := answer{statusFailed, r.message}
-	if r.status == http.StatusAccepted {
+	f := failureOf(err)
+	body := answer{statusFailed, f.message}
+	if f.status == http.StatusAccepted {
 		body.Status = statusPending
 	}
-	return idempotency.Response{Status: r.status, Code: r.code, Body: render(body)}
+	return idempotency.Response{Status: f.status, Code: f.code, Body: render(body)}
 }

@@ -26,7 +26,7 @@ func (s *Server) logFailure(c echo.Context, code int, cause error) {
 	if p, ok := errors.AsType[*panicError](cause); ok {
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}
-	s.log.LogAttrs(r.Context(), level, "request failed", attrs...)
+	s.config.Log.LogAttrs(r.Context(), level, "request failed", attrs...)
 }
 
 // A panicError is a panic of a handler, made into a fault of ours like any other.

@@ -33,7 +33,7 @@ func (s *Server) lookUp(
 	find func(ctx context.Context, c echo.Context, parameters url.Values) (any, error), names ...string,
 ) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
+		ctx, cancel := context.WithTimeout(c.Request().Context(), s.config.RequestTimeout)
 		defer cancel()
 
 		parameters, err := query(c, names...)
@@ -57,7 +57,7 @@ func (s *Server) lookUp(
 	}
 }
 
-var errTooManyLargeAnswers = &refusal{http.StatusServiceUnavailable, codeBusy, retrySoon,
+var errTooManyLargeAnswers = &failure{http.StatusServiceUnavailable, codeBusy, retrySoon,
 	"too many large answers at once: try again"}
 
 // showCart shows a client's cart.

@@ -35,7 +35,7 @@ var readMembers = json.WithUnmarshalers(json.JoinUnmarshalers(
 
 // parseObject reads body into request, a pointer to a struct. The body must be one JSON object with
 // just the struct's fields, each once. jsontext rejects repeated names, invalid UTF-8 and lone
-// surrogates. The error is a refusal of 400 that names the field and what was expected.
+// surrogates. The error is a failure of 400 that names the field and what was expected.
 func parseObject(body []byte, request any) error {
 	decoder := jsontext.NewDecoder(bytes.NewBuffer(body))
 	if kind := decoder.PeekKind(); kind != '{' && kind != 0 {
@@ -67,7 +67,7 @@ func fieldNames(request any) (names []string) {
 
 // parseError names the member that is rejected.
 func parseError(err error, names []string) error {
-	if own, ok := errors.AsType[*refusal](err); ok {
+	if own, ok := errors.AsType[*failure](err); ok {
 		return own
 	}
 	if semantic, ok := errors.AsType[*json.SemanticError](err); ok && errors.Is(err, json.ErrUnknownName) {

@@ -37,12 +37,12 @@ func (s *Server) readyz(c echo.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), readyTimeout)
 	defer cancel()
 
-	if err := s.readiness.Ready(ctx); err != nil {
+	if err := s.ready(ctx); err != nil {
 		code := codeBusy
-		if known := refusalOf(err); known.status == http.StatusServiceUnavailable {
+		if known := failureOf(err); known.status == http.StatusServiceUnavailable {
 			code = known.code
 		}
-		return &refusal{http.StatusServiceUnavailable, code, retrySoon, "not ready: " + err.Error()}
+		return &failure{http.StatusServiceUnavailable, code, retrySoon, "not ready: " + err.Error()}
 	}
 	return c.JSONBlob(http.StatusOK, successBody)
 }

@@ -21,12 +21,11 @@ const maxAddresses = 16_384
 type rateLimits struct {
 	perSecond rate.Limit
 	burst     int
-	now       func() time.Time
 	byAddr    *lru.Cache[netip.Addr, *rate.Limiter]
 }
 
 func newRateLimits(perSecond float64) *rateLimits {
-	limits := &rateLimits{perSecond: rate.Limit(perSecond), burst: max(1, int(math.Ceil(perSecond))), now: time.Now}
+	limits := &rateLimits{perSecond: rate.Limit(perSecond), burst: max(1, int(math.Ceil(perSecond)))}
 	limits.byAddr, _ = lru.New[netip.Addr, *rate.Limiter](maxAddresses) // fails for a size below 1 alone
 	return limits
 }
@@ -43,7 +42,7 @@ func (l *rateLimits) limitRate(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c)
 		}
 		if wait := l.take(clientAddress(c)); wait > 0 {
-			return &refusal{http.StatusTooManyRequests, "rate_limited", int(math.Ceil(wait.Seconds())),
+			return &failure{http.StatusTooManyRequests, "rate_limited", int(math.Ceil(wait.Seconds())),
 				"too many requests from this address, nothing was done: try again"}
 		}
 		return next(c)
@@ -57,11 +56,11 @@ func isFreeOfLimit(path string) bool {
 // take counts a request of addr. It returns how long to wait before the next has a chance, or 0
 // where this one is within the limit.
 func (l *rateLimits) take(addr netip.Addr) (wait time.Duration) {
-	limit, now := l.of(addr), l.now()
-	if limit.AllowN(now, 1) {
+	limit := l.of(addr)
+	if limit.Allow() {
 		return 0
 	}
-	missing := 1 - limit.TokensAt(now)
+	missing := 1 - limit.Tokens()
 	return max(time.Duration(missing/float64(l.perSecond)*float64(time.Second)), 1)
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -37,46 +38,47 @@ func TestRateLimit_refusesAboveTheLimit(t *testing.T) {
 
 func TestRateLimit_refillsPerAddress(t *testing.T) {
 	t.Parallel()
-	now := time.Unix(1_000_000, 0)
-	limits := newRateLimits(2)
-	limits.now = func() time.Time { return now }
-	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	synctest.Test(t, func(t *testing.T) {
+		limits := newRateLimits(2)
+		a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 
-	for _, want := range []time.Duration{0, 0, 500 * time.Millisecond} {
-		if got := limits.take(a); got != want {
-			t.Errorf("got a wait of %s, want %s", got, want)
+		for _, want := range []time.Duration{0, 0, 500 * time.Millisecond} {
+			if got := limits.take(a); got != want {
+				t.Errorf("got a wait of %s, want %s", got, want)
+			}
 		}
-	}
-	if got := limits.take(b); got != 0 {
-		t.Errorf("the other address waits %s", got)
-	}
-	now = now.Add(500 * time.Millisecond)
-	if got := limits.take(a); got != 0 {
-		t.Errorf("half a second later it still waits %s", got)
-	}
+		if got := limits.take(b); got != 0 {
+			t.Errorf("the other address waits %s", got)
+		}
+		<-time.After(500 * time.Millisecond)
+		if got := limits.take(a); got != 0 {
+			t.Errorf("half a second later it still waits %s", got)
+		}
+	})
 }
 
 func TestRateLimit_remembersABoundedNumberOfAddresses(t *testing.T) {
 	t.Parallel()
-	limits := newRateLimits(1)
-	limits.byAddr.Resize(3)
-	limits.now = func() time.Time { return time.Unix(1_000_000, 0) }
-	address := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, n}) }
+	synctest.Test(t, func(t *testing.T) {
+		limits := newRateLimits(1)
+		limits.byAddr.Resize(3)
+		address := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, n}) }
 
-	for _, n := range []byte{1, 2, 3} {
-		limits.take(address(n))
-	}
-	limits.take(address(1)) // seen again: 2 is now the one that was quiet for longest
-	limits.take(address(4))
-	if limits.byAddr.Len() != 3 {
-		t.Fatalf("got %d addresses, want 3", limits.byAddr.Len())
-	}
-	if limits.byAddr.Contains(address(2)) {
-		t.Error("the address that was quiet for longest is kept")
-	}
-	if limits.take(address(1)) == 0 {
-		t.Error("an address that was kept has its limit forgotten")
-	}
+		for _, n := range []byte{1, 2, 3} {
+			limits.take(address(n))
+		}
+		limits.take(address(1)) // seen again: 2 is now the one that was quiet for longest
+		limits.take(address(4))
+		if limits.byAddr.Len() != 3 {
+			t.Fatalf("got %d addresses, want 3", limits.byAddr.Len())
+		}
+		if limits.byAddr.Contains(address(2)) {
+			t.Error("the address that was quiet for longest is kept")
+		}
+		if limits.take(address(1)) == 0 {
+			t.Error("an address that was kept has its limit forgotten")
+		}
+	})
 }
 
 func TestRateLimit_countsIPv6ClientsByNetwork(t *testing.T) {

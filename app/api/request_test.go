@@ -111,7 +111,7 @@ func TestParseAddToCart_invalidBodyNamesFieldAndReason(t *testing.T) {
 		{client(`"\x41"`), "clientID: want one JSON object in UTF-8: invalid escape sequence"},
 	} {
 		_, err := parseAdd(test.body)
-		r, ok := errors.AsType[*refusal](err)
+		r, ok := errors.AsType[*failure](err)
 		if !ok || r.status != http.StatusBadRequest || !strings.Contains(r.message, test.words) {
 			t.Errorf("%q: got %v, want a 400 with %q", test.body, err, test.words)
 		}

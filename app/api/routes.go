@@ -61,11 +61,11 @@ func postHandler[R any](
 	s *Server, act func(ctx context.Context, c echo.Context, request R, key string) error,
 ) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		ctx, cancel := context.WithTimeout(c.Request().Context(), s.timeout)
+		ctx, cancel := context.WithTimeout(c.Request().Context(), s.config.RequestTimeout)
 		defer cancel()
 
 		var request R
-		if err := s.bodies.parse(c, &request); err != nil {
+		if err := s.parse(c, &request); err != nil {
 			return err
 		}
 		key, err := tokenHeader(c.Request().Header, headerIdempotencyKey)
@@ -88,7 +88,7 @@ func postHandler[R any](
 //	@Accept			json
 //	@Produce		json
 //	@Param			request			body		addToCartRequest	true	"Exactly these fields."
-//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
+//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte, unless it is 202 or from 500 on. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
 //	@Param			X-Request-ID	header		string	false	"Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up."	maxlength(64)
 //	@Success		200				{object}	answer	"Added, and durable on disk."
 //	@Failure		400				{object}	answer	"`invalid`: says which field and what was expected."
@@ -123,7 +123,7 @@ func (s *Server) addToCart(ctx context.Context, _ echo.Context, request addToCar
 //	@Accept			json
 //	@Produce		json
 //	@Param			request			body		updateCartRequest	true	"Exactly these fields."
-//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
+//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte, unless it is 202 or from 500 on. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
 //	@Param			X-Request-ID	header		string	false	"Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up."	maxlength(64)
 //	@Success		200				{object}	answer	"Set, and durable on disk."
 //	@Failure		400				{object}	answer	"`invalid`: says which field and what was expected."
@@ -158,7 +158,7 @@ func (s *Server) updateCart(ctx context.Context, _ echo.Context, request updateC
 //	@Accept			json
 //	@Produce		json
 //	@Param			request			body		clientRequest	true	"Exactly these fields."
-//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
+//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte, unless it is 202 or from 500 on. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
 //	@Param			X-Request-ID	header		string	false	"Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up."	maxlength(64)
 //	@Success		200				{object}	answer	"Empty, and durable on disk."
 //	@Failure		400				{object}	answer	"`invalid`: says which field and what was expected."
@@ -189,7 +189,7 @@ func (s *Server) emptyCart(ctx context.Context, _ echo.Context, request clientRe
 //	@Accept			json
 //	@Produce		json
 //	@Param			request			body		mergeCartsRequest	true	"Exactly these fields."
-//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
+//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte, unless it is 202 or from 500 on. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
 //	@Param			X-Request-ID	header		string	false	"Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up."	maxlength(64)
 //	@Success		200				{object}	answer	"Moved, and durable on disk."
 //	@Failure		400				{object}	answer	"`invalid`: says which field and what was expected."
@@ -224,7 +224,7 @@ func (s *Server) mergeCarts(ctx context.Context, _ echo.Context, request mergeCa
 //	@Accept			json
 //	@Produce		json
 //	@Param			request			body		clientRequest	true	"Exactly these fields."
-//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
+//	@Param			Idempotency-Key	header		string	false	"Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte, unless it is 202 or from 500 on. 1 to 255 visible ASCII characters; scoped to the client and the endpoint."	minlength(1)	maxlength(255)
 //	@Param			Cartwheel-Reference	header	string	false	"The shop's order number, quote or payment authorisation: stored with the checkout and sent to the payment service and in events. 1 to 255 visible ASCII characters."	minlength(1)	maxlength(255)
 //	@Param			If-Match		header		string	false	"The ETag of GET /cart: buys only what was seen there."
 //	@Param			X-Request-ID	header		string	false	"Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up."	maxlength(64)

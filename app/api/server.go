@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -67,12 +68,6 @@ type stock interface {
 	Look(ctx context.Context, productIDs []string) ([]inventory.Product, error)
 }
 
-// A readiness tells whether this instance should receive requests.
-type readiness interface {
-	// Ready returns the reason why not, or nil. The reason is public: it has no internal detail.
-	Ready(context.Context) error
-}
-
 // Config has the settings of the public listener.
 type Config struct {
 	RequestTimeout time.Duration // maximum time of a request, from the end of its head
@@ -83,7 +78,7 @@ type Config struct {
 	// Certificate returns the certificate for a connection of ServeTLS. Serve does not call it.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
-	CORSOrigins []string               // none: no browser page of another origin
+	CORSOrigins allowedOrigins         // none: no browser page of another origin
 	Full        map[string]func() bool // by path: whether its queue is full; nil: never
 	Metrics     *metrics.Metrics
 	Log         *slog.Logger
@@ -93,14 +88,12 @@ type Config struct {
 type Server struct {
 	*http.Server
 
-	shop           Shop
-	readiness      readiness
-	timeout        time.Duration
-	allowedOrigins allowedOrigins
-	bodies         *bodies
-	largeAnswers   *semaphore.Weighted // bytes
-	metrics        *metrics.Metrics
-	log            *slog.Logger
+	config       Config
+	shop         Shop
+	ready        func(context.Context) error
+	largeBodies  chan struct{}       // has a token for each large body that is being read
+	largeAnswers *semaphore.Weighted // bytes
+	refusing     atomic.Int64        // callers that wait for their refusal by shedLoad
 
 	echo    *echo.Echo
 	methods map[string][]string // what each route allows
@@ -108,18 +101,17 @@ type Server struct {
 }
 
 // New returns the public listener's HTTP server. Its Serve takes a listener of LimitConnections.
-func New(config Config, shop Shop, readiness readiness) *Server {
+// ready returns why this instance should not receive requests, or nil. The reason is public: it has
+// no internal detail.
+func New(config Config, shop Shop, ready func(context.Context) error) *Server {
 	s := &Server{
-		shop:           shop,
-		readiness:      readiness,
-		timeout:        config.RequestTimeout,
-		allowedOrigins: config.CORSOrigins,
-		bodies:         newBodies(),
-		largeAnswers:   semaphore.NewWeighted(maxLargeAnswerBytes),
-		metrics:        config.Metrics,
-		log:            config.Log,
-		echo:           echo.New(),
-		methods:        make(map[string][]string),
+		config:       config,
+		shop:         shop,
+		ready:        ready,
+		largeBodies:  make(chan struct{}, maxLargeBodies),
+		largeAnswers: semaphore.NewWeighted(maxLargeAnswerBytes),
+		echo:         echo.New(),
+		methods:      make(map[string][]string),
 	}
 	s.echo.IPExtractor = addressOf(config.TrustedProxies)
 	s.echo.HTTPErrorHandler = func(err error, c echo.Context) { s.fail(c, err) }
@@ -127,10 +119,9 @@ func New(config Config, shop Shop, readiness readiness) *Server {
 
 	// A request passes these from the last to the first. Echo's own Use would build this chain anew
 	// for every request.
-	load := loadLimiter{full: config.Full}
-	s.handle = load.shedLoad(s.dispatch)
+	s.handle = s.shedLoad(s.dispatch)
 	s.handle = newRateLimits(config.RateLimit).limitRate(s.handle)
-	s.handle = s.allowedOrigins.withCORS(s.handle)
+	s.handle = config.CORSOrigins.withCORS(s.handle)
 	s.handle = recoverPanics(s.handle)
 	s.handle = withRequestID(s.handle)
 	s.Server = &http.Server{
@@ -167,7 +158,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // measure times a request by its route, or by its path where it was refused before it was routed.
 func (s *Server) measure(c echo.Context, began time.Time) {
 	route := strings.TrimSuffix(cmp.Or(c.Path(), c.Request().URL.Path), "/*")
-	s.metrics.Answered(route, c.Response().Status, time.Since(began))
+	s.config.Metrics.Answered(route, c.Response().Status, time.Since(began))
 }
 
 // add registers a route. Echo's own 404, 405 and OPTIONS are never reached: see dispatch.
@@ -175,7 +166,7 @@ func (s *Server) add(path string, handler echo.HandlerFunc, methods ...string) {
 	for _, method := range methods {
 		s.echo.Add(method, path, handler)
 	}
-	if len(s.allowedOrigins) > 0 {
+	if len(s.config.CORSOrigins) > 0 {
 		methods = append(methods, http.MethodOptions)
 	}
 	s.methods[path] = methods
@@ -190,7 +181,7 @@ func (s *Server) dispatch(c echo.Context) error {
 	case !known:
 		return refuse(http.StatusNotFound, "no_such_route", "no such route: see %s", PathDocumentation)
 	case r.Method == http.MethodOptions:
-		return s.allowedOrigins.options(c, strings.Join(methods, ", "))
+		return s.config.CORSOrigins.options(c, strings.Join(methods, ", "))
 	case !slices.Contains(methods, r.Method):
 		return methodNotAllowed(c, strings.Join(methods, ", "))
 	}
@@ -223,7 +214,7 @@ func (s *Server) fail(c echo.Context, err error) {
 	}
 	if sent.Status == http.StatusAccepted {
 		// From here on the checkout is found in the log by its own ID, which the error names.
-		s.log.Info("answered Pending", "request_id", requestID(response.Header()), "error", err)
+		s.config.Log.Info("answered Pending", "request_id", requestID(response.Header()), "error", err)
 	}
 	if sent.Status == http.StatusInternalServerError {
 		sent.Body = render(answer{statusFailed, internal.message + ", request ID " + requestID(response.Header())})
@@ -231,11 +222,11 @@ func (s *Server) fail(c echo.Context, err error) {
 	if sent.Code != "" {
 		response.Header()[headerError] = []string{sent.Code}
 	}
-	if retryAfter := refusalOf(err).retryAfter; retryAfter > 0 {
+	if retryAfter := failureOf(err).retryAfter; retryAfter > 0 {
 		response.Header().Set(echo.HeaderRetryAfter, strconv.Itoa(retryAfter))
 	}
 	if err := c.JSONBlob(sent.Status, sent.Body); err != nil {
-		s.log.Debug("answer not sent", "request_id", requestID(response.Header()), "error", err)
+		s.config.Log.Debug("answer not sent", "request_id", requestID(response.Header()), "error", err)
 	}
 }
 

@@ -328,7 +328,7 @@ func TestServer_disconnectEndsTheRequestsContext(t *testing.T) {
 func TestServer_setsEveryTimeout(t *testing.T) {
 	t.Parallel()
 	const requestTimeout = 15 * time.Second
-	s := New(Config{RequestTimeout: requestTimeout, Log: slog.New(slog.DiscardHandler)}, Shop{Carts: &fakeShop{}}, fakeReadiness{})
+	s := New(Config{RequestTimeout: requestTimeout, Log: slog.New(slog.DiscardHandler)}, Shop{Carts: &fakeShop{}}, (&fakeReadiness{}).Ready)
 	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= s.ReadHeaderTimeout || s.IdleTimeout <= 0 || s.MaxHeaderBytes <= 0 {
 		t.Errorf("a limit is missing: %+v", s)
 	}
@@ -339,7 +339,7 @@ func TestServer_setsEveryTimeout(t *testing.T) {
 
 // With a shop that does nothing this is the stack that the shop's own speed is measured against.
 func BenchmarkAddToCartHandler(b *testing.B) {
-	handler := New(Config{RequestTimeout: time.Second, Log: slog.New(slog.DiscardHandler)}, Shop{Carts: idleShop{}}, fakeReadiness{}).Handler
+	handler := New(Config{RequestTimeout: time.Second, Log: slog.New(slog.DiscardHandler)}, Shop{Carts: idleShop{}}, (&fakeReadiness{}).Ready).Handler
 	body := strings.NewReader(validAdd)
 	r, err := http.NewRequest(http.MethodPost, "/addToCart", io.NopCloser(body))
 	if err != nil {

@@ -125,7 +125,7 @@ func (l lookups) Look(ctx context.Context, productIDs []string) ([]inventory.Pro
 
 type fakeReadiness struct{ err error }
 
-func (f fakeReadiness) Ready(context.Context) error { return f.err }
+func (f *fakeReadiness) Ready(context.Context) error { return f.err }
 
 // A logbook is a log that a test reads while the server writes it.
 type logbook struct {
@@ -166,7 +166,7 @@ func setup(t *testing.T, config Config, change ...func(*testServer)) *testServer
 	if config.RequestTimeout == 0 {
 		config.RequestTimeout = 5 * time.Second
 	}
-	s.http = New(config, Shop{Carts: s.shop, Checkouts: lookups{s.shop}, Stock: lookups{s.shop}}, s.ready)
+	s.http = New(config, Shop{Carts: s.shop, Checkouts: lookups{s.shop}, Stock: lookups{s.shop}}, s.ready.Ready)
 	for _, c := range change {
 		c(s)
 	}

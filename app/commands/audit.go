@@ -27,29 +27,36 @@ type Audit struct {
 
 // Run prints each inconsistency, and fails if there is one that is not repaired.
 func (c *Audit) Run(ctx context.Context, console Console) error {
+	if c.Repair {
+		return c.writing(ctx, console, c, existing)
+	}
 	return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
-		report, err := checkout.Audit(ctx, db)
-		if err != nil {
-			return err
-		}
-		if c.Gateway {
-			if err := c.askGateway(ctx, db, &report); err != nil {
-				return err
-			}
-		}
-		if c.Repair {
-			if err := checkout.Repair(ctx, db, &report); err != nil {
-				return err
-			}
-		}
-		if err := c.show(console, report); err != nil {
-			return err
-		}
-		if !report.Sound() {
-			return ErrReported
-		}
-		return nil
+		return c.runOn(ctx, console, db)
 	})
+}
+
+func (c *Audit) runOn(ctx context.Context, console Console, db *database.DB) error {
+	report, err := checkout.Audit(ctx, db)
+	if err != nil {
+		return err
+	}
+	if c.Gateway {
+		if err := c.askGateway(ctx, db, &report); err != nil {
+			return err
+		}
+	}
+	if c.Repair {
+		if err := checkout.Repair(ctx, db, &report); err != nil {
+			return err
+		}
+	}
+	if err := c.show(console, report); err != nil {
+		return err
+	}
+	if !report.Sound() {
+		return ErrReported
+	}
+	return nil
 }
 
 func (c *Audit) askGateway(ctx context.Context, db *database.DB, report *checkout.Report) error {

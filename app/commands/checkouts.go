@@ -125,14 +125,16 @@ func (c checkoutsPruneCommand) Validate() error {
 
 // Run deletes settled checkouts.
 func (c checkoutsPruneCommand) Run(ctx context.Context, console Console) error {
-	return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
-		deleted, err := checkout.Prune(ctx, db, time.Duration(c.OlderThan))
-		checkouts := english.Plural(int(deleted), "checkout", "")
-		if err != nil {
-			return fmt.Errorf("deleted %s, then: %w", checkouts, err)
-		}
-		return c.Print(console, map[string]int64{"deleted": deleted}, db.Engine()+": deleted "+checkouts)
-	})
+	return c.writing(ctx, console, c, existing)
+}
+
+func (c checkoutsPruneCommand) runOn(ctx context.Context, console Console, db *database.DB) error {
+	deleted, err := checkout.Prune(ctx, db, time.Duration(c.OlderThan))
+	checkouts := english.Plural(int(deleted), "checkout", "")
+	if err != nil {
+		return fmt.Errorf("deleted %s, then: %w", checkouts, err)
+	}
+	return c.Print(console, map[string]int64{"deleted": deleted}, db.Engine()+": deleted "+checkouts)
 }
 
 // An age is a duration that may be in days: 7d, 12h, 30m.

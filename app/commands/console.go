@@ -20,6 +20,7 @@ import (
 type Console struct {
 	In       io.Reader
 	Out, Err io.Writer
+	Rejects  io.Writer // of stock import
 }
 
 // ErrReported is the failure of a command that has printed the reason itself.
@@ -56,15 +57,15 @@ func openInput(console Console, name string) (input io.Reader, closeInput func()
 
 // newBar returns a progress bar that shows on a terminal alone. all is the expected total; -1: not
 // known.
-func newBar(w io.Writer, all int64, description string) *progressbar.ProgressBar {
-	return progressbar.NewOptions64(all,
+func newBar(w io.Writer, all int64, description string, options ...progressbar.Option) *progressbar.ProgressBar {
+	return progressbar.NewOptions64(all, append(options,
 		progressbar.OptionSetWriter(w),
 		progressbar.OptionSetVisibility(IsTerminal(w)),
 		progressbar.OptionSetDescription(description),
 		progressbar.OptionSetWidth(30),
 		progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionClearOnFinish(),
-	)
+	)...)
 }
 
 // printable is text as a terminal may be shown it: what others wrote into the tables may hold

@@ -24,12 +24,14 @@ type eventsReplayCommand struct {
 
 // Run makes events due again. A server with a webhook delivers them.
 func (c eventsReplayCommand) Run(ctx context.Context, console Console) error {
-	return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
-		replayed, err := checkout.ReplayEvents(ctx, db, time.Duration(c.Since))
-		events := english.Plural(int(replayed), "event", "")
-		if err != nil {
-			return fmt.Errorf("%s are due again, then: %w", events, err)
-		}
-		return c.Print(console, map[string]int64{"due": replayed}, db.Engine()+": "+events+" due again")
-	})
+	return c.writing(ctx, console, c, existing)
+}
+
+func (c eventsReplayCommand) runOn(ctx context.Context, console Console, db *database.DB) error {
+	replayed, err := checkout.ReplayEvents(ctx, db, time.Duration(c.Since))
+	events := english.Plural(int(replayed), "event", "")
+	if err != nil {
+		return fmt.Errorf("%s are due again, then: %w", events, err)
+	}
+	return c.Print(console, map[string]int64{"due": replayed}, db.Engine()+": "+events+" due again")
 }

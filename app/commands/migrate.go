@@ -25,15 +25,17 @@ type migrateUpCommand struct {
 
 // Run migrates.
 func (c migrateUpCommand) Run(ctx context.Context, console Console) error {
-	log := commandLog(console, slog.LevelInfo) // what becomes of an old system's rows is worth reading
-	return c.using(ctx, log, database.Config{}, func(ctx context.Context, db *database.DB) error {
-		applied, err := migrations.Up(ctx, db, log)
-		if err != nil {
-			return err
-		}
-		return c.Print(console, map[string]int{"applied": applied},
-			fmt.Sprintf("%s: %d applied, up to date", db.Engine(), applied))
-	})
+	return c.writing(ctx, console, c, database.Config{})
+}
+
+func (c migrateUpCommand) runOn(ctx context.Context, console Console, db *database.DB) error {
+	// What becomes of an old system's rows is worth reading.
+	applied, err := migrations.Up(ctx, db, commandLog(console, slog.LevelInfo))
+	if err != nil {
+		return err
+	}
+	return c.Print(console, map[string]int{"applied": applied},
+		fmt.Sprintf("%s: %d applied, up to date", db.Engine(), applied))
 }
 
 type migrateStatusCommand struct {

@@ -34,7 +34,7 @@ func (c migrateMoveCommand) Run(ctx context.Context, console Console) error {
 	}
 	log := commandLog(console, slog.LevelWarn)
 	from, to := Storage{DataDir: c.DataDir}, Storage{MySQLDSN: c.MySQLDSN}
-	ours, theirs := database.Config{Serve: true, Existing: true}, database.Config{StartTimeout: commandPatience}
+	ours, theirs := database.Config{LockDataDir: true, Existing: true}, database.Config{StartTimeout: commandPatience}
 	err := from.using(ctx, log, ours, func(ctx context.Context, source *database.DB) error {
 		return to.using(ctx, log, theirs, func(ctx context.Context, target *database.DB) error {
 			return c.move(ctx, console, source, target, log)
@@ -66,9 +66,9 @@ func (c migrateMoveCommand) move(
 	bar := newBar(console.Err, 1, "copying and comparing")
 	report, err := migrations.Copy(ctx, source, target, func(done, all int64) {
 		bar.ChangeMax64(all)
-		_ = bar.Set64(done) // only looks
+		_ = bar.Set64(done) // cosmetic
 	})
-	_ = bar.Finish() // only looks
+	_ = bar.Finish() // cosmetic
 	if err != nil {
 		return err
 	}
@@ -77,24 +77,13 @@ func (c migrateMoveCommand) move(
 		return fmt.Errorf("everything is in %s, but %s could not be renamed: %w"+
 			" (nobody can use it any more; run this again to end the move)", target.Engine(), source.Engine(), err)
 	}
-	if c.JSON {
-		return c.Print(console, report, "")
-	}
-	out := newListing(console.Out, false, "TABLE", "ROWS")
-	for _, t := range report.Tables {
-		err = errors.Join(err, out.add(t, t.Name, t.Rows))
-	}
-	if err := out.end(err); err != nil {
-		return err
-	}
 	did := "copied and compared"
 	if report.AlreadyThere {
 		did = "had been copied by an earlier run, and compared"
 	}
-	_, err = fmt.Fprintf(console.Out, "%s rows %s, to %s; %.1f s\nthe embedded engine's file is %s now\n"+
-		"from now on, start the server with --mysql-dsn or MYSQL_DSN\n",
-		humanize.Comma(report.Rows()), did, target.Engine(), time.Since(started).Seconds(), moved)
-	return err
+	return c.Print(console, report, fmt.Sprintf("%s rows %s, to %s; %.1f s\nthe embedded engine's file is %s now\n"+
+		"from now on, start the server with --mysql-dsn or MYSQL_DSN",
+		humanize.Comma(report.Rows()), did, target.Engine(), time.Since(started).Seconds(), moved))
 }
 
 // prepareTarget brings an empty target's tables up to date. One that holds rows must be ours

@@ -2,43 +2,59 @@ package commands
 
 import (
 	"errors"
+	"io"
 	"os"
 	"strings"
 
 	"cartwheel/inventory"
 )
 
-// A rejectFile receives the bad rows as they stand in their file, and behind each the reason. The
+// A rejectWriter writes the bad rows as they stand in their file, and behind each the reason. The
 // import reads such a file too, without the reasons.
-type rejectFile struct {
-	file      *os.File // nil: none
+type rejectWriter struct {
+	to        io.Writer
 	delimiter string
 	begun     bool // it has its header
 }
 
-// openRejects opens the file, which keeps the rows of an earlier run until the first bad row. An
-// empty path is no file.
-func openRejects(path, delimiter string) (*rejectFile, error) {
-	if path == "" {
-		return &rejectFile{}, nil
-	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
-	return &rejectFile{file: file, delimiter: delimiter}, err
-}
-
-func (r *rejectFile) add(bad inventory.BadRow) error {
-	if r.file == nil || bad.Text == "" { // the rest of a file behind an unclosed quote is no row
+func (r *rejectWriter) add(bad inventory.BadRow) error {
+	if bad.Text == "" { // the rest of a file behind an unclosed quote is no row
 		return nil
 	}
 	reason := `"` + strings.ReplaceAll(printable(bad.Reason), `"`, `""`) + `"`
 	line := bad.Text + r.delimiter + reason + "\n"
 	if !r.begun {
 		r.begun = true
-		_ = r.file.Truncate(0) // a pipe has no size
 		line = bad.Header + r.delimiter + inventory.ReasonColumn + "\n" + line
 	}
-	_, err := r.file.WriteString(line)
+	_, err := io.WriteString(r.to, line)
 	return err
+}
+
+// A rejectFile keeps the rows of an earlier run until the first bad row.
+type rejectFile struct {
+	file  *os.File // nil: none
+	begun bool
+}
+
+// openRejects opens the file. An empty path is no file.
+func openRejects(path string) (*rejectFile, error) {
+	if path == "" {
+		return &rejectFile{}, nil
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	return &rejectFile{file: file}, err
+}
+
+func (r *rejectFile) Write(text []byte) (int, error) {
+	if r.file == nil {
+		return len(text), nil
+	}
+	if !r.begun {
+		r.begun = true
+		_ = r.file.Truncate(0) // a pipe has no size
+	}
+	return r.file.Write(text)
 }
 
 // close removes the file if it is empty, and that of an earlier run after a clean import.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -14,6 +16,7 @@ import (
 
 	"cartwheel/database"
 	"cartwheel/inventory"
+	"cartwheel/migrations"
 )
 
 // Stock is the command group stock.
@@ -63,47 +66,46 @@ func (c StockImport) Run(ctx context.Context, console Console) (err error) {
 	if err != nil {
 		return err
 	}
-	rejects, err := openRejects(c.Rejects, string(delimiters[c.Delimiter]))
+	rejects, err := openRejects(c.Rejects)
 	if err != nil {
 		return fmt.Errorf("--rejects: %w", err)
 	}
 	defer func() { err = errors.Join(err, rejects.close(err == nil)) }()
-	use := c.writing
+	bar := &importBar{ProgressBar: newBar(console.Err, size, "importing", progressbar.OptionShowBytes(true))}
+	defer func() { _ = bar.Finish() }() // cosmetic
+	console = Console{barReader{bar, file}, barWriter{bar, console.Out}, barWriter{bar, console.Err}, rejects}
 	if c.DryRun {
-		use = c.reading
+		return c.reading(ctx, console, func(ctx context.Context, db *database.DB) error {
+			return c.runOn(ctx, console, db)
+		})
 	}
-	return use(ctx, console, func(ctx context.Context, db *database.DB) error {
-		bar := newBar(console.Err, size, "importing")
-		return c.run(ctx, console, db, file, bar, rejects)
-	})
+	return c.writing(ctx, console, c, database.Config{})
 }
 
-func (c StockImport) run(
-	ctx context.Context, console Console, db *database.DB,
-	file io.Reader, bar *progressbar.ProgressBar, rejects *rejectFile,
-) error {
-	began := time.Now()
-	say := func(format string, args ...any) {
-		_ = bar.Clear() // only looks
-		fmt.Fprintf(console.Err, format, args...)
+func (c StockImport) runOn(ctx context.Context, console Console, db *database.DB) error {
+	if !c.DryRun { // it may come before the first server
+		level := slog.LevelWarn
+		if !db.Embedded() {
+			level = slog.LevelInfo // what becomes of an old system's rows is worth reading
+		}
+		if _, err := migrations.Up(ctx, db, commandLog(console, level)); err != nil {
+			return fmt.Errorf("bring the tables up to date: %w", err)
+		}
 	}
-	counted := progressbar.NewReader(file, bar)
-	report, err := inventory.New(db).Import(ctx, &counted, inventory.Import{
+	began := time.Now()
+	rejects := rejectWriter{to: console.Rejects, delimiter: string(delimiters[c.Delimiter])}
+	report, err := inventory.New(db).Import(ctx, console.In, inventory.Import{
 		Add:       c.Add,
 		DryRun:    c.DryRun,
 		Delimiter: delimiters[c.Delimiter],
 		Bad: func(bad inventory.BadRow) error {
-			say("line %d: %s\n", bad.Line, printable(bad.Reason))
+			fmt.Fprintf(console.Err, "line %d: %s\n", bad.Line, printable(bad.Reason))
 			return rejects.add(bad)
 		},
 		Warn: func(w inventory.LookAlike) {
-			say("line %d: warning: the new product looks like another one, %s\n", w.Line, printable(w.Other))
-		},
-		Progress: func(r inventory.ImportReport) {
-			bar.Describe(fmt.Sprintf("%s rows, %s a second", comma(r.Rows), rate(r.Rows, time.Since(began))))
+			fmt.Fprintf(console.Err, "line %d: warning: the new product looks like another one, %s\n", w.Line, printable(w.Other))
 		},
 	})
-	_ = bar.Finish() // only looks
 	if err == nil || report.Rows > 0 {
 		err = errors.Join(err, c.Print(console, report, c.summary(report, db.Engine(), time.Since(began))))
 	}
@@ -136,6 +138,37 @@ func (c StockImport) size(input io.Reader) (int64, error) {
 		return -1, nil
 	}
 	return info.Size(), nil
+}
+
+// An importBar shows how much of the input was read, below what the import prints.
+type importBar struct {
+	mu sync.Mutex // the bar's Clear is not safe beside its Add
+	*progressbar.ProgressBar
+}
+
+type barReader struct {
+	bar *importBar
+	io.Reader
+}
+
+func (r barReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.bar.mu.Lock()
+	defer r.bar.mu.Unlock()
+	_ = r.bar.Add(n) // cosmetic
+	return n, err
+}
+
+type barWriter struct {
+	bar *importBar
+	io.Writer
+}
+
+func (w barWriter) Write(text []byte) (int, error) {
+	w.bar.mu.Lock()
+	defer w.bar.mu.Unlock()
+	_ = w.bar.Clear() // cosmetic
+	return w.Writer.Write(text)
 }
 
 func (c StockImport) summary(r inventory.ImportReport, engine string, took time.Duration) string {

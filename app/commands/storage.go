@@ -45,40 +45,55 @@ func (s Storage) using(
 	return errors.Join(use(ctx, db), db.Close())
 }
 
-// commandPatience is the maximum time that a command waits for a server that does not answer.
+// commandPatience is the maximum time that a command waits for a server that does not answer or is
+// still starting, of either engine.
 const commandPatience = 5 * time.Second
 
 // reading opens the database for commands that create nothing and change no table: another system
 // may be using it.
 func (s Storage) reading(ctx context.Context, console Console, use func(context.Context, *database.DB) error) error {
-	log, how := commandLog(console, slog.LevelWarn), database.Config{Existing: true, StartTimeout: commandPatience}
-	return s.using(ctx, log, how, func(ctx context.Context, db *database.DB) error {
-		pending, err := migrations.Pending(ctx, db)
-		if err == nil && len(pending) > 0 {
-			err = fmt.Errorf("the tables in %s are not up to date: start the server, or run cartwheel migrate up",
-				db.Engine())
-		}
-		if err != nil {
+	return s.using(ctx, commandLog(console, slog.LevelWarn), existing, func(ctx context.Context, db *database.DB) error {
+		if err := upToDate(ctx, db); err != nil {
 			return err
 		}
 		return use(ctx, db)
 	})
 }
 
-// writing is for commands that may come before the first server: they create what is missing and
-// bring the tables up to date.
-func (s Storage) writing(ctx context.Context, console Console, use func(context.Context, *database.DB) error) error {
-	level := slog.LevelWarn
-	if s.MySQLDSN != "" {
-		level = slog.LevelInfo // what becomes of an old system's rows is worth reading
+// existing opens the database for commands that create nothing.
+var existing = database.Config{Existing: true, StartTimeout: commandPatience}
+
+func upToDate(ctx context.Context, db *database.DB) error {
+	pending, err := migrations.Pending(ctx, db)
+	if err == nil && len(pending) > 0 {
+		err = fmt.Errorf("the tables in %s are not up to date: start the server, or run cartwheel migrate up", db.Engine())
 	}
-	log := commandLog(console, level)
-	return s.using(ctx, log, database.Config{}, func(ctx context.Context, db *database.DB) error {
-		if _, err := migrations.Up(ctx, db, log); err != nil {
-			return fmt.Errorf("bring the tables up to date: %w", err)
+	return err
+}
+
+// writing has the embedded engine's server run a command, or runs it here where none listens. For
+// commandPatience it waits for a process that has the data directory, such as a server that is
+// still starting.
+func (s Storage) writing(ctx context.Context, console Console, command dbCommand, how database.Config) error {
+	how.LockDataDir = s.MySQLDSN == ""
+	for began := time.Now(); ; {
+		if how.LockDataDir {
+			if found, err := forward(ctx, s.DataDir, console, command); found {
+				return err
+			}
 		}
-		return use(ctx, db)
-	})
+		err := s.using(ctx, commandLog(console, slog.LevelWarn), how, func(ctx context.Context, db *database.DB) error {
+			if how.Existing {
+				if err := upToDate(ctx, db); err != nil {
+					return err
+				}
+			}
+			return command.runOn(ctx, console, db)
+		})
+		if !errors.Is(err, database.ErrDataDirLocked) || time.Since(began) > commandPatience || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 func commandLog(console Console, level slog.Level) *slog.Logger {

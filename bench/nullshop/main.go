@@ -63,7 +63,7 @@ const requestTimeout = 15 * time.Second
 
 // serve blocks until ctx ends, and returns nil then.
 func serve(ctx context.Context, l net.Listener, log *slog.Logger) error {
-	server := api.New(api.Config{RequestTimeout: requestTimeout, Metrics: metrics.New(""), Log: log}, api.Shop{Carts: nothing{}, Checkouts: noCheckouts{}}, alwaysReady{})
+	server := api.New(api.Config{RequestTimeout: requestTimeout, Metrics: metrics.New(""), Log: log}, api.Shop{Carts: nothing{}, Checkouts: noCheckouts{}}, alwaysReady)
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // nobody waits for its answers
 	defer stop()
 	err := server.Serve(api.LimitConnections(l, api.MaxConnections))
@@ -73,6 +73,4 @@ func serve(ctx context.Context, l net.Listener, log *slog.Logger) error {
 	return err
 }
 
-type alwaysReady struct{}
-
-func (alwaysReady) Ready(context.Context) error { return nil }
+func alwaysReady(context.Context) error { return nil }

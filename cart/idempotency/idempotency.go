@@ -93,12 +93,12 @@ func (r Record) Answer(hash Hash) error {
 	return &Replay{r.Response}
 }
 
-// lateTimeout is the maximum time of AnswerAfterRefusal.
+// lateTimeout is the maximum time of StoredAnswerOr.
 const lateTimeout = time.Second
 
-// AnswerAfterRefusal returns the answer to a request that was refused before its key was looked up,
-// and whose own time may be over: that of the stored record, or else the refusal. It locks nothing.
-func AnswerAfterRefusal(ctx context.Context, db *database.DB, request Request, refusal error) error {
+// StoredAnswerOr returns the stored answer to a request whose own time may be over, or else that
+// other answer. It locks nothing.
+func StoredAnswerOr(ctx context.Context, db *database.DB, request Request, other error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
 	defer cancel()
 	stored, err := database.Query(ctx, db.Read, func(tx *database.Tx) (map[Key]Record, error) {
@@ -106,7 +106,7 @@ func AnswerAfterRefusal(ctx context.Context, db *database.DB, request Request, r
 	})
 	record, found := stored[request.Key]
 	if err != nil || !found {
-		return refusal
+		return other
 	}
 	return record.Answer(request.Hash)
 }

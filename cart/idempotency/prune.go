@@ -13,6 +13,9 @@ const (
 	pruneEvery = time.Minute
 	// pruneRows is the maximum of keys that one transaction prunes.
 	pruneRows = database.ChunkRows
+	// pruneAge is the minimum age of a key that is pruned. The hour more lets a repeat that begins
+	// before Keep has passed find its key.
+	pruneAge = Keep + time.Hour
 )
 
 // Prune deletes answered keys that are older than Keep, in small transactions, until ctx ends. It
@@ -38,12 +41,12 @@ func Prune(ctx context.Context, db *database.DB, log *slog.Logger) {
 // left for the next round, so that one locked row does not stop the pruning of the others.
 func pruneOnce(ctx context.Context, db *database.DB) (found int, err error) {
 	err = db.Transact(ctx, func(tx *database.Tx) error {
-		old, err := answeredBefore(ctx, tx, Keep+time.Hour, pruneRows)
+		old, err := answeredBefore(ctx, tx, pruneAge, pruneRows)
 		found = len(old)
 		if err != nil || found == 0 {
 			return err
 		}
-		return remove(ctx, tx, old, Keep+time.Hour)
+		return remove(ctx, tx, old, pruneAge)
 	}, nil)
 	return found, err
 }

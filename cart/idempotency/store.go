@@ -137,7 +137,7 @@ func deleteFrom(d database.Dialect) string {
 func DeleteUnderWay(ctx context.Context, tx *database.Tx, key Key) error {
 	if _, err := tx.Exec(ctx, deleteFrom(tx.Dialect())+isKey+" AND http_status IS NULL",
 		args([]Key{key})...); err != nil {
-		return fmt.Errorf("free an idempotency key: %w", err)
+		return fmt.Errorf("delete an idempotency key: %w", err)
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func SkipUnlessCI(t testing.TB, reason string) {
 // as a server has it.
 func Embedded(t testing.TB) *database.DB {
 	t.Helper()
-	return Open(t, database.Config{DataDir: t.TempDir(), Serve: true})
+	return Open(t, database.Config{DataDir: t.TempDir(), LockDataDir: true})
 }
 
 // ServerDSN returns the DSN of a database that does not exist yet. Whatever the test creates under

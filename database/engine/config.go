@@ -14,8 +14,12 @@ type Config struct {
 	MySQLReadDSN string
 	// DataDir is the embedded engine's folder; it is created when missing.
 	DataDir string
-	// Serve locks the data directory, which one process at a time may do.
-	Serve bool
+	// LockDataDir locks the data directory, which one process at a time may do. All that write
+	// need it.
+	LockDataDir bool
+	// LockTimeout is the maximum time that Open waits for another process that has the data
+	// directory.
+	LockTimeout time.Duration
 	// Existing opens what is there and creates neither file nor database.
 	Existing bool
 	// StartTimeout bounds how long Open waits for a MySQL server that starts. 0 means one minute.

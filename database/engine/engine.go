@@ -72,11 +72,9 @@ type Dialect interface {
 	Now() string
 	// NowPlus is the expression for the database's clock that much later.
 	NowPlus(after time.Duration) string
-	// ForUpdate, ForUpdateNoWait and ForUpdateSkipLocked are the clauses that make a SELECT lock
-	// its rows.
-	ForUpdate() string
-	ForUpdateNoWait() string
-	ForUpdateSkipLocked() string
+	// RowLocks returns the clause that makes a SELECT lock its rows, or "" where a transaction has
+	// locked the whole database.
+	RowLocks(clause string) string
 	// OnConflict begins the second half of an upsert on the table's primary key, given as "a, b".
 	OnConflict(key string) string
 	// Incoming is the value that an upsert would have inserted in the column.
@@ -97,7 +95,7 @@ type Dialect interface {
 	// DeleteKeys deletes the rows with n primary keys, whose columns are key. The arguments are the
 	// n keys as a List, in the order in which their rows are to be locked.
 	DeleteKeys(table string, n int, key ...string) string
-	// Subtract lowers a column in those of n rows that have enough, and finds only these. The
+	// Subtract lowers a column in those of n rows that have enough, and matches only these. The
 	// arguments are a List of the rows' keys and by how much, in the order in which the rows are to
 	// be locked. Each key may be there once.
 	Subtract(table, key, column string, n int) string

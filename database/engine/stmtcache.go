@@ -34,7 +34,7 @@ type CachingConnector struct {
 	Settings    []string // statements that each connection begins with
 	MaxPrepared int      // statements per connection
 	// Fault returns what a server's error means.
-	Fault func(error) (fault Fault, number string, known bool)
+	Fault func(error) (fault Fault, number string)
 }
 
 // Connect implements driver.Connector.
@@ -59,7 +59,7 @@ func (c CachingConnector) Connect(ctx context.Context) (driver.Conn, error) {
 // evicted, because many texts that run rarely would then cost that round trip again and again.
 type Conn struct {
 	driverConn
-	fault    func(error) (Fault, string, bool)
+	fault    func(error) (Fault, string)
 	room     int // how many more statements it tries to prepare
 	prepared map[string]driver.Stmt
 	seen     map[string]bool
@@ -75,7 +75,7 @@ func (c *Conn) Statements() (prepared, seen []string) {
 	return slices.Collect(maps.Keys(c.prepared)), slices.Collect(maps.Keys(c.seen))
 }
 
-// RowCounts returns how many rows each statement of the last ExecContext found. It is empty where
+// RowCounts returns how many rows each statement of the last ExecContext matched. It is empty where
 // the driver left that to database/sql.
 func (c *Conn) RowCounts() ([]int64, error) {
 	switch result := c.result.(type) {
@@ -149,7 +149,7 @@ func (c *Conn) statement(ctx context.Context, query string, args []driver.NamedV
 	case errors.Is(err, driver.ErrBadConn):
 		return nil, err
 	}
-	if fault, _, _ := c.fault(err); fault != Other {
+	if fault, _ := c.fault(err); fault != Other {
 		return nil, err // it may have ended the transaction, as a deadlock on Galera does: the query must not run alone
 	}
 	return nil, nil // the server has too many, or the query is wrong, which running it reports

@@ -55,7 +55,7 @@ func TestConn_runsNothingAfterAPrepareThatEndedTheTransaction(t *testing.T) {
 			t.Parallel()
 			fake := &fakeConn{refusal: refusal}
 			conn, err := engine.CachingConnector{Connector: fake, MaxPrepared: 1,
-				Fault: func(error) (engine.Fault, string, bool) { return test.fault, "", true }}.Connect(t.Context())
+				Fault: func(error) (engine.Fault, string) { return test.fault, "" }}.Connect(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -19,9 +19,7 @@ func (dialect) NowPlus(after time.Duration) string {
 	return fmt.Sprintf("UTC_TIMESTAMP(6) + INTERVAL %d MICROSECOND", after.Microseconds())
 }
 
-func (dialect) ForUpdate() string           { return " FOR UPDATE" }
-func (dialect) ForUpdateNoWait() string     { return " FOR UPDATE NOWAIT" }
-func (dialect) ForUpdateSkipLocked() string { return " FOR UPDATE SKIP LOCKED" }
+func (dialect) RowLocks(clause string) string { return clause }
 
 func (dialect) OnConflict(string) string { return " ON DUPLICATE KEY UPDATE " }
 

@@ -1,7 +1,12 @@
 package mysql
 
 import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"io"
+	"net"
 	"strconv"
 	"strings"
 
@@ -57,21 +62,30 @@ var faults = map[uint16]engine.Fault{
 	4031: engine.Lost, // ER_CLIENT_INTERACTION_TIMEOUT
 }
 
-// Fault returns what a server's or the driver's error means, and the server's number for metrics,
-// "" where there is none. It reports false for other errors.
-func Fault(err error) (fault engine.Fault, number string, known bool) {
+// noNumber stands for a server's error number in metrics.
+const noNumber = "connection"
+
+// Fault returns what an error of a server, the driver or the network means, and the server's number
+// for metrics. A context's end counts as a lost connection: the statement may still be running.
+func Fault(err error) (fault engine.Fault, number string) {
 	if my, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		if my.Number == 1180 && strings.Contains(my.Message, "error 149 ") {
 			// ER_ERROR_DURING_COMMIT with HA_ERR_LOCK_DEADLOCK: rolled back for a transaction of
 			// another node, by group replication.
-			return engine.Conflict, "1180", true
+			return engine.Conflict, "1180"
 		}
-		return faults[my.Number], strconv.Itoa(int(my.Number)), true
+		return faults[my.Number], strconv.Itoa(int(my.Number))
 	}
-	for _, lost := range []error{mysql.ErrInvalidConn, mysql.ErrMalformPkt, mysql.ErrPktSync, mysql.ErrPktSyncMul} {
+	for _, lost := range []error{
+		mysql.ErrInvalidConn, mysql.ErrMalformPkt, mysql.ErrPktSync, mysql.ErrPktSyncMul,
+		driver.ErrBadConn, sql.ErrConnDone, io.EOF, io.ErrUnexpectedEOF, context.Canceled, context.DeadlineExceeded,
+	} {
 		if errors.Is(err, lost) {
-			return engine.Lost, "", true
+			return engine.Lost, noNumber
 		}
 	}
-	return engine.Other, "", false
+	if _, network := errors.AsType[net.Error](err); network {
+		return engine.Lost, noNumber
+	}
+	return engine.Other, noNumber
 }

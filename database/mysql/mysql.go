@@ -4,7 +4,6 @@ package mysql
 
 import (
 	"context"
-	"crypto/tls"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -91,11 +90,9 @@ func Open(ctx context.Context, cfg engine.Config) (*engine.Engine, error) {
 			}
 			// The server may have gone away, or have become a replica: its successor needs new
 			// connections, those that read as well.
-			for db, limit := range map[*sqlx.DB]int{
-				writes: writeConnections, reads: readConnections, snapshots: snapshotConnections,
-			} {
+			for _, db := range []*sqlx.DB{writes, reads, snapshots} {
 				db.SetMaxIdleConns(0)
-				db.SetMaxIdleConns(limit)
+				db.SetMaxIdleConns(db.Stats().MaxOpenConnections)
 			}
 		},
 	}
@@ -143,7 +140,7 @@ func pin(c *mysql.Config, log *slog.Logger) error {
 	c.InterpolateParams = true // one round trip a statement
 	c.ParseTime = true
 	c.Loc = time.UTC
-	c.ClientFoundRows = true // RowsAffected counts rows found: it decides whether a state was what we hold
+	c.ClientFoundRows = true // RowsAffected counts matched rows: it tells whether a state was as expected
 	c.MultiStatements = true // in one round trip: see Batch
 	c.AllowAllFiles = false
 	c.ColumnsWithAlias = false // sqlx finds fields by the columns' bare names
@@ -231,12 +228,9 @@ func awaitServer(ctx context.Context, cfg engine.Config, settings *mysql.Config)
 	waiting := backoff.NewExponentialBackOff()
 	waiting.InitialInterval = 100 * time.Millisecond
 	waiting.MaxInterval = 2 * time.Second
-	var last error // that was not the context's end
+	var last error // that was waited for
 	try := func() (variables, error) {
 		server, err := readVariables(ctx, settings)
-		if ctx.Err() == nil {
-			last = err
-		}
 		if isMissing(err) && !cfg.Existing {
 			if err = createDatabase(ctx, settings); err == nil {
 				cfg.Log.Info("created the database", "database", settings.DBName)
@@ -252,6 +246,7 @@ func awaitServer(ctx context.Context, cfg engine.Config, settings *mysql.Config)
 		backoff.WithBackOff(waiting),
 		backoff.WithMaxElapsedTime(cfg.StartTimeout),
 		backoff.WithNotify(func(err error, next time.Duration) {
+			last = err
 			cfg.Log.Warn("waiting for the database", "address", place(settings),
 				"retry_in", next.Round(time.Millisecond), "error", err)
 		}))
@@ -277,29 +272,14 @@ func isMissing(err error) bool {
 
 // mayPass reports whether waiting could help: the server is not there yet, or is busy.
 func mayPass(err error) bool {
-	if my, ok := errors.AsType[*mysql.MySQLError](err); ok {
-		return faults[my.Number].Outage() && !isMissing(err)
-	}
-	for _, ours := range []error{
-		mysql.ErrNoTLS, mysql.ErrCleartextPassword, mysql.ErrNativePassword, mysql.ErrOldPassword,
-		mysql.ErrUnknownPlugin, mysql.ErrOldProtocol,
-	} {
-		if errors.Is(err, ours) {
-			return false
-		}
-	}
-	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
-	return !certificate // all else is the network's, where a container's name may come later, too
+	fault, _ := Fault(err) // a name that is not found counts: a container's may come later
+	return fault.Outage() && !isMissing(err)
 }
 
 func createDatabase(ctx context.Context, settings *mysql.Config) (err error) {
 	server := settings.Clone()
 	server.DBName = ""
-	c, err := mysql.NewConnector(server)
-	if err != nil {
-		return err
-	}
-	db := sql.OpenDB(c)
+	db := pool(server, 1, "READ WRITE", nil)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	name := "`" + strings.ReplaceAll(settings.DBName, "`", "``") + "`"
 	_, err = db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS "+name+" CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")

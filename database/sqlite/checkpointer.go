@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -101,7 +102,7 @@ func (c *checkpointer) run(ctx context.Context) {
 // wait for what was written during the first copy. A reader that stands in the way leaves that to
 // the next checkpoint.
 func (c *checkpointer) checkpoint(ctx context.Context) error {
-	length, err := c.pragma(ctx, "PASSIVE")
+	_, length, err := walCheckpoint(ctx, c.db.DB, "PASSIVE")
 	full := c.full.Load()
 	if err != nil || length < restartPages && !full {
 		return err
@@ -112,7 +113,7 @@ func (c *checkpointer) checkpoint(ctx context.Context) error {
 	}
 	defer func() { _ = writer.Close() }()
 	if !full {
-		_, err = c.pragma(ctx, "RESTART")
+		_, _, err = walCheckpoint(ctx, c.db.DB, "RESTART")
 		return err
 	}
 	if err = emptyWAL(ctx, c.db.DB); err == nil {
@@ -121,9 +122,10 @@ func (c *checkpointer) checkpoint(ctx context.Context) error {
 	return err
 }
 
-// pragma runs a checkpoint of that mode and returns the length of the WAL in pages.
-func (c *checkpointer) pragma(ctx context.Context, mode string) (length int, err error) {
-	var busy, copied int
-	err = c.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &length, &copied)
-	return length, err
+// walCheckpoint runs a checkpoint of that mode. It returns the length of the WAL in pages, and
+// whether another connection kept the checkpoint from completing.
+func walCheckpoint(ctx context.Context, db *sql.DB, mode string) (busy bool, length int, err error) {
+	var copied int
+	err = db.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &length, &copied)
+	return busy, length, err
 }

@@ -19,11 +19,8 @@ func (dialect) NowPlus(after time.Duration) string {
 	return fmt.Sprintf("strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '%+.3f seconds')", after.Seconds())
 }
 
-// The locking clauses are empty: a transaction has the write lock from its beginning.
-
-func (dialect) ForUpdate() string           { return "" }
-func (dialect) ForUpdateNoWait() string     { return "" }
-func (dialect) ForUpdateSkipLocked() string { return "" }
+// RowLocks returns "": a transaction has the write lock from its beginning.
+func (dialect) RowLocks(string) string { return "" }
 
 func (dialect) OnConflict(key string) string { return " ON CONFLICT (" + key + ") DO UPDATE SET " }
 

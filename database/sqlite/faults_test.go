@@ -37,7 +37,7 @@ func TestFault_tellsWhatAnErrorMeans(t *testing.T) {
 		{"read-only", errors.Join(run("PRAGMA query_only = 1"), run("INSERT INTO key VALUES (2, 2, 1)")), engine.Refused},
 	} {
 		var lite *sqlite.Error
-		if got, _, _ := Fault(test.err); got != test.want || !errors.As(test.err, &lite) {
+		if got, _ := Fault(test.err); got != test.want || !errors.As(test.err, &lite) {
 			t.Errorf("%s: got fault %d of %v, want %d", test.name, got, test.err, test.want)
 		}
 	}

@@ -29,7 +29,7 @@ func Restore(ctx context.Context, dir string, backup io.Reader) (old string, err
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return "", fmt.Errorf("create the data directory: %w", err)
 	}
-	unlock, err := lockDir(dir)
+	unlock, err := lockDir(ctx, dir, 0)
 	if err != nil {
 		return "", err
 	}
@@ -92,9 +92,8 @@ func setAside(ctx context.Context, path string) (old string, err error) {
 // emptyWAL moves what is in the WAL into the file. Errors: ErrInUse when another program reads or
 // writes.
 func emptyWAL(ctx context.Context, db *sql.DB) error {
-	var busy, length, copied int
-	err := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &length, &copied)
-	if isBusy(err) || err == nil && busy != 0 {
+	busy, _, err := walCheckpoint(ctx, db, "TRUNCATE")
+	if isBusy(err) || busy {
 		return ErrInUse
 	}
 	return err

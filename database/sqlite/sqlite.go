@@ -23,8 +23,11 @@ const (
 	// fileName and lockName are the embedded engine's files in the data directory.
 	fileName = "cartwheel.db"
 	lockName = "cartwheel.lock"
-	// busyTimeout is how long a transaction waits for another process that writes beside the
-	// server.
+	// minLockTimeout is the minimum time for which the data directory's lock is tried, and
+	// lockRetry the pause between two tries.
+	minLockTimeout = 100 * time.Millisecond
+	lockRetry      = 20 * time.Millisecond
+	// busyTimeout is how long a transaction waits for a manual SQL edit.
 	busyTimeout = 5 * time.Second
 	// busyRetry is the pause before Open tries again to write.
 	busyRetry = 20 * time.Millisecond
@@ -37,8 +40,8 @@ const (
 	readers = 4
 )
 
-// ErrDataDirLocked means that another server has the data directory.
-var ErrDataDirLocked = errors.New("the data directory is in use by another server")
+// ErrDataDirLocked means that another server or command has the data directory.
+var ErrDataDirLocked = errors.New("the data directory is in use by another server or command")
 
 // Open opens the file in cfg.DataDir and starts its checkpoints.
 func Open(ctx context.Context, cfg engine.Config) (*engine.Engine, error) {
@@ -58,22 +61,11 @@ func Open(ctx context.Context, cfg engine.Config) (*engine.Engine, error) {
 		Begin:         "BEGIN IMMEDIATE",
 		BeginSnapshot: []string{"BEGIN DEFERRED"}, // the first SELECT takes the snapshot
 	}
-	if err := openFile(ctx, cfg, e); err != nil {
-		return nil, errors.Join(err, e.Close())
-	}
-	return e, nil
-}
-
-// openFile locks the directory and opens the connections. The caller closes what is open after an
-// error.
-func openFile(ctx context.Context, cfg engine.Config, e *engine.Engine) error {
-	path := e.Path
-	if cfg.Serve {
-		unlock, err := lockDir(cfg.DataDir)
-		if err != nil {
-			return err
+	if cfg.LockDataDir {
+		var err error
+		if e.Unlock, err = lockDir(ctx, cfg.DataDir, cfg.LockTimeout); err != nil {
+			return nil, err
 		}
-		e.Unlock = unlock
 	}
 	// In a shop with many carts a batch's rows are on as many pages: the writer caches 32 MB of
 	// them.
@@ -86,28 +78,32 @@ func openFile(ctx context.Context, cfg engine.Config, e *engine.Engine) error {
 	// The first connection creates the file and turns the WAL on; what cannot be written shows
 	// here.
 	if err := tryWritingPatiently(ctx, e.Writes); err != nil {
-		return fmt.Errorf("%s cannot be written: %w (is its folder writable, and the disk not full?)", path, err)
+		err = fmt.Errorf("%s cannot be written: %w (is its folder writable, and the disk not full?)", path, err)
+		return nil, errors.Join(err, e.Close())
 	}
 	checkpoints := startCheckpoints(e.Writes, pool(path, 1, restartWait, ""), cfg.Log)
 	e.Ended = checkpoints.ended
 	e.Closers = append([]func() error{checkpoints.close}, e.Closers...)
-	return nil
+	return e, nil
 }
 
-// lockDir locks a data directory for this process. Errors: ErrDataDirLocked.
-func lockDir(dir string) (unlock func() error, err error) {
+// lockDir locks a data directory for this process. It waits for the process that has it, at least
+// for minLockTimeout. Errors: ErrDataDirLocked.
+func lockDir(ctx context.Context, dir string, timeout time.Duration) (unlock func() error, err error) {
+	ctx, cancel := context.WithTimeout(ctx, max(timeout, minLockTimeout))
+	defer cancel()
 	lock := flock.New(filepath.Join(dir, lockName))
-	switch locked, err := lock.TryLock(); {
+	switch _, err := lock.TryLockContext(ctx, lockRetry); {
+	case err != nil && ctx.Err() != nil:
+		return nil, fmt.Errorf("%w: %s (stop that server, or choose another --data-dir)", ErrDataDirLocked, dir)
 	case err != nil:
 		return nil, fmt.Errorf("lock the data directory: %w (may this user write to it?)", err)
-	case !locked:
-		return nil, fmt.Errorf("%w: %s (stop that server, or choose another --data-dir)", ErrDataDirLocked, dir)
 	}
 	return lock.Unlock, nil
 }
 
-// tryWritingPatiently is tryWriting until it is not busy: where several processes create the file
-// at once, SQLite does not wait for the one that turns the WAL on, but fails.
+// tryWritingPatiently is tryWriting until it is not busy: beside a command that reads while the
+// file is created, SQLite does not wait to turn the WAL on, but fails.
 func tryWritingPatiently(ctx context.Context, db *sqlx.DB) error {
 	for began := time.Now(); ; {
 		err := tryWriting(ctx, db)

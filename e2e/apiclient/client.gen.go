@@ -381,7 +381,7 @@ type UpdateCartRequest struct {
 
 // AddToCartParams defines parameters for AddToCart.
 type AddToCartParams struct {
-	// IdempotencyKey Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint.
+	// IdempotencyKey Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte, unless it is 202 or from 500 on. 1 to 255 visible ASCII characters; scoped to the client and the endpoint.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 
 	// XRequestID Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up.
@@ -402,7 +402,7 @@ type GetCartParams struct {
 
 // CheckOutCartParams defines parameters for CheckOutCart.
 type CheckOutCartParams struct {
-	// IdempotencyKey Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint.
+	// IdempotencyKey Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte, unless it is 202 or from 500 on. 1 to 255 visible ASCII characters; scoped to the client and the endpoint.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 
 	// CartwheelReference The shop's order number, quote or payment authorisation: stored with the checkout and sent to the payment service and in events. 1 to 255 visible ASCII characters.
@@ -435,7 +435,7 @@ type GetCheckoutsParams struct {
 
 // EmptyCartParams defines parameters for EmptyCart.
 type EmptyCartParams struct {
-	// IdempotencyKey Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint.
+	// IdempotencyKey Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte, unless it is 202 or from 500 on. 1 to 255 visible ASCII characters; scoped to the client and the endpoint.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 
 	// XRequestID Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up.
@@ -444,7 +444,7 @@ type EmptyCartParams struct {
 
 // MergeCartsParams defines parameters for MergeCarts.
 type MergeCartsParams struct {
-	// IdempotencyKey Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint.
+	// IdempotencyKey Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte, unless it is 202 or from 500 on. 1 to 255 visible ASCII characters; scoped to the client and the endpoint.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 
 	// XRequestID Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up.
@@ -459,7 +459,7 @@ type GetStockParams struct {
 
 // UpdateCartParams defines parameters for UpdateCart.
 type UpdateCartParams struct {
-	// IdempotencyKey Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte. 1 to 255 visible ASCII characters; scoped to the client and the endpoint.
+	// IdempotencyKey Makes repeats harmless: the first answer is kept for at least 24 hours and sent again, byte for byte, unless it is 202 or from 500 on. 1 to 255 visible ASCII characters; scoped to the client and the endpoint.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 
 	// XRequestID Names the request in the answer, in the log and for the payment service. 1 to 64 visible ASCII characters; otherwise one is made up.

@@ -46,7 +46,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "an add compares with what is available",
-			edits: []edit{{"cart/adddecide.go", "case after > level.Available() ||", "case after > level.OnHand ||"}},
+			edits: []edit{{"cart/add_decide.go", "case after > level.Available() ||", "case after > level.OnHand ||"}},
 			in:    "cart", tests: []string{"TestAddBatch_addIsRefused"},
 		},
 		{
@@ -86,7 +86,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "an owner that lost its checkout is told before its stock is judged",
-			edits: []edit{{"checkout/settleslow.go", "case entry.State != c.state || entry.Epoch != c.epoch:", "case entry.State != c.state:"}},
+			edits: []edit{{"checkout/settle_slow.go", "case entry.State != c.state || entry.Epoch != c.epoch:", "case entry.State != c.state:"}},
 			in:    "checkout", tests: []string{"TestRecovery_ownerPastItsLeaseDoesNotRefund", "TestRecovery_ownerPastItsLeaseChangesNothing"},
 		},
 		{
@@ -115,9 +115,12 @@ func mutations() []mutation {
 			in:    "checkout", tests: []string{"TestSettle_leasesAreByTheDatabasesClock"},
 		},
 		{
-			name:  "a lost COMMIT of checkouts is looked up with a locking read",
-			edits: []edit{{"checkout/store.go", `" ORDER BY checkout_id"+tx.ForUpdate()`, `" ORDER BY checkout_id"`}},
-			in:    "checkout", tests: []string{"TestLostCommit_lostAnswerToACommitIsFoundOut"},
+			name: "a lost COMMIT of checkouts is looked up with a locking read",
+			edits: []edit{
+				{"checkout/reserve.go", "c.id }), tx.ForUpdate())", `c.id }), "")`},
+				{"checkout/settle.go", "t.includedIDs(), tx.ForUpdate())", `t.includedIDs(), "")`},
+			},
+			in: "checkout", tests: []string{"TestLostCommit_lostAnswerToACommitIsFoundOut"},
 		},
 		{
 			name:  "a lost COMMIT of keys is looked up with a locking read",
@@ -146,7 +149,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a repeat looks for its key before anything else is done",
-			edits: []edit{{"cart/idempotency/batch.go", "case isKnown:", "case isKnown && record.Status < 0:"}},
+			edits: []edit{{"cart/idempotency/keys.go", "case isKnown:", "case isKnown && record.Status < 0:"}},
 			in:    "cart", tests: []string{"TestKeys_repeatGetsTheFirstAnswer"},
 		},
 		{
@@ -162,21 +165,21 @@ func mutations() []mutation {
 		{
 			name: "a checkout's key is answered in the transaction of its end",
 			edits: []edit{
-				{"checkout/settle.go", "	return b.answerKeys(ctx, tx)\n", "	return nil\n"},
-				{"checkout/settle.go", "	if err == nil {\n		b.report()\n",
-					"	if err == nil {\n		err = b.m.db.Transact(ctx, func(tx *database.Tx) error { return b.answerKeys(ctx, tx) }, nil)\n" +
-						"		b.report()\n"},
+				{"checkout/settle.go", "	return t.answerKeys(ctx, tx)\n", "	return nil\n"},
+				{"checkout/settle.go", "	if err == nil {\n		t.report()\n",
+					"	if err == nil {\n		err = t.m.db.Transact(ctx, func(tx *database.Tx) error { return t.answerKeys(ctx, tx) }, nil)\n" +
+						"		t.report()\n"},
 			},
 			in: "checkout", tests: []string{"TestSettle_checkoutEndsTogetherWithItsKeysAnswerOrNotAtAll"},
 		},
 		{
 			name: "an add's key is stored in the transaction of its line",
 			edits: []edit{
-				{"cart/batch.go", "	return b.keys.Store(ctx, tx)\n", "	return nil\n"},
-				{"cart/batch.go", "	if err != nil {\n		return err\n	}\n	b.keys.Repeats",
-					"	if err == nil && !b.keys.Empty() {\n" +
-						"		err = m.db.Transact(ctx, func(tx *database.Tx) error { return b.keys.Store(ctx, tx) }, nil)\n	}\n" +
-						"	if err != nil {\n		return err\n	}\n	b.keys.Repeats"},
+				{"cart/batch.go", "	return t.keys.Store(ctx, tx)\n", "	return nil\n"},
+				{"cart/batch.go", "	if err != nil {\n		return err\n	}\n	for repeat, first",
+					"	if err == nil && !t.keys.Empty() {\n" +
+						"		err = m.db.Transact(ctx, func(tx *database.Tx) error { return t.keys.Store(ctx, tx) }, nil)\n	}\n" +
+						"	if err != nil {\n		return err\n	}\n	for repeat, first"},
 			},
 			in: "cart", tests: []string{"TestAddBatch_addAndKeyAreStoredTogetherOrNotAtAll"},
 		},
@@ -247,7 +250,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a locked row does not keep other deliveries from being noted",
-			edits: []edit{{"checkout/store.go", "	if tx.AfterLockTimeout() {\n		if free, err", "	if tx.AfterLockTimeout() && len(due) == 0 {\n		if free, err"}},
+			edits: []edit{{"checkout/store.go", "	if tx.AfterLockTimeout() {\n		if unlocked, err", "	if tx.AfterLockTimeout() && len(due) == 0 {\n		if unlocked, err"}},
 			in:    "checkout", tests: []string{"TestEvents_lockedRowDelaysItsOwnEventAlone"},
 		},
 		{
@@ -281,7 +284,7 @@ func mutations() []mutation {
 			in:    "checkout", tests: []string{"TestEvents_pruneKeepsWhatIsUndelivered"},
 		},
 		{
-			name:  "a checkout that was not paid frees its key",
+			name:  "a checkout that was not paid deletes its key",
 			edits: []edit{{"checkout/settle.go", "if errors.Is(answer, ErrUnpaid) {", "if errors.Is(answer, ErrBusy) {"}},
 			in:    "checkout", tests: []string{"TestCheckOut_notPaidFreesItsKey"},
 		},
@@ -292,7 +295,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "checkouts are served in the order of admission",
-			edits: []edit{{"checkout/reserve.go", "return b.jobs[i].admitted.Compare(b.jobs[j].admitted)", "return 0"}},
+			edits: []edit{{"checkout/reserve.go", "return t.jobs[i].admitted.Compare(t.jobs[j].admitted)", "return 0"}},
 			in:    "checkout", tests: []string{"TestReserve_servesInTheOrderOfAdmission"},
 		},
 		{
@@ -312,7 +315,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "only a paid checkout is refunded",
-			edits: []edit{{"checkout/settleslow.go", "		if !b.sells(i) {\n			return false\n		}\n", ""}},
+			edits: []edit{{"checkout/settle_slow.go", "		if !t.sells(i) {\n			return false\n		}\n", ""}},
 			in:    "checkout", tests: []string{"TestBatches_mixedBatchOfEndsIsSettledTogether"},
 		},
 		{
@@ -328,12 +331,12 @@ func mutations() []mutation {
 		{
 			name: "a cancellation restocks in the transaction of its end",
 			edits: []edit{
-				{"checkout/settleslow.go", "	b.surplus, err = b.m.stock.Restock(ctx, tx, stock, lines)\n	return err\n", "	b.restocks = lines\n	return nil\n"},
-				{"checkout/settle.go", "	surplus  []inventory.Line  //", "	restocks []inventory.Line\n	surplus []inventory.Line  //"},
-				{"checkout/settle.go", "	if err == nil {\n		b.report()\n", "	if err == nil {\n		err = b.m.db.Transact(ctx, func(tx *database.Tx) error {\n" +
-					"			var ids []string\n			for _, line := range b.restocks {\n				ids = append(ids, line.ProductID)\n			}\n" +
-					"			stock, err := b.m.stock.Lock(ctx, tx, ids)\n			if err == nil {\n" +
-					"				b.surplus, err = b.m.stock.Restock(ctx, tx, stock, b.restocks)\n			}\n			return err\n		}, nil)\n		b.report()\n"},
+				{"checkout/settle_slow.go", "	t.stockOverflow, err = t.m.stock.Restock(ctx, tx, stock, lines)\n	return err\n", "	t.restocks = lines\n	return nil\n"},
+				{"checkout/settle.go", "	stockOverflow []inventory.Line  //", "	restocks []inventory.Line\n	stockOverflow []inventory.Line  //"},
+				{"checkout/settle.go", "	if err == nil {\n		t.report()\n", "	if err == nil {\n		err = t.m.db.Transact(ctx, func(tx *database.Tx) error {\n" +
+					"			var ids []string\n			for _, line := range t.restocks {\n				ids = append(ids, line.ProductID)\n			}\n" +
+					"			stock, err := t.m.stock.Lock(ctx, tx, ids)\n			if err == nil {\n" +
+					"				t.stockOverflow, err = t.m.stock.Restock(ctx, tx, stock, t.restocks)\n			}\n			return err\n		}, nil)\n		t.report()\n"},
 			},
 			in: "checkout", tests: []string{"TestCancel_crashAtAnyPointRestocksOnce"},
 		},
@@ -349,7 +352,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a checkout is cancelled for 30 days",
-			edits: []edit{{"checkout/cancel.go", "case time.Since(entry.CreatedAt) > MinPruneAge:", "case time.Since(entry.CreatedAt) < 0:"}},
+			edits: []edit{{"checkout/cancel.go", "case time.Since(entry.CreatedAt) > paymentMemory:", "case time.Since(entry.CreatedAt) < 0:"}},
 			in:    "checkout", tests: []string{"TestCancel_isRefusedAfterThirtyDaysByTheDatabasesClock"},
 		},
 		{
@@ -437,7 +440,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a checkout is admitted before TX 1",
-			edits: []edit{{"checkout/checkout.go", "case m.inFlight.Load() >= int64(m.config.InFlight):", "case m.inFlight.Load() < 0:"}},
+			edits: []edit{{"checkout/purchase.go", "case m.inFlight.Load() >= int64(m.config.InFlight):", "case m.inFlight.Load() < 0:"}},
 			in:    "checkout", tests: []string{"TestLimits_moreCheckoutsThanMayBeInFlightAreRefused"},
 		},
 		{
@@ -457,17 +460,17 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a full queue sheds load before the body is read",
-			edits: []edit{{"app/api/loadlimiter.go", "|| !full() {", "|| true {"}},
-			in:    "app/api", tests: []string{"TestLoadLimiter_fullQueueRefusesBeforeTheBodyIsRead"},
+			edits: []edit{{"app/api/loadshedding.go", "|| !full() {", "|| true {"}},
+			in:    "app/api", tests: []string{"TestLoadShedding_fullQueueRefusesBeforeTheBodyIsRead"},
 		},
 		{
 			name:  "a request with a key passes the load limiter",
-			edits: []edit{{"app/api/loadlimiter.go", "|| len(r.Header[headerIdempotencyKey]) > 0 ", ""}},
-			in:    "app/api", tests: []string{"TestLoadLimiter_requestWithAKeyPasses"},
+			edits: []edit{{"app/api/loadshedding.go", "|| len(r.Header[headerIdempotencyKey]) > 0 ", ""}},
+			in:    "app/api", tests: []string{"TestLoadShedding_requestWithAKeyPasses"},
 		},
 		{
 			name:  "slow large bodies are bounded",
-			edits: []edit{{"app/api/body.go", "make(chan struct{}, maxLargeBodies)", "make(chan struct{}, 2*maxLargeBodies)"}},
+			edits: []edit{{"app/api/server.go", "make(chan struct{}, maxLargeBodies)", "make(chan struct{}, 2*maxLargeBodies)"}},
 			in:    "app/api", tests: []string{"TestBodies_slowLargeBodiesAreBounded"},
 		},
 		{
@@ -484,6 +487,21 @@ func mutations() []mutation {
 			name:  "logging never blocks",
 			edits: []edit{{"app/log.go", "if w.waiting.Add(size) > maxLogBytes {", "if false {"}, {"app/log.go", "	default:\n		w.drop(size)\n", "	case <-w.done:\n"}},
 			in:    "app", tests: []string{"TestLog_stalledReaderNeverBlocks"},
+		},
+		{
+			name:  "a server that listens runs the commands that write",
+			edits: []edit{{"app/commands/storage.go", "		if how.LockDataDir {\n			if found", "		if false {\n			if found"}},
+			in:    "app/commands", tests: []string{"TestServer_runsTheCommandOfAnotherProcess"},
+		},
+		{
+			name:  "commands that write lock the data directory",
+			edits: []edit{{"app/commands/storage.go", "how.LockDataDir = s.MySQLDSN == \"\"", "how.LockDataDir = false"}},
+			in:    "app/commands", tests: []string{"TestStorage_lockedDirectoryWithoutAServerIsAnError"},
+		},
+		{
+			name:  "a stalled client does not delay the shut-down",
+			edits: []edit{{"app/commands/server.go", "		_ = socket.SetDeadline(time.Now().Add(cancelledTimeout))\n", ""}},
+			in:    "app/commands", tests: []string{"TestServer_stalledTerminalDoesNotDelayTheShutdown"},
 		},
 		{
 			name:  "every commit of the embedded engine is flushed",

@@ -7,20 +7,19 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/gofrs/flock"
 )
-
-var errInUse = errors.New("another process has it open")
 
 // ledger is an append-only file of JSON lines, which one process at a time has open.
 type ledger struct {
 	file   *os.File
 	flush  func() error // file.Sync, except in tests
 	lock   *flock.Flock
-	failed error // of the first write that failed: the file's content is unknown since
-	closed bool
+	failed error        // of the first write that failed: the file's content is unknown since
+	close  func() error // closes and unlocks the file: later appends fail; a repeat is harmless
 }
 
 // openLedger locks the file, calls apply with each of its payments, and cuts off a torn last line.
@@ -31,13 +30,14 @@ func openLedger(path string, apply func(Payment) error) (*ledger, error) {
 	case err != nil:
 		return nil, fmt.Errorf("lock it: %w", err)
 	case !locked:
-		return nil, errInUse
+		return nil, errors.New("another process has it open")
 	}
 	l.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, errors.Join(err, l.lock.Unlock())
 	}
 	l.flush = l.file.Sync
+	l.close = sync.OnceValue(func() error { return errors.Join(l.file.Close(), l.lock.Unlock()) })
 	if err := l.load(apply); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
@@ -96,13 +96,4 @@ func (l *ledger) append(payment Payment) error {
 		l.failed = l.flush()
 	}
 	return l.failed
-}
-
-// close closes and unlocks the file. Later appends fail. A repeat is harmless.
-func (l *ledger) close() error {
-	if l.closed {
-		return nil
-	}
-	l.closed = true
-	return errors.Join(l.file.Close(), l.lock.Unlock())
 }

@@ -42,8 +42,6 @@ type Options struct {
 	Secret string
 	// Log gets this side's faults. Nil discards them.
 	Log *slog.Logger
-	// Now is the clock that signatures are checked against; time.Now when nil.
-	Now func() time.Time
 }
 
 // Payment is the service's record of one checkout. As a line of the file it is a change of the
@@ -82,9 +80,6 @@ type Service struct {
 // file open, or when a line in it is damaged. Close must be called at the end.
 func Open(path string, options Options) (*Service, error) {
 	options.Log = cmp.Or(options.Log, slog.New(slog.DiscardHandler))
-	if options.Now == nil {
-		options.Now = time.Now
-	}
 	s := &Service{options: options, payments: make(map[string]Payment)}
 	s.routes.HandleFunc("PUT /payments/{checkoutID}", s.answering(s.charge))
 	s.routes.HandleFunc("DELETE /payments/{checkoutID}", s.answering(s.void))
@@ -130,51 +125,51 @@ func fault(code int, format string, args ...any) answer {
 	return answer{code: code, Error: fmt.Sprintf(format, args...)}
 }
 
-// answering returns a handler that checks a request, decides it, and answers. Nothing else is
-// decided at the same time. An error of decide means that the payment could not be stored.
-func (s *Service) answering(decide func(checkoutID string, body []byte) (answer, error)) http.HandlerFunc {
+// A decision makes a change or looks a payment up. Its error means that the payment could not be
+// stored.
+type decision func(checkoutID string, body []byte) (answer, error)
+
+// answering returns the handler of a route.
+func (s *Service) answering(decide decision) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-		if err != nil {
-			code := http.StatusBadRequest
-			if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-				code = http.StatusRequestEntityTooLarge
-			}
-			s.write(w, fault(code, "the body cannot be read: %v", err))
-			return
+		answer := s.answer(w, r, decide)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(answer.code)
+		if err := json.MarshalWrite(w, answer); err != nil {
+			s.options.Log.Debug("an answer was not sent", "error", err)
 		}
-		if s.options.Secret != "" {
-			if err := payment.Verify(s.options.Secret, s.options.Now(), r, body); err != nil {
-				s.write(w, fault(http.StatusUnauthorized, "%v", err))
-				return
-			}
-		}
-		id := r.PathValue("checkoutID")
-		switch {
-		case !validID(id):
-			s.write(w, fault(http.StatusBadRequest, "the checkout's ID is not a text of 1 to %d bytes", maxIDBytes))
-			return
-		case r.URL.RawQuery != "":
-			s.write(w, fault(http.StatusBadRequest, "there is no query in this protocol"))
-			return
-		}
-		s.mu.Lock()
-		decided, err := decide(id, body)
-		s.mu.Unlock()
-		if err != nil {
-			s.options.Log.Error("a payment could not be stored", "checkout", id, "error", err)
-			decided = fault(http.StatusInternalServerError, "the payment could not be stored")
-		}
-		s.write(w, decided)
 	}
 }
 
-func (s *Service) write(w http.ResponseWriter, answer answer) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(answer.code)
-	if err := json.MarshalWrite(w, answer); err != nil {
-		s.options.Log.Debug("an answer was not sent", "error", err)
+// answer checks a request and decides it. Nothing else is decided at the same time.
+func (s *Service) answer(w http.ResponseWriter, r *http.Request, decide decision) answer {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return fault(http.StatusRequestEntityTooLarge, "the body has more than %d bytes", maxBodyBytes)
 	}
+	if err != nil {
+		return fault(http.StatusBadRequest, "the body cannot be read: %v", err)
+	}
+	if s.options.Secret != "" {
+		if err := payment.Verify(s.options.Secret, time.Now(), r, body); err != nil {
+			return fault(http.StatusUnauthorized, "%v", err)
+		}
+	}
+	id := r.PathValue("checkoutID")
+	switch {
+	case !validID(id):
+		return fault(http.StatusBadRequest, "the checkout's ID is not a text of 1 to %d bytes", maxIDBytes)
+	case r.URL.RawQuery != "":
+		return fault(http.StatusBadRequest, "there is no query in this protocol")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	decided, err := decide(id, body)
+	if err != nil {
+		s.options.Log.Error("a payment could not be stored", "checkout", id, "error", err)
+		return fault(http.StatusInternalServerError, "the payment could not be stored")
+	}
+	return decided
 }
 
 // charge captures the payment once and answers the same to a repeat. s.mu is held.
@@ -257,7 +252,7 @@ func (s *Service) show(id string, _ []byte) (answer, error) {
 
 // record stores a change of a payment, and then applies it. s.mu is held.
 func (s *Service) record(change Payment) error {
-	change.At = s.options.Now().UTC()
+	change.At = time.Now().UTC()
 	if err := s.ledger.append(change); err != nil {
 		return err
 	}

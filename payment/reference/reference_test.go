@@ -17,7 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -211,46 +211,45 @@ func signed(secret, t, method, path, body string) string {
 
 func TestService_onlySignedRequestsPass(t *testing.T) {
 	t.Parallel()
-	service := open(t, filepath.Join(t.TempDir(), "payments.log"), Options{
-		Secret: "sesame",
-		Now:    func() time.Time { return time.Unix(1_700_000_000, 0) },
+	synctest.Test(t, func(t *testing.T) {
+		service := open(t, filepath.Join(t.TempDir(), "payments.log"), Options{Secret: "sesame"})
+		handler := http.StripPrefix("/base", service)
+		const path = "/base/payments/a%2Fb"
+		good := signed("sesame", "946684800", "PUT", path, annsOrder)
+		tests := map[string]string{
+			"none":                     "",
+			"garbage":                  "garbage",
+			"no version":               "t=946684800",
+			"no time":                  strings.TrimPrefix(good, "t=946684800,"),
+			"time no number":           signed("sesame", "now", "PUT", path, annsOrder),
+			"not hex":                  "t=946684800,v1=zz",
+			"empty signature":          "t=946684800,v1=",
+			"half a signature":         good[:len(good)-32],
+			"another secret":           signed("simsala", "946684800", "PUT", path, annsOrder),
+			"another method":           signed("sesame", "946684800", "DELETE", path, annsOrder),
+			"path without base":        signed("sesame", "946684800", "PUT", "/payments/a%2Fb", annsOrder),
+			"path unescaped":           signed("sesame", "946684800", "PUT", "/base/payments/a/b", annsOrder),
+			"another body":             signed("sesame", "946684800", "PUT", path, declinedsOrder),
+			"too old":                  signed("sesame", "946684499", "PUT", path, annsOrder),
+			"too new":                  signed("sesame", "946685101", "PUT", path, annsOrder),
+			"another time than signed": strings.Replace(good, "t=946684800", "t=946684801", 1),
+		}
+		for name, header := range tests {
+			if got := ask(handler, "PUT", path, annsOrder, "Cartwheel-Signature", header); !strings.HasPrefix(got, "401 ") {
+				t.Errorf("%s: %s, want 401", name, got)
+			}
+		}
+		if got := service.Payments(); len(got) != 0 {
+			t.Errorf("payments: %v", got)
+		}
+		for _, second := range []string{"946684500", "946684800", "946685100"} {
+			header := signed("sesame", second, "PUT", path, annsOrder)
+			got := ask(handler, "PUT", path, annsOrder, "Cartwheel-Signature", header)
+			if got != `200 {"status":"approved"}` {
+				t.Errorf("signed at %s: %s", second, got)
+			}
+		}
 	})
-	handler := http.StripPrefix("/base", service)
-	const path = "/base/payments/a%2Fb"
-	good := signed("sesame", "1700000000", "PUT", path, annsOrder)
-	tests := map[string]string{
-		"none":                     "",
-		"garbage":                  "garbage",
-		"no version":               "t=1700000000",
-		"no time":                  strings.TrimPrefix(good, "t=1700000000,"),
-		"time no number":           signed("sesame", "now", "PUT", path, annsOrder),
-		"not hex":                  "t=1700000000,v1=zz",
-		"empty signature":          "t=1700000000,v1=",
-		"half a signature":         good[:len(good)-32],
-		"another secret":           signed("simsala", "1700000000", "PUT", path, annsOrder),
-		"another method":           signed("sesame", "1700000000", "DELETE", path, annsOrder),
-		"path without base":        signed("sesame", "1700000000", "PUT", "/payments/a%2Fb", annsOrder),
-		"path unescaped":           signed("sesame", "1700000000", "PUT", "/base/payments/a/b", annsOrder),
-		"another body":             signed("sesame", "1700000000", "PUT", path, declinedsOrder),
-		"too old":                  signed("sesame", "1699999699", "PUT", path, annsOrder),
-		"too new":                  signed("sesame", "1700000301", "PUT", path, annsOrder),
-		"another time than signed": strings.Replace(good, "t=1700000000", "t=1700000001", 1),
-	}
-	for name, header := range tests {
-		if got := ask(handler, "PUT", path, annsOrder, "Cartwheel-Signature", header); !strings.HasPrefix(got, "401 ") {
-			t.Errorf("%s: %s, want 401", name, got)
-		}
-	}
-	if got := service.Payments(); len(got) != 0 {
-		t.Errorf("payments: %v", got)
-	}
-	for _, second := range []string{"1699999700", "1700000000", "1700000300"} {
-		header := signed("sesame", second, "PUT", path, annsOrder)
-		got := ask(handler, "PUT", path, annsOrder, "Cartwheel-Signature", header)
-		if got != `200 {"status":"approved"}` {
-			t.Errorf("signed at %s: %s", second, got)
-		}
-	}
 }
 
 func TestLedger_tornLastLineIsDropped(t *testing.T) {

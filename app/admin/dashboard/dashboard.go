@@ -58,38 +58,28 @@ type Dashboard struct {
 	open     cache[checkout.Entry]
 	recent   cache[checkout.Entry]
 
-	ending context.Context // ends with Close
-	end    context.CancelFunc
-	tasks  sync.WaitGroup // the collector and the refresher
-
 	mu       sync.Mutex
 	asked    time.Time         // when a viewer asked last; under mu
 	history  []sample          // of the last hour, oldest first; under mu
 	rendered map[string]string // the parts of the page as of the last sample; nil: nobody watched; under mu
 }
 
-// New returns a dashboard that records nothing before Start.
+// New returns a dashboard that records nothing before Run.
 func New(shop shop, m *metrics.Metrics, about About) *Dashboard {
-	d := &Dashboard{
+	return &Dashboard{
 		about: about, metrics: m, ready: shop.Ready,
 		stock:  cache[inventory.Product]{query: shop.LowestStock, limit: maxProducts},
 		open:   cache[checkout.Entry]{query: shop.OpenCheckouts, limit: maxOpenCheckouts},
 		recent: cache[checkout.Entry]{query: shop.RecentCheckouts, limit: maxRecentCheckouts},
 	}
-	d.ending, d.end = context.WithCancel(context.Background())
-	return d
 }
 
-// Start records samples in the background until Close. It does not block.
-func (d *Dashboard) Start() {
-	d.tasks.Go(d.collect)
-	d.tasks.Go(d.refresh)
-}
-
-// Close waits for the collector. A repeat is harmless.
-func (d *Dashboard) Close() {
-	d.end()
-	d.tasks.Wait()
+// Run records samples until ctx ends.
+func (d *Dashboard) Run(ctx context.Context) {
+	var refresher sync.WaitGroup
+	refresher.Go(func() { d.refresh(ctx) })
+	d.collect(ctx)
+	refresher.Wait()
 }
 
 //go:embed page/*.css page/*.js page/*.svg uplot/*.css uplot/*.js

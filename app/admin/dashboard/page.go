@@ -29,7 +29,7 @@ var pageText string
 var templates = template.Must(template.New("page").Funcs(template.FuncMap{
 	"count":    func(n any) string { return humanize.Comma(reflect.ValueOf(n).Int()) },
 	"rate":     rateText,
-	"ms":       millisecondsText,
+	"ms":       latencyText,
 	"ago":      humanize.Time,
 	"clock":    func(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" },
 	"units":    inventory.Units,
@@ -43,11 +43,8 @@ var partNames = []string{"notices", "figures", "queues", "open", "unsold", "newe
 type view struct {
 	About
 	Sample   *sample // nil before the first
-	Queues   []queueView
 	Levels   metrics.Levels
-	Breaker  string            // state of the circuit breaker in front of the payment service
-	Events   *metrics.EventLag // nil: no webhook, or not measured yet
-	NotReady *string           // nil: the instance is ready
+	NotReady *string // nil: the instance is ready
 	Open     cachedRows[checkout.Entry]
 	Recent   cachedRows[checkout.Entry]
 	Stock    cachedRows[inventory.Product]
@@ -65,31 +62,11 @@ func (v view) Newest(states ...checkout.State) cachedRows[checkout.Entry] {
 	return newest
 }
 
-// A queueView is a queue and its utilization.
-type queueView struct {
-	metrics.Utilization
-
-	Batch   *float64 // jobs a batch, in the last second
-	Refused int64
-}
-
-// Filling reports whether four fifths of the limit are used.
-func (q queueView) Filling() bool { return 5*q.Used >= 4*q.Limit }
-
 func (d *Dashboard) view(s *sample, levels metrics.Levels) view {
-	v := view{
-		About: d.about, Sample: s, Levels: levels, Breaker: d.metrics.Breaker(),
-		Events: d.metrics.EventLag(), NotReady: d.notReady.Load(),
+	return view{
+		About: d.about, Sample: s, Levels: levels, NotReady: d.notReady.Load(),
 		Open: d.open.get(), Recent: d.recent.get(), Stock: d.stock.get(),
 	}
-	for i, q := range levels.Queues {
-		one := queueView{Utilization: q, Refused: d.metrics.Batches(q.Name).Refused}
-		if s != nil {
-			one.Batch = s.Batches[i]
-		}
-		v.Queues = append(v.Queues, one)
-	}
-	return v
 }
 
 // parts renders the parts of the page.
@@ -145,15 +122,10 @@ func rateText(perSecond float64) string {
 	return strconv.FormatFloat(perSecond, 'f', 1, 64)
 }
 
-// millisecondsText is a latency with the digits that mean something.
-func millisecondsText(ms *float64) string {
-	switch {
-	case ms == nil:
+// latencyText is a latency with its unit.
+func latencyText(ms float64) string {
+	if ms == 0 {
 		return "–"
-	case *ms >= 1000:
-		return strconv.FormatFloat(*ms/1000, 'f', 2, 64) + " s"
-	case *ms >= 10:
-		return strconv.FormatFloat(*ms, 'f', 0, 64) + " ms"
 	}
-	return strconv.FormatFloat(*ms, 'f', 1, 64) + " ms"
+	return humanize.SIWithDigits(ms/1e3, 1, "s")
 }

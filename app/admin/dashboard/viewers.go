@@ -47,14 +47,14 @@ func (d *Dashboard) watched() bool {
 	return time.Since(d.asked) < viewerTimeout
 }
 
-// collect records a sample in each interval, until the dashboard is closed. For viewers it renders
-// the parts of the page, once for all of them.
-func (d *Dashboard) collect() {
+// collect records a sample in each interval. For viewers it renders the parts of the page, once for
+// all of them.
+func (d *Dashboard) collect(ctx context.Context) {
 	before := d.readTotals(d.metrics.Levels())
-	for d.nextInterval() {
+	for nextInterval(ctx) {
 		levels := d.metrics.Levels()
 		now := d.readTotals(levels)
-		s := d.sampleBetween(before, now, levels)
+		s := sampleBetween(before, now, levels)
 		before = now
 		var rendered map[string]string
 		if d.watched() {
@@ -74,20 +74,20 @@ func (d *Dashboard) record(s sample, rendered map[string]string) {
 
 // refresh keeps the caches fresh for viewers, apart from the collector: a slow database must not
 // delay samples.
-func (d *Dashboard) refresh() {
-	for d.nextInterval() {
+func (d *Dashboard) refresh(ctx context.Context) {
+	for nextInterval(ctx) {
 		if d.watched() {
-			d.read(d.ending)
+			d.read(ctx)
 		}
 	}
 }
 
-// nextInterval waits until the next sample is due. It returns false when the dashboard is closed.
-func (d *Dashboard) nextInterval() bool {
+// nextInterval waits until the next sample is due. It returns false when ctx has ended.
+func nextInterval(ctx context.Context) bool {
 	select {
 	case <-time.After(time.Until(time.Now().Truncate(sampleInterval).Add(sampleInterval))):
 		return true
-	case <-d.ending.Done():
+	case <-ctx.Done():
 		return false
 	}
 }

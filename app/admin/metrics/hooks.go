@@ -47,7 +47,7 @@ func (m *Metrics) Queue(name string) queue.Observer {
 				closed.Inc()
 			}
 		},
-		Batch: func(b queue.Batch) {
+		BatchDone: func(b queue.BatchStats) {
 			wait.Observe(b.Waited.Seconds())
 			work.Observe(b.Took.Seconds())
 			jobs.Observe(float64(b.Jobs))
@@ -96,7 +96,9 @@ func (m *Metrics) Payments() payment.Observer {
 		Help:    "How long calls to the payment service took, including retries, by call and outcome.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15},
 	}, []string{"call", "outcome"})
-	inFlight := m.gauges("payment_calls_in_flight", "Calls to the payment service that are under way.", "call")
+	inFlight := m.auto.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "payment_calls_in_flight", Help: "Calls to the payment service that are under way.",
+	}, []string{"call"})
 	retries := m.counters("payment_retries_total", "Retries of calls to the payment service.", "call")
 	for call, outcomes := range outcomesOf {
 		inFlight.WithLabelValues(call)
@@ -104,12 +106,6 @@ func (m *Metrics) Payments() payment.Observer {
 		for _, outcome := range outcomes {
 			duration.WithLabelValues(call, outcome)
 		}
-	}
-	for _, state := range []string{"closed", "half-open", "open"} {
-		m.auto.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "payment_breaker_state", ConstLabels: prometheus.Labels{"state": state},
-			Help: "The circuit breaker in front of the payment service: 1 for its state, 0 for the others.",
-		}, func() float64 { return boolean(m.Breaker() == state) })
 	}
 	return payment.Observer{
 		Began: func(call string) {
@@ -137,19 +133,9 @@ func (m *Metrics) Sold() func(units int64) {
 	return func(units int64) { sold.Add(float64(units)) }
 }
 
-// Open returns the hook for the open checkouts.
-func (m *Metrics) Open() func(checkout.OpenLevels) {
-	count := m.gauges("checkouts_open", "Open checkouts of all instances, by state; 10,000 at most.", "state")
-	oldest := m.gauge("checkout_oldest_open_seconds",
-		"Age of the oldest open checkout of all instances. 0: there is none.")
-	observe := func(levels checkout.OpenLevels) {
-		for _, state := range []checkout.State{checkout.Reserved, checkout.Refunding, checkout.Cancelling} {
-			count.WithLabelValues(string(state)).Set(float64(levels.Count[state]))
-		}
-		oldest.Set(levels.Oldest.Seconds())
-	}
-	observe(checkout.OpenLevels{})
-	return observe
+// OpenCheckouts returns the hook for the open checkouts.
+func (m *Metrics) OpenCheckouts() func(checkout.OpenLevels) {
+	return func(levels checkout.OpenLevels) { m.open.Store(&levels) }
 }
 
 // Recoveries returns the hook for attempts to finish a checkout whose owner left it.
@@ -171,19 +157,9 @@ func (m *Metrics) countStates(name, help string, more ...checkout.State) func(ch
 
 // Events returns the hooks of sale events.
 func (m *Metrics) Events() checkout.EventObserver {
-	delivered := m.counter("events_delivered_total", "Sale events that the webhook accepted.")
-	failed := m.counter("event_failures_total", "Deliveries that failed. They are retried.")
-	undelivered := m.gauge("events_undelivered",
-		"Sale events of all instances that are not delivered; 10,000 of a kind at most.")
-	oldest := m.gauge("event_lag_seconds",
-		"Age of the oldest undelivered sale event, since the sale or its cancellation. 0: all are delivered.")
 	return checkout.EventObserver{
-		Delivered: delivered.Inc,
-		Failed:    failed.Inc,
-		Lag: func(n int, age time.Duration) {
-			undelivered.Set(float64(n))
-			oldest.Set(age.Seconds())
-			m.lag.Store(&EventLag{n, age})
-		},
+		Delivered: m.counter("events_delivered_total", "Sale events that the webhook accepted.").Inc,
+		Failed:    m.counter("event_failures_total", "Deliveries that failed. They are retried.").Inc,
+		Lag:       func(n int, age time.Duration) { m.lag.Store(&EventLag{n, age}) },
 	}
 }

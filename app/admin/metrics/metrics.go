@@ -13,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"cartwheel/checkout"
 )
 
 const (
@@ -30,10 +32,12 @@ type Metrics struct {
 	auto      promauto.Factory                       // of own
 	latencies map[string]map[int]prometheus.Observer // by route and code; read-only
 	queues    map[string]queueMetrics
-	payments  atomic.Int64           // calls under way
-	breaker   atomic.Pointer[string] // its state
-	lag       atomic.Pointer[EventLag]
 	levels    func() Levels // zero ones before Watch
+
+	payments atomic.Int64 // calls under way
+	breaker  atomic.Pointer[string]
+	open     atomic.Pointer[checkout.OpenLevels]
+	lag      atomic.Pointer[EventLag]
 }
 
 // New makes the metrics of requests, of Go's runtime and of the process.
@@ -48,7 +52,9 @@ func New(version string) *Metrics {
 		levels: func() Levels { return Levels{} },
 	}
 	m.breaker.Store(new("closed"))
+	m.open.Store(&checkout.OpenLevels{})
 	m.latencies = newLatencies(m.auto)
+	own.MustRegister(levelCollector{m})
 	m.auto.NewGauge(prometheus.GaugeOpts{
 		Name: "build_info", Help: "The running version, in its label. Always 1.",
 		ConstLabels: prometheus.Labels{"version": version},
@@ -70,12 +76,4 @@ func (m *Metrics) counter(name, help string) prometheus.Counter {
 
 func (m *Metrics) counters(name, help, label string) *prometheus.CounterVec {
 	return m.auto.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
-}
-
-func (m *Metrics) gauge(name, help string) prometheus.Gauge {
-	return m.auto.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
-}
-
-func (m *Metrics) gauges(name, help, label string) *prometheus.GaugeVec {
-	return m.auto.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{label})
 }

@@ -28,8 +28,8 @@ func setup(t *testing.T) *Metrics {
 	m.Answered("/checkOutCart", 418, time.Second)
 	m.Answered("/nothing", 0, time.Second)
 	adds := m.Queue("cart.add")
-	adds.Batch(queue.Batch{Jobs: 5, Waited: time.Millisecond, Took: 2 * time.Millisecond})
-	adds.Batch(queue.Batch{Jobs: 2, Waited: time.Millisecond, Took: 2 * time.Millisecond})
+	adds.BatchDone(queue.BatchStats{Jobs: 5, Waited: time.Millisecond, Took: 2 * time.Millisecond})
+	adds.BatchDone(queue.BatchStats{Jobs: 2, Waited: time.Millisecond, Took: 2 * time.Millisecond})
 	adds.Refused(queue.ErrFull)
 	adds.Refused(queue.ErrClosed)
 	transactions := m.Transactions()
@@ -50,10 +50,10 @@ func setup(t *testing.T) *Metrics {
 	sold := m.Sold()
 	sold(3)
 	sold(4)
-	m.Open()(checkout.OpenLevels{Count: map[checkout.State]int{checkout.Refunding: 2}, Oldest: time.Minute})
+	m.OpenCheckouts()(checkout.OpenLevels{Count: map[checkout.State]int{checkout.Refunding: 2}, Oldest: time.Minute})
 	m.Watch(func() Levels {
 		return Levels{
-			Queues:             []Utilization{{"cart.add", 3, 4096}},
+			Queues:             []QueueLevel{{Name: "cart.add", Utilization: Utilization{3, 4096}}},
 			Checkouts:          Utilization{Used: 7, Limit: 100},
 			Connections:        Utilization{Used: 9, Limit: 16384},
 			RefusedConnections: 2,
@@ -153,13 +153,13 @@ func TestMetrics_answersFeedTheDashboard(t *testing.T) {
 	if diff := cmp.Diff(want, a.Latency); diff != "" {
 		t.Errorf("latency (-want +got):\n%s", diff)
 	}
-	if got, want := m.Batches("cart.add"), (Batches{Batches: 2, Jobs: 7, Refused: 2}); got != want {
-		t.Errorf("batches: got %+v, want %+v", got, want)
+	if got := m.Levels().Queues[0]; got.Batches != 2 || got.Jobs != 7 || got.Refused != 2 {
+		t.Errorf("queue: got %+v, want 2 batches of 7 jobs and 2 refused", got)
 	}
-	if got := m.PaymentsInFlight(); got != 1 {
+	if got := m.Levels().Payments; got != 1 {
 		t.Errorf("%d payments in flight, want 1", got)
 	}
-	if got := m.Breaker(); got != "open" {
+	if got := m.Levels().Breaker; got != "open" {
 		t.Errorf("breaker %q, want open", got)
 	}
 }

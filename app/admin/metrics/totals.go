@@ -1,8 +1,6 @@
 package metrics
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 )
@@ -17,12 +15,6 @@ type Answers struct {
 
 // LatencyBounds are the upper bounds of the latencies' buckets, in seconds.
 func LatencyBounds() []float64 { return latencyBuckets }
-
-// Batches counts the work of a queue since the start.
-type Batches struct {
-	Batches       uint64
-	Jobs, Refused int64
-}
 
 // Answers returns what a route has answered.
 func (m *Metrics) Answers(route string) Answers {
@@ -42,33 +34,6 @@ func (m *Metrics) Answers(route string) Answers {
 	}
 	return a
 }
-
-// Batches returns what a queue has done.
-func (m *Metrics) Batches(queue string) Batches {
-	q := m.queues[queue]
-	jobs := read(q.jobs).GetHistogram()
-	refused := read(q.full).GetCounter().GetValue() + read(q.closed).GetCounter().GetValue()
-	return Batches{jobs.GetSampleCount(), int64(jobs.GetSampleSum()), int64(refused)}
-}
-
-// PaymentsInFlight returns how many calls to the payment service are under way.
-func (m *Metrics) PaymentsInFlight() int { return int(m.payments.Load()) }
-
-// Breaker returns the state of the circuit breaker in front of the payment service: "closed",
-// "half-open" or "open".
-func (m *Metrics) Breaker() string { return *m.breaker.Load() }
-
-// An EventLag is how many sale events are not delivered, and the age of the oldest.
-type EventLag struct {
-	Undelivered int
-	Oldest      time.Duration
-}
-
-// EventLag returns the lag of sale events; nil before the first measurement, or without a webhook.
-func (m *Metrics) EventLag() *EventLag { return m.lag.Load() }
-
-// Levels returns the levels of now, or zero ones before Watch.
-func (m *Metrics) Levels() Levels { return m.levels() }
 
 func read(one prometheus.Metric) *dto.Metric {
 	var out dto.Metric

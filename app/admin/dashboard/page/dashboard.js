@@ -34,9 +34,9 @@
     { id: "chart-checkout-latency", least: 5, lines: latency("checkouts") },
     {
       id: "chart-batches", least: 4, lines: [
-        line("cart.add", "--c1", (m) => m.batches[0]),
-        line("checkout.reserve", "--c2", (m) => m.batches[1], [6, 3]),
-        line("checkout.settle", "--c5", (m) => m.batches[2], [2, 3]),
+        line("cart.add", "--c1", (m) => m.batches["cart.add"]),
+        line("checkout.reserve", "--c2", (m) => m.batches["checkout.reserve"], [6, 3]),
+        line("checkout.settle", "--c5", (m) => m.batches["checkout.settle"], [2, 3]),
       ],
     },
     {

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func splits(t *testing.T, locked *LockedKeys, keys, waitable, suspects []string) {
+func splits(t *testing.T, locked *LockedRows, keys, waitable, suspects []string) {
 	t.Helper()
 	gotWaitable, gotSuspects := locked.Split(keys)
 	if diff := cmp.Diff([][]string{waitable, suspects}, [][]string{gotWaitable, gotSuspects}); diff != "" {
@@ -17,9 +17,9 @@ func splits(t *testing.T, locked *LockedKeys, keys, waitable, suspects []string)
 	}
 }
 
-func TestLockedKeys_splitsLockedFromFree(t *testing.T) {
+func TestLockedRows_splitsLockedFromFree(t *testing.T) {
 	t.Parallel()
-	var locked LockedKeys // its zero value is ready
+	var locked LockedRows // its zero value is ready
 	keys := []string{"d", "a", "c", "b"}
 	splits(t, &locked, keys, keys, nil)
 	locked.Found("c", false)
@@ -30,10 +30,10 @@ func TestLockedKeys_splitsLockedFromFree(t *testing.T) {
 	splits(t, &locked, keys, []string{"d", "a", "c"}, []string{"b"})
 }
 
-func TestLockedKeys_expire(t *testing.T) {
+func TestLockedRows_expire(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var locked LockedKeys
+		var locked LockedRows
 		locked.Found("a", true)
 		<-time.After(lockedFor)
 		splits(t, &locked, []string{"a"}, nil, []string{"a"})
@@ -45,11 +45,11 @@ func TestLockedKeys_expire(t *testing.T) {
 	})
 }
 
-func TestLockedKeys_areBounded(t *testing.T) {
+func TestLockedRows_areBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var locked LockedKeys
-		for i := range maxLockedKeys {
+		var locked LockedRows
+		for i := range maxLockedRows {
 			locked.Found(fmt.Sprint("k", i), true)
 		}
 		locked.Found("one more", true)

@@ -16,7 +16,7 @@ import (
 	"cartwheel/queue"
 )
 
-func TestLoadLimiter_fullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
+func TestLoadShedding_fullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
 	t.Parallel()
 	full := true
 	s := setup(t, Config{Full: map[string]func() bool{PathAddToCart: func() bool { return full }}})
@@ -36,7 +36,7 @@ func TestLoadLimiter_fullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
 	}
 }
 
-func TestLoadLimiter_requestWithAKeyPasses(t *testing.T) {
+func TestLoadShedding_requestWithAKeyPasses(t *testing.T) {
 	t.Parallel()
 	s := setup(t, Config{Full: map[string]func() bool{PathAddToCart: func() bool { return true }}})
 	checkAnswer(t, s.do("POST", "/addToCart", validAdd, "Idempotency-Key", "k"), 200, "")
@@ -56,7 +56,7 @@ func TestBodies_slowLargeBodiesAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for len(s.http.bodies.large) < maxLargeBodies { // the server reads them in its own time
+	for len(s.http.largeBodies) < maxLargeBodies { // the server reads them in its own time
 		if err := t.Context().Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,7 @@ func TestBodies_slowLargeBodiesAreBounded(t *testing.T) {
 	for _, conn := range slow {
 		_ = conn.Close()
 	}
-	for len(s.http.bodies.large) > 0 {
+	for len(s.http.largeBodies) > 0 {
 		checkAnswer(t, s.do(http.MethodGet, "/healthz", ""), 200, "")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"cartwheel/database"
 	"cartwheel/inventory"
@@ -18,8 +19,8 @@ type payments interface {
 
 // AuditPayments compares settled checkouts with the answers of the payment service, which remembers
 // them for 30 days. It adds inconsistencies to the report. It asks a service without lookups to
-// void the checkouts. That changes nothing where guarantee P holds: a committed checkout stays
-// approved, and any other is voided already.
+// void the checkouts. Where exactly the committed checkouts are charged, that changes nothing:
+// their payments stay approved, and all others are voided already.
 //
 // A call that fails is an inconsistency of RuleGateway; the others go on. It returns errors of the
 // database alone.
@@ -33,7 +34,11 @@ func AuditPayments(ctx context.Context, db *database.DB, service payments, r *Re
 			return err
 		}
 		after = settled[len(settled)-1].CheckoutID
-		for i, answer := range askAll(ctx, service, settled) {
+		answers := make([]paymentAnswer, len(settled))
+		concurrently(len(answers), gatewayCalls, func(i int) {
+			answers[i] = ask(ctx, service, settled[i].CheckoutID)
+		})
+		for i, answer := range answers {
 			if answer.err != nil {
 				failed++
 				r.addf(RuleGateway, settled[i].CheckoutID, "the payment service could not be asked: %v", answer.err)
@@ -57,15 +62,6 @@ type paymentAnswer struct {
 	payment.Payment
 	looked bool // by a lookup; a void does not tell a refund from a charge that never happened
 	err    error
-}
-
-// askAll asks about the checkouts, gatewayCalls at a time, and returns the answers in their order.
-func askAll(ctx context.Context, service payments, settled []Entry) []paymentAnswer {
-	answers := make([]paymentAnswer, len(settled))
-	concurrently(len(answers), gatewayCalls, func(i int) {
-		answers[i] = ask(ctx, service, settled[i].CheckoutID)
-	})
-	return answers
 }
 
 func ask(ctx context.Context, service payments, checkoutID string) paymentAnswer {
@@ -95,6 +91,6 @@ func (r *Report) payment(e Entry, answer paymentAnswer) {
 // sameItems reports whether the payment service was asked for these lines, which are sorted.
 func sameItems(lines []inventory.Line, items []payment.Item) bool {
 	items = slices.Clone(items)
-	slices.SortFunc(items, func(a, b payment.Item) int { return compare(a.ProductID, b.ProductID) })
+	slices.SortFunc(items, func(a, b payment.Item) int { return strings.Compare(a.ProductID, b.ProductID) })
 	return slices.Equal(itemsOf(lines), items)
 }

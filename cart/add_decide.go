@@ -17,46 +17,46 @@ const (
 	// under locks. What up to 30 instances add at once, without seeing each other's lines, does not
 	// bring a cart past MaxLines.
 	maxUncounted = 8
-	// largeQuantity is the quantity, in units, from which on a line is read before it is added to.
+	// largeQuantity is the maximum of units that a batch adds to a line without reading it first.
 	largeQuantity = MaxQuantity / 2
 )
 
-// addedLines are the lines that a batch adds to. The stored lines have all of its adds; lineCounts
-// and quantities are as they would be with none but the adds that have been accepted so far.
+// addedLines are the lines that a batch adds to. lineCounts and quantities start as before the
+// batch, and grow with each accepted add.
 type addedLines struct {
 	wanted     []ClientLine           // what the undecided jobs add, merged and sorted
-	stored     map[lineKey]storedLine // each line
+	stored     map[lineKey]storedLine // each line, with every add of the batch
 	lineCounts map[string]int         // the number of lines of each client's cart
 	quantities map[lineKey]int64      // the units of each line
 }
 
-// wantedLines returns what the undecided jobs add.
-func (b *changeBatch) wantedLines() []ClientLine {
-	lines := make([]ClientLine, 0, len(b.undecided))
-	for _, i := range b.undecided {
-		lines = append(lines, b.jobs[i].line())
+// lines returns what jobs add, merged and sorted.
+func (t *changeTx) lines(jobs []int) []ClientLine {
+	lines := make([]ClientLine, 0, len(jobs))
+	for _, i := range jobs {
+		lines = append(lines, t.jobs[i].line())
 	}
 	return mergeLines(lines)
 }
 
-// upsertAndCheck adds what is wanted, and reads the stock of the products. It takes one round trip
-// to MariaDB, and two to MySQL.
+// upsertAndReadStock adds the wanted lines, and reads the stock of their products. It takes one
+// round trip to MariaDB, and two to MySQL.
 //
 // The database silently caps a line at MaxQuantity. Its old quantity is then not the stored one
 // less the added one. Where a line is that large, the transaction is retried and reads first.
-func (b *changeBatch) upsertAndCheck(
+func (t *changeTx) upsertAndReadStock(
 	ctx context.Context, tx *database.Tx, wanted []ClientLine,
 ) (*addedLines, *inventory.Stock, error) {
 	products := database.IDs(wanted, func(line ClientLine) string { return line.ProductID })
 	batch := tx.Batch()
 	stored := addLines(batch, wanted, countOf)
-	stock := b.m.stock.Check(batch, products)
+	stock := t.m.stock.ReadLevels(batch, products)
 	if err := batch.Send(ctx); err != nil {
 		return nil, nil, fmt.Errorf("add to cart lines: %w", err)
 	}
 	for _, line := range stored {
 		if line.quantity >= MaxQuantity {
-			b.readFirst = true
+			t.readFirst = true
 			return nil, nil, database.ErrRetry
 		}
 	}
@@ -64,23 +64,23 @@ func (b *changeBatch) upsertAndCheck(
 }
 
 // decide answers the undecided jobs in turn and returns those that it refused.
-func (b *changeBatch) decide(
+func (t *changeTx) decide(
 	ctx context.Context, tx *database.Tx, added *addedLines, stock *inventory.Stock,
 ) (refused []int, err error) {
-	if err := added.count(ctx, tx, added.quantitiesBefore()); err != nil {
+	if err := added.count(ctx, tx, added.subtractAdded()); err != nil {
 		return nil, err
 	}
-	for _, i := range b.undecided {
-		if b.answers[i].Err = added.accept(b.jobs[i], stock); b.answers[i].Err != nil {
+	for _, i := range t.undecided {
+		if t.answers[i].Err = added.accept(t.jobs[i], stock); t.answers[i].Err != nil {
 			refused = append(refused, i)
 		}
 	}
 	return refused, nil
 }
 
-// quantitiesBefore sets the lines' quantities to those before the batch, and returns how many lines
+// subtractAdded sets the lines' quantities to those before the batch, and returns how many lines
 // the batch created in each cart.
-func (added *addedLines) quantitiesBefore() (created map[string]int) {
+func (added *addedLines) subtractAdded() (created map[string]int) {
 	added.quantities = make(map[lineKey]int64, len(added.wanted))
 	created = map[string]int{}
 	for _, line := range added.wanted {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -17,6 +18,33 @@ import (
 // socketName is the server's socket in the data directory. The server begins with its version, the
 // client with its command, as gob values. After that either sends messages.
 const socketName = "cartwheel.sock"
+
+// maxSocketPath is the maximum length of a socket's path: macOS has 104 bytes for it and Linux 108,
+// with a zero at the end.
+const maxSocketPath = 103
+
+// atSocket calls use with the path of the socket in dir. A path that is too long goes through a
+// symbolic link that exists during the call.
+func atSocket(dir string, use func(path string) error) error {
+	path := filepath.Join(dir, socketName)
+	if len(path) <= maxSocketPath {
+		return use(path)
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	temporary, err := os.MkdirTemp("", "cartwheel-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(temporary) }()
+	link := filepath.Join(temporary, "data")
+	if err := os.Symlink(dir, link); err != nil {
+		return err
+	}
+	return use(filepath.Join(link, socketName))
+}
 
 // A dbCommand may write the database. On the embedded engine the process that has the data
 // directory then runs it: the server, if there is one.
@@ -82,7 +110,11 @@ func (s stream) Write(text []byte) (int, error) {
 // forward has the server in dir run a command, and blocks until it has ended. found is false when
 // no server listens.
 func forward(ctx context.Context, dir string, console Console, command dbCommand) (found bool, err error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(dir, socketName))
+	var conn net.Conn
+	err = atSocket(dir, func(path string) (err error) {
+		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", path)
+		return err
+	})
 	if err != nil {
 		return false, nil // opening the file reports what is wrong with the directory
 	}

@@ -35,6 +35,7 @@ const (
 type Server struct {
 	db       *database.DB
 	log      *slog.Logger
+	path     string // of the socket
 	listener net.Listener
 	cancel   context.CancelFunc
 	running  *semaphore.Weighted
@@ -44,17 +45,20 @@ type Server struct {
 // Listen starts to run commands on db, whose data directory is locked. The socket of a killed
 // server is replaced.
 func Listen(ctx context.Context, db *database.DB, log *slog.Logger) (*Server, error) {
-	path := filepath.Join(filepath.Dir(db.Path()), socketName)
-	_ = os.Remove(path) // Listen reports what is wrong
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
+	s := &Server{db: db, log: log, path: filepath.Join(filepath.Dir(db.Path()), socketName), running: semaphore.NewWeighted(maxCommands)}
+	_ = os.Remove(s.path) // Listen reports what is wrong
+	err := atSocket(filepath.Dir(s.path), func(path string) (err error) {
+		s.listener, err = (&net.ListenConfig{}).Listen(ctx, "unix", path)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("%w (a socket's path has some 100 bytes at most: choose a shorter --data-dir)", err)
+		return nil, err
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, listener.Close())
+	s.listener.(*net.UnixListener).SetUnlinkOnClose(false) // its path may be gone by then
+	if err := os.Chmod(s.path, 0o600); err != nil {
+		return nil, errors.Join(err, s.listener.Close())
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Server{db: db, log: log, listener: listener, cancel: cancel, running: semaphore.NewWeighted(maxCommands)}
+	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.tasks.Go(func() { s.accept(ctx) })
 	return s, nil
 }
@@ -62,7 +66,7 @@ func Listen(ctx context.Context, db *database.DB, log *slog.Logger) (*Server, er
 // Close removes the socket, cancels the commands and waits for their end.
 func (s *Server) Close() error {
 	s.cancel()
-	err := s.listener.Close()
+	err := errors.Join(os.Remove(s.path), s.listener.Close())
 	s.tasks.Wait()
 	return err
 }

@@ -269,6 +269,29 @@ func TestServer_socketOfAKilledServerIsReplaced(t *testing.T) {
 	}
 }
 
+// A socket's own path may have some 100 bytes.
+func TestServer_longPathOfTheDataDirectory(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long/", 40))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	db := databasetest.Open(t, database.Config{DataDir: dir, LockDataDir: true})
+	if _, err := migrations.Up(t.Context(), db, databasetest.Log(t)); err != nil {
+		t.Fatal(err)
+	}
+	server := listen(t, db)
+	if err := importing(dir).Run(t.Context(), Console{In: strings.NewReader(header + "mug,,7\n"), Out: io.Discard, Err: io.Discard}); err != nil {
+		t.Error(err)
+	}
+	if err := server.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, socketName)); !os.IsNotExist(err) {
+		t.Errorf("the socket is left, error %v", err)
+	}
+}
+
 func TestStorage_lockedDirectoryWithoutAServerIsAnError(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -251,7 +251,7 @@ func (r *running) startManagers(ctx context.Context) error {
 		ObserveOpen:     r.metrics.OpenCheckouts(),
 		ObserveRecovery: r.metrics.Recoveries(),
 	})
-	r.carts = cart.NewManager(r.db, cartStore, r.stock, r.checkouts, cart.Config{
+	r.carts = cart.New(r.db, cartStore, r.stock, r.checkouts, cart.Config{
 		QueueCapacity: s.QueueCapacity,
 		Limiter:       limiter,
 		BatchSize:     s.BatchSize,
@@ -271,7 +271,7 @@ func (r *running) startManagers(ctx context.Context) error {
 func (r *running) startTasks() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stopTasks = cancel
-	r.tasks.Go(func() { idempotency.Prune(ctx, r.db, r.log) })
+	r.tasks.Go(func() { idempotency.RunPruner(ctx, r.db, r.log) })
 	r.tasks.Go(func() { r.auditor.Run(ctx, r.db, r.log) })
 	if r.adminListener != nil {
 		board := dashboard.New(r, r.metrics, dashboard.About{

@@ -107,9 +107,8 @@ func (t *changeTx) add(ctx context.Context, tx *database.Tx) error {
 	return t.undo(ctx, tx, refused, added)
 }
 
-// needs returns what must not be locked for a job: its clients' carts, and its key.
-func (t *changeTx) needs(i int) ([2]string, idempotency.Key) {
-	return [2]string{t.jobs[i].ClientID, t.jobs[i].from}, t.keys.Key(i)
+func (t *changeTx) needs(i int) Needs {
+	return Needs{Clients: [2]string{t.jobs[i].ClientID, t.jobs[i].from}, Key: t.keys.Key(i)}
 }
 
 func (t *changeTx) refuse(i int, err error) { t.answers[i].Err = err }

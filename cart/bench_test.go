@@ -42,7 +42,7 @@ func BenchmarkAddBatch(b *testing.B) {
 				}, nil); err != nil {
 					b.Fatal(err)
 				}
-				m := cart.NewManager(db, &cart.Store{}, inventory.New(db), nil,
+				m := cart.New(db, &cart.Store{}, inventory.New(db), nil,
 					cart.Config{QueueCapacity: 1, BatchSize: size, ResponseTo: present, Log: cfg.Log})
 				defer func() { _ = m.Close(context.Background()) }()
 				batch := make([]cart.LineChange, size)

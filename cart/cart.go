@@ -78,8 +78,8 @@ type Manager struct {
 	merges     merges
 }
 
-// NewManager starts the Cart Manager. Close ends it.
-func NewManager(db *database.DB, store *Store, stock stock, checkouts checkouts, cfg Config) *Manager {
+// New starts the Cart Manager. Close ends it.
+func New(db *database.DB, store *Store, stock stock, checkouts checkouts, cfg Config) *Manager {
 	m := &Manager{db: db, store: store, stock: stock, checkouts: checkouts, responseTo: cfg.ResponseTo}
 	m.merges.clients = map[string]chan struct{}{}
 	m.changes = queue.New(queue.Config[change, struct{}]{

@@ -158,24 +158,28 @@ func mergeLines(lines []ClientLine) []ClientLine {
 	return merged
 }
 
-// RefuseLocked calls refuse for each job whose cart or key another transaction has locked, as far
-// as LockSuspects asks, and returns the other jobs in the memory of jobs. of returns the clients
-// whose carts a job needs, "" for none, and its key.
+// Needs are what no other transaction may have locked while a job is done.
+type Needs struct {
+	Clients [2]string // their carts; empty: none
+	Key     idempotency.Key
+}
+
+// RefuseLocked calls refuse for each job of whose needs another transaction has one locked, as far
+// as LockSuspects asks, and returns the other jobs in the memory of jobs.
 func (s *Store) RefuseLocked(
-	ctx context.Context, tx *database.Tx, jobs []int,
-	of func(job int) ([2]string, idempotency.Key), refuse func(job int, err error),
+	ctx context.Context, tx *database.Tx, jobs []int, needsOf func(job int) Needs, refuse func(job int, err error),
 ) ([]int, error) {
 	clientIDs := make([]string, 0, len(jobs))
 	var keys []idempotency.Key
 	for _, job := range jobs {
-		clients, key := of(job)
-		for _, id := range clients {
+		needs := needsOf(job)
+		for _, id := range needs.Clients {
 			if id != "" {
 				clientIDs = append(clientIDs, id)
 			}
 		}
-		if !key.None() {
-			keys = append(keys, key)
+		if !needs.Key.None() {
+			keys = append(keys, needs.Key)
 		}
 	}
 	locked, err := s.LockSuspects(ctx, tx, clientIDs, keys)
@@ -183,7 +187,7 @@ func (s *Store) RefuseLocked(
 		return jobs, err
 	}
 	return slices.DeleteFunc(jobs, func(job int) bool {
-		clients, _ := of(job)
+		clients := needsOf(job).Clients
 		isLocked := locked[clients[0]] || locked[clients[1]]
 		if isLocked {
 			refuse(job, fmt.Errorf("%w: the cart or its Idempotency-Key", database.ErrRowLocked))

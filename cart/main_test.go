@@ -43,7 +43,7 @@ func newManager(t *testing.T, db *database.DB, config ...func(*managerConfig)) *
 	for _, change := range config {
 		change(&c)
 	}
-	m := cart.NewManager(db, &cart.Store{}, c.stock, annBuys{}, c.Config)
+	m := cart.New(db, &cart.Store{}, c.stock, annBuys{}, c.Config)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()

@@ -15,7 +15,7 @@ func TestProbe_failsWhereAnAddWould(t *testing.T) {
 	t.Parallel()
 	server := databasetest.StartServerIn(t, dbserver.MySQL, "")
 	db := databasetest.Open(t, database.Config{MySQLDSN: server.TCPDSN("shop")})
-	m := cart.NewManager(db, &cart.Store{}, inventory.New(db), nil, cart.Config{QueueCapacity: 1, BatchSize: 1})
+	m := cart.New(db, &cart.Store{}, inventory.New(db), nil, cart.Config{QueueCapacity: 1, BatchSize: 1})
 	t.Cleanup(func() { _ = m.Close(t.Context()) })
 	for _, setting := range []struct {
 		readOnly string

@@ -45,7 +45,7 @@ type carts interface {
 	Remove(*database.Batch, []cart.ClientLine)
 	Restore(*database.Batch, []cart.ClientLine) (full func() bool)
 	LockAndRestore(context.Context, *database.Batch, []cart.ClientLine) (overflow []cart.ClientLine, err error)
-	RefuseLocked(context.Context, *database.Tx, []int, func(int) ([2]string, idempotency.Key), func(int, error)) ([]int, error)
+	RefuseLocked(context.Context, *database.Tx, []int, func(int) cart.Needs, func(int, error)) ([]int, error)
 }
 
 // stock is the Inventory Manager, as the Checkout Manager sees it.

@@ -40,7 +40,7 @@ func (m *Manager) Drain(ctx context.Context) (unfinished int) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), expireTimeout)
 	defer cancel()
-	if err := m.db.Transact(ctx, func(tx *database.Tx) error { return expire(ctx, tx, claims) }, nil); err != nil {
+	if err := m.db.Transact(ctx, func(tx *database.Tx) error { return expireLeases(ctx, tx, claims) }, nil); err != nil {
 		m.log.Warn("could not expire the leases of unfinished checkouts: they expire by themselves", "error", err)
 	}
 	return len(claims)

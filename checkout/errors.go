@@ -19,7 +19,8 @@ var (
 	// ErrPending means that the outcome of a payment or of a refund is not known yet; it comes as a
 	// *PendingError.
 	ErrPending = errors.New("payment pending")
-	// ErrBusy means that the limit of checkouts in flight is reached; nothing was done.
+	// ErrBusy means that as many checkouts are in flight, or as many lines of theirs, as may be;
+	// nothing was done.
 	ErrBusy = errors.New("too many checkouts in flight")
 	// ErrDraining means that this instance is shutting down; nothing was done.
 	ErrDraining = errors.New("shutting down")

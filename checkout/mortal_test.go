@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"cartwheel/cart"
-	"cartwheel/cart/idempotency"
 	"cartwheel/database"
 	"cartwheel/inventory"
 	"cartwheel/payment"
@@ -121,12 +120,12 @@ func (l *life) passIn(b *database.Batch, by point) {
 
 // RefuseLocked begins TX 1 as well as TX 2: the dead write in neither.
 func (w *watchedCarts) RefuseLocked(
-	ctx context.Context, tx *database.Tx, jobs []int, of func(int) ([2]string, idempotency.Key), refuse func(int, error),
+	ctx context.Context, tx *database.Tx, jobs []int, needsOf func(int) cart.Needs, refuse func(int, error),
 ) ([]int, error) {
 	if err := w.life.pass(inAnyTransaction); err != nil {
 		return nil, err
 	}
-	return w.Store.RefuseLocked(ctx, tx, jobs, of, refuse)
+	return w.Store.RefuseLocked(ctx, tx, jobs, needsOf, refuse)
 }
 
 func (w *watchedCarts) Restore(b *database.Batch, lines []cart.ClientLine) (full func() bool) {

@@ -160,7 +160,7 @@ func itemsOf(lines []inventory.Line) []payment.Item {
 
 // resolvePayment voids the payment unless it was charged already, and settles the checkout by the
 // answer. It tries until there is an answer or ctx ends, because stock is never released on an
-// unknown outcome.
+// unknown outcome. Its errors are ctx's and those of finish.
 func (m *Manager) resolvePayment(ctx context.Context, c *claim) (journalResult, error) {
 	for pause := range retries(ctx) {
 		result, err := m.gateway.Void(ctx, c.id)
@@ -177,8 +177,8 @@ func (m *Manager) resolvePayment(ctx context.Context, c *claim) (journalResult, 
 }
 
 // finish settles a checkout, and refunds it when the quantity on hand does not suffice any more for
-// its sale. It returns the journal's last state. An error means that the owner has to give
-// the claim up, or has lost it.
+// its sale. It tries until ctx ends, and returns the journal's last state. An error means that the
+// owner has to give the claim up (ctx ended) or has lost it (errOtherOwner).
 func (m *Manager) finish(ctx context.Context, job settleJob) (journalResult, error) {
 	c := job.claim
 	for range retries(ctx) {
@@ -205,7 +205,7 @@ func (m *Manager) finish(ctx context.Context, job settleJob) (journalResult, err
 var errOtherOwner = errors.New("another owner finishes the checkout")
 
 // refund refunds a checkout, with retries, and then rolls it back, or ends its cancellation. A
-// refusal ends a cancellation as well.
+// refusal ends a cancellation as well. Its errors are ctx's and those of finish.
 func (m *Manager) refund(ctx context.Context, c *claim) (journalResult, error) {
 	for range retries(ctx) {
 		result, err := m.gateway.Refund(ctx, c.id)

@@ -33,7 +33,7 @@ func (m *Manager) Start(ctx context.Context) error {
 	if m.db.Embedded() {
 		var open int64
 		err := m.db.Transact(ctx, func(tx *database.Tx) (err error) {
-			open, err = expireAll(ctx, tx)
+			open, err = expireAllLeases(ctx, tx)
 			return err
 		}, nil)
 		if err != nil {
@@ -74,7 +74,7 @@ func (m *Manager) sweepOnce(ctx context.Context) (claimed int, err error) {
 		slots++
 	}
 	defer func() { m.recoverySlots.Release(int64(slots - claimed)) }()
-	found, err := database.Query(ctx, m.db.Read, func(tx *database.Tx) ([]Entry, error) { return expired(ctx, tx, slots) })
+	found, err := database.Query(ctx, m.db.Read, func(tx *database.Tx) ([]Entry, error) { return expiredEntries(ctx, tx, slots) })
 	found = slices.DeleteFunc(found, func(e Entry) bool {
 		if e.Damage != nil { // for a person: it must not keep the others from being recovered
 			m.log.Warn("an open checkout cannot be recovered", "error", e.Damage)

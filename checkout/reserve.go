@@ -117,7 +117,7 @@ func (t *reserveTx) run(ctx context.Context, tx *database.Tx) error {
 func (t *reserveTx) lock(ctx context.Context, tx *database.Tx) (
 	carts map[string][]inventory.Line, stock *inventory.Stock, err error,
 ) {
-	needs := func(i int) ([2]string, idempotency.Key) { return [2]string{t.jobs[i].ClientID}, t.keys.Key(i) }
+	needs := func(i int) cart.Needs { return cart.Needs{Clients: [2]string{t.jobs[i].ClientID}, Key: t.keys.Key(i)} }
 	refuse := func(i int, err error) { t.answers[i].Err = err }
 	if t.undecided, err = t.m.carts.RefuseLocked(ctx, tx, t.undecided, needs, refuse); err != nil {
 		return nil, nil, err

@@ -197,14 +197,15 @@ func (t *settleTx) slowPathError(err error, slow bool) error {
 	return errSlowPath
 }
 
-// needs returns what must not be locked for a job: its client's cart or key. The owner of a job
-// that is refused retries.
-func (t *settleTx) needs(i int) (clients [2]string, key idempotency.Key) {
+// needs returns the client's cart, if lines return to it, and the key. The owner of a job that is
+// refused retries.
+func (t *settleTx) needs(i int) cart.Needs {
 	c := t.jobs[i].claim
+	needs := cart.Needs{Key: c.idempotencyKey()}
 	if t.to[i] == RolledBack || c.key != "" {
-		clients[0] = c.clientID
+		needs.Clients[0] = c.clientID
 	}
-	return clients, c.idempotencyKey()
+	return needs
 }
 
 func (t *settleTx) refuse(i int, err error) { t.answers[i].Err = err }

@@ -119,7 +119,7 @@ func insertEntries(b *database.Batch, claims []*claim, lease time.Duration) erro
 			if err != nil {
 				return fmt.Errorf("encode the items of checkout %s: %w", c.id, err)
 			}
-			args = append(args, c.id, c.clientID, string(items), nullable(c.reference), nullable(c.key))
+			args = append(args, c.id, c.clientID, string(items), database.NullIfEmpty(c.reference), database.NullIfEmpty(c.key))
 		}
 		b.Exec(nil, database.InsertEach("checkout_journal", columns, values, len(piece)), args...)
 	}
@@ -151,7 +151,7 @@ func updateEntries(b *database.Batch, t transition, ids []string, lease time.Dur
 	}
 	for chunk := range slices.Chunk(ids, database.ChunkRows) {
 		padded := database.Pad(chunk)
-		args := append([]any{t.to, nullable(t.reason), t.from, t.epoch}, database.Anys(padded)...)
+		args := append([]any{t.to, database.NullIfEmpty(t.reason), t.from, t.epoch}, database.Anys(padded)...)
 		all := func(moved int64) error {
 			if moved != int64(len(chunk)) {
 				return errClaimLost
@@ -163,9 +163,9 @@ func updateEntries(b *database.Batch, t transition, ids []string, lease time.Dur
 	}
 }
 
-// expired returns open checkouts whose leases have expired, the longest expired first. It locks
+// expiredEntries returns open checkouts whose leases have expired, the longest expired first. It locks
 // nothing.
-func expired(ctx context.Context, tx *database.Tx, limit int) ([]Entry, error) {
+func expiredEntries(ctx context.Context, tx *database.Tx, limit int) ([]Entry, error) {
 	return selectEntries(ctx, tx, "checkout_journal WHERE lease_expires_at <= "+tx.Dialect().Now()+
 		" ORDER BY lease_expires_at LIMIT ?", limit)
 }
@@ -187,8 +187,8 @@ func claimExpired(ctx context.Context, tx *database.Tx, ids []string, lease time
 	return entries, nil
 }
 
-// expire ends the leases of checkouts that their owner leaves to others.
-func expire(ctx context.Context, tx *database.Tx, claims []*claim) error {
+// expireLeases ends the leases of checkouts that their owner leaves to others.
+func expireLeases(ctx context.Context, tx *database.Tx, claims []*claim) error {
 	for chunk := range slices.Chunk(claims, database.ChunkRows) {
 		args := make([]any, 0, 2*len(chunk))
 		for _, c := range chunk {
@@ -203,8 +203,8 @@ func expire(ctx context.Context, tx *database.Tx, claims []*claim) error {
 	return nil
 }
 
-// expireAll ends every lease.
-func expireAll(ctx context.Context, tx *database.Tx) (int64, error) {
+// expireAllLeases ends every lease.
+func expireAllLeases(ctx context.Context, tx *database.Tx) (int64, error) {
 	n, err := tx.Exec(ctx, "UPDATE checkout_journal SET lease_expires_at = "+tx.Dialect().Now()+
 		" WHERE lease_expires_at IS NOT NULL")
 	if err != nil {
@@ -212,9 +212,6 @@ func expireAll(ctx context.Context, tx *database.Tx) (int64, error) {
 	}
 	return n, nil
 }
-
-// nullable is NULL for an empty text.
-func nullable(text string) sql.NullString { return sql.NullString{String: text, Valid: text != ""} }
 
 // openIDs returns the open checkouts, or those of one client, in the filter's order. The statement
 // has no ORDER BY: with one, the engines would read all settled checkouts along the primary key.
@@ -339,7 +336,7 @@ func putEvents(ctx context.Context, tx *database.Tx, leased eventLease, due []st
 	for i, e := range leased.entries {
 		if _, isUnlocked := unlocked[e.CheckoutID]; isUnlocked || unlocked == nil {
 			batch.Exec(nil, "UPDATE "+tx.Dialect().ByKey("checkout_journal")+" SET "+column+" = ? WHERE checkout_id = ? AND "+column+" = ?",
-				nullable(due[i]), e.CheckoutID, leased.until)
+				database.NullIfEmpty(due[i]), e.CheckoutID, leased.until)
 		}
 	}
 	if err := batch.Send(ctx); err != nil {

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"database/sql"
 	"iter"
 	"slices"
 	"strings"
@@ -51,6 +52,9 @@ func Pieces[T any](d Dialect, items []T) iter.Seq[[]T] {
 		}
 	}
 }
+
+// NullIfEmpty is the text as an argument of a statement: NULL when it is empty.
+func NullIfEmpty(text string) sql.NullString { return sql.NullString{String: text, Valid: text != ""} }
 
 // SortedUnique returns the IDs in order, each once: the order in which their rows are locked.
 func SortedUnique(ids []string) []string {

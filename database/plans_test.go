@@ -78,7 +78,7 @@ func sendEveryStatement(t *testing.T, db *database.DB) map[string]bool {
 		QueueCapacity: 64, BatchSize: 64, InFlight: 64, Lease: time.Minute, PaymentTimeout: time.Second,
 		Events: true, ResponseTo: present, Log: databasetest.Log(t),
 	})
-	carts := cart.NewManager(db, cartStore, stock, checkouts, cart.Config{
+	carts := cart.New(db, cartStore, stock, checkouts, cart.Config{
 		QueueCapacity: 64, BatchSize: 64, ResponseTo: present, Log: databasetest.Log(t),
 	})
 	if err := checkouts.Start(ctx); err != nil {
@@ -160,7 +160,7 @@ func sendEveryStatement(t *testing.T, db *database.DB) map[string]bool {
 		_, viewErr := carts.Show(ctx, "client-1")
 		_, listErr := checkouts.OfClient(ctx, "client-1", "~", 20)
 		_, firstErr := checkouts.OfClient(ctx, "client-1", "", 20)
-		_, lookErr := stock.Look(ctx, []string{"lamp", "mug"})
+		_, lookErr := stock.Lookup(ctx, []string{"lamp", "mug"})
 		if err := errors.Join(viewErr, listErr, firstErr, lookErr); err != nil {
 			t.Error(err)
 		}

@@ -19,9 +19,9 @@ func NewStock(levels map[string]Level, taken ...string) *Stock {
 }
 
 // WithPatience returns an import that retries a chunk for this long at most.
-func (how Import) WithPatience(patience time.Duration) Import {
-	how.chunkTimeout = patience
-	return how
+func (options Import) WithPatience(patience time.Duration) Import {
+	options.chunkTimeout = patience
+	return options
 }
 
 // Suspected reports whether any of the products is asked for without waiting.

@@ -93,17 +93,17 @@ type ImportReport struct {
 // it stops between two of them. The report is good with an error, too: the rows up to its Line are
 // done, and may be left out of a repeat.
 //
-// A repeat is harmless unless how.Add. With how.Add nothing is added twice: when the database goes
+// A repeat is harmless unless options.Add. With options.Add nothing is added twice: when the database goes
 // away in the middle of a commit, the import stops, and the error says of which lines it is unknown
 // whether they were added.
 //
-// Errors: those of reading the file, of how.Bad, and of ctx; a header that is none;
+// Errors: those of reading the file, of options.Bad, and of ctx; a header that is none;
 // database.ErrUnavailable; database.ErrOutcomeUnknown.
-func (m *Manager) Import(ctx context.Context, file io.Reader, how Import) (ImportReport, error) {
-	how.Delimiter = cmp.Or(how.Delimiter, ',')
-	how.chunkTimeout = cmp.Or(how.chunkTimeout, importChunkTimeout)
-	im := &importing{m: m, how: how, seed: maphash.MakeSeed(), lines: map[uint64]int{}, created: map[uint64]int{}}
-	rows, err := openImport(file, how.Delimiter)
+func (m *Manager) Import(ctx context.Context, file io.Reader, options Import) (ImportReport, error) {
+	options.Delimiter = cmp.Or(options.Delimiter, ',')
+	options.chunkTimeout = cmp.Or(options.chunkTimeout, importChunkTimeout)
+	im := &importing{m: m, options: options, seed: maphash.MakeSeed(), lines: map[uint64]int{}, created: map[uint64]int{}}
+	rows, err := openImport(file, options.Delimiter)
 	if err != nil {
 		return im.report, fmt.Errorf("import: %w", err)
 	}
@@ -124,7 +124,7 @@ func (m *Manager) Import(ctx context.Context, file io.Reader, how Import) (Impor
 		if err := im.take(ctx, chunk); err != nil {
 			return im.report, fmt.Errorf("import: %w", err)
 		}
-		if !how.DryRun {
+		if !options.DryRun {
 			sleep(ctx, im.pause(time.Since(started)))
 		}
 	}
@@ -132,10 +132,10 @@ func (m *Manager) Import(ctx context.Context, file io.Reader, how Import) (Impor
 
 // importing is an import that runs. It belongs to one goroutine.
 type importing struct {
-	m      *Manager
-	how    Import
-	report ImportReport
-	waited time.Duration // of the last chunk, for the start of its transaction
+	m       *Manager
+	options Import
+	report  ImportReport
+	waited  time.Duration // of the last chunk, for the start of its transaction
 
 	// By the hashes of IDs under seed: two in 10 million products collide with a probability of 1
 	// in 300,000.
@@ -175,21 +175,21 @@ func (im *importing) undecided(chunk []*importRow) (open []*importRow) {
 func (im *importing) recordCreated(productID string, line int) {
 	im.lines[maphash.String(im.seed, productID)] = -line
 	normal := maphash.String(im.seed, normalForm(productID))
-	if other, found := im.created[normal]; found && im.how.Warn != nil {
-		im.how.Warn(LookAlike{line, fmt.Sprintf("that of line %d", other)})
+	if other, found := im.created[normal]; found && im.options.Warn != nil {
+		im.options.Warn(LookAlike{line, fmt.Sprintf("that of line %d", other)})
 	}
 	im.created[normal] = line
 }
 
 // warnOfLookAlikes compares the created products with those that the import did not create.
 func (im *importing) warnOfLookAlikes(ctx context.Context) error {
-	if len(im.created) == 0 || im.how.Warn == nil {
+	if len(im.created) == 0 || im.options.Warn == nil {
 		return nil
 	}
 	return im.m.List(ctx, func(p Product) error {
 		line, alike := im.created[maphash.String(im.seed, normalForm(p.ID))]
 		if alike && im.lines[maphash.String(im.seed, p.ID)] >= 0 {
-			im.how.Warn(LookAlike{line, strconv.QuoteToASCII(p.ID)})
+			im.options.Warn(LookAlike{line, strconv.QuoteToASCII(p.ID)})
 		}
 		return nil
 	})
@@ -211,12 +211,12 @@ func (im *importing) take(ctx context.Context, chunk []*importRow) error {
 	for started := time.Now(); len(open) > 0; {
 		locked, err := im.transact(ctx, open)
 		lines := fmt.Sprintf("lines %d to %d", open[0].Line, open[len(open)-1].Line)
-		patient := time.Since(started) < im.how.chunkTimeout && ctx.Err() == nil
+		patient := time.Since(started) < im.options.chunkTimeout && ctx.Err() == nil
 		unknown := errors.Is(err, database.ErrOutcomeUnknown)
 		passing := unknown || errors.Is(err, database.ErrUnavailable) || errors.Is(err, database.ErrRowLocked)
-		im.report.NetUncertain = im.report.NetUncertain || unknown && !im.how.Add
+		im.report.NetUncertain = im.report.NetUncertain || unknown && !im.options.Add
 		switch {
-		case unknown && im.how.Add:
+		case unknown && im.options.Add:
 			return fmt.Errorf("it is not known whether %s were added; what follows was not: %w", lines, err)
 		case err != nil && (!passing || !patient):
 			return fmt.Errorf("%s were not imported, nor what follows: %w", lines, errors.Join(err, ctx.Err()))
@@ -244,10 +244,10 @@ func (im *importing) account(chunk []*importRow) error {
 			continue
 		}
 		im.report.Bad++
-		if im.how.Bad == nil {
+		if im.options.Bad == nil {
 			continue
 		}
-		if err := im.how.Bad(row.BadRow); err != nil {
+		if err := im.options.Bad(row.BadRow); err != nil {
 			return fmt.Errorf("report line %d: %w", row.Line, err)
 		}
 	}
@@ -263,11 +263,11 @@ func (im *importing) transact(ctx context.Context, rows []*importRow) (locked []
 	decideAll := func(tx *database.Tx) error {
 		stock, err := im.stock(ctx, tx, rows)
 		if err == nil {
-			changes, locked, unchanged = decide(rows, stock, im.how.Add)
+			changes, locked, unchanged = decide(rows, stock, im.options.Add)
 		}
 		return err
 	}
-	if im.how.DryRun {
+	if im.options.DryRun {
 		err = im.m.db.Read(ctx, decideAll)
 	} else {
 		asked := time.Now()
@@ -278,7 +278,7 @@ func (im *importing) transact(ctx context.Context, rows []*importRow) (locked []
 			if err := decideAll(tx); err != nil || len(changes) == 0 {
 				return err
 			}
-			return im.m.writeChanges(ctx, tx, changes, im.how.Add)
+			return im.m.writeChanges(ctx, tx, changes, im.options.Add)
 		}, nil)
 	}
 	if err != nil {
@@ -304,7 +304,7 @@ func (im *importing) stock(ctx context.Context, tx *database.Tx, rows []*importR
 	b := tx.Batch()
 	var stock *Stock
 	var err error
-	if im.how.DryRun {
+	if im.options.DryRun {
 		stock = im.m.ReadLevels(b, ids)
 		err = b.Send(ctx)
 	} else {

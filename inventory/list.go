@@ -58,11 +58,11 @@ func (m *Manager) Products(b *database.Batch, productIDs []string, found map[str
 	queryProducts(b, database.SortedUnique(productIDs), found)
 }
 
-// Look returns those of the products that there are, in the order of their IDs. It blocks for one
+// Lookup returns those of the products that there are, in the order of their IDs. It blocks for one
 // read.
 //
 // Errors: database.ErrUnavailable.
-func (m *Manager) Look(ctx context.Context, productIDs []string) ([]Product, error) {
+func (m *Manager) Lookup(ctx context.Context, productIDs []string) ([]Product, error) {
 	found := map[string]Product{}
 	err := m.db.ReadStale(ctx, func(tx *database.Tx) error {
 		clear(found) // it may be the second read

@@ -126,7 +126,7 @@ func (s *Server) showStock(ctx context.Context, _ echo.Context, parameters url.V
 			return nil, badRequest("productID: %s", problem)
 		}
 	}
-	products, err := s.shop.Stock.Look(ctx, ids)
+	products, err := s.shop.Stock.Lookup(ctx, ids)
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ type checkouts interface {
 
 // stock is the Inventory Manager, as the API sees it.
 type stock interface {
-	Look(ctx context.Context, productIDs []string) ([]inventory.Product, error)
+	Lookup(ctx context.Context, productIDs []string) ([]inventory.Product, error)
 }
 
 // Config has the settings of the public listener.

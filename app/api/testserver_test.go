@@ -118,7 +118,7 @@ func (l lookups) OfClient(ctx context.Context, clientID, before string, limit in
 	return l.entries, l.say(ctx)
 }
 
-func (l lookups) Look(ctx context.Context, productIDs []string) ([]inventory.Product, error) {
+func (l lookups) Lookup(ctx context.Context, productIDs []string) ([]inventory.Product, error) {
 	l.askf("stock of %q", productIDs)
 	return l.products, l.say(ctx)
 }

@@ -18,9 +18,9 @@ const (
 	pruneAge = Keep + time.Hour
 )
 
-// Prune deletes answered keys that are older than Keep, in small transactions, until ctx ends. It
+// RunPruner deletes answered keys that are older than Keep, in small transactions, until ctx ends. It
 // blocks.
-func Prune(ctx context.Context, db *database.DB, log *slog.Logger) {
+func RunPruner(ctx context.Context, db *database.DB, log *slog.Logger) {
 	for pause := pruneEvery; ; {
 		select {
 		case <-ctx.Done():

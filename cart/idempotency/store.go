@@ -79,9 +79,6 @@ func countStored(ctx context.Context, tx *database.Tx, records []Record, at stam
 	return stored, nil
 }
 
-// nullable is NULL for an empty text.
-func nullable(text string) sql.NullString { return sql.NullString{String: text, Valid: text != ""} }
-
 // TryLock locks what is stored under the key, without waiting. It returns an error of
 // database.IsRowLocked when another transaction has the row locked, or has inserted it and not
 // committed.
@@ -101,7 +98,7 @@ func insert(ctx context.Context, tx *database.Tx, records []Record, at stamp) er
 		values := make([]any, 0, 9*len(chunk))
 		for _, r := range chunk {
 			values = append(values, r.Key.ClientID, r.Key.Endpoint, r.Key.Key, r.Hash[:],
-				sql.NullInt64{Int64: int64(r.Status), Valid: !r.UnderWay()}, nullable(r.Code), nullable(r.CheckoutID), r.Body, string(at))
+				sql.NullInt64{Int64: int64(r.Status), Valid: !r.UnderWay()}, database.NullIfEmpty(r.Code), database.NullIfEmpty(r.CheckoutID), r.Body, string(at))
 		}
 		if _, err := tx.Exec(ctx, "INSERT INTO idempotency_key "+
 			"(client_id, endpoint, idempotency_key, request_hash, http_status, error_code, checkout_id, body, created_at) VALUES "+
@@ -117,7 +114,7 @@ func insert(ctx context.Context, tx *database.Tx, records []Record, at stamp) er
 func Fill(ctx context.Context, tx *database.Tx, key Key, r Response) error {
 	if _, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("idempotency_key")+
 		" SET http_status = ?, error_code = ?, body = ?, created_at = "+tx.Dialect().Now()+" WHERE "+isKey+
-		" AND http_status IS NULL", r.Status, nullable(r.Code), r.Body, key.ClientID, key.Endpoint, key.Key); err != nil {
+		" AND http_status IS NULL", r.Status, database.NullIfEmpty(r.Code), r.Body, key.ClientID, key.Endpoint, key.Key); err != nil {
 		return fmt.Errorf("answer an idempotency key: %w", err)
 	}
 	return nil

@@ -27,13 +27,15 @@ var faults = []fault{
 	{name: "writer killed", short: true, do: (*shop).killWriter},
 	{name: "writer killed, COMMITs lost", short: true, repeat: 3, proxy: true, do: (*shop).killWriterWithLostCommits},
 	{name: "writer paused for longer than the suspect timeout", short: true, proxy: true, do: func(s *shop) time.Duration {
-		return s.pauseWriter(3 * s.nodes.limits().suspect)
+		return s.pauseWriter(3*s.nodes.limits().suspect, 0)
 	}},
 	{name: "writer paused for less than the suspect timeout", do: func(s *shop) time.Duration {
-		return s.pauseWriter(s.nodes.limits().suspect - 300*time.Millisecond)
+		return s.pauseWriter(s.nodes.limits().suspect-300*time.Millisecond, 0)
 	}},
+	// A writer that wakes while the others agree on a group without it makes them begin again.
 	{name: "writer paused for about the suspect timeout", repeat: 3, proxy: true, do: func(s *shop) time.Duration {
-		return s.pauseWriter(s.nodes.limits().suspect + time.Duration(rand.Int64N(int64(s.nodes.limits().suspect))))
+		suspect := s.nodes.limits().suspect
+		return s.pauseWriter(suspect+time.Duration(rand.Int64N(int64(suspect))), 2*suspect)
 	}},
 	{name: "writer killed, the next one lags", repeat: 2, open: (*shop).openBesideBulk, do: (*shop).killWriterBeforeLaggingNode},
 	{name: "writer isolated", do: (*shop).isolateWriter},
@@ -148,12 +150,13 @@ func (s *shop) killWriterBeforeLaggingNode() time.Duration {
 	return took
 }
 
-func (s *shop) pauseWriter(d time.Duration) time.Duration {
+// pauseWriter pauses the writer for d. Healing may take longer than after a kill by more.
+func (s *shop) pauseWriter(d, more time.Duration) time.Duration {
 	writer := s.nodes.writer()
 	s.nodes.pause(writer)
 	wait(context.Background(), d)
 	s.nodes.resume(writer)
-	return s.load.heals(d + s.healLimit())
+	return s.load.heals(d + s.healLimit() + more)
 }
 
 func (s *shop) isolateWriter() time.Duration {

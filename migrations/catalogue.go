@@ -134,15 +134,17 @@ func embeddedCatalogue(conn session) catalogue {
 func (c catalogue) tableNamed(ctx context.Context, name string) (t table, err error) {
 	var found []table
 	var columns []column
-	for query, rows := range map[string]any{
-		c.table: &found, c.columns: &columns, c.indexes: &t.indexes, c.checks: &t.checks,
-	} {
-		if err := c.SelectContext(ctx, rows, query, name); err != nil {
+	// The table first: one that is created meanwhile must not appear without its columns.
+	for _, read := range []struct {
+		query string
+		rows  any
+	}{{c.table, &found}, {c.columns, &columns}, {c.indexes, &t.indexes}, {c.checks, &t.checks}} {
+		if err := c.SelectContext(ctx, read.rows, read.query, name); err != nil {
 			return t, fmt.Errorf("read the catalogue on %s: %w", name, err)
 		}
-	}
-	if len(found) == 0 {
-		return table{}, nil
+		if len(found) == 0 {
+			return table{}, nil
+		}
 	}
 	t.Kind, t.Engine, t.columns = found[0].Kind, found[0].Engine, make(map[string]column, len(columns))
 	for _, column := range columns {

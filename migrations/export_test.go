@@ -25,6 +25,26 @@ func (c *crashing) ExecContext(ctx context.Context, query string, args ...any) (
 	return c.session.ExecContext(ctx, query, args...)
 }
 
+// A shared session is one beside which another instance does something, before a certain read.
+type shared struct {
+	session
+	left int
+	do   func()
+}
+
+func (s *shared) SelectContext(ctx context.Context, into any, query string, args ...any) error {
+	if s.left--; s.left == 0 {
+		s.do()
+	}
+	return s.session.SelectContext(ctx, into, query, args...)
+}
+
+// CheckAdoptableBeside looks for obstacles while another instance does something, before the n-th
+// read.
+func CheckAdoptableBeside(ctx context.Context, db *sql.DB, n int, do func()) error {
+	return checkAdoptable(ctx, serverCatalogue(&shared{sqlx.NewDb(db, "mysql"), n, do}))
+}
+
 // AdoptInPart adopts until it has changed something so many times, as a run does that ends there in
 // a crash. It reports whether it came to its end.
 func AdoptInPart(ctx context.Context, db *sql.DB, changes int, log *slog.Logger) (ended bool, err error) {

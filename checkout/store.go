@@ -163,8 +163,8 @@ func updateEntries(b *database.Batch, t transition, ids []string, lease time.Dur
 	}
 }
 
-// expiredEntries returns open checkouts whose leases have expired, the longest expired first. It locks
-// nothing.
+// expiredEntries returns open checkouts whose leases have expired, the longest expired first. It
+// locks nothing.
 func expiredEntries(ctx context.Context, tx *database.Tx, limit int) ([]Entry, error) {
 	return selectEntries(ctx, tx, "checkout_journal WHERE lease_expires_at <= "+tx.Dialect().Now()+
 		" ORDER BY lease_expires_at LIMIT ?", limit)

@@ -93,7 +93,7 @@ type ImportReport struct {
 // it stops between two of them. The report is good with an error, too: the rows up to its Line are
 // done, and may be left out of a repeat.
 //
-// A repeat is harmless unless options.Add. With options.Add nothing is added twice: when the database goes
+// A repeat is harmless unless options.Add. With it nothing is added twice: when the database goes
 // away in the middle of a commit, the import stops, and the error says of which lines it is unknown
 // whether they were added.
 //

@@ -18,8 +18,8 @@ const (
 	pruneAge = Keep + time.Hour
 )
 
-// RunPruner deletes answered keys that are older than Keep, in small transactions, until ctx ends. It
-// blocks.
+// RunPruner deletes answered keys that are older than Keep, in small transactions, until ctx ends.
+// It blocks.
 func RunPruner(ctx context.Context, db *database.DB, log *slog.Logger) {
 	for pause := pruneEvery; ; {
 		select {

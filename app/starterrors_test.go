@@ -65,7 +65,7 @@ func TestServe_startErrorNamesCauseAndRemedy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			args := test.args
-			for flag, value := range map[string]string{"--listen": "127.0.0.1:0", "--data-dir": t.TempDir()} {
+			for flag, value := range map[string]string{"--listen": "127.0.0.1:0", "--admin-listen": "127.0.0.1:0", "--data-dir": t.TempDir()} {
 				if args[0] != flag {
 					args = append(args, flag, value)
 				}

@@ -251,7 +251,7 @@ func TestMigrate_listsAndApplies(t *testing.T) {
 			t.Errorf("%v: status %d: %s, want a word that there is no data yet", command, status, said)
 		}
 	}
-	for _, want := range []string{"3 applied, up to date\n", "0 applied, up to date\n"} {
+	for _, want := range []string{"4 applied, up to date\n", "0 applied, up to date\n"} {
 		if status, out, said := c.run("", "migrate", "up"); status != 0 || !strings.HasSuffix(out, want) {
 			t.Errorf("status %d: %s%s, want %s", status, out, said, want)
 		}

@@ -37,7 +37,8 @@ type changeTx struct {
 	// readFirst makes the next attempt of a batch of adds read the carts first, as edit does.
 	readFirst bool
 
-	// undecided has the indexes of the jobs to be decided, in order. Each attempt makes it anew.
+	// undecided has the indexes of the jobs that this attempt decides, in order: those that are not
+	// known, repeated or locked. They stay in it once they have an answer.
 	undecided []int
 }
 
@@ -86,7 +87,8 @@ func (t *changeTx) putAnswers(changed bool) error {
 //
 // It writes the lines first, which locks them, and decides then: the decisions are made on what the
 // commit writes. This costs one round trip less than reading first. Refused jobs are undone before
-// the commit. Where it adds many units to a line, it reads first: the column might overflow.
+// the commit; if all are refused, by a rollback. Where it adds many units to a line, it reads
+// first: a new line of so many might not fit into the column.
 func (t *changeTx) add(ctx context.Context, tx *database.Tx) error {
 	wanted := t.lines(t.undecided)
 	large := func(line ClientLine) bool { return line.Quantity > largeQuantity }

@@ -98,7 +98,8 @@ func (m *Manager) submit(ctx context.Context, c change) error {
 }
 
 // answerAfterRefusal returns the answer to a change that ended with err: the one that is stored
-// under its key if it was refused before the key was looked up, else err.
+// under its key if it was refused before the key was looked up, or because another transaction had
+// a row locked, which may be storing that answer; else err.
 func (m *Manager) answerAfterRefusal(ctx context.Context, c change, err error) error {
 	if c.Key == "" || !answerMayBeStored(err) {
 		return err

@@ -122,8 +122,9 @@ func (s *Store) Restore(b *database.Batch, lines []ClientLine) (full func() bool
 }
 
 // LockAndRestore is Restore for lines of which one may be full. It returns the units that do not
-// fit: other programs raised the line. It sends the batch to lock the stored lines at once, and
-// waits for locked ones. Two transactions that do so may deadlock.
+// fit: other programs raised the line. It sends the batch, with a read that locks the stored lines
+// and waits for locked ones. It then adds the restore to the batch, which the caller sends. Two
+// transactions that do so may deadlock.
 func (s *Store) LockAndRestore(
 	ctx context.Context, b *database.Batch, lines []ClientLine,
 ) (overflow []ClientLine, err error) {
@@ -164,8 +165,9 @@ type Needs struct {
 	Key     idempotency.Key
 }
 
-// RefuseLocked calls refuse for each job of whose needs another transaction has one locked, as far
-// as LockSuspects asks, and returns the other jobs in the memory of jobs.
+// RefuseLocked calls refuse for each job of a client whose cart, or one of whose keys among the
+// jobs, another transaction has locked, as far as LockSuspects asks. A key counts only if Clients
+// has its client. It returns the other jobs in the memory of jobs.
 func (s *Store) RefuseLocked(
 	ctx context.Context, tx *database.Tx, jobs []int, needsOf func(job int) Needs, refuse func(job int, err error),
 ) ([]int, error) {

@@ -30,7 +30,7 @@ func queryCarts(b *database.Batch, clientIDs []string, clause string, carts map[
 // A storedLine is what is stored of a line, and how many lines its cart has.
 type storedLine struct {
 	quantity  int64
-	cartLines int
+	cartLines int // when this line was written: the last of a cart's lines has the final number
 }
 
 // addLines adds to lines, which are sorted, and returns them as they are stored once the batch is

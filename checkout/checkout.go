@@ -6,6 +6,9 @@
 // and a journal row. TX 2 settles: it sells the lines or restores them, and ends the journal row.
 // Between the two the payment service is asked, and no transaction is open.
 //
+// Both lock in this order: client_cart, product_details, reserve_purchase, checkout_journal,
+// idempotency_key, and within a table by key.
+//
 // TX 2 also begins refunds and cancellations: it moves the row to refunding or cancelling. Once the
 // payment service has answered, another TX 2 ends the row.
 package checkout
@@ -74,11 +77,12 @@ const maxLineBytes = 48 << 20
 type Config struct {
 	QueueCapacity  int            // checkouts that wait for TX 1
 	BatchSize      int            // checkouts in one TX 1, lines in one TX 2
-	InFlight       int            // checkouts between admission and their end
+	InFlight       int            // purchases and cancellations at once; as many repeats may wait
 	Lease          time.Duration  // how long no other instance may claim a checkout
 	PaymentTimeout time.Duration  // the maximum time of a charge, which is then voided
 	Limiter        *queue.Limiter // shared by all queues that write; nil: none
-	// Events says that a webhook is configured: the ends of checkouts get a due time.
+	// Events says that a webhook is configured: sales and completed cancellations get a due time
+	// for their event.
 	Events bool
 	// ResponseTo turns an outcome into the answer that is stored with a key.
 	ResponseTo func(error) idempotency.Response
@@ -272,8 +276,8 @@ func (m *Manager) awaitFirst(ctx context.Context, p cart.Purchase, id string) (c
 	return id, answer
 }
 
-// UnderWay finds those of the clients who have a checkout in flight that may return its lines to
-// their carts, as is committed when the batch is sent. It locks nothing.
+// UnderWay finds those of the clients who have an open checkout, of any instance, that may return
+// its lines to their carts, as is committed when the batch is sent. It locks nothing.
 func (m *Manager) UnderWay(b *database.Batch, clientIDs []string, found map[string]bool) {
 	UnderWay(b, clientIDs, found)
 }

@@ -57,7 +57,7 @@ type Entry struct {
 // words.
 const (
 	reasonDeclined = "declined"
-	reasonVoided   = "voided"
+	reasonVoided   = "voided" // or the charge was never sent
 	reasonRefunded = "refunded"
 )
 

@@ -23,7 +23,7 @@ const endpoint = "checkOutCart"
 // A reserveJob asks TX 1 to reserve all of a client's cart for a new checkout.
 type reserveJob struct {
 	cart.Purchase
-	admitted time.Time // first; a deferred job comes before later ones in the next batch
+	admitted time.Time // a deferred job keeps it, and so comes before later ones in the next batch
 }
 
 func (j reserveJob) request() idempotency.Request { return requestOf(j.Purchase) }
@@ -76,7 +76,7 @@ type reserveTx struct {
 
 	// Each attempt makes the following anew.
 	began     time.Time // before the leases are written
-	undecided []int     // indexes of the jobs to be decided, the first admitted first
+	undecided []int     // indexes of the jobs that this attempt decides, the first admitted first
 	reserved  []*claim  // sorted by ID
 }
 

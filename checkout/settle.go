@@ -64,7 +64,7 @@ type settleTx struct {
 	slow    bool
 
 	// Each attempt makes the following anew.
-	included      []int         // indexes of the jobs that are settled
+	included      []int         // indexes of the jobs whose transitions are written
 	repeats       map[int]int   // the jobs that begin a cancellation which another job of the batch begins
 	to            map[int]State // the included jobs' next states
 	sold          []inventory.Reservation
@@ -197,8 +197,9 @@ func (t *settleTx) slowPathError(err error, slow bool) error {
 	return errSlowPath
 }
 
-// needs returns the client's cart, if lines return to it, and the key. The owner of a job that is
-// refused retries.
+// needs returns the client where lines return to its cart, and where a key is answered: a key is
+// asked for through its client alone. So a locked cart delays a sale that has a key. The owner of a
+// job that is refused retries.
 func (t *settleTx) needs(i int) cart.Needs {
 	c := t.jobs[i].claim
 	needs := cart.Needs{Key: c.idempotencyKey()}
@@ -239,8 +240,9 @@ func (t *settleTx) collectReservations() {
 // errClaimLost means that a checkout was not in the state and epoch of its claim.
 var errClaimLost = errors.New("a claim is no longer valid")
 
-// writeJournal makes the transitions of the included jobs, conditional on the state and epoch of
-// their claims.
+// writeJournal adds the transitions of the included jobs to the batch, conditional on the state and
+// epoch of their claims. It sets the answers to what they will have written: answerKeys and
+// wasCommitted read them.
 func (t *settleTx) writeJournal(batch *database.Batch) {
 	moves := map[transition][]string{}
 	for _, i := range t.included {

@@ -9,8 +9,8 @@ import (
 )
 
 var (
-	// ErrUnavailable means that the database could not be used, and that certainly nothing was
-	// done.
+	// ErrUnavailable means that the database could not be used, or that all attempts ended in
+	// conflicts or took too long. Certainly nothing was done.
 	ErrUnavailable = engine.ErrUnavailable
 	// ErrOutcomeUnknown means that the answer to a COMMIT was lost and could not be found out in
 	// time.
@@ -21,8 +21,8 @@ var (
 	// ErrRetry is for a transaction's own work to return when another transaction has changed what
 	// it had read. All of it is then retried, as after a deadlock.
 	ErrRetry = errors.New("another transaction changed the rows")
-	// ErrNothingToWrite is for a transaction's own work to return when it has nothing to commit:
-	// Transact rolls it back and succeeds.
+	// ErrNothingToWrite is for a transaction's own work to return when there is nothing to commit:
+	// Transact rolls back what it wrote, and succeeds.
 	ErrNothingToWrite = errors.New("nothing to write")
 	// ErrNoData means that there is no database yet, and that none was to be created.
 	ErrNoData = engine.ErrNoData
@@ -83,6 +83,6 @@ func MayRetryOneByOne(err error) bool {
 	return !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrOutcomeUnknown) && !errors.Is(err, ErrRowLocked)
 }
 
-// IsRowLocked reports whether err is a row that another session has locked. Only the statement was
-// rolled back.
+// IsRowLocked reports whether a statement's wait for a lock ran out, or was refused (NOWAIT). Only
+// the statement was rolled back. It does not report ErrRowLocked, which Transact returns.
 func IsRowLocked(err error) bool { return err != nil && faultOf(err) == engine.RowLocked }

@@ -40,8 +40,9 @@ type limits struct {
 var defaultLimits = limits{attempt: 6 * time.Second, retryTimeout: 8 * time.Second, resolve: 7 * time.Second}
 
 // Transact runs work in one transaction and commits it. It starts no attempt after 8 seconds, and
-// no statement of an attempt after 6. It looks a lost COMMIT up for 7 seconds. When ctx ends, it
-// gives up between two attempts, never during a COMMIT.
+// no statement of an attempt after 6. It looks a lost COMMIT up for 7 seconds. When ctx ends,
+// the attempt fails at its current or next statement, and none follows; a COMMIT is never
+// interrupted.
 //
 // Deadlocks and snapshot conflicts are retried with jitter, so work must begin by resetting what it
 // leaves behind. A lock wait that runs out is retried once, with AfterLockTimeout.
@@ -49,7 +50,8 @@ var defaultLimits = limits{attempt: 6 * time.Second, retryTimeout: 8 * time.Seco
 // When the answer to the COMMIT is lost, committed looks for rows that work wrote. It runs on
 // another connection, in a transaction that is rolled back, and does not end with ctx. It must use
 // a locking read, which waits for a commit that still runs. When it finds the rows, Transact
-// succeeds. Otherwise work is retried, after a second look in the retry's transaction. Without
+// succeeds. Otherwise work is retried, after a second look in the retry's transaction, which ends
+// with ctx. Without
 // committed, or when it returns an error of its own, the outcome stays unknown.
 //
 // Errors: work's own but ErrNothingToWrite, after a rollback; ErrUnavailable (nothing was done);
@@ -148,15 +150,17 @@ func (db *DB) transact(
 	}
 }
 
-// errCommitLost says that COMMIT was sent and that its answer is not known.
+// errCommitLost says that COMMIT was sent and may have taken effect: there was no answer, or an
+// error that does not tell.
 var errCommitLost = errors.New("the answer to COMMIT was lost")
 
 // errFoundLate says that an earlier attempt was committed.
 var errFoundLate = errors.New("committed by an earlier attempt")
 
 // unlessFound returns work for the attempt after a lost COMMIT. It does nothing when committed now
-// finds what the look-up did not, as on a replica that took over and lagged. It ends lost once it
-// has looked: what fails before may be looked for again, as work has not written anything else.
+// finds what the look-up did not, as on a replica that took over and lagged. It sets
+// lost to false once it has looked, just before work writes again. If it fails before that, the
+// next attempt looks again.
 func unlessFound(work func(*Tx) error, committed func(*Tx) (bool, error), lost *bool) func(*Tx) error {
 	return func(tx *Tx) error {
 		found, err := committed(tx)

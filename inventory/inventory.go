@@ -211,7 +211,7 @@ func (m *Manager) Release(b *database.Batch, reservations []Reservation) {
 	DeleteReservations(b, ids)
 }
 
-// ReserveID names the reservation of a checkout's line, counted from 1.
+// ReserveID names the row of a Reservation for a checkout's line, counted from 1.
 func ReserveID(checkoutID string, line int) string { return fmt.Sprintf("%s:%d", checkoutID, line) }
 
 // Checkout returns the checkout and the line, counted from 1, that the reservation's ID names; ok

@@ -79,7 +79,7 @@ type Config struct {
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 	CORSOrigins allowedOrigins         // none: no browser page of another origin
-	Full        map[string]func() bool // by path: whether its queue is full; nil: never
+	Full        map[string]func() bool // by path: whether a request would be refused as busy; nil: never
 	Metrics     *metrics.Metrics
 	Log         *slog.Logger
 }

@@ -96,8 +96,8 @@ func (r Record) Answer(hash Hash) error {
 // lateTimeout is the maximum time of StoredAnswerOr.
 const lateTimeout = time.Second
 
-// StoredAnswerOr returns the stored answer to a request whose own time may be over, or else that
-// other answer. It locks nothing.
+// StoredAnswerOr returns what Record.Answer says of the stored key of a request whose own time may
+// be over, or the other answer when no record was found or it could not be read. It locks nothing.
 func StoredAnswerOr(ctx context.Context, db *database.DB, request Request, other error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
 	defer cancel()

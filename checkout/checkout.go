@@ -6,8 +6,8 @@
 // and a journal row. TX 2 settles: it sells the lines or restores them, and ends the journal row.
 // Between the two the payment service is asked, and no transaction is open.
 //
-// Both lock in this order: client_cart, product_details, reserve_purchase, checkout_journal,
-// idempotency_key, and within a table by key.
+// Both wait for locks in this order: client_cart, product_details, reserve_purchase,
+// checkout_journal, idempotency_key, and within a table by key.
 //
 // TX 2 also begins refunds and cancellations: it moves the row to refunding or cancelling. Once the
 // payment service has answered, another TX 2 ends the row.

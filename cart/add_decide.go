@@ -24,7 +24,7 @@ const (
 // addedLines are the lines that a batch adds to. lineCounts and quantities start as before the
 // batch, and grow with each accepted add.
 type addedLines struct {
-	wanted     []ClientLine           // what the undecided jobs add, merged and sorted
+	wanted     []ClientLine           // what the remaining jobs add, merged and sorted
 	stored     map[lineKey]storedLine // each line, with every add of the batch
 	lineCounts map[string]int         // the number of lines of each client's cart
 	quantities map[lineKey]int64      // the units of each line
@@ -63,14 +63,14 @@ func (t *changeTx) upsertAndReadStock(
 	return &addedLines{wanted: wanted, stored: stored}, stock, nil
 }
 
-// decide answers the undecided jobs in turn and returns those that it refused.
+// decide answers the remaining jobs in turn and returns those that it refused.
 func (t *changeTx) decide(
 	ctx context.Context, tx *database.Tx, added *addedLines, stock *inventory.Stock,
 ) (refused []int, err error) {
 	if err := added.count(ctx, tx, added.subtractAdded()); err != nil {
 		return nil, err
 	}
-	for _, i := range t.undecided {
+	for _, i := range t.remaining {
 		if t.answers[i].Err = added.accept(t.jobs[i], stock); t.answers[i].Err != nil {
 			refused = append(refused, i)
 		}

@@ -37,9 +37,9 @@ type changeTx struct {
 	// readFirst makes the next attempt of a batch of adds read the carts first, as edit does.
 	readFirst bool
 
-	// undecided has the indexes of the jobs that this attempt decides, in order: those that are not
-	// known, repeated or locked. They stay in it once they have an answer.
-	undecided []int
+	// remaining has the indexes of the jobs that this attempt decides, in order: all but those that
+	// are known, repeated or locked.
+	remaining []int
 }
 
 // run is one attempt.
@@ -52,15 +52,15 @@ func (t *changeTx) run(ctx context.Context, tx *database.Tx) error {
 	for i, answer := range known {
 		t.answers[i].Err = answer
 	}
-	t.undecided = slices.DeleteFunc(fresh, func(i int) bool { return t.jobs[i].kind == kindBarrier })
-	if t.undecided, err = t.m.store.RefuseLocked(ctx, tx, t.undecided, t.needs, t.refuse); err != nil {
+	t.remaining = slices.DeleteFunc(fresh, func(i int) bool { return t.jobs[i].kind == kindBarrier })
+	if t.remaining, err = t.m.store.RefuseLocked(ctx, tx, t.remaining, t.needs, t.refuse); err != nil {
 		return err
 	}
-	if len(t.undecided) == 0 {
+	if len(t.remaining) == 0 {
 		return database.ErrNothingToWrite
 	}
 	write := t.add
-	if slices.ContainsFunc(t.undecided, func(i int) bool { return t.jobs[i].kind != kindAdd }) {
+	if slices.ContainsFunc(t.remaining, func(i int) bool { return t.jobs[i].kind != kindAdd }) {
 		write = t.edit
 	}
 	if err := write(ctx, tx); err != nil {
@@ -69,12 +69,12 @@ func (t *changeTx) run(ctx context.Context, tx *database.Tx) error {
 	return t.keys.Store(ctx, tx)
 }
 
-// putAnswers notes the undecided jobs' answers for their keys. It returns ErrNothingToWrite when
+// setAnswers notes the remaining jobs' answers for their keys. It returns ErrNothingToWrite when
 // there is no key and the jobs changed nothing.
-func (t *changeTx) putAnswers(changed bool) error {
-	for _, i := range t.undecided {
+func (t *changeTx) setAnswers(changed bool) error {
+	for _, i := range t.remaining {
 		if t.jobs[i].Key != "" {
-			t.keys.Put(i, t.m.responseTo(t.answers[i].Err))
+			t.keys.SetAnswer(i, t.m.responseTo(t.answers[i].Err))
 		}
 	}
 	if !changed && t.keys.Empty() {
@@ -90,7 +90,7 @@ func (t *changeTx) putAnswers(changed bool) error {
 // the commit; if all are refused, by a rollback. Where it adds many units to a line, it reads
 // first: a new line of so many might not fit into the column.
 func (t *changeTx) add(ctx context.Context, tx *database.Tx) error {
-	wanted := t.lines(t.undecided)
+	wanted := t.lines(t.remaining)
 	large := func(line ClientLine) bool { return line.Quantity > largeQuantity }
 	if t.readFirst || slices.ContainsFunc(wanted, large) {
 		return t.edit(ctx, tx)
@@ -103,7 +103,7 @@ func (t *changeTx) add(ctx context.Context, tx *database.Tx) error {
 	if err != nil {
 		return err
 	}
-	if err := t.putAnswers(len(refused) < len(t.undecided)); err != nil {
+	if err := t.setAnswers(len(refused) < len(t.remaining)); err != nil {
 		return err
 	}
 	return t.undo(ctx, tx, refused, added)

@@ -13,7 +13,7 @@ import (
 // carts first, makes the changes in memory, one after the other, and writes the differences.
 func (t *changeTx) edit(ctx context.Context, tx *database.Tx) error {
 	var clients, products []string
-	for _, i := range t.undecided {
+	for _, i := range t.remaining {
 		clients = append(clients, t.jobs[i].ClientID)
 		if t.jobs[i].kind == kindMerge {
 			clients = append(clients, t.jobs[i].from)
@@ -35,10 +35,10 @@ func (t *changeTx) edit(ctx context.Context, tx *database.Tx) error {
 			line.before, line.now = stored.Quantity, stored.Quantity
 		}
 	}
-	for _, i := range t.undecided {
+	for _, i := range t.remaining {
 		t.answers[i].Err = e.apply(t.jobs[i], stock)
 	}
-	if err := t.putAnswers(e.changed()); err != nil {
+	if err := t.setAnswers(e.changed()); err != nil {
 		return err
 	}
 	return e.write(ctx, tx)

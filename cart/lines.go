@@ -219,7 +219,7 @@ func (s *Store) LockSuspects(ctx context.Context, tx *database.Tx, clientIDs []s
 				err = idempotency.TryLock(ctx, tx, key)
 			}
 		}
-		locked := database.IsRowLocked(err)
+		locked := database.IsLockNotAvailable(err)
 		if err != nil && !locked {
 			return nil, err
 		}

@@ -254,7 +254,7 @@ func TestFindLocked_locksWhatIsFree(t *testing.T) {
 			transact(t, db, func(other *database.Tx) error {
 				var ids []string
 				err := other.Select(t.Context(), &ids, "SELECT product_id FROM client_cart WHERE client_id = 'ann'"+other.ForUpdateNoWait())
-				if !database.IsRowLocked(err) {
+				if !database.IsLockNotAvailable(err) {
 					t.Errorf("another transaction got the line that LockSuspects locked: %v", err)
 				}
 				return nil

@@ -56,9 +56,9 @@ type Entry struct {
 // The reasons that the journal gives for a checkout that was not sold begin with one of these
 // words.
 const (
-	reasonDeclined = "declined"
-	reasonVoided   = "voided" // or the charge was never sent
-	reasonRefunded = "refunded"
+	reasonDeclined   = "declined"
+	reasonNotCharged = "voided" // or the charge was never sent
+	reasonRefunded   = "refunded"
 )
 
 // reasonRefused begins the reason that the journal gives for a committed checkout whose

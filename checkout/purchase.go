@@ -130,7 +130,7 @@ func (m *Manager) charge(ctx context.Context, c *claim) (settleJob, error) {
 	case errors.Is(err, payment.ErrNotSent):
 		// No void is needed: only this owner charges it, and TX 2 applies only while the claim is
 		// this owner's.
-		return settleJob{c, RolledBack, reasonOf(reasonVoided, "the payment service could not be reached")}, nil
+		return settleJob{c, RolledBack, reasonOf(reasonNotCharged, "the payment service could not be reached")}, nil
 	case err != nil:
 		return settleJob{}, err
 	}
@@ -140,7 +140,7 @@ func (m *Manager) charge(ctx context.Context, c *claim) (settleJob, error) {
 	case payment.Declined:
 		return settleJob{c, RolledBack, reasonOf(reasonDeclined, result.Reason)}, nil
 	case payment.Voided:
-		return settleJob{c, RolledBack, reasonOf(reasonVoided, "it was voided before it was charged")}, nil
+		return settleJob{c, RolledBack, reasonOf(reasonNotCharged, "it was voided before it was charged")}, nil
 	default:
 		return settleJob{}, fmt.Errorf("the payment service answered a charge with %q", result.Status)
 	}
@@ -170,7 +170,7 @@ func (m *Manager) resolvePayment(ctx context.Context, c *claim) (journalResult, 
 		case result.Status == payment.Approved:
 			return m.finish(ctx, settleJob{c, Committed, ""})
 		case result.Status == payment.Voided:
-			return m.finish(ctx, settleJob{c, RolledBack, reasonOf(reasonVoided, "the payment could not be completed")})
+			return m.finish(ctx, settleJob{c, RolledBack, reasonOf(reasonNotCharged, "the payment could not be completed")})
 		}
 	}
 	return journalResult{}, ctx.Err()

@@ -76,7 +76,7 @@ type reserveTx struct {
 
 	// Each attempt makes the following anew.
 	began     time.Time // before the leases are written
-	undecided []int     // indexes of the jobs that this attempt decides, the first admitted first
+	remaining []int     // indexes of the jobs that this attempt decides, the first admitted first
 	reserved  []*claim  // sorted by ID
 }
 
@@ -91,8 +91,8 @@ func (t *reserveTx) run(ctx context.Context, tx *database.Tx) error {
 	for i, answer := range known {
 		t.answers[i].Err = answer
 	}
-	t.undecided = fresh
-	slices.SortStableFunc(t.undecided, func(i, j int) int { return t.jobs[i].admitted.Compare(t.jobs[j].admitted) })
+	t.remaining = fresh
+	slices.SortStableFunc(t.remaining, func(i, j int) int { return t.jobs[i].admitted.Compare(t.jobs[j].admitted) })
 
 	carts, stock, err := t.lock(ctx, tx)
 	if err != nil {
@@ -105,36 +105,36 @@ func (t *reserveTx) run(ctx context.Context, tx *database.Tx) error {
 	if err := t.explainEmpty(ctx, tx, empty); err != nil {
 		return err
 	}
-	t.putAnswers()
+	t.setAnswers()
 	if len(t.reserved) == 0 && t.keys.Empty() {
 		return database.ErrNothingToWrite
 	}
 	return t.write(ctx, tx)
 }
 
-// lock locks the carts of the undecided jobs, then the products in them. It leaves out the jobs
+// lock locks the carts of the remaining jobs, then the products in them. It leaves out the jobs
 // whose cart or key another transaction has locked, and those whose carts are too many.
 func (t *reserveTx) lock(ctx context.Context, tx *database.Tx) (
 	carts map[string][]inventory.Line, stock *inventory.Stock, err error,
 ) {
 	needs := func(i int) cart.Needs { return cart.Needs{Clients: [2]string{t.jobs[i].ClientID}, Key: t.keys.Key(i)} }
 	refuse := func(i int, err error) { t.answers[i].Err = err }
-	if t.undecided, err = t.m.carts.RefuseLocked(ctx, tx, t.undecided, needs, refuse); err != nil {
+	if t.remaining, err = t.m.carts.RefuseLocked(ctx, tx, t.remaining, needs, refuse); err != nil {
 		return nil, nil, err
 	}
-	clients := database.IDs(t.undecided, func(i int) string { return t.jobs[i].ClientID })
+	clients := database.IDs(t.remaining, func(i int) string { return t.jobs[i].ClientID })
 	carts, deferred, err := t.m.carts.Lock(ctx, tx, clients)
 	if err != nil {
 		return nil, nil, err
 	}
-	t.undecided = slices.DeleteFunc(t.undecided, func(i int) bool {
+	t.remaining = slices.DeleteFunc(t.remaining, func(i int) bool {
 		if deferred[t.jobs[i].ClientID] {
 			t.answers[i].Err = errDeferred
 		}
 		return deferred[t.jobs[i].ClientID]
 	})
 	var products []string
-	for _, i := range t.undecided {
+	for _, i := range t.remaining {
 		for _, line := range carts[t.jobs[i].ClientID] {
 			products = append(products, line.ProductID)
 		}
@@ -143,7 +143,7 @@ func (t *reserveTx) lock(ctx context.Context, tx *database.Tx) (
 	return carts, stock, err
 }
 
-// decide answers the undecided jobs in turn. It returns those whose cart is empty, and whether an
+// decide answers the remaining jobs in turn. It returns those whose cart is empty, and whether an
 // earlier job of the batch bought it.
 //
 // Each attempt gives its checkouts new IDs. So the look-up after a lost COMMIT cannot mistake
@@ -151,7 +151,7 @@ func (t *reserveTx) lock(ctx context.Context, tx *database.Tx) (
 func (t *reserveTx) decide(carts map[string][]inventory.Line, stock *inventory.Stock) (empty map[int]bool, err error) {
 	empty = map[int]bool{}
 	bought := map[string]bool{}
-	for _, i := range t.undecided {
+	for _, i := range t.remaining {
 		job := t.jobs[i]
 		lines := carts[job.ClientID]
 		if len(lines) == 0 {
@@ -206,16 +206,16 @@ func (t *reserveTx) explainEmpty(ctx context.Context, tx *database.Tx, empty map
 	return nil
 }
 
-// putAnswers notes what is stored with the undecided jobs' keys: refusals, and that a checkout is
+// setAnswers notes what is stored with the remaining jobs' keys: refusals, and that a checkout is
 // under way.
-func (t *reserveTx) putAnswers() {
-	for _, i := range t.undecided {
+func (t *reserveTx) setAnswers() {
+	for _, i := range t.remaining {
 		switch err := t.answers[i].Err; {
 		case t.jobs[i].Key == "" || errors.Is(err, database.ErrRowLocked):
 		case err != nil:
-			t.keys.Put(i, t.m.config.ResponseTo(err))
+			t.keys.SetAnswer(i, t.m.config.ResponseTo(err))
 		default:
-			t.keys.Put(i, idempotency.Response{CheckoutID: t.answers[i].Value.id})
+			t.keys.SetAnswer(i, idempotency.Response{CheckoutID: t.answers[i].Value.id})
 		}
 	}
 }

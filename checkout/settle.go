@@ -294,7 +294,7 @@ func (t *settleTx) answerKeys(ctx context.Context, tx *database.Tx) error {
 		if errors.Is(answer, ErrUnpaid) {
 			err = idempotency.DeleteUnderWay(ctx, tx, key)
 		} else {
-			err = idempotency.Fill(ctx, tx, key, t.m.config.ResponseTo(answer))
+			err = idempotency.Complete(ctx, tx, key, t.m.config.ResponseTo(answer))
 		}
 		if err != nil {
 			return err

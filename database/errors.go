@@ -60,7 +60,7 @@ func faultAndNumber(err error) (engine.Fault, string) {
 // rolledBack reports whether a COMMIT that the engine answered with err certainly had no effect.
 func (db *DB) rolledBack(err error) bool {
 	switch faultOf(err) {
-	case engine.Conflict, engine.RowLocked, engine.ReadOnly:
+	case engine.Conflict, engine.LockNotAvailable, engine.ReadOnly:
 		return true
 	case engine.Refused:
 		return db.Embedded() // what SQLite refuses stays open or is rolled back
@@ -83,6 +83,7 @@ func MayRetryOneByOne(err error) bool {
 	return !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrOutcomeUnknown) && !errors.Is(err, ErrRowLocked)
 }
 
-// IsRowLocked reports whether a statement's wait for a lock ran out, or was refused (NOWAIT). Only
-// the statement was rolled back. It does not report ErrRowLocked, which Transact returns.
-func IsRowLocked(err error) bool { return err != nil && faultOf(err) == engine.RowLocked }
+// IsLockNotAvailable reports whether a statement's wait for a lock ran out, or was refused
+// (NOWAIT). Only the statement was rolled back. It does not report ErrRowLocked, which Transact
+// returns.
+func IsLockNotAvailable(err error) bool { return err != nil && faultOf(err) == engine.LockNotAvailable }

@@ -40,8 +40,8 @@ func TestFaultOf_tellsWhatAnErrorMeans(t *testing.T) {
 		{my(1213), engine.Conflict},
 		{my(1020), engine.Conflict},
 		{my(3101), engine.Conflict},
-		{my(1205), engine.RowLocked},
-		{my(3572), engine.RowLocked},
+		{my(1205), engine.LockNotAvailable},
+		{my(3572), engine.LockNotAvailable},
 		{my(1040), engine.Refused},
 		{my(1203), engine.Refused},
 		{my(1290), engine.ReadOnly},
@@ -124,7 +124,7 @@ func TestMayRetryOneByOne_notInAnOutage(t *testing.T) {
 	if !IsDuplicate(my(1062)) || IsDuplicate(nil) || IsDuplicate(my(1264)) {
 		t.Error("duplicates are not told apart")
 	}
-	if !IsRowLocked(my(1205)) || !IsRowLocked(my(3572)) || IsRowLocked(nil) || IsRowLocked(my(1213)) {
+	if !IsLockNotAvailable(my(1205)) || !IsLockNotAvailable(my(3572)) || IsLockNotAvailable(nil) || IsLockNotAvailable(my(1213)) {
 		t.Error("locked rows are not told apart")
 	}
 }

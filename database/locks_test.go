@@ -85,7 +85,7 @@ func TestTransact_noWaitFailsOnlyItsStatement(t *testing.T) {
 			}
 			var found []string
 			err := tx.Select(t.Context(), &found, "SELECT product_id FROM product_details WHERE product_id = 'shoe'"+tx.ForUpdateNoWait())
-			if !database.IsRowLocked(err) {
+			if !database.IsLockNotAvailable(err) {
 				t.Errorf("got error %v, want one that says that the row is locked", err)
 			}
 			return nil

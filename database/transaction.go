@@ -121,7 +121,7 @@ func (db *DB) transact(
 				return uncertain, fmt.Errorf("%w: %d attempts ended in conflicts: %w", ErrUnavailable, attempt, err)
 			}
 			db.log.Debug("transaction retried", "attempt", attempt, "error", err)
-		case engine.RowLocked:
+		case engine.LockNotAvailable:
 			if afterLockTimeout {
 				return uncertain, fmt.Errorf("%w: %w", ErrRowLocked, err)
 			}
@@ -258,7 +258,7 @@ func (db *DB) resolve(ctx context.Context, committed func(*Tx) (bool, error)) (f
 			return found, nil
 		}
 		f := faultOf(err)
-		transient := f == engine.Conflict || f == engine.RowLocked || f.Outage() || errors.Is(err, errNoConnection)
+		transient := f == engine.Conflict || f == engine.LockNotAvailable || f.Outage() || errors.Is(err, errNoConnection)
 		if !transient || !pause(ctx, attempt+4) {
 			return false, fmt.Errorf("look for the commit: %w", err)
 		}

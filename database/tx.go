@@ -61,9 +61,9 @@ func (tx *Tx) AfterLockTimeout() bool { return tx.afterLockTimeout }
 // ForUpdate is the clause that makes a SELECT lock its rows, waiting for those that are locked.
 func (tx *Tx) ForUpdate() string { return tx.engine.Dialect.RowLocks(" FOR UPDATE") }
 
-// ForUpdateNoWait is the clause that makes a SELECT lock its rows, or fail at once (IsRowLocked)
-// where one is locked. Unlike ForUpdateSkipLocked it also meets rows that another transaction has
-// inserted and not committed. The transaction goes on.
+// ForUpdateNoWait is the clause that makes a SELECT lock its rows, or fail at once
+// (IsLockNotAvailable) where one is locked. Unlike ForUpdateSkipLocked it also meets rows that
+// another transaction has inserted and not committed. The transaction goes on.
 func (tx *Tx) ForUpdateNoWait() string { return tx.engine.Dialect.RowLocks(" FOR UPDATE NOWAIT") }
 
 // ForUpdateSkipLocked is the clause that makes a SELECT lock its rows and leave out those that are

@@ -153,9 +153,9 @@ func (im *importing) pause(took time.Duration) time.Duration {
 	return min(took*4, maxPause)
 }
 
-// undecided returns the rows that are good so far. It refuses the second and every further row of a
+// firstRows returns the rows that are good so far. It refuses the second and every further row of a
 // product.
-func (im *importing) undecided(chunk []*importRow) (open []*importRow) {
+func (im *importing) firstRows(chunk []*importRow) (open []*importRow) {
 	for _, row := range chunk {
 		hash := maphash.String(im.seed, row.productID)
 		first, found := im.lines[hash]
@@ -207,7 +207,7 @@ func normalForm(id string) string {
 
 // take decides a chunk's rows and reports them.
 func (im *importing) take(ctx context.Context, chunk []*importRow) error {
-	open := im.undecided(chunk)
+	open := im.firstRows(chunk)
 	for started := time.Now(); len(open) > 0; {
 		locked, err := im.transact(ctx, open)
 		lines := fmt.Sprintf("lines %d to %d", open[0].Line, open[len(open)-1].Line)

@@ -79,15 +79,15 @@ type Record struct {
 	Response
 }
 
-// UnderWay reports whether the request has no answer yet.
-func (r Record) UnderWay() bool { return r.Status == 0 }
+// Unanswered reports whether the request has no answer yet.
+func (r Record) Unanswered() bool { return r.Status == 0 }
 
 // Answer returns what a repeat with this hash gets: *Replay, ErrMismatch, or *UnderWayError.
 func (r Record) Answer(hash Hash) error {
 	switch {
 	case r.Hash != hash:
 		return ErrMismatch
-	case r.UnderWay():
+	case r.Unanswered():
 		return &UnderWayError{r.CheckoutID}
 	}
 	return &Replay{r.Response}

@@ -73,9 +73,9 @@ func (k *Keys) Find(ctx context.Context, tx *database.Tx) (known map[int]error, 
 	return known, fresh, nil
 }
 
-// Put notes the answer to a request for Store. A status of 0 means that the request is under way.
-// It does nothing for a request without a key.
-func (k *Keys) Put(request int, response Response) {
+// SetAnswer notes the answer to a request for Store. A status of 0 means that the request is under
+// way. It does nothing for a request without a key.
+func (k *Keys) SetAnswer(request int, response Response) {
 	if r := k.requests[request]; !r.Key.None() {
 		k.records = append(k.records, Record{r, response})
 	}
@@ -84,8 +84,8 @@ func (k *Keys) Put(request int, response Response) {
 // Empty reports whether there is nothing to store.
 func (k *Keys) Empty() bool { return len(k.records) == 0 }
 
-// Store stores the answers of Put. It returns ErrRetry of package database when another transaction
-// stored one of the keys first; a retry then finds it.
+// Store stores the answers of SetAnswer. It returns ErrRetry of package database when another
+// transaction stored one of the keys first; a retry then finds it.
 func (k *Keys) Store(ctx context.Context, tx *database.Tx) (err error) {
 	if k.Empty() {
 		return nil

@@ -80,8 +80,8 @@ func countStored(ctx context.Context, tx *database.Tx, records []Record, at stam
 }
 
 // TryLock locks what is stored under the key, without waiting. It returns an error of
-// database.IsRowLocked when another transaction has the row locked, or has inserted it and not
-// committed.
+// database.IsLockNotAvailable when another transaction has the row locked, or has inserted it and
+// not committed.
 func TryLock(ctx context.Context, tx *database.Tx, key Key) error {
 	var found []int
 	if err := tx.Select(ctx, &found, "SELECT 1 FROM "+tx.Dialect().ByKey("idempotency_key")+" WHERE "+isKey+tx.ForUpdateNoWait(),
@@ -98,7 +98,7 @@ func insert(ctx context.Context, tx *database.Tx, records []Record, at stamp) er
 		values := make([]any, 0, 9*len(chunk))
 		for _, r := range chunk {
 			values = append(values, r.Key.ClientID, r.Key.Endpoint, r.Key.Key, r.Hash[:],
-				sql.NullInt64{Int64: int64(r.Status), Valid: !r.UnderWay()}, database.NullIfEmpty(r.Code), database.NullIfEmpty(r.CheckoutID), r.Body, string(at))
+				sql.NullInt64{Int64: int64(r.Status), Valid: !r.Unanswered()}, database.NullIfEmpty(r.Code), database.NullIfEmpty(r.CheckoutID), r.Body, string(at))
 		}
 		if _, err := tx.Exec(ctx, "INSERT INTO idempotency_key "+
 			"(client_id, endpoint, idempotency_key, request_hash, http_status, error_code, checkout_id, body, created_at) VALUES "+
@@ -109,9 +109,9 @@ func insert(ctx context.Context, tx *database.Tx, records []Record, at stamp) er
 	return nil
 }
 
-// Fill stores the answer to a request that was stored as under way, and begins the time for which
-// it is kept. The record keeps its CheckoutID. An answer that is there already stays.
-func Fill(ctx context.Context, tx *database.Tx, key Key, r Response) error {
+// Complete stores the answer to a request that was stored as under way, and begins the time for
+// which it is kept. The record keeps its CheckoutID. An answer that is there already stays.
+func Complete(ctx context.Context, tx *database.Tx, key Key, r Response) error {
 	if _, err := tx.Exec(ctx, "UPDATE "+tx.Dialect().ByKey("idempotency_key")+
 		" SET http_status = ?, error_code = ?, body = ?, created_at = "+tx.Dialect().Now()+" WHERE "+isKey+
 		" AND http_status IS NULL", r.Status, database.NullIfEmpty(r.Code), r.Body, key.ClientID, key.Endpoint, key.Key); err != nil {

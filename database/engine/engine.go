@@ -121,13 +121,13 @@ type Fault int
 
 // The faults.
 const (
-	Other     Fault = iota // the statement's own: a constraint, a typo
-	Duplicate              // a key that is there already
-	Conflict               // a deadlock or a snapshot conflict: retry
-	RowLocked              // a lock wait that ran out, or that NOWAIT refused
-	Lost                   // the connection is gone, or must not be used again
-	Refused                // the server answers, but refuses: it is full, or shuts down
-	ReadOnly               // Refused because it is read-only: a COMMIT certainly had no effect
+	Other            Fault = iota // the statement's own: a constraint, a typo
+	Duplicate                     // a key that is there already
+	Conflict                      // a deadlock or a snapshot conflict: retry
+	LockNotAvailable              // a lock wait that ran out, or that NOWAIT refused
+	Lost                          // the connection is gone, or must not be used again
+	Refused                       // the server answers, but refuses: it is full, or shuts down
+	ReadOnly                      // Refused because it is read-only: a COMMIT certainly had no effect
 )
 
 // Outage reports whether a fault is the database's and no statement's.

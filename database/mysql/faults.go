@@ -17,12 +17,12 @@ import (
 
 // faults are MySQL's and MariaDB's error numbers, by what they mean for us.
 var faults = map[uint16]engine.Fault{
-	1062: engine.Duplicate, // ER_DUP_ENTRY
-	1020: engine.Conflict,  // ER_CHECKREAD: MariaDB, the snapshot is older than the row
-	1213: engine.Conflict,  // ER_LOCK_DEADLOCK, also Galera's certification failure
-	3101: engine.Conflict,  // ER_TRANSACTION_ROLLBACK_DURING_COMMIT: group replication's certification failure
-	1205: engine.RowLocked, // ER_LOCK_WAIT_TIMEOUT, of a row or a table: rolls back only the statement
-	3572: engine.RowLocked, // ER_LOCK_NOWAIT
+	1062: engine.Duplicate,        // ER_DUP_ENTRY
+	1020: engine.Conflict,         // ER_CHECKREAD: MariaDB, the snapshot is older than the row
+	1213: engine.Conflict,         // ER_LOCK_DEADLOCK, also Galera's certification failure
+	3101: engine.Conflict,         // ER_TRANSACTION_ROLLBACK_DURING_COMMIT: group replication's certification failure
+	1205: engine.LockNotAvailable, // ER_LOCK_WAIT_TIMEOUT, of a row or a table: rolls back only the statement
+	3572: engine.LockNotAvailable, // ER_LOCK_NOWAIT
 
 	1040: engine.Refused,  // ER_CON_COUNT_ERROR: too many connections
 	1129: engine.Refused,  // ER_HOST_IS_BLOCKED

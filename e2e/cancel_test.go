@@ -180,7 +180,7 @@ func crashCancelling(t *testing.T, s store, point cancelPoint) {
 	p.is("after the kill", point.left)
 	rescuer := p.chaos.start(p.flags()...)
 	p.shoppers.visits(rescuer)
-	p.settle(2*lease + soon)
+	p.settle()
 	for _, g := range p.interceptors {
 		g.letGo() // what was under way when its sender died comes to the payment service now
 	}

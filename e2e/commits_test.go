@@ -209,7 +209,7 @@ func TestLostCommit_everyFlowResolvesIt(t *testing.T) {
 					}
 				}
 				c.notef("%d commits lost", lost(p))
-				c.settle(20 * time.Second)
+				c.settle()
 				c.manualSQL.reckon()
 				c.recordMemory(c.shop)
 				c.check()
@@ -255,7 +255,7 @@ func TestLostCommit_recoveryClaimResolvesIt(t *testing.T) {
 
 				p.Next(lostCommit.fate())
 				shop := c.start(times...)
-				c.settle(15 * time.Second)
+				c.settle()
 				if n := lost(p); n != 1 {
 					t.Errorf("%d commits were lost, want 1", n)
 				}
@@ -300,7 +300,7 @@ func TestLostCommit_randomLossesUnderLoad(t *testing.T) {
 		p.Decide(nil)
 		stop()
 		wait()
-		c.settle(15 * time.Second)
+		c.settle()
 		counts := p.Counts()
 		if counts.CutBefore == 0 || counts.CutAfter == 0 || counts.Held == 0 {
 			t.Errorf("not every kind of loss was tried: %+v", counts)

@@ -268,7 +268,7 @@ func attack(t *testing.T, s store, point crashPoint) {
 
 	rescuer := p.chaos.start(p.flags()...)
 	p.shoppers.visits(rescuer)
-	p.settle(2*lease + soon)
+	p.settle()
 	for _, g := range p.interceptors {
 		g.letGo() // what was under way when its sender died comes to the payment service now
 	}

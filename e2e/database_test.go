@@ -169,7 +169,7 @@ func (c *chaos) underLoad(attack func(ctx context.Context, shop *instance)) {
 	attack(ctx, shop)
 	stop()
 	wait()
-	c.settle(20 * time.Second)
+	c.settle()
 	c.recordMemory(shop)
 	c.check()
 }

@@ -119,7 +119,7 @@ func TestEvents_killsLoseNoEventAndMakeNone(t *testing.T) {
 		hook.isDown(false)
 		stop()
 		wait()
-		c.settle(20 * time.Second)
+		c.settle()
 		due := map[string]bool{}
 		for _, e := range s.snapshot(t).checkouts {
 			if e.State == checkout.Committed || e.State == checkout.Cancelled {

@@ -31,7 +31,7 @@ func TestGateway_misbehaviourKeepsGuarantees(t *testing.T) {
 		stop()
 		wait()
 		gateway.behave(well)
-		c.settle(12 * time.Second)
+		c.settle()
 		c.sellsAgain("plenty")
 		gateway.after.Wait() // what came late has come
 		c.recordMemory(shop)

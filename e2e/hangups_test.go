@@ -100,7 +100,7 @@ func TestCallers_thatDisconnectLeaveNothing(t *testing.T) {
 					hangUp()
 				}
 			})
-			c.settle(soon)
+			c.settle()
 			// Those who were answered in time keep their connections, until they are told not to.
 			eventually(t, soon, "no caller is connected", func() bool {
 				shopping.CloseIdleConnections()

@@ -41,8 +41,8 @@ type stop struct {
 	open    chan struct{} // closed when calls may go on
 }
 
-// soon is well above what anything takes that does not wait for a lease.
-const soon = 10 * time.Second
+// soon is well above what anything takes that does not wait for a lease, on a busy machine.
+const soon = 30 * time.Second
 
 // stopCapacity is more calls than any test stops.
 const stopCapacity = 4096

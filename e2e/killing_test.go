@@ -36,7 +36,7 @@ func TestKill_atRandomUnderLoad(t *testing.T) {
 		pause(ctx, 300*time.Millisecond)
 		stop()
 		wait()
-		c.settle(8 * time.Second)
+		c.settle()
 		c.recordMemory(shop)
 		c.check()
 	})
@@ -72,7 +72,7 @@ func TestKill_oneInstanceWhileOthersServe(t *testing.T) {
 		pause(ctx, 300*time.Millisecond)
 		stop()
 		wait()
-		c.settle(8 * time.Second)
+		c.settle()
 		for _, shop := range shops {
 			c.recordMemory(shop)
 		}
@@ -134,7 +134,7 @@ func TestRecovery_embeddedSettlesAtStart(t *testing.T) {
 
 	again := c.start()
 	c.shoppers.visits(again)
-	c.settle(2 * time.Second)
+	c.settle()
 	c.notef("settled %v after the start", time.Since(again.started).Round(10*time.Millisecond))
 	interceptor.letGo() // the charges that were on their way when their owner died come to a payment service that was told to void them
 	if got := c.shoppers.buy(t.Context(), dice(), "buyer-0", ""); got.Code != 200 {
@@ -157,7 +157,7 @@ func TestRecovery_otherInstanceSettlesAfterLease(t *testing.T) {
 		wait()
 
 		c.shoppers.visits(other)
-		c.settle(6 * time.Second)
+		c.settle()
 		c.notef("settled %v after the kill", time.Since(killed).Round(10*time.Millisecond))
 		interceptor.letGo()
 		if got := c.shoppers.buy(t.Context(), dice(), "buyer-0", ""); got.Code != 200 {

@@ -56,7 +56,7 @@ func TestLinearizability_holdsBesideKills(t *testing.T) {
 		for _, r := range rounds {
 			w.play(r)
 		}
-		c.settle(10 * time.Second)
+		c.settle()
 		c.recordMemory(w.shops[0])
 		steps := 0
 		for _, r := range rounds {

@@ -266,7 +266,7 @@ func TestLockedRow_delaysItsOwnClientOrProduct(t *testing.T) {
 			if got := c.shoppers.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
 				t.Errorf("after the lock: %v", got)
 			}
-			c.settle(5 * time.Second)
+			c.settle()
 			c.check()
 		})
 		t.Run("a cart", func(t *testing.T) {
@@ -290,7 +290,7 @@ func TestLockedRow_delaysItsOwnClientOrProduct(t *testing.T) {
 			if got := c.shoppers.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
 				t.Errorf("after the lock: %v", got)
 			}
-			c.settle(5 * time.Second)
+			c.settle()
 			c.check()
 		})
 		t.Run("a checkout's row of the journal", func(t *testing.T) {
@@ -318,7 +318,7 @@ func TestLockedRow_delaysItsOwnClientOrProduct(t *testing.T) {
 			if got := <-answer; got.Code != 200 {
 				t.Errorf("the checkout was answered %v, want 200 in the end", got)
 			}
-			c.settle(5 * time.Second)
+			c.settle()
 			c.check()
 		})
 	})

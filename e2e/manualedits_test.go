@@ -70,7 +70,7 @@ func TestImport_worksBesideCheckouts(t *testing.T) {
 		importers.Wait()
 		stop()
 		wait()
-		c.settle(10 * time.Second)
+		c.settle()
 		for id, p := range c.payments.Payments() {
 			if p.Status == payment.Refunded {
 				t.Errorf("checkout %s was refunded, though no import may bring stock below what is held", id)
@@ -112,7 +112,7 @@ func TestManualSQL_loweredStockIsRefunded(t *testing.T) {
 		h.setStock(t, "lamp", left)
 		charges.letGo()
 		buyers.Wait()
-		c.settle(10 * time.Second)
+		c.settle()
 		states := map[checkout.State]int{}
 		for _, e := range s.snapshot(t).checkouts {
 			states[e.State]++
@@ -169,7 +169,7 @@ func TestManualSQL_editsUnderLoadKeepGuarantees(t *testing.T) {
 		}
 		stop()
 		wait()
-		c.settle(10 * time.Second)
+		c.settle()
 		refunds := 0
 		for _, p := range c.payments.Payments() {
 			if p.Status == payment.Refunded {

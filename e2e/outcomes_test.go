@@ -136,7 +136,7 @@ func TestReservation_alwaysEnds(t *testing.T) {
 			c.violationf("what is held was sold to another: %v", got)
 		}
 		void.letGo()
-		c.settle(lease + soon)
+		c.settle()
 		if got := c.shoppers.buy(t.Context(), dice(), "forgetful", ""); got.Code != 200 {
 			c.violationf("what was held is not for sale again: %v", got)
 		}

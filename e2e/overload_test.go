@@ -29,7 +29,7 @@ func TestOverload_refusesQuickly(t *testing.T) {
 		wait()
 		took := time.Since(began)
 		late := shop.peakMemory()
-		c.settle(10 * time.Second)
+		c.settle()
 		c.recordMemory(shop)
 		c.sellsAgain("plenty")
 		c.check()

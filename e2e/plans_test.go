@@ -66,7 +66,7 @@ func sendEveryStatement(t *testing.T, s store) {
 	})
 	stop()
 	wait()
-	c.settle(20 * time.Second)
+	c.settle()
 	c.check()
 	eventually(t, time.Minute, "events are delivered", func() bool {
 		delivered, _ := hook.delivered()

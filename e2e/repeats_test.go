@@ -126,7 +126,7 @@ func TestIdempotencyKey_retryChargesOnce(t *testing.T) {
 			c.shoppers.visits(shop)
 		}
 		all.Wait()
-		c.settle(soon)
+		c.settle()
 		if sum := answers[200] + answers[402]; sum != clients {
 			c.violationf("got the answers %v, want 200 or 402 in the end for each of %d clients", answers, clients)
 		}

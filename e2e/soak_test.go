@@ -51,7 +51,7 @@ func TestSoak_mixedFaults(t *testing.T) {
 		wait()
 		k.rushes.Wait()
 		k.gateway.behave(well)
-		c.settle(20 * time.Second)
+		c.settle()
 		for _, shop := range k.shops {
 			c.recordMemory(shop)
 		}

@@ -64,7 +64,7 @@ func TestStart_fiveInstancesRecoverOnce(t *testing.T) {
 		}
 		five := launchTogether(t, c.store, append(times, "--payment-url", again.url)...)
 		c.shoppers.visits(five...)
-		c.settle(soon)
+		c.settle()
 		for _, e := range c.store.snapshot(t).checkouts {
 			want := checkout.RolledBack
 			if strings.HasPrefix(e.ClientID, "paid-") {

@@ -44,7 +44,7 @@ func beginAbsence(t *testing.T, s store, prepare func(*interceptor)) *absence {
 func (a *absence) pass(want int) {
 	a.t.Helper()
 	a.paused.signal(syscall.SIGSTOP)
-	a.settle(9 * time.Second)
+	a.settle()
 	settled := a.store.snapshot(a.t).checkouts[0]
 	if settled.Epoch != 2 {
 		a.t.Errorf("it was settled under epoch %d, want the other instance's: 2", settled.Epoch)
@@ -130,7 +130,7 @@ func TestShutdown_underLoadLosesNothing(t *testing.T) {
 		}
 		stop()
 		wait()
-		c.settle(8 * time.Second)
+		c.settle()
 		c.recordMemory(shop)
 		c.notef("%d clean exits", shortOrLong(2, 50))
 		c.check()
@@ -181,7 +181,7 @@ func TestShutdown_drainTimeoutAnswersPending(t *testing.T) {
 		}
 		again := c.start()
 		c.shoppers.visits(again)
-		c.settle(2 * time.Second)
+		c.settle()
 		if got := c.shoppers.buy(t.Context(), dice(), "ann", "k"); got.Code != 200 {
 			t.Errorf("the repeat got %v, want 200: the void freed the key", got)
 		}
@@ -217,7 +217,7 @@ func TestShutdown_secondSignalEndsAtOnce(t *testing.T) {
 	}
 	wait()
 	c.start()
-	c.settle(2 * time.Second)
+	c.settle()
 	interceptor.letGo()
 	c.check()
 }

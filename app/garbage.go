@@ -11,7 +11,7 @@ const (
 	// (docs/performance.md).
 	gcPercent = 300
 	// memoryLimit is GOMEMLIMIT in bytes. Near it the collector runs more often.
-	memoryLimit = 256 << 20
+	memoryLimit = 288 << 20
 )
 
 // setGarbageCollection sets the collector, unless the environment does.

@@ -99,7 +99,7 @@ type running struct {
 	lastProbe atomic.Int64 // of a load balancer, in Unix nanoseconds
 	auditor   checkout.Auditor
 	draining  atomic.Bool
-	commands  *commands.Server   // nil: no other process may write
+	commands  *commands.Server   // nil: commands do not write through this server
 	stopTasks context.CancelFunc // nil: none were started
 	tasks     sync.WaitGroup     // background tasks
 }
@@ -145,6 +145,7 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 			r.log.Warn("commands that write have to wait until this server ends", "error", err)
 		}
 	}
+	toCarts, toCheckouts := api.NewAdmission(r.carts.Full), api.NewAdmission(r.checkouts.Full)
 	r.server = api.New(api.Config{
 		RequestTimeout: c.RequestTimeout,
 		IdleTimeout:    c.IdleTimeout,
@@ -153,12 +154,12 @@ func (r *running) start(ctx context.Context, c *serveCommand) error {
 		APIKeys:        c.APIKeys,
 		Certificate:    r.certificate.get,
 		CORSOrigins:    c.CORSOrigins,
-		Full: map[string]func() bool{
-			api.PathAddToCart:    r.carts.Full,
-			api.PathUpdateCart:   r.carts.Full,
-			api.PathEmptyCart:    r.carts.Full,
-			api.PathMergeCarts:   r.carts.Full,
-			api.PathCheckOutCart: r.checkouts.Full,
+		Admissions: map[string]*api.Admission{
+			api.PathAddToCart:    toCarts,
+			api.PathUpdateCart:   toCarts,
+			api.PathEmptyCart:    toCarts,
+			api.PathMergeCarts:   toCarts,
+			api.PathCheckOutCart: toCheckouts,
 		},
 		Metrics: r.metrics,
 		Log:     r.log,
@@ -315,8 +316,8 @@ func (r *running) serve() error {
 }
 
 // close stops, in this order: readiness, listener and commands of other processes, checkouts in
-// flight, queues, background tasks, gateway, database, admin listener. Requests and checkouts have
-// the drain timeout. It may be called after a start that failed.
+// flight, queues, background tasks with the admin listener, gateway, database. Requests and
+// checkouts have the drain timeout. It may be called after a start that failed.
 func (r *running) close() error {
 	r.draining.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), r.settings.DrainTimeout)

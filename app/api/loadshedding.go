@@ -1,6 +1,9 @@
 package api
 
 import (
+	"container/list"
+	"context"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -8,33 +11,76 @@ import (
 	"cartwheel/queue"
 )
 
-const (
-	// refusalRate is the maximum number of refusals a second. Refusing costs processor time that
-	// requests in the queues need: callers that come back at once wait for their next refusal.
-	refusalRate = 10_000
-	// maxRefusalDelay is the maximum delay of a refusal.
-	maxRefusalDelay = 250 * time.Millisecond
-)
+// admissionTimeout is the maximum time that a request waits for room in its queue. It also bounds
+// how often a caller that comes back at once is refused: refusals cost processor time that the
+// requests in the queue need.
+const admissionTimeout = 250 * time.Millisecond
 
-// shedLoad refuses requests before their body is read while their route's queue is full. It returns
-// queue.ErrFull, after a delay that grows with the number of callers being refused. A request with
-// an Idempotency-Key passes, because its answer may be stored.
+// An Admission lets requests wait while their queue is full, first come, first served.
+type Admission struct {
+	full    func() bool
+	mu      sync.Mutex
+	waiting list.List // of chan struct{}, closed when the request is admitted
+}
+
+// NewAdmission returns an Admission to a queue. full reports whether the queue would refuse.
+func NewAdmission(full func() bool) *Admission { return &Admission{full: full} }
+
+// enter waits until there is room, admissionTimeout has passed or ctx ends. It reports whether the
+// request is admitted.
+func (a *Admission) enter(ctx context.Context) bool {
+	a.mu.Lock()
+	if a.waiting.Len() == 0 && !a.full() {
+		a.mu.Unlock()
+		return true
+	}
+	admitted := make(chan struct{})
+	place := a.waiting.PushBack(admitted)
+	a.mu.Unlock()
+
+	select {
+	case <-admitted:
+		return true
+	case <-time.After(admissionTimeout):
+	case <-ctx.Done():
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	select {
+	case <-admitted: // just after the timeout
+		return true
+	default:
+	}
+	a.waiting.Remove(place)
+	return !a.full()
+}
+
+// leave is called when a request has its answer. It admits the one that has waited longest: one at
+// a time, because its job does not count in the queue yet.
+func (a *Admission) leave() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if first := a.waiting.Front(); first != nil && !a.full() {
+		close(a.waiting.Remove(first).(chan struct{}))
+	}
+}
+
+// shedLoad refuses requests before their body is read when their queue stays full. It returns
+// queue.ErrFull. A request with an Idempotency-Key passes, because its answer may be stored.
 func (s *Server) shedLoad(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		full := s.config.Full[r.URL.Path]
-		if full == nil || len(r.Header[headerIdempotencyKey]) > 0 || !full() {
+		admission := s.config.Admissions[r.URL.Path]
+		if admission == nil {
 			return next(c)
 		}
-		waiting := s.refusing.Add(1)
-		defer s.refusing.Add(-1)
-		select {
-		case <-time.After(min(time.Duration(waiting)*time.Second/refusalRate, maxRefusalDelay)):
-		case <-r.Context().Done():
+		if len(r.Header[headerIdempotencyKey]) == 0 && !admission.enter(r.Context()) {
+			if r.ContentLength > usualBodyBytes {
+				c.Response().Header().Set(echo.HeaderConnection, "close") // the body is not read
+			}
+			return queue.ErrFull
 		}
-		if r.ContentLength > usualBodyBytes {
-			c.Response().Header().Set(echo.HeaderConnection, "close") // the body is not read
-		}
-		return queue.ErrFull
+		defer admission.leave()
+		return next(c)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"cartwheel/app/admin/metrics"
@@ -18,8 +19,7 @@ import (
 
 func TestLoadShedding_fullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
 	t.Parallel()
-	full := true
-	s := setup(t, Config{Full: map[string]func() bool{PathAddToCart: func() bool { return full }}})
+	s := setup(t, Config{Admissions: map[string]*Admission{PathAddToCart: NewAdmission(func() bool { return true })}})
 	conn := s.dial()
 	// The body never comes.
 	if _, err := io.WriteString(conn, "POST /addToCart HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 51\r\n\r\n"); err != nil {
@@ -38,11 +38,73 @@ func TestLoadShedding_fullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
 
 func TestLoadShedding_requestWithAKeyPasses(t *testing.T) {
 	t.Parallel()
-	s := setup(t, Config{Full: map[string]func() bool{PathAddToCart: func() bool { return true }}})
+	s := setup(t, Config{Admissions: map[string]*Admission{PathAddToCart: NewAdmission(func() bool { return true })}})
 	checkAnswer(t, s.do("POST", "/addToCart", validAdd, "Idempotency-Key", "k"), 200, "")
 	if s.shop.keyed() != 1 {
 		t.Error("a request whose answer may be stored was refused")
 	}
+}
+
+func TestAdmission_oneThatHasWaitedLongestGoesFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		full := true
+		a := NewAdmission(func() bool { return full })
+		admitted := make(chan int, 3)
+		for i := range 3 {
+			go func() {
+				if a.enter(t.Context()) {
+					admitted <- i
+				}
+			}()
+			synctest.Wait()
+		}
+		a.leave() // there is no room yet
+		full = false
+		for want := range 3 {
+			a.leave()
+			if got := <-admitted; got != want {
+				t.Errorf("request %d was admitted, want %d", got, want)
+			}
+		}
+		if !a.enter(t.Context()) {
+			t.Error("a request was refused, though there is room and nobody waits")
+		}
+	})
+}
+
+func TestAdmission_newRequestWaitsBehindOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		full := true
+		a := NewAdmission(func() bool { return full })
+		go a.enter(t.Context())
+		synctest.Wait()
+		full = false
+		began := time.Now()
+		if !a.enter(t.Context()) || time.Since(began) != admissionTimeout {
+			t.Errorf("admitted after %v, want to wait for the first, at most %v", time.Since(began), admissionTimeout)
+		}
+	})
+}
+
+func TestAdmission_waitIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := NewAdmission(func() bool { return true })
+		began := time.Now()
+		if a.enter(t.Context()) || time.Since(began) != admissionTimeout {
+			t.Errorf("refused after %v, want %v", time.Since(began), admissionTimeout)
+		}
+		left, leave := context.WithCancel(t.Context())
+		leave()
+		if began = time.Now(); a.enter(left) || time.Since(began) != 0 {
+			t.Error("a caller that left is waited for")
+		}
+		if a.waiting.Len() != 0 {
+			t.Error("requests that were refused still wait")
+		}
+	})
 }
 
 func TestBodies_slowLargeBodiesAreBounded(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -78,8 +77,8 @@ type Config struct {
 	// Certificate returns the certificate for a connection of ServeTLS. Serve does not call it.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
-	CORSOrigins allowedOrigins         // none: no browser page of another origin
-	Full        map[string]func() bool // by path: whether a request would be refused as busy; nil: never
+	CORSOrigins allowedOrigins        // none: no browser page of another origin
+	Admissions  map[string]*Admission // by path; nil: requests do not wait for room
 	Metrics     *metrics.Metrics
 	Log         *slog.Logger
 }
@@ -93,7 +92,6 @@ type Server struct {
 	ready        func(context.Context) error
 	largeBodies  chan struct{}       // has a token for each large body that is being read
 	largeAnswers *semaphore.Weighted // bytes
-	refusing     atomic.Int64        // callers that wait for their refusal by shedLoad
 
 	echo    *echo.Echo
 	methods map[string][]string // what each route allows

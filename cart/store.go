@@ -14,23 +14,19 @@ import (
 // primary key. Lines of 0 units are left out. The statement ends with the clause given: a limit, a
 // lock, or nothing; then it reads what is committed.
 func queryCarts(b *database.Batch, clientIDs []string, clause string, carts map[string][]inventory.Line) {
-	for chunk := range slices.Chunk(clientIDs, database.ChunkRows) {
-		padded := database.Pad(chunk)
-		b.Query(func(rows *sql.Rows) error {
-			var line ClientLine
-			err := rows.Scan(&line.ClientID, &line.ProductID, &line.Quantity)
-			carts[line.ClientID] = append(carts[line.ClientID], line.Line)
-			return err
-		}, "SELECT client_id, product_id, quantity FROM "+b.Dialect().ByKey("client_cart")+
-			" WHERE client_id IN "+database.In(len(padded))+" AND quantity > 0 ORDER BY client_id, product_id"+clause,
-			database.Anys(padded)...)
-	}
+	b.QueryIn(clientIDs, func(rows *sql.Rows) error {
+		var line ClientLine
+		err := rows.Scan(&line.ClientID, &line.ProductID, &line.Quantity)
+		carts[line.ClientID] = append(carts[line.ClientID], line.Line)
+		return err
+	}, "SELECT client_id, product_id, quantity FROM "+b.Dialect().ByKey("client_cart")+
+		" WHERE client_id IN (?) AND quantity > 0 ORDER BY client_id, product_id"+clause)
 }
 
 // A storedLine is what is stored of a line, and how many lines its cart has.
 type storedLine struct {
 	quantity  int64
-	cartLines int // when this line was written: the last of a cart's lines has the final number
+	cartLines int // RETURNING counts the statement's rows so far: a cart's last has the final number
 }
 
 // addLines adds to lines, which are sorted, and returns them as they are stored once the batch is

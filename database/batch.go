@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"cartwheel/database/engine"
@@ -44,6 +45,15 @@ func (b *Batch) Exec(check func(rows int64) error, query string, args ...any) {
 // Query adds a statement that returns rows. scan is called for each.
 func (b *Batch) Query(scan func(*sql.Rows) error, query string, args ...any) {
 	b.statements = append(b.statements, statement{query: query, args: args, scan: scan})
+}
+
+// QueryIn adds a query of the rows with these IDs, in as few statements as fit. (?) in the query
+// stands for a list of them.
+func (b *Batch) QueryIn(ids []string, scan func(*sql.Rows) error, query string) {
+	for chunk := range slices.Chunk(ids, ChunkRows) {
+		padded := Pad(chunk)
+		b.Query(scan, strings.Replace(query, "(?)", In(len(padded)), 1), Anys(padded)...)
+	}
 }
 
 // Send runs the statements in their order and empties the batch. It stops at the first error of a

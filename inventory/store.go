@@ -10,18 +10,10 @@ import (
 	"cartwheel/database"
 )
 
-// queryByID queries the products with these IDs. (?) in the query stands for the list of IDs.
-func queryByID(b *database.Batch, ids []string, scan func(*sql.Rows) error, query string) {
-	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		padded := database.Pad(chunk)
-		b.Query(scan, strings.Replace(query, "(?)", database.In(len(padded)), 1), database.Anys(padded)...)
-	}
-}
-
 // queryOnHand reads the products' rows into stock, with the locking clause given. The IDs are
 // sorted.
 func queryOnHand(b *database.Batch, ids []string, locking string, stock *Stock) {
-	queryByID(b, ids, func(rows *sql.Rows) error {
+	b.QueryIn(ids, func(rows *sql.Rows) error {
 		var id string
 		var level Level
 		err := rows.Scan(&id, &level.OnHand)
@@ -33,7 +25,7 @@ func queryOnHand(b *database.Batch, ids []string, locking string, stock *Stock) 
 
 // queryNames reads the products' names. It locks nothing.
 func queryNames(b *database.Batch, ids []string, names map[string]string) {
-	queryByID(b, ids, func(rows *sql.Rows) error {
+	b.QueryIn(ids, func(rows *sql.Rows) error {
 		var id, name string
 		err := rows.Scan(&id, &name)
 		names[id] = name
@@ -43,7 +35,7 @@ func queryNames(b *database.Batch, ids []string, names map[string]string) {
 
 // queryLevels reads the products' stock into stock. One statement sees one snapshot.
 func queryLevels(b *database.Batch, ids []string, stock *Stock) {
-	queryByID(b, ids, func(rows *sql.Rows) error {
+	b.QueryIn(ids, func(rows *sql.Rows) error {
 		var id string
 		var level Level
 		err := rows.Scan(&id, &level.OnHand, &level.Reserved)
@@ -56,7 +48,7 @@ func queryLevels(b *database.Batch, ids []string, stock *Stock) {
 
 // queryReserved adds up what is reserved of the products that stock knows. It locks nothing.
 func queryReserved(b *database.Batch, ids []string, stock *Stock) {
-	queryByID(b, ids, func(rows *sql.Rows) error {
+	b.QueryIn(ids, func(rows *sql.Rows) error {
 		var id string
 		var reserved int64
 		err := rows.Scan(&id, &reserved)
@@ -172,7 +164,7 @@ func pageOf(ctx context.Context, tx *database.Tx, after string, limit int) ([]Pr
 
 // queryProducts finds the products with these IDs, which are sorted.
 func queryProducts(b *database.Batch, ids []string, found map[string]Product) {
-	queryByID(b, ids, func(rows *sql.Rows) error {
+	b.QueryIn(ids, func(rows *sql.Rows) error {
 		p, err := scanProduct(rows)
 		found[p.ID] = p
 		return err

@@ -95,7 +95,7 @@ func TestAlerts_hungPaymentServicePages(t *testing.T) {
 	// A probe hangs for longer than the breaker is open between two of them, as with the default.
 	shop := start(t, embeddedStore(t), hanging(t, 4*time.Second)...)
 	firing := shop.prometheus(t)
-	eventually(t, 30*time.Second, "Prometheus runs", func() bool { return firing() != nil })
+	eventually(t, soon, "Prometheus runs", func() bool { return firing() != nil })
 	if alerts := firing(); len(alerts) > 0 {
 		t.Errorf("alerts before there is a reason: %v", alerts)
 	}

@@ -117,7 +117,7 @@ var flows = map[string]func(c *committing){
 		if c.lost.arrives {
 			want = 2
 		}
-		eventually(c.t, 10*time.Second, "the add is stored if its commit arrived", func() bool {
+		eventually(c.t, soon, "the add is stored if its commit arrived", func() bool {
 			return c.store.snapshot(c.t).carts["adder"]["lamp"] == want
 		})
 	},
@@ -251,7 +251,7 @@ func TestLostCommit_recoveryClaimResolvesIt(t *testing.T) {
 				stop()
 				clients.Wait()
 				charges.letGo() // the charges arrive after all
-				eventually(t, 5*time.Second, "the charges have arrived", func() bool { return c.payments.Totals().Captures == buyers })
+				eventually(t, soon, "the charges have arrived", func() bool { return c.payments.Totals().Captures == buyers })
 
 				p.Next(lostCommit.fate())
 				shop := c.start(times...)

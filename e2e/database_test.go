@@ -224,7 +224,7 @@ func TestDatabaseServer_faults(t *testing.T) {
 					pause(ctx, 200*time.Millisecond)
 					server.exec(t, fmt.Sprint("SET GLOBAL max_connections = ", most))
 					var bystanders []*sql.DB
-					eventually(t, 20*time.Second, "the shop has no connection left", func() bool {
+					eventually(t, soon, "the shop has no connection left", func() bool {
 						bystanders = occupy(t, server, bystanders)
 						// A probe may fail while a worker still has its connection, which it gives
 						// back.
@@ -268,7 +268,7 @@ func TestDatabaseServer_binaryLogOnMariaDB(t *testing.T) {
 	server := newShopServer(t, dbserver.MariaDB, "--log-bin", "--server-id=1", "--sync-binlog=1")
 	c := newChaos(t, server.store(t, "shop"), chaosStock())
 	c.underLoad(func(context.Context, *instance) {
-		eventually(t, 20*time.Second, "the shop is busy", func() bool { return c.shoppers.told("/checkOutCart", 200) > 50 })
+		eventually(t, soon, "the shop is busy", func() bool { return c.shoppers.told("/checkOutCart", 200) > 50 })
 		server.Kill()
 		c.kills.Add(1)
 		server.Start(t)
@@ -293,7 +293,7 @@ func occupy(t *testing.T, server shopServer, taken []*sql.DB) []*sql.DB {
 		return sessions == len(taken)
 	}
 	quiet := 0 // times in a row that nobody else was there and no connection was to be had
-	eventually(t, 20*time.Second, "all connections are taken", func() bool {
+	eventually(t, soon, "all connections are taken", func() bool {
 		for _, id := range server.sessions(t, "connections") {
 			server.endSession(t, id)
 		}

@@ -54,7 +54,7 @@ func (c *chaos) sellsAgain(product string) {
 	if got := c.shoppers.add(c.t.Context(), random, "afterwards", product, 1, ""); got.Code != 200 {
 		c.violationf("an add after all is well again: %v", got)
 	}
-	eventually(c.t, 10*time.Second, "a checkout is sold again", func() bool {
+	eventually(c.t, soon, "a checkout is sold again", func() bool {
 		return c.shoppers.buy(c.t.Context(), random, "afterwards", "").Code == 200
 	})
 }

@@ -28,7 +28,7 @@ func proxied(t *testing.T, instances ...*instance) *instance {
 		addresses = append(addresses, strings.TrimPrefix(i.base, "http://"))
 	}
 	proxy := startHAProxy(t, "../deploy/haproxy.cfg", addresses...)
-	eventually(t, 10*time.Second, "the proxy answers", proxy.isReady)
+	eventually(t, soon, "the proxy answers", proxy.isReady)
 	return proxy
 }
 
@@ -89,7 +89,7 @@ func TestHAProxy_ownErrorsHaveTheAPIsForm(t *testing.T) {
 				address = strings.TrimPrefix(server.URL, "http://")
 			}
 			proxy := startHAProxy(t, withServerTimeout(t, "500ms"), address, address, address)
-			eventually(t, 10*time.Second, "the proxy answers", func() bool {
+			eventually(t, soon, "the proxy answers", func() bool {
 				response, err := shopping.Get(proxy.base + "/readyz")
 				return err == nil && response.Body.Close() == nil
 			})
@@ -206,7 +206,7 @@ func TestHAProxy_instanceEndCostsItsRequestsOnly(t *testing.T) {
 		running := func(more int64) {
 			t.Helper()
 			until := answered.Load() + more
-			eventually(t, 30*time.Second, "requests go on", func() bool { return answered.Load() >= until })
+			eventually(t, soon, "requests go on", func() bool { return answered.Load() >= until })
 		}
 		running(1000)
 		if n := failed.Load(); n != 0 {
@@ -233,7 +233,7 @@ func TestHAProxy_instanceEndCostsItsRequestsOnly(t *testing.T) {
 		t.Logf("of %d requests, %d failed by a kill -9 and %d by a stop of one of three instances, with %d clients at once",
 			answered.Load(), byKill, byStop, clients)
 
-		eventually(t, 10*time.Second, "nothing is held", func() bool { return s.snapshot(t).held["plenty"] == 0 })
+		eventually(t, soon, "nothing is held", func() bool { return s.snapshot(t).held["plenty"] == 0 })
 		if got, want := int64(10_000_000)-s.snapshot(t).onHand["plenty"], sold.Load(); got != want {
 			t.Errorf("%d units are sold, the clients bought %d", got, want)
 		}

@@ -118,7 +118,7 @@ func (c *chaos) begin(shop *instance, clients string, n int) (wait func()) {
 	for i := range n {
 		buyers.Go(func() { c.shoppers.buy(ctx, dice(), fmt.Sprint(clients, "-", i), "") })
 	}
-	eventually(c.t, 10*time.Second, "all checkouts are in flight", func() bool { return c.store.snapshot(c.t).open() == before+n })
+	eventually(c.t, soon, "all checkouts are in flight", func() bool { return c.store.snapshot(c.t).open() == before+n })
 	return buyers.Wait
 }
 

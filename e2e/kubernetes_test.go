@@ -209,7 +209,7 @@ func TestKubernetes_rollingUpdateLosesNoRequest(t *testing.T) {
 	}
 	for _, old := range pods {
 		before := answered.Load()
-		eventually(t, 30*time.Second, "requests go on", func() bool { return answered.Load() > before+200 })
+		eventually(t, soon, "requests go on", func() bool { return answered.Load() > before+200 })
 		c.admit(start(t, s))
 		c.remove(old)
 	}

@@ -284,7 +284,7 @@ func TestLockedRow_delaysItsOwnClientOrProduct(t *testing.T) {
 					return c.shoppers.buy(t.Context(), random, "buyer", "")
 				})
 			})
-			eventually(t, 5*time.Second, "the cart's owner adds again", func() bool {
+			eventually(t, soon, "the cart's owner adds again", func() bool {
 				return c.shoppers.add(t.Context(), random, "buyer", "lamp", 1, "").Code == 200
 			})
 			if got := c.shoppers.buy(t.Context(), random, "buyer", ""); got.Code != 200 {
@@ -314,7 +314,7 @@ func TestLockedRow_delaysItsOwnClientOrProduct(t *testing.T) {
 				default:
 				}
 			})
-			eventually(t, 20*time.Second, "the checkout ends", func() bool { return c.store.snapshot(t).open() == 0 })
+			eventually(t, soon, "the checkout ends", func() bool { return c.store.snapshot(t).open() == 0 })
 			if got := <-answer; got.Code != 200 {
 				t.Errorf("the checkout was answered %v, want 200 in the end", got)
 			}

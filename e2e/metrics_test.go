@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // scrape returns the values of all series, by name and labels.
@@ -47,7 +46,7 @@ func TestMetrics_countRequests(t *testing.T) {
 
 		// A batch is counted, and a checkout is over, a moment after its last job was answered.
 		var series map[string]float64
-		eventually(t, 10*time.Second, "the last batch is counted", func() bool {
+		eventually(t, soon, "the last batch is counted", func() bool {
 			series = shop.scrape()
 			return series[`cartwheel_queue_batch_jobs_sum{queue="checkout.settle"}`] >= 6 && series[`cartwheel_checkouts_in_flight`] == 0 &&
 				series[`cartwheel_payment_calls_in_flight{call="charge"}`] == 0 && series[`cartwheel_queue_batch_jobs_sum{queue="cart.add"}`] >= 8

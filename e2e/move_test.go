@@ -22,7 +22,7 @@ func TestMove_killedLeavesNothing(t *testing.T) {
 		shop := start(t, from, "--demo", "--payment-url", "sandbox:?latency=60s")
 		shop.want(t, 200, addition("ann", "mug", 3))
 		go shop.send(t.Context(), purchase("ann"))
-		eventually(t, 5*time.Second, "the payment is under way", func() bool { return from.snapshot(t).held["mug"] == 3 })
+		eventually(t, soon, "the payment is under way", func() bool { return from.snapshot(t).held["mug"] == 3 })
 		shop.kill()
 		source := databasetest.Open(t, from.config)
 		if _, err := source.Setup().ExecContext(t.Context(), fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
@@ -73,13 +73,13 @@ func TestMove_killedLeavesNothing(t *testing.T) {
 			}
 		}
 
-		eventually(t, 20*time.Second, "the move succeeds", func() bool { // the server may still be rolling the last one back
+		eventually(t, soon, "the move succeeds", func() bool { // the server may still be rolling the last one back
 			out, errs, status := run(t, both, nil, "migrate", "move")
 			t.Logf("move: status %d\n%s%s", status, out, errs)
 			return status == 0 || strings.Contains(errs, database.ErrMoved.Error())
 		})
 		again := start(t, to)
-		eventually(t, 5*time.Second, "the checkout that was under way is settled", func() bool { return to.snapshot(t).held["mug"] == 0 })
+		eventually(t, soon, "the checkout that was under way is settled", func() bool { return to.snapshot(t).held["mug"] == 0 })
 		b := to.snapshot(t)
 		if b.carts["ann"]["mug"] != 3 || b.onHand["mug"] != 500 {
 			t.Errorf("%d in ann's cart, %d on hand; want 3, 500", b.carts["ann"]["mug"], b.onHand["mug"])

@@ -205,7 +205,7 @@ func (h *history) isWhole(t *testing.T, s store, cut, imported int) {
 func recovers(t *testing.T, s store, imported int) {
 	t.Helper()
 	shop := start(t, s)
-	eventually(t, 5*time.Second, "every checkout is settled", func() bool { return s.snapshot(t).open() == 0 })
+	eventually(t, soon, "every checkout is settled", func() bool { return s.snapshot(t).open() == 0 })
 	shop.want(t, 200, addition("late", "lamp", 1))
 	shop.want(t, 200, purchase("late"))
 	shop.kill()

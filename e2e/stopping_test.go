@@ -117,7 +117,7 @@ func TestShutdown_underLoadLosesNothing(t *testing.T) {
 		c.shoppers.cancels = true
 		wait := c.shoppers.shop(ctx, 64, "lamp", "lamp", "lamp", "rare")
 		for round := range shortOrLong(2, 50) {
-			eventually(t, 20*time.Second, "the shop is busy", func() bool { return c.shoppers.told("/checkOutCart", 200) > 100*(round+1) })
+			eventually(t, soon, "the shop is busy", func() bool { return c.shoppers.told("/checkOutCart", 200) > 100*(round+1) })
 			shop.signal(syscall.SIGTERM)
 			if status := shop.exit(30 * time.Second); status != 0 {
 				c.violationf("exit status %d after SIGTERM, want 0", status)
@@ -141,9 +141,9 @@ func TestShutdown_underLoadLosesNothing(t *testing.T) {
 func TestShutdown_servesUntilLoadBalancersKnow(t *testing.T) {
 	t.Parallel()
 	shop := newChaos(t, embeddedStore(t), map[string]int{"lamp": 10}).start()
-	eventually(t, 10*time.Second, "it is ready", shop.isReady)
+	eventually(t, soon, "it is ready", shop.isReady)
 	shop.signal(syscall.SIGTERM)
-	eventually(t, 2*time.Second, "it is not ready", func() bool { return !shop.isReady() })
+	eventually(t, soon, "it is not ready", func() bool { return !shop.isReady() })
 	unused := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	body := strings.NewReader(`{"clientID": "ann", "productID": "lamp", "quantity": 1}`)
 	response, err := unused.Post(shop.base+"/addToCart", "application/json", body)
@@ -198,12 +198,12 @@ func TestShutdown_secondSignalEndsAtOnce(t *testing.T) {
 	shop := c.start("--payment-url", interceptor.url)
 	wait := c.begin(shop, "buyer", 5)
 	shop.signal(syscall.SIGTERM)
-	eventually(t, 5*time.Second, "it is draining", func() bool {
+	eventually(t, soon, "it is draining", func() bool {
 		return shop.log.attribute("shutting down: draining", "level") != ""
 	})
 	// A repeat within a second of the first is ignored: service managers send both SIGTERM and
 	// SIGHUP.
-	eventually(t, 5*time.Second, "a later signal ends the process", func() bool {
+	eventually(t, soon, "a later signal ends the process", func() bool {
 		_ = shop.command.Process.Signal(syscall.SIGTERM) // the process may have ended
 		select {
 		case <-shop.ended:

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 )
@@ -119,7 +118,7 @@ func startStorefront(t *testing.T, program, listen, cartwheel string) {
 			t.Log(log.String())
 		}
 	})
-	eventually(t, 10*time.Second, "the storefront listens", func() bool {
+	eventually(t, soon, "the storefront listens", func() bool {
 		response, err := http.Get("http://" + listen + "/")
 		if err == nil {
 			_ = response.Body.Close()

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"cartwheel/app/certificatetest"
 )
@@ -67,7 +66,7 @@ func TestTLS_certificateIsReplacedWhileTheShopSells(t *testing.T) {
 		t.Errorf("healthcheck: status %d: %s%s", status, out, errs)
 	}
 	writeCertificate(t, dir, 2)
-	eventually(t, 30*time.Second, "the new certificate is used", func() bool {
+	eventually(t, soon, "the new certificate is used", func() bool {
 		_, number := add("192.0.2.3")
 		return number == 2
 	})

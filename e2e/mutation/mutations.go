@@ -395,12 +395,12 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a retry after a lost COMMIT looks once more",
-			edits: []edit{{"database/transaction.go", "run = unlessFound(work, committed, &lost)", "_ = unlessFound(work, committed, &lost)"}},
+			edits: []edit{{"database/transaction.go", "run = unlessFound(work, committed, &commitLost)", "_ = unlessFound(work, committed, &commitLost)"}},
 			in:    "database", tests: []string{"TestLostCommit_foundByTheRetryIsSuccess"},
 		},
 		{
 			name:  "a disturbed second look for a lost COMMIT is repeated",
-			edits: []edit{{"database/transaction.go", "run = unlessFound(work, committed, &lost)", "run, lost = unlessFound(work, committed, &lost), false"}},
+			edits: []edit{{"database/transaction.go", "run = unlessFound(work, committed, &commitLost)", "run, lost = unlessFound(work, committed, &commitLost), false"}},
 			in:    "database", tests: []string{"TestLostCommit_disturbedLookOfTheRetryIsRepeated"},
 		},
 		{
@@ -460,12 +460,17 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a full queue sheds load before the body is read",
-			edits: []edit{{"app/api/loadshedding.go", "|| !full() {", "|| true {"}},
+			edits: []edit{{"app/api/loadshedding.go", "!admission.enter(r.Context())", "false"}},
 			in:    "app/api", tests: []string{"TestLoadShedding_fullQueueRefusesBeforeTheBodyIsRead"},
 		},
 		{
+			name:  "a request waits behind those that wait for room",
+			edits: []edit{{"app/api/loadshedding.go", "a.waiting.Len() == 0 && ", ""}},
+			in:    "app/api", tests: []string{"TestAdmission_newRequestWaitsBehindOthers"},
+		},
+		{
 			name:  "a request with a key passes the load limiter",
-			edits: []edit{{"app/api/loadshedding.go", "|| len(r.Header[headerIdempotencyKey]) > 0 ", ""}},
+			edits: []edit{{"app/api/loadshedding.go", "len(r.Header[headerIdempotencyKey]) == 0 && ", ""}},
 			in:    "app/api", tests: []string{"TestLoadShedding_requestWithAKeyPasses"},
 		},
 		{

@@ -36,7 +36,7 @@ func (t *changeTx) lines(jobs []int) []ClientLine {
 	for _, i := range jobs {
 		lines = append(lines, t.jobs[i].line())
 	}
-	return mergeLines(lines)
+	return sumLines(lines)
 }
 
 // upsertAndReadStock adds the wanted lines, and reads the stock of their products. It takes one

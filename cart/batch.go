@@ -37,8 +37,8 @@ type changeTx struct {
 	// readFirst makes the next attempt of a batch of adds read the carts first, as edit does.
 	readFirst bool
 
-	// remaining has the indexes of the jobs that this attempt decides, in order: all but those that
-	// are known, repeated or locked.
+	// remaining has the indexes of the jobs that this attempt decides, in order: all but barriers
+	// and those that are known, repeated or locked.
 	remaining []int
 }
 
@@ -69,9 +69,9 @@ func (t *changeTx) run(ctx context.Context, tx *database.Tx) error {
 	return t.keys.Store(ctx, tx)
 }
 
-// setAnswers notes the remaining jobs' answers for their keys. It returns ErrNothingToWrite when
-// there is no key and the jobs changed nothing.
-func (t *changeTx) setAnswers(changed bool) error {
+// recordKeyAnswers notes the remaining jobs' answers for their keys. It returns ErrNothingToWrite
+// when there is no key and the jobs changed nothing.
+func (t *changeTx) recordKeyAnswers(changed bool) error {
 	for _, i := range t.remaining {
 		if t.jobs[i].Key != "" {
 			t.keys.SetAnswer(i, t.m.responseTo(t.answers[i].Err))
@@ -87,8 +87,8 @@ func (t *changeTx) setAnswers(changed bool) error {
 //
 // It writes the lines first, which locks them, and decides then: the decisions are made on what the
 // commit writes. This costs one round trip less than reading first. Refused jobs are undone before
-// the commit; if all are refused, by a rollback. Where it adds many units to a line, it reads
-// first: a new line of so many might not fit into the column.
+// the commit; if all are refused and none has a key, by a rollback. Where it adds many units to a
+// line, it reads first: a new line of so many might not fit into the column.
 func (t *changeTx) add(ctx context.Context, tx *database.Tx) error {
 	wanted := t.lines(t.remaining)
 	large := func(line ClientLine) bool { return line.Quantity > largeQuantity }
@@ -103,7 +103,7 @@ func (t *changeTx) add(ctx context.Context, tx *database.Tx) error {
 	if err != nil {
 		return err
 	}
-	if err := t.setAnswers(len(refused) < len(t.remaining)); err != nil {
+	if err := t.recordKeyAnswers(len(refused) < len(t.remaining)); err != nil {
 		return err
 	}
 	return t.undo(ctx, tx, refused, added)

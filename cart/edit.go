@@ -38,7 +38,7 @@ func (t *changeTx) edit(ctx context.Context, tx *database.Tx) error {
 	for _, i := range t.remaining {
 		t.answers[i].Err = e.apply(t.jobs[i], stock)
 	}
-	if err := t.setAnswers(e.changed()); err != nil {
+	if err := t.recordKeyAnswers(e.changed()); err != nil {
 		return err
 	}
 	return e.write(ctx, tx)

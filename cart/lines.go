@@ -104,13 +104,13 @@ func lockCarts(ctx context.Context, tx *database.Tx, clientIDs []string, most in
 }
 
 // Remove removes lines from their carts, which the transaction has locked, when the batch is sent.
-func (s *Store) Remove(b *database.Batch, lines []ClientLine) { deleteLines(b, mergeLines(lines)) }
+func (s *Store) Remove(b *database.Batch, lines []ClientLine) { deleteLines(b, sumLines(lines)) }
 
 // Restore puts lines back into their carts when the batch is sent, adding to what was added since.
 // It passes MaxLines where it must. It caps each line at MaxQuantity. Once the batch is sent, full
 // reports whether a line is that large. Then units may be lost: roll back, and use LockAndRestore.
 func (s *Store) Restore(b *database.Batch, lines []ClientLine) (full func() bool) {
-	stored := addLines(b, mergeLines(lines), noCount)
+	stored := addLines(b, sumLines(lines), noCount)
 	return func() bool {
 		for _, line := range stored {
 			if line.quantity >= MaxQuantity {
@@ -128,7 +128,7 @@ func (s *Store) Restore(b *database.Batch, lines []ClientLine) (full func() bool
 func (s *Store) LockAndRestore(
 	ctx context.Context, b *database.Batch, lines []ClientLine,
 ) (overflow []ClientLine, err error) {
-	lines = mergeLines(lines)
+	lines = sumLines(lines)
 	before := lockLines(b, lines)
 	if err := b.Send(ctx); err != nil {
 		return nil, fmt.Errorf("lock cart lines: %w", err)
@@ -144,8 +144,8 @@ func (s *Store) LockAndRestore(
 	return overflow, nil
 }
 
-// mergeLines returns the lines in the primary key's order, with those of one key added up.
-func mergeLines(lines []ClientLine) []ClientLine {
+// sumLines returns the lines in the primary key's order, with those of one key added up.
+func sumLines(lines []ClientLine) []ClientLine {
 	lines = slices.Clone(lines)
 	slices.SortFunc(lines, compareLines)
 	merged := lines[:0]
@@ -166,8 +166,8 @@ type Needs struct {
 }
 
 // RefuseLocked calls refuse for each job of a client whose cart, or one of whose keys among the
-// jobs, another transaction has locked, as far as LockSuspects asks. A key counts only if Clients
-// has its client. It returns the other jobs in the memory of jobs.
+// jobs, another transaction has locked. It tests suspects alone, as LockSuspects does. A key counts
+// only if Clients has its client. It returns the other jobs in the memory of jobs.
 func (s *Store) RefuseLocked(
 	ctx context.Context, tx *database.Tx, jobs []int, needsOf func(job int) Needs, refuse func(job int, err error),
 ) ([]int, error) {

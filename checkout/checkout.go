@@ -239,12 +239,12 @@ func (m *Manager) checkOutOnce(ctx context.Context, p cart.Purchase) (checkoutID
 	if err := m.gateway.Available(); err != nil {
 		return "", err
 	}
-	purchase, err := m.begin(payment.TraceOf(ctx), func(o *operation) error { return m.buy(o, p) })
+	op, err := m.begin(payment.TraceOf(ctx), func(o *operation) error { return m.buy(o, p) })
 	if err != nil {
 		return "", err
 	}
-	err = purchase.wait(ctx, func(id string) error { return &PendingError{CheckoutID: id} })
-	if c := purchase.claim.Load(); c != nil {
+	err = op.wait(ctx, func(id string) error { return &PendingError{CheckoutID: id} })
+	if c := op.claim.Load(); c != nil {
 		checkoutID = c.id
 	}
 	return checkoutID, err

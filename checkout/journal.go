@@ -30,8 +30,8 @@ const (
 // still be cancelled.
 func (s State) Settled() bool { return s == Committed || s == RolledBack || s == Cancelled }
 
-// sold reports whether the checkout was sold. It may have been cancelled since.
-func (s State) sold() bool { return s == Committed || s == Cancelling || s == Cancelled }
+// wasSold reports whether the checkout was sold. It may have been cancelled since.
+func (s State) wasSold() bool { return s == Committed || s == Cancelling || s == Cancelled }
 
 // An Entry is a checkout as the journal has it.
 type Entry struct {
@@ -82,7 +82,7 @@ func reasonOf(word, detail string) string {
 // outcome returns the result of a settled checkout for its caller: nil when it was sold, even if it
 // was cancelled since.
 func outcome(state State, reason string) error {
-	if state.sold() {
+	if state.wasSold() {
 		return nil
 	}
 	switch word, detail, _ := strings.Cut(reason, ": "); word {
@@ -95,7 +95,8 @@ func outcome(state State, reason string) error {
 	}
 }
 
-// A claim is the right to finish an open checkout, with the data that this needs. Its owner is one
+// A claim is the right to finish an open checkout, or to cancel a committed one, with the data that
+// this needs. Its owner is one
 // goroutine. The epoch is a fencing token: each claim of a checkout has a higher one than the claim
 // before, and TX 2 applies only with the highest.
 type claim struct {
@@ -116,7 +117,7 @@ func claimOf(e Entry, until time.Time) *claim {
 		id: e.CheckoutID, clientID: e.ClientID, lines: e.Lines, reference: e.Reference,
 		state: e.State, epoch: e.Epoch, until: until,
 	}
-	if !e.State.sold() {
+	if !e.State.wasSold() {
 		c.key = e.IdempotencyKey
 	}
 	return c

@@ -67,12 +67,10 @@ func (o *operation) wait(ctx context.Context, pending func(checkoutID string) er
 	case <-ctx.Done():
 	}
 	o.leave()
-	grace := time.NewTimer(leaveGrace)
-	defer grace.Stop()
 	select {
 	case <-o.done:
 		return o.outcome
-	case <-grace.C:
+	case <-time.After(leaveGrace):
 	}
 	if c := o.claim.Load(); c != nil {
 		return pending(c.id)
@@ -182,14 +180,14 @@ func (m *Manager) resolvePayment(ctx context.Context, c *claim) (journalResult, 
 func (m *Manager) finish(ctx context.Context, job settleJob) (journalResult, error) {
 	c := job.claim
 	for range retries(ctx) {
-		end, err := m.settles.DoToEnd(ctx, c.clientID, job)
+		result, err := m.settles.DoToEnd(ctx, c.clientID, job)
 		switch {
 		case err != nil:
 			m.log.Warn("a checkout could not be settled yet", "checkout", c.id, "error", err)
 			continue
-		case end.state.Settled():
-			return end, nil
-		case end.state == Refunding && end.epoch == c.epoch:
+		case result.state.Settled():
+			return result, nil
+		case result.state == Refunding && result.epoch == c.epoch:
 			m.log.Error("refunding a paid checkout: less is on hand than it reserved, by a manual SQL edit or a second writer of a cluster",
 				"checkout", c.id)
 			c.state = Refunding

@@ -243,10 +243,8 @@ func (m *Manager) measureOpen() {
 
 // sleep reports whether ctx goes on after the pause.
 func sleep(ctx context.Context, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(pause):
 		return true
 	case <-ctx.Done():
 		return false

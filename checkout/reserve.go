@@ -105,7 +105,7 @@ func (t *reserveTx) run(ctx context.Context, tx *database.Tx) error {
 	if err := t.explainEmpty(ctx, tx, empty); err != nil {
 		return err
 	}
-	t.setAnswers()
+	t.recordKeyAnswers()
 	if len(t.reserved) == 0 && t.keys.Empty() {
 		return database.ErrNothingToWrite
 	}
@@ -206,9 +206,9 @@ func (t *reserveTx) explainEmpty(ctx context.Context, tx *database.Tx, empty map
 	return nil
 }
 
-// setAnswers notes what is stored with the remaining jobs' keys: refusals, and that a checkout is
-// under way.
-func (t *reserveTx) setAnswers() {
+// recordKeyAnswers notes what is stored with the remaining jobs' keys: refusals, and that a
+// checkout is under way.
+func (t *reserveTx) recordKeyAnswers() {
 	for _, i := range t.remaining {
 		switch err := t.answers[i].Err; {
 		case t.jobs[i].Key == "" || errors.Is(err, database.ErrRowLocked):

@@ -197,9 +197,9 @@ func (t *settleTx) slowPathError(err error, slow bool) error {
 	return errSlowPath
 }
 
-// needs returns the client where lines return to its cart, and where a key is answered: a key is
-// asked for through its client alone. So a locked cart delays a sale that has a key. The owner of a
-// job that is refused retries.
+// needs returns the client where lines return to its cart, and where a key is answered, because
+// RefuseLocked tests a key only with its client. So a locked cart delays a sale that has a key. The
+// owner of a job that is refused retries.
 func (t *settleTx) needs(i int) cart.Needs {
 	c := t.jobs[i].claim
 	needs := cart.Needs{Key: c.idempotencyKey()}

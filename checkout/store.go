@@ -59,17 +59,14 @@ func idsOf(entries []Entry) []string {
 // and leaves out the lines: pollEnds asks for thousands of checkouts many times a second.
 func resultsByID(ctx context.Context, tx *database.Tx, ids []string) (map[string]journalResult, error) {
 	found, b := make(map[string]journalResult, len(ids)), tx.Batch()
-	for chunk := range slices.Chunk(ids, database.ChunkRows) {
-		padded := database.Pad(chunk)
-		b.Query(func(rows *sql.Rows) error {
-			var id string
-			var result journalResult
-			err := rows.Scan(&id, &result.state, &result.epoch, &result.reason)
-			found[id] = result
-			return err
-		}, "SELECT checkout_id, state, epoch, COALESCE(reason, '') FROM "+tx.Dialect().ByKey("checkout_journal")+
-			" WHERE checkout_id IN "+database.In(len(padded)), database.Anys(padded)...)
-	}
+	b.QueryIn(ids, func(rows *sql.Rows) error {
+		var id string
+		var result journalResult
+		err := rows.Scan(&id, &result.state, &result.epoch, &result.reason)
+		found[id] = result
+		return err
+	}, "SELECT checkout_id, state, epoch, COALESCE(reason, '') FROM "+tx.Dialect().ByKey("checkout_journal")+
+		" WHERE checkout_id IN (?)")
 	return found, b.Send(ctx)
 }
 
@@ -93,18 +90,14 @@ func entriesByID(ctx context.Context, tx *database.Tx, ids []string, locking str
 // UnderWay finds those of the clients who have an open checkout that may return its lines to their
 // carts, as is committed when the batch is sent. It locks nothing.
 func UnderWay(b *database.Batch, clientIDs []string, found map[string]bool) {
-	for chunk := range slices.Chunk(clientIDs, database.ChunkRows) {
-		padded := database.Pad(chunk)
-		// The order is that of the index, which SQLite would not use otherwise.
-		b.Query(func(rows *sql.Rows) error {
-			var id string
-			err := rows.Scan(&id)
-			found[id] = true
-			return err
-		}, "SELECT client_id FROM checkout_journal WHERE client_id IN "+database.In(len(padded))+
-			" AND lease_expires_at IS NOT NULL AND state <> ? ORDER BY client_id, lease_expires_at",
-			append(database.Anys(padded), Cancelling)...)
-	}
+	// The order is that of the index, which SQLite would not use otherwise.
+	b.QueryIn(clientIDs, func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		found[id] = true
+		return err
+	}, "SELECT client_id FROM checkout_journal WHERE client_id IN (?)"+
+		" AND lease_expires_at IS NOT NULL AND state <> '"+string(Cancelling)+"' ORDER BY client_id, lease_expires_at")
 }
 
 // insertEntries writes new checkouts, reserved, under epoch 1, with leases from now on.
@@ -139,7 +132,7 @@ type transition struct {
 // cancellation begins under a new epoch, with a lease from now on.
 func updateEntries(b *database.Batch, t transition, ids []string, lease time.Duration) {
 	d := b.Dialect()
-	set := "lease_expires_at = lease_expires_at"
+	set := "lease_expires_at = lease_expires_at" // keeps the lease
 	switch {
 	case t.to == Cancelling:
 		set = "lease_expires_at = " + d.NowPlus(lease) + ", epoch = epoch + 1"

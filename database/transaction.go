@@ -17,8 +17,8 @@ const (
 	// maxAttempts is the maximum number of attempts of one transaction. With jitter that is about
 	// half a second of deadlocks, which sorted locks make rare.
 	maxAttempts = 8
-	// maxReconnects is the maximum number of attempts after connections that broke before the
-	// COMMIT.
+	// maxReconnects is the maximum number of attempts after connections that broke, before the
+	// COMMIT or during one that was not applied.
 	maxReconnects = 2
 	// backoffStep is the maximum pause before the second attempt. It doubles with each further one.
 	backoffStep = 4 * time.Millisecond
@@ -78,14 +78,14 @@ func (db *DB) Transact(ctx context.Context, work func(*Tx) error, committed func
 func (db *DB) transact(
 	ctx context.Context, work func(*Tx) error, committed func(*Tx) (bool, error),
 ) (uncertain, err error) {
-	var afterLockTimeout, lost bool
+	var afterLockTimeout, commitLost bool
 	var reconnects int
 	began := time.Now()
 	for attempt := 1; ; attempt++ {
 		tried := time.Now()
 		run := work
-		if lost {
-			run = unlessFound(work, committed, &lost)
+		if commitLost {
+			run = unlessFound(work, committed, &commitLost)
 		}
 		err = db.attempt(ctx, run, afterLockTimeout, false)
 		if err == nil || errors.Is(err, errFoundLate) {
@@ -106,7 +106,7 @@ func (db *DB) transact(
 			if db.Embedded() {
 				uncertain = err
 			}
-			lost = true
+			commitLost = true
 			f = engine.Lost // work had ended by then: its statements are not at fault
 		case f == engine.Lost && unresponsive:
 			// The database does not answer at all. Another attempt would take as long, and requests

@@ -43,7 +43,8 @@ func (tx *Tx) statementContext(ctx context.Context) (context.Context, error) {
 		return nil, errAttemptTooLong
 	}
 	// SQLite's driver and database/sql start a goroutine for each statement whose context can end.
-	// The embedded engine's statements are shorter than that, but a read may take long.
+	// A transaction's statements take less time than that goroutine; a read, which has no
+	// noStatementAfter, may take long.
 	if tx.engine.Embedded() && !tx.noStatementAfter.IsZero() {
 		return context.WithoutCancel(ctx), ctx.Err()
 	}

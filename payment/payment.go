@@ -50,8 +50,8 @@ type Item struct {
 	Quantity  int64  `json:"quantity"`
 }
 
-// Order is the content of a charge. The gateway remembers it by CheckoutID, which must not be used
-// for another order.
+// Order is the content of a charge. The payment service remembers it by CheckoutID, which must not
+// be used for another order.
 type Order struct {
 	CheckoutID string `json:"-"` // part of the path
 	ClientID   string `json:"clientID"`
@@ -59,7 +59,7 @@ type Order struct {
 	Items      []Item `json:"items"`
 }
 
-// ErrNotSent means that no byte of the call reached the gateway: the payment is as it was before.
+// ErrNotSent means that no byte of the call reached the service: the payment is as it was before.
 var ErrNotSent = errors.New("payment request was not sent")
 
 // ErrUnavailable means that charges have been failing and are refused for some seconds.
@@ -67,9 +67,9 @@ var ErrUnavailable = errors.New("payment service is unavailable")
 
 // Gateway charges, voids and refunds checkouts. Its methods are safe for concurrent use.
 //
-// Charge, Void and Refund block until the gateway has answered, ctx ends, or the gateway's timeout
-// has passed. Each may be repeated: a repeat returns the first result, or the payment's state
-// since. An error means that the outcome is unknown, unless it is [ErrNotSent].
+// Charge, Void and Refund block until the payment service has answered, ctx ends, or the gateway's
+// timeout has passed. Each may be repeated: a repeat returns the first result, or the payment's
+// state since. An error means that the outcome is unknown, unless it is [ErrNotSent].
 type Gateway interface {
 	// Charge charges an order: Approved, Declined, or Voided when the checkout was voided or
 	// refunded before.

@@ -42,7 +42,7 @@ type Config[J, R any] struct {
 	// decides. A panic fails the batch with ErrPanicked. It must not end its goroutine.
 	//
 	// ctx is the queue's own, never a caller's; it ends only when the context of Close does. One
-	// goroutine per shard calls Work. It must not reorder, change or keep either slice, nor call Do
+	// goroutine per shard calls Work. It must not change jobs or keep either slice, nor call Do
 	// or DoToEnd of its own queue.
 	Work func(ctx context.Context, jobs []J, answers []Answer[R]) error
 

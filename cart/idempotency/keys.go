@@ -10,8 +10,8 @@ import (
 // Keys are the keys of the requests that one transaction answers. They find stored answers and
 // repeats, store the new answers, and look them up when the answer to COMMIT was lost.
 //
-// The calls come in this order: Find, Put for each new request, Store. A retried transaction begins
-// with Find again. Keys belong to one goroutine.
+// The calls come in this order: Find, SetAnswer for each new request, Store. A retried transaction
+// begins with Find again. Keys belong to one goroutine.
 type Keys struct {
 	// Repeats has, after Find, the index of each repeat of an earlier request, with that one's
 	// index.

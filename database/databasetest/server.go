@@ -40,7 +40,8 @@ func (s *sharedServer) dsn(t testing.TB) string {
 		return dsn
 	}
 	s.once.Do(func() {
-		s.server, s.err = dbserver.New(dbserver.Config{Flavour: s.flavour})
+		// No test that shares a server cuts its power: it need not wait for the disk.
+		s.server, s.err = dbserver.New(dbserver.Config{Flavour: s.flavour, Options: []string{"--innodb-flush-method=nosync"}})
 		if s.err == nil {
 			if s.err = s.server.Start(); s.err != nil {
 				s.server.Remove()

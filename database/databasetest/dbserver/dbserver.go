@@ -166,7 +166,7 @@ func (s *Server) logFile() string { return filepath.Join(s.dir, "log") }
 
 // initialize creates the data directory, with a root user who needs no password.
 func (s *Server) initialize(ctx context.Context) error {
-	program, arguments := s.installer, s.common()
+	program, arguments := s.installer, append(s.common(), "--innodb-flush-method=nosync")
 	if s.flavour == MySQL {
 		// Without name resolution a connection by TCP does not come from localhost.
 		statements := filepath.Join(s.dir, "init.sql")

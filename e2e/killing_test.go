@@ -127,7 +127,7 @@ func TestRecovery_embeddedSettlesAtStart(t *testing.T) {
 	c := newChaos(t, embeddedStore(t), map[string]int{"lamp": 1000})
 	interceptor := startInterceptor(t, c.payments)
 	interceptor.before(t, http.MethodPut)
-	shop := c.start("--payment-url", interceptor.url)
+	shop := c.start("--payment-url", interceptor.url, "--checkout-lease", "1h") // a start does not wait for leases
 	wait := c.begin(shop, "buyer", shortOrLong(150, 1000))
 	c.kill(shop)
 	wait()

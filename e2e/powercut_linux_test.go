@@ -37,7 +37,7 @@ func TestPowerCut_losesNothingAnswered(t *testing.T) {
 	base := readFiles(t, dir)
 	trace := filepath.Join(t.TempDir(), "trace")
 	// -D: the process that we start is the shop itself, and strace a child of its own.
-	shop := launchUnder(t, s, []string{strace, "-D", "-f", "--seccomp-bpf", "-xx", "-y", "-s", "1000000", "-o", trace, "-e", "trace=" + tracedCalls})
+	shop := launchUnder(t, s, []string{strace, "-D", "-f", "--seccomp-bpf", "-xx", "-y", "-s", "1000000", "-o", trace, "-e", "trace=" + tracedCalls}, "--checkout-lease", "1h")
 	shop.await()
 	told := shopUnderTrace(t, shop, filepath.Join(dir, embeddedFile))
 	shop.kill() // and strace has ended, too: it had the log open

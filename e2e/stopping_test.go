@@ -164,7 +164,7 @@ func TestShutdown_drainTimeoutAnswersPending(t *testing.T) {
 		c := newChaos(t, s, map[string]int{"lamp": 10})
 		interceptor := startInterceptor(t, c.payments)
 		charge := interceptor.before(t, http.MethodPut)
-		shop := c.start("--payment-url", interceptor.url, "--drain-timeout", "500ms")
+		shop := c.start("--payment-url", interceptor.url, "--drain-timeout", "500ms", "--checkout-lease", "1h") // a stop ends it
 		c.shoppers.visits(shop)
 		if got := c.shoppers.add(t.Context(), dice(), "ann", "lamp", 1, ""); got.Code != 200 {
 			t.Fatalf("add: %v", got)
@@ -195,7 +195,7 @@ func TestShutdown_secondSignalEndsAtOnce(t *testing.T) {
 	c := newChaos(t, embeddedStore(t), map[string]int{"lamp": 10})
 	interceptor := startInterceptor(t, c.payments)
 	interceptor.before(t, http.MethodPut)
-	shop := c.start("--payment-url", interceptor.url)
+	shop := c.start("--payment-url", interceptor.url, "--checkout-lease", "1h") // the next start does not wait for it
 	wait := c.begin(shop, "buyer", 5)
 	shop.signal(syscall.SIGTERM)
 	eventually(t, soon, "it is draining", func() bool {

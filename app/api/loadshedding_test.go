@@ -6,11 +6,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/labstack/echo/v4"
 
 	"cartwheel/app/admin/metrics"
 	"cartwheel/database"
@@ -43,6 +46,29 @@ func TestLoadShedding_requestWithAKeyPasses(t *testing.T) {
 	if s.shop.keyed() != 1 {
 		t.Error("a request whose answer may be stored was refused")
 	}
+}
+
+func TestLoadShedding_answerAdmitsTheNext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		full, end := false, make(chan struct{})
+		s := &Server{config: Config{Admissions: map[string]*Admission{PathAddToCart: NewAdmission(func() bool { return full })}}}
+		request := func() error {
+			c := echo.New().NewContext(httptest.NewRequest(http.MethodPost, PathAddToCart, nil), httptest.NewRecorder())
+			return s.shedLoad(func(echo.Context) error { <-end; return nil })(c)
+		}
+		go func() { _ = request() }()
+		synctest.Wait()
+		full = true
+		began, second := time.Now(), make(chan error)
+		go func() { second <- request() }()
+		synctest.Wait()
+		full = false
+		close(end)
+		if err := <-second; err != nil || time.Since(began) != 0 {
+			t.Errorf("the second request ended with %v after %v, want it admitted by the first's answer", err, time.Since(began))
+		}
+	})
 }
 
 func TestAdmission_oneThatHasWaitedLongestGoesFirst(t *testing.T) {

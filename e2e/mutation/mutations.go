@@ -110,6 +110,11 @@ func mutations() []mutation {
 			in: "checkout", tests: []string{"TestRecovery_liveOwnersCheckoutIsNotClaimed"},
 		},
 		{
+			name:  "a start on the embedded engine waits for no lease",
+			edits: []edit{{"checkout/recover.go", "	if m.db.Embedded() {\n		var open", "	if false {\n		var open"}},
+			in:    "e2e", tests: []string{"TestRecovery_embeddedSettlesAtStart"},
+		},
+		{
 			name:  "leases are by the database's clock",
 			edits: []edit{{"checkout/store.go", `"1", d.NowPlus(lease), "?"`, `"1", "'" + time.Now().UTC().Add(lease).Format("2006-01-02 15:04:05.000") + "'", "?"`}},
 			in:    "checkout", tests: []string{"TestSettle_leasesAreByTheDatabasesClock"},
@@ -400,7 +405,7 @@ func mutations() []mutation {
 		},
 		{
 			name:  "a disturbed second look for a lost COMMIT is repeated",
-			edits: []edit{{"database/transaction.go", "run = unlessFound(work, committed, &commitLost)", "run, lost = unlessFound(work, committed, &commitLost), false"}},
+			edits: []edit{{"database/transaction.go", "run = unlessFound(work, committed, &commitLost)", "run, commitLost = unlessFound(work, committed, &commitLost), false"}},
 			in:    "database", tests: []string{"TestLostCommit_disturbedLookOfTheRetryIsRepeated"},
 		},
 		{
@@ -467,6 +472,11 @@ func mutations() []mutation {
 			name:  "a request waits behind those that wait for room",
 			edits: []edit{{"app/api/loadshedding.go", "a.waiting.Len() == 0 && ", ""}},
 			in:    "app/api", tests: []string{"TestAdmission_newRequestWaitsBehindOthers"},
+		},
+		{
+			name:  "an answer admits a request that waits",
+			edits: []edit{{"app/api/loadshedding.go", "		defer admission.leave()\n", ""}},
+			in:    "app/api", tests: []string{"TestLoadShedding_answerAdmitsTheNext"},
 		},
 		{
 			name:  "a request with a key passes the load limiter",

@@ -42,8 +42,8 @@ func (t *changeTx) lines(jobs []int) []ClientLine {
 // upsertAndReadStock adds the wanted lines, and reads the stock of their products. It takes one
 // round trip to MariaDB, and two to MySQL.
 //
-// The statement caps a line at MaxQuantity. Its old quantity is then not the stored one
-// less the added one. Where a line is that large, the transaction is retried and reads first.
+// The statement caps a line at MaxQuantity. Its old quantity is then not the stored one less the
+// added one. Where a line is that large, the transaction is retried and reads first.
 func (t *changeTx) upsertAndReadStock(
 	ctx context.Context, tx *database.Tx, wanted []ClientLine,
 ) (*addedLines, *inventory.Stock, error) {

@@ -190,8 +190,8 @@ func Repair(ctx context.Context, db *database.DB, r *Report) error {
 // errNotOrphan means that a reservation belongs to a reserved checkout after all.
 var errNotOrphan = errors.New("the reservation is owned")
 
-// deleteOrphan deletes a reservation, and then looks for its checkout: in the lock
-// order the journal comes after the reservations. errNotOrphan rolls the transaction back.
+// deleteOrphan deletes a reservation, and then looks for its checkout: in the lock order the
+// journal comes after the reservations. errNotOrphan rolls the transaction back.
 func deleteOrphan(ctx context.Context, tx *database.Tx, reserveID string) error {
 	b := tx.Batch()
 	inventory.DeleteReservations(b, []string{reserveID})

@@ -96,9 +96,8 @@ func outcome(state State, reason string) error {
 }
 
 // A claim is the right to finish an open checkout, or to cancel a committed one, with the data that
-// this needs. Its owner is one
-// goroutine. The epoch is a fencing token: each claim of a checkout has a higher one than the claim
-// before, and TX 2 applies only with the highest.
+// this needs. Its owner is one goroutine. The epoch is a fencing token: each claim of a checkout
+// has a higher one than the claim before, and TX 2 applies only with the highest.
 type claim struct {
 	id, clientID string
 	lines        []inventory.Line

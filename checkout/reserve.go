@@ -206,8 +206,8 @@ func (t *reserveTx) explainEmpty(ctx context.Context, tx *database.Tx, empty map
 	return nil
 }
 
-// recordKeyAnswers notes what is stored with the remaining jobs' keys: refusals, and that a
-// checkout is under way.
+// recordKeyAnswers notes the answers to the remaining jobs' keys: refusals, or that a checkout is
+// under way.
 func (t *reserveTx) recordKeyAnswers() {
 	for _, i := range t.remaining {
 		switch err := t.answers[i].Err; {

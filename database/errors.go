@@ -22,7 +22,7 @@ var (
 	// it had read. All of it is then retried, as after a deadlock.
 	ErrRetry = errors.New("another transaction changed the rows")
 	// ErrNothingToWrite is for a transaction's own work to return when there is nothing to commit:
-	// Transact rolls back what it wrote, and succeeds.
+	// Transact rolls the transaction back, and succeeds.
 	ErrNothingToWrite = errors.New("nothing to write")
 	// ErrNoData means that there is no database yet, and that none was to be created.
 	ErrNoData = engine.ErrNoData

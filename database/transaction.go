@@ -40,9 +40,8 @@ type limits struct {
 var defaultLimits = limits{attempt: 6 * time.Second, retryTimeout: 8 * time.Second, resolve: 7 * time.Second}
 
 // Transact runs work in one transaction and commits it. It starts no attempt after 8 seconds, and
-// no statement of an attempt after 6. It looks a lost COMMIT up for 7 seconds. When ctx ends,
-// the attempt fails at its current or next statement, and none follows; a COMMIT is never
-// interrupted.
+// no statement of an attempt after 6. It looks a lost COMMIT up for 7 seconds. When ctx ends, the
+// attempt fails at its current or next statement, and none follows; a COMMIT is never interrupted.
 //
 // Deadlocks and snapshot conflicts are retried with jitter, so work must begin by resetting what it
 // leaves behind. A lock wait that runs out is retried once, with AfterLockTimeout.
@@ -51,8 +50,7 @@ var defaultLimits = limits{attempt: 6 * time.Second, retryTimeout: 8 * time.Seco
 // another connection, in a transaction that is rolled back, and does not end with ctx. It must use
 // a locking read, which waits for a commit that still runs. When it finds the rows, Transact
 // succeeds. Otherwise work is retried, after a second look in the retry's transaction, which ends
-// with ctx. Without
-// committed, or when it returns an error of its own, the outcome stays unknown.
+// with ctx. Without committed, or when it returns an error of its own, the outcome stays unknown.
 //
 // Errors: work's own but ErrNothingToWrite, after a rollback; ErrUnavailable (nothing was done);
 // ErrRowLocked (nothing was done); ErrOutcomeUnknown.
@@ -159,9 +157,9 @@ var errFoundLate = errors.New("committed by an earlier attempt")
 
 // unlessFound returns work for the attempt after a lost COMMIT. It does nothing when committed now
 // finds what the look-up did not, as on a replica that took over and lagged. It sets
-// lost to false once it has looked, just before work writes again. If it fails before that, the
-// next attempt looks again.
-func unlessFound(work func(*Tx) error, committed func(*Tx) (bool, error), lost *bool) func(*Tx) error {
+// commitLost to false once it has looked, just before work writes again. If it fails before that,
+// the next attempt looks again.
+func unlessFound(work func(*Tx) error, committed func(*Tx) (bool, error), commitLost *bool) func(*Tx) error {
 	return func(tx *Tx) error {
 		found, err := committed(tx)
 		switch {
@@ -170,7 +168,7 @@ func unlessFound(work func(*Tx) error, committed func(*Tx) (bool, error), lost *
 		case found:
 			return errFoundLate
 		}
-		*lost = false
+		*commitLost = false
 		return work(tx)
 	}
 }

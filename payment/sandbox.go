@@ -29,7 +29,7 @@ const (
 // Sandbox is a gateway without money. It approves at once, or after a latency, and declines clients
 // whose ID begins with decline- and the share of checkouts that it was told to, chosen by the
 // checkout's ID. It keeps the protocol as a real service does, for the last 262,144 payments, in
-// memory only: after a restart, recovery voids what it had approved before.
+// memory only: after a restart, recovery voids payments that were approved before.
 //
 // A charge decides when its latency is over. One whose ctx ends before that answers an unknown
 // outcome, as a real gateway would, and has charged nothing: a void then makes that final, and a

@@ -48,8 +48,8 @@ func (dialect) Subtract(table, key, column string, _ int) string {
 		" SET t.%[4]s = t.%[4]s - k.c1 WHERE t.%[4]s >= k.c1", list(listedKey, listedNumber), table, key, column)
 }
 
-// InsertList has a SELECT. A subquery in its RETURNING then reads what is committed, and the
-// statement's own rows so far; in an INSERT with VALUES it would lock what it reads.
+// InsertList has a SELECT. A subquery in its RETURNING then reads committed rows, and the
+// statement's own so far, without locks; in an INSERT with VALUES it would lock them.
 func (dialect) InsertList(table string, _ int, number string, key ...string) string {
 	columns := make([]string, len(key)+1)
 	for i := range columns {
